@@ -1,0 +1,25 @@
+# make demo, make test: each does all the set-up on a machine that has only python3.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install demo test check clean
+
+install: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,calibrate,dev]'
+	touch $@
+
+demo: install
+	$(BIN)/ssd-edge demo
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check
+	$(BIN)/python -m pytest

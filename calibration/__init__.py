@@ -1,0 +1,1 @@
+"""Heads in FP32 plus images in, explicit Q/DQ INT8 heads out."""

@@ -1,0 +1,1 @@
+"""Engines: what runs the heads, and the bundle that carries them."""

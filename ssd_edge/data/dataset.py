@@ -1,0 +1,149 @@
+"""What every reader of labels returns: samples with boxes, and a list of what is wrong with them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ssd_edge.errors import DataError
+
+Image = npt.NDArray[np.uint8]
+"""(height, width, 3) uint8, BGR: as OpenCV reads it, and as every frame in this project is."""
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The objects of one image.
+
+    Attributes:
+        boxes: (N, 4) float32, ``x1, y1, x2, y2`` in pixels; x2 and y2 are edges, so width is x2 − x1.
+        labels: (N,) int64, an index into ``Dataset.labels``.
+        difficult: (N,) bool, VOC's flag: neither rewarded nor punished in evaluation.
+        crowd: (N,) bool, COCO's flag: a region holding many objects, not one.
+    """
+
+    boxes: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    difficult: npt.NDArray[np.bool_]
+    crowd: npt.NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        n = len(self.boxes)
+        if self.boxes.shape != (n, 4) or self.boxes.dtype != np.float32:
+            raise ValueError(f"boxes must be (N, 4) float32, but got {self.boxes.shape} {self.boxes.dtype}")
+        for name, array in (("labels", self.labels), ("difficult", self.difficult), ("crowd", self.crowd)):
+            if array.shape != (n,):
+                raise ValueError(f"{name} must be ({n},), but got {array.shape}")
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @classmethod
+    def of(
+        cls,
+        boxes: npt.ArrayLike,
+        labels: npt.ArrayLike,
+        difficult: npt.ArrayLike | None = None,
+        crowd: npt.ArrayLike | None = None,
+    ) -> Target:
+        """A target from plain lists, flags false where not given."""
+        array = np.asarray(boxes, np.float32).reshape(-1, 4)
+        none = np.zeros(len(array), bool)
+        return cls(
+            array,
+            np.asarray(labels, np.int64).reshape(-1),
+            none if difficult is None else np.asarray(difficult, bool).reshape(-1),
+            none if crowd is None else np.asarray(crowd, bool).reshape(-1),
+        )
+
+    def where(self, keep: npt.NDArray[np.bool_]) -> Target:
+        """The objects for which ``keep`` (N,) is true."""
+        return Target(self.boxes[keep], self.labels[keep], self.difficult[keep], self.crowd[keep])
+
+
+@dataclass(frozen=True)
+class Issue:
+    """One thing wrong with a data set.
+
+    Attributes:
+        kind: one of ``unreadable-image``, ``missing-image``, ``missing-labels``, ``bad-labels``,
+            ``unknown-class``, ``no-area``, ``outside-image``, ``duplicate-image``, ``duplicate-box``.
+        path: the file at fault.
+        detail: what is wrong, for a person.
+        handled: what training does about it (``image left out``, ``box left out``, ``box clipped``, ``none``).
+    """
+
+    kind: str
+    path: Path
+    detail: str
+    handled: str
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One image on disk and its objects."""
+
+    image: Path
+    target: Target
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images with objects, read but not yet checked against the images' pixels.
+
+    Attributes:
+        root: the folder or file that the user named.
+        format: ``voc``, ``coco``, ``yolo`` or ``synthetic``.
+        split: the part read, such as ``train``; "" where the format has none.
+        labels: class names, background not counted.
+        samples: in a fixed order (by file name).
+        issues: what the reader met on its way; see ``ssd_edge.data.check`` for the rest.
+    """
+
+    root: Path
+    format: str
+    split: str
+    labels: tuple[str, ...]
+    samples: Sequence[Sample]
+    issues: Sequence[Issue] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter(self.samples)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over names and objects: what a model's provenance records of its data set."""
+        digest = hashlib.sha256("\0".join(self.labels).encode())
+        for sample in self.samples:
+            digest.update(sample.image.name.encode())
+            digest.update(sample.target.boxes.tobytes() + sample.target.labels.tobytes())
+        return digest.hexdigest()
+
+
+def read_image(path: Path) -> Image:
+    """An image file as (height, width, 3) uint8 BGR; grey is widened, alpha dropped, EXIF rotation applied.
+
+    Raises:
+        DataError: the file is missing, truncated or no image.
+    """
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise DataError(f"cannot read image {path}: {error.strerror}") from None
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if image is None or _is_truncated(data):
+        raise DataError(f"cannot read image {path}: it is truncated or no image")
+    return np.asarray(image, np.uint8)
+
+
+def _is_truncated(data: npt.NDArray[np.uint8]) -> bool:
+    """Whether a JPEG lacks its end marker: OpenCV fills the missing part with grey and reports success."""
+    return data[:2].tobytes() == b"\xff\xd8" and b"\xff\xd9" not in data[-4096:].tobytes()

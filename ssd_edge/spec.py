@@ -1,0 +1,214 @@
+"""ModelSpec: all that a model is beside its weights. It travels in the checkpoint, the ONNX file and the bundle."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, get_args
+
+from ssd_edge.errors import SpecError
+
+ChannelOrder = Literal["rgb", "bgr"]
+BoxOrder = Literal["xywh", "yxhw"]
+ScoreFunction = Literal["softmax", "sigmoid"]
+
+SPEC_VERSION = 1
+METADATA_KEY = "ssd_edge.spec"
+"""The key under which the spec's JSON stands in a checkpoint and in an ONNX file's ``metadata_props``."""
+
+# One candidate is one 64-bit sort key in decode: class, score, box index. These are the widths of its fields.
+MAX_DEFAULT_BOXES = 1 << 20
+MAX_CLASSES = 1 << 12
+
+
+@dataclass(frozen=True)
+class DefaultBoxLevel:
+    """The default boxes of one feature map (paper section 2.2).
+
+    Attributes:
+        grid: rows and columns of the feature map.
+        step: distance between neighbouring cells, (vertical, horizontal), as a fraction of the image;
+            1/rows and 1/columns in the paper's formula, not quite so in the published SSD300.
+        sizes: (width, height) of each box of a cell, as fractions of the image.
+    """
+
+    grid: tuple[int, int]
+    step: tuple[float, float]
+    sizes: tuple[tuple[float, float], ...]
+
+    def __post_init__(self) -> None:
+        numbers = [*self.step, *(side for size in self.sizes for side in size)]
+        if min(self.grid) < 1 or not self.sizes or not all(math.isfinite(n) and n > 0 for n in numbers):
+            raise SpecError(f"a default-box level needs a grid, steps and sizes above 0, but got {self}")
+
+    @property
+    def count(self) -> int:
+        """Default boxes of this level."""
+        return self.grid[0] * self.grid[1] * len(self.sizes)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What every step after training must know of a model; checked on creation.
+
+    Attributes:
+        architecture: a name of ``ssd_edge.models.MODELS``, or ``imported``.
+        input_size: (height, width) of the network's input, in pixels.
+        channel_order: of the network's input; frames are BGR.
+        mean: per channel of the input, in grey levels; the input is (pixel − mean) / std.
+        std: per channel of the input, in grey levels.
+        labels: class names; class 0 of the logits is background and has no name here.
+        levels: default boxes, in the order in which the heads emit them.
+        clip: whether default boxes are cut at the image's edge; the published models do not.
+        box_order: order of the four regression values: centre x, y, width, height or y, x, height, width.
+        score_function: softmax over classes, or a sigmoid for each.
+        variances: of centre and size (0.1 and 0.2 as published).
+        score_threshold: detections need a score above it.
+        nms_iou: a box that overlaps a better one of its class by more is a duplicate.
+        top_k: candidates of a class that enter NMS, best first.
+        max_detections: detections of an image, best first.
+        provenance: parent's SHA-256, data set, tool versions: strings for people and audits.
+
+    Raises:
+        SpecError: two of these contradict each other, or one is out of range.
+    """
+
+    architecture: str
+    input_size: tuple[int, int]
+    labels: tuple[str, ...]
+    levels: tuple[DefaultBoxLevel, ...]
+    channel_order: ChannelOrder = "rgb"
+    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    clip: bool = False
+    box_order: BoxOrder = "xywh"
+    score_function: ScoreFunction = "softmax"
+    variances: tuple[float, float] = (0.1, 0.2)
+    score_threshold: float = 0.01
+    nms_iou: float = 0.45
+    top_k: int = 400
+    max_detections: int = 200
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        checks = (
+            (min(self.input_size) >= 1, f"input_size must be positive, but got {self.input_size}"),
+            (len(self.labels) >= 1, "labels must name at least one class"),
+            (len(set(self.labels)) == len(self.labels), f"labels must differ, but got {self.labels}"),
+            (len(self.labels) < MAX_CLASSES, f"at most {MAX_CLASSES - 1} labels, but got {len(self.labels)}"),
+            (len(self.levels) >= 1, "levels must hold at least one feature map"),
+            (
+                self.num_default_boxes < MAX_DEFAULT_BOXES,
+                f"fewer than {MAX_DEFAULT_BOXES} default boxes, but got {self.num_default_boxes}",
+            ),
+            (
+                self.channel_order in get_args(ChannelOrder),
+                f"channel_order must be one of {get_args(ChannelOrder)}, but got {self.channel_order!r}",
+            ),
+            (
+                self.box_order in get_args(BoxOrder),
+                f"box_order must be one of {get_args(BoxOrder)}, but got {self.box_order!r}",
+            ),
+            (
+                self.score_function in get_args(ScoreFunction),
+                f"score_function must be one of {get_args(ScoreFunction)}, but got {self.score_function!r}",
+            ),
+            (
+                len(self.mean) == len(self.std) == 3 and all(map(math.isfinite, (*self.mean, *self.std))),
+                f"mean and std must be three numbers each, but got {self.mean} and {self.std}",
+            ),
+            (min(self.std) > 0, f"std must be above 0, but got {self.std}"),
+            (
+                len(self.variances) == 2 and all(math.isfinite(v) and v > 0 for v in self.variances),
+                f"variances must be two numbers above 0, but got {self.variances}",
+            ),
+            (
+                0 < self.score_threshold < 1,
+                f"score_threshold must lie between 0 and 1, but got {self.score_threshold}",
+            ),
+            (0 < self.nms_iou <= 1, f"nms_iou must lie in 0 … 1, but got {self.nms_iou}"),
+            (self.top_k >= 1, f"top_k must be at least 1, but got {self.top_k}"),
+            (self.max_detections >= 1, f"max_detections must be at least 1, but got {self.max_detections}"),
+        )
+        for holds, message in checks:
+            if not holds:
+                raise SpecError(message)
+
+    @property
+    def num_default_boxes(self) -> int:
+        """A: rows of ``loc`` (B, A, 4) and ``logits`` (B, A, C)."""
+        return sum(level.count for level in self.levels)
+
+    @property
+    def num_classes(self) -> int:
+        """C: the labels and background."""
+        return len(self.labels) + 1
+
+    def with_provenance(self, **facts: str) -> ModelSpec:
+        """This spec with facts added to its provenance; a later fact of the same name wins."""
+        return replace(self, provenance={**self.provenance, **facts})
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values for ``json.dumps``."""
+        return {"spec_version": SPEC_VERSION, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, value: object) -> ModelSpec:
+        """The inverse of ``to_json``.
+
+        Raises:
+            SpecError: not a spec, of another version, or not valid.
+        """
+        if not isinstance(value, dict):
+            raise SpecError(f"a model spec must be a JSON object, but got {type(value).__name__}")
+        fields = dict(value)
+        version = fields.pop("spec_version", None)
+        if version != SPEC_VERSION:
+            raise SpecError(
+                f"this model spec is of version {version}, and this ssd-edge reads version {SPEC_VERSION}: "
+                "export the model again, or install the ssd-edge that made it"
+            )
+        try:
+            fields["levels"] = tuple(
+                DefaultBoxLevel(
+                    grid=_ints(level["grid"]),
+                    step=_floats(level["step"]),
+                    sizes=tuple(_floats(size) for size in level["sizes"]),
+                )
+                for level in fields["levels"]
+            )
+            fields["input_size"] = _ints(fields["input_size"])
+            fields["labels"] = tuple(str(label) for label in fields["labels"])
+            for name in ("mean", "std", "variances"):
+                if name in fields:
+                    fields[name] = _floats(fields[name])
+            return cls(**fields)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise SpecError(f"this is not a model spec of ssd-edge: {error!r}") from None
+
+    @classmethod
+    def from_text(cls, text: str) -> ModelSpec:
+        """From the JSON text that a checkpoint or an ONNX file carries.
+
+        Raises:
+            SpecError: not JSON, or as in ``from_json``.
+        """
+        try:
+            return cls.from_json(json.loads(text))
+        except json.JSONDecodeError as error:
+            raise SpecError(f"the model spec is not valid JSON: {error}") from None
+
+    def to_text(self) -> str:
+        """JSON text on one line, keys in a fixed order."""
+        return json.dumps(self.to_json(), sort_keys=True)
+
+
+def _ints(pair: Any) -> tuple[int, int]:
+    first, second = pair
+    return int(first), int(second)
+
+
+def _floats(values: Any) -> Any:
+    return tuple(float(value) for value in values)

@@ -1,0 +1,34 @@
+"""What several tests share: a tiny model's spec, and where the real data lies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssd_edge.spec import DefaultBoxLevel, ModelSpec
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def shared(path: str) -> Path:
+    """A file of the real data; the test is skipped where it is absent."""
+    found = SHARED / path
+    if not found.exists():
+        pytest.skip(f"real data is absent: {found}")
+    return found
+
+
+def small_spec(**changes: Any) -> ModelSpec:
+    """A spec of 4·4·3 + 2·2·2 = 56 default boxes and two classes."""
+    fields: dict[str, Any] = {
+        "architecture": "test",
+        "input_size": (32, 32),
+        "labels": ("bolt", "nut"),
+        "levels": (
+            DefaultBoxLevel((4, 4), (0.25, 0.25), ((0.2, 0.2), (0.3, 0.15), (0.15, 0.3))),
+            DefaultBoxLevel((2, 2), (0.5, 0.5), ((0.5, 0.5), (0.8, 0.6))),
+        ),
+    }
+    return ModelSpec(**{**fields, **changes})

@@ -1,0 +1,168 @@
+"""The host decode against a plain greedy walk written from the paper, box by box."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ssd_edge import boxes
+from ssd_edge.decode import Decoder, nms
+from ssd_edge.spec import DefaultBoxLevel
+from tests.helpers import small_spec
+
+
+def greedy(loc, logits, spec, frame_size):
+    """What decode must give, the slow way: [(label, score, box)], and the number cut by top-k."""
+    defaults = boxes.default_boxes(spec)
+    if spec.box_order == "yxhw":
+        loc = loc[:, [1, 0, 3, 2]]
+    decoded = boxes.decode(loc, defaults, spec.variances)
+    sound = np.isfinite(loc).all(axis=1)
+    with np.errstate(invalid="ignore", over="ignore"):
+        if spec.score_function == "softmax":
+            exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+            scores = exponentials / exponentials.sum(axis=1, keepdims=True)
+        else:
+            scores = np.float32(1) / (np.float32(1) + np.exp(-logits))
+    found, cut = [], 0
+    for label in range(len(spec.labels)):
+        column = scores[:, label + 1]
+        order = sorted(
+            (-column[i], i)
+            for i in range(len(column))
+            if sound[i] and column[i] > np.float32(spec.score_threshold)
+        )
+        cut += max(0, len(order) - spec.top_k)
+        kept = []
+        for negative, i in order[: spec.top_k]:
+            one = decoded[i]
+            if all(not covers(decoded[j], one, spec.nms_iou) for _, j in kept):
+                kept.append((negative, i))
+        found += [(negative, label, i) for negative, i in kept]
+    found.sort()
+    height, width = frame_size
+    scale = np.asarray([width, height, width, height], np.float32)
+    return [
+        (label, -negative, np.clip(decoded[i], 0, 1).astype(np.float32) * scale)
+        for negative, label, i in found[: spec.max_detections]
+    ], cut
+
+
+def covers(first, second, threshold):
+    width = max(np.float32(0), min(first[2], second[2]) - max(first[0], second[0]))
+    height = max(np.float32(0), min(first[3], second[3]) - max(first[1], second[1]))
+    shared = np.float32(width * height)
+    union = boxes.areas(first) + boxes.areas(second) - shared
+    return shared > np.float32(threshold) * union
+
+
+def assert_same(spec, loc, logits, frame_size=(480, 640)):
+    got = Decoder(spec)(loc, logits, frame_size)
+    wanted, cut = greedy(loc, logits, spec, frame_size)
+    assert [int(label) for label in got.labels] == [label for label, _, _ in wanted]
+    assert got.scores.tolist() == [score for _, score, _ in wanted]
+    np.testing.assert_array_equal(
+        got.boxes, np.asarray([box for _, _, box in wanted], np.float32).reshape(-1, 4)
+    )
+    assert got.num_cut == cut
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    classes=st.integers(1, 5),
+    score_function=st.sampled_from(["softmax", "sigmoid"]),
+    box_order=st.sampled_from(["xywh", "yxhw"]),
+    threshold=st.sampled_from([0.001, 0.01, 0.3, 0.5, 0.9]),
+    top_k=st.sampled_from([1, 3, 400]),
+    quantum=st.sampled_from([0.0, 1.0]),
+    spread=st.sampled_from([0.0, 1.0, 5.0]),
+)
+def test_equals_greedy_walk(seed, classes, score_function, box_order, threshold, top_k, quantum, spread):
+    spec = small_spec(
+        labels=tuple("abcde"[:classes]),
+        score_function=score_function,
+        box_order=box_order,
+        score_threshold=threshold,
+        top_k=top_k,
+        max_detections=20,
+    )
+    rng = np.random.default_rng(seed)
+    loc = rng.normal(0, spread, (spec.num_default_boxes, 4)).astype(np.float32)
+    logits = rng.normal(0, 3, (spec.num_default_boxes, spec.num_classes)).astype(np.float32)
+    if quantum:  # ties, in numbers
+        logits = np.round(logits / 4) * 4
+    assert_same(spec, loc, logits.astype(np.float32))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("score_function", ["softmax", "sigmoid"])
+def test_not_a_number_is_no_detection_and_spoils_no_other(bad, score_function):
+    spec = small_spec(score_function=score_function, score_threshold=0.3)
+    rng = np.random.default_rng(1)
+    loc = rng.normal(0, 1, (spec.num_default_boxes, 4)).astype(np.float32)
+    logits = rng.normal(0, 3, (spec.num_default_boxes, spec.num_classes)).astype(np.float32)
+    logits[::5, 1] = bad
+    logits[1::7] = bad
+    loc[2::9, 3] = bad
+    loc[3, 2] = 1e6  # finite, of infinite size
+    assert_same(spec, loc, logits)
+    found = Decoder(spec)(loc, logits, (10, 10))
+    assert len(found) > 5
+    assert np.isfinite(found.scores).all()
+    assert np.isfinite(found.boxes).all()
+
+
+def test_nothing_above_the_threshold_is_an_empty_result():
+    spec = small_spec(score_threshold=0.5)
+    heads = (
+        np.zeros((spec.num_default_boxes, 4), np.float32),
+        np.zeros((spec.num_default_boxes, 3), np.float32),
+    )
+    found = Decoder(spec)(*heads, (480, 640))
+    assert len(found) == 0
+    assert found.num_cut == 0
+
+
+def test_all_boxes_equal_leave_one_a_class():
+    spec = small_spec(score_threshold=0.1, levels=(DefaultBoxLevel((1, 1), (1, 1), ((0.5, 0.5),) * 30),))
+    heads = np.zeros((30, 4), np.float32), np.zeros((30, 3), np.float32)
+    found = Decoder(spec)(*heads, (100, 100))
+    assert found.labels.tolist() == [0, 1]
+    assert found.boxes.tolist() == [[25.0, 25.0, 75.0, 75.0]] * 2
+
+
+def test_top_k_reports_what_it_cuts():
+    spec = small_spec(
+        score_threshold=0.1, top_k=7, levels=(DefaultBoxLevel((1, 1), (1, 1), ((0.5, 0.5),) * 30),)
+    )
+    heads = np.zeros((30, 4), np.float32), np.zeros((30, 3), np.float32)
+    assert Decoder(spec)(*heads, (100, 100)).num_cut == 2 * 23
+
+
+def test_nms_in_pieces_equals_nms_at_once(monkeypatch):
+    rng = np.random.default_rng(3)
+    corner = rng.random((500, 2), np.float32)
+    box = np.concatenate([corner, corner + rng.random((500, 2), np.float32) * 0.3], axis=1)
+    label = np.sort(rng.integers(0, 4, 500))
+    whole = nms(box, label, 0.3)
+    monkeypatch.setattr("ssd_edge.decode._PAIRS_AT_ONCE", 100)
+    np.testing.assert_array_equal(nms(box, label, 0.3), whole)
+
+
+def test_heads_of_another_shape_are_refused():
+    spec = small_spec()
+    with pytest.raises(ValueError, match=r"heads must be .* but got"):
+        Decoder(spec)(np.zeros((3, 4), np.float32), np.zeros((3, 3), np.float32), (1, 1))
+
+
+def test_a_score_equal_to_the_threshold_is_no_detection():
+    # softmax of two equal logits is exactly one half
+    spec = small_spec(labels=("a",), score_threshold=0.5)
+    heads = (
+        np.zeros((spec.num_default_boxes, 4), np.float32),
+        np.zeros((spec.num_default_boxes, 2), np.float32),
+    )
+    assert len(Decoder(spec)(*heads, (1, 1))) == 0
