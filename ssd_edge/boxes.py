@@ -96,9 +96,7 @@ def to_xyxy(boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
 def to_cxcywh(boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
     """(…, 4) xyxy → cxcywh."""
     half = boxes.dtype.type(0.5)
-    return np.concatenate(
-        [(boxes[..., :2] + boxes[..., 2:]) * half, boxes[..., 2:] - boxes[..., :2]], axis=-1
-    )
+    return np.concatenate([(boxes[..., :2] + boxes[..., 2:]) * half, boxes[..., 2:] - boxes[..., :2]], axis=-1)
 
 
 def encode(boxes: Boxes, defaults: Boxes, variances: tuple[float, float]) -> Boxes:

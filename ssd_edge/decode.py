@@ -72,9 +72,7 @@ class Decoder:
         return boxes.decode(chosen, self.defaults[index], self.spec.variances)
 
 
-def candidates(
-    logits: Floats, spec: ModelSpec
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats]:
+def candidates(logits: Floats, spec: ModelSpec) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats]:
     """Box indices, labels and scores of all (box, class) pairs whose score is above the threshold.
 
     A softmax score is at most the sigmoid of (class logit − background logit), and a sigmoid score grows with its

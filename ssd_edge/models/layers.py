@@ -1,0 +1,49 @@
+"""Building blocks that the MobileNets and the SSDLite heads share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+Activation = Callable[[], nn.Module]
+
+
+def relu6() -> nn.Module:
+    """MobileNetV2's activation."""
+    return nn.ReLU6(inplace=True)
+
+
+def conv_bn(
+    inputs: int,
+    outputs: int,
+    kernel: int = 3,
+    stride: int = 1,
+    groups: int = 1,
+    activation: Activation | None = relu6,
+    eps: float = 1e-5,
+    momentum: float = 0.1,
+) -> nn.Sequential:
+    """Convolution (same padding, no bias), BatchNorm, activation; modules "0", "1", "2" as torchvision names them."""
+    layers: list[nn.Module] = [
+        nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(outputs, eps=eps, momentum=momentum),
+    ]
+    if activation is not None:
+        layers.append(activation())
+    return nn.Sequential(*layers)
+
+
+def separable_head(inputs: int, outputs: int) -> nn.Sequential:
+    """SSDLite's predictor: depthwise 3×3, then pointwise (MobileNetV2 paper, section 6.2)."""
+    return nn.Sequential(conv_bn(inputs, inputs, groups=inputs), nn.Conv2d(inputs, outputs, 1))
+
+
+def separable_extra(inputs: int, outputs: int) -> nn.Sequential:
+    """SSDLite's extra feature layer, half the resolution: 1×1 squeeze, depthwise 3×3 stride 2, 1×1 expand."""
+    middle = outputs // 2
+    return nn.Sequential(
+        conv_bn(inputs, middle, kernel=1),
+        conv_bn(middle, middle, stride=2, groups=middle),
+        conv_bn(middle, outputs, kernel=1),
+    )

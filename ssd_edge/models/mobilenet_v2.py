@@ -1,0 +1,80 @@
+"""MobileNetV2 (arXiv 1801.04381) as an SSDLite backbone; state_dict in torchvision's layout."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ssd_edge.models.layers import conv_bn
+
+# Expansion, channels, blocks, stride of the first block (paper, table 2).
+STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+FIRST_TAP = 14
+"""The block whose expansion (576 channels, stride 16) is the first feature map."""
+
+
+class InvertedResidual(nn.Module):
+    """Expand 1×1, depthwise 3×3, project 1×1; a shortcut where the shape stays (paper, figure 4)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        hidden = inputs * expansion
+        layers: list[nn.Module] = [conv_bn(inputs, hidden, kernel=1)] if expansion != 1 else []
+        layers += [
+            conv_bn(hidden, hidden, stride=stride, groups=hidden),
+            nn.Conv2d(hidden, outputs, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        ]
+        self.conv = nn.Sequential(*layers)
+        self.shortcut = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) → (B, C', H/stride, W/stride)."""
+        y: Tensor = self.conv(x)
+        return x + y if self.shortcut else y
+
+
+class MobileNetV2(nn.Module):
+    """Two feature maps: stride 16 with 576 channels, stride 32 with 1280 channels."""
+
+    channels = (576, 1280)
+
+    def __init__(self) -> None:
+        super().__init__()
+        blocks: list[nn.Module] = [conv_bn(3, 32, stride=2)]
+        inputs = 32
+        for expansion, outputs, count, stride in STAGES:
+            for k in range(count):
+                blocks.append(InvertedResidual(inputs, outputs, stride if k == 0 else 1, expansion))
+                inputs = outputs
+        blocks.append(conv_bn(inputs, 1280, kernel=1))
+        self.features = nn.Sequential(*blocks)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) → feature maps, largest first."""
+        x = images
+        for block in self.features[:FIRST_TAP]:
+            x = block(x)
+        # The next block is taken apart: its expansion is the first feature map (MobileNetV2 paper, section 6.2).
+        tapped = self.features[FIRST_TAP]
+        assert isinstance(tapped, InvertedResidual)
+        first: Tensor = tapped.conv[0](x)
+        x = tapped.conv[1:](first)
+        for block in self.features[FIRST_TAP + 1 :]:
+            x = block(x)
+        return [first, x]
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take weights in torchvision's classification layout; its classifier is not used.
+
+        Raises:
+            RuntimeError: a feature weight is missing or of another shape.
+        """
+        self.load_state_dict({k: v for k, v in state.items() if k.startswith("features.")})

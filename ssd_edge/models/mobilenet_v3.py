@@ -1,0 +1,131 @@
+"""MobileNetV3-Large (arXiv 1905.02244) as an SSDLite backbone; state_dict in torchvision's layout."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from ssd_edge.models.layers import Activation, conv_bn
+
+
+class Row(NamedTuple):
+    """A row of the paper's table 1."""
+
+    kernel: int
+    expanded: int
+    outputs: int
+    squeeze: bool
+    hard_swish: bool
+    stride: int
+
+
+ROWS = (
+    Row(3, 16, 16, False, False, 1),
+    Row(3, 64, 24, False, False, 2),
+    Row(3, 72, 24, False, False, 1),
+    Row(5, 72, 40, True, False, 2),
+    Row(5, 120, 40, True, False, 1),
+    Row(5, 120, 40, True, False, 1),
+    Row(3, 240, 80, False, True, 2),
+    Row(3, 200, 80, False, True, 1),
+    Row(3, 184, 80, False, True, 1),
+    Row(3, 184, 80, False, True, 1),
+    Row(3, 480, 112, True, True, 1),
+    Row(3, 672, 112, True, True, 1),
+    Row(5, 672, 160, True, True, 2),
+    Row(5, 960, 160, True, True, 1),
+    Row(5, 960, 160, True, True, 1),
+)
+FIRST_TAP = 13
+"""The block whose expansion (672 channels, stride 16) is the first feature map."""
+EPS, MOMENTUM = 1e-3, 0.01
+"""BatchNorm as torchvision's weights were trained with it."""
+
+
+def _block_activation(hard_swish: bool) -> Activation:
+    return (lambda: nn.Hardswish(inplace=True)) if hard_swish else (lambda: nn.ReLU(inplace=True))
+
+
+class SqueezeExcitation(nn.Module):
+    """Scale each channel by a gate seen from the whole map (paper, section 5.3)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        squeezed = max(8, (channels // 4 + 4) // 8 * 8)
+        if squeezed < 0.9 * (channels // 4):
+            squeezed += 8
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc1 = nn.Conv2d(channels, squeezed, 1)
+        self.activation = nn.ReLU(inplace=True)
+        self.fc2 = nn.Conv2d(squeezed, channels, 1)
+        self.scale_activation = nn.Hardsigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) → the same shape."""
+        gate: Tensor = self.scale_activation(self.fc2(self.activation(self.fc1(self.avgpool(x)))))
+        return x * gate
+
+
+class InvertedResidual(nn.Module):
+    """MobileNetV3's block (paper, figure 4)."""
+
+    def __init__(self, inputs: int, row: Row) -> None:
+        super().__init__()
+        activation = _block_activation(row.hard_swish)
+
+        def layer(a: int, b: int, kernel: int, stride: int, groups: int, act: Activation | None) -> nn.Module:
+            return conv_bn(a, b, kernel, stride, groups, act, EPS, MOMENTUM)
+
+        layers: list[nn.Module] = []
+        if row.expanded != inputs:
+            layers.append(layer(inputs, row.expanded, 1, 1, 1, activation))
+        layers.append(layer(row.expanded, row.expanded, row.kernel, row.stride, row.expanded, activation))
+        if row.squeeze:
+            layers.append(SqueezeExcitation(row.expanded))
+        layers.append(layer(row.expanded, row.outputs, 1, 1, 1, None))
+        self.block = nn.Sequential(*layers)
+        self.shortcut = row.stride == 1 and inputs == row.outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) → (B, C', H/stride, W/stride)."""
+        y: Tensor = self.block(x)
+        return x + y if self.shortcut else y
+
+
+class MobileNetV3Large(nn.Module):
+    """Two feature maps: stride 16 with 672 channels, stride 32 with 960 channels."""
+
+    channels = (672, 960)
+
+    def __init__(self) -> None:
+        super().__init__()
+        swish = _block_activation(True)
+        blocks: list[nn.Module] = [conv_bn(3, 16, 3, 2, 1, swish, EPS, MOMENTUM)]
+        inputs = 16
+        for row in ROWS:
+            blocks.append(InvertedResidual(inputs, row))
+            inputs = row.outputs
+        blocks.append(conv_bn(inputs, 960, 1, 1, 1, swish, EPS, MOMENTUM))
+        self.features = nn.Sequential(*blocks)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) → feature maps, largest first."""
+        x = images
+        for block in self.features[:FIRST_TAP]:
+            x = block(x)
+        tapped = self.features[FIRST_TAP]
+        assert isinstance(tapped, InvertedResidual)
+        first: Tensor = tapped.block[0](x)
+        x = tapped.block[1:](first)
+        for block in self.features[FIRST_TAP + 1 :]:
+            x = block(x)
+        return [first, x]
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take weights in torchvision's classification layout; its classifier is not used.
+
+        Raises:
+            RuntimeError: a feature weight is missing or of another shape.
+        """
+        self.load_state_dict({k: v for k, v in state.items() if k.startswith("features.")})
