@@ -1,0 +1,88 @@
+"""Frame → Detections: preprocess, heads, decode, with one frame's work overlapping the next one's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ssd_edge.decode import Decoder
+from ssd_edge.detections import Detections
+from ssd_edge.preprocess import preprocess
+from ssd_edge.spec import ModelSpec
+
+Image = npt.NDArray[np.uint8]
+"""(height, width, 3) uint8 BGR."""
+
+
+class RawHeads(NamedTuple):
+    """What a network gives for a batch: loc (B, A, 4) and logits (B, A, C), float32."""
+
+    loc: npt.NDArray[np.float32]
+    logits: npt.NDArray[np.float32]
+
+
+class Heads(Protocol):
+    """Anything that runs a model's heads: an engine, ONNX, a PyTorch network."""
+
+    spec: ModelSpec
+    depth: int
+    """How many inferences may be under way at once: 1 where ``submit`` waits, 2 or more where it does not."""
+
+    def submit(self, images: npt.NDArray[np.float32]) -> Callable[[], RawHeads]:
+        """Start on (B, 3, H, W) float32; the returned call waits for the result.
+
+        The arrays of a result stay valid until ``depth`` further submissions.
+        """
+
+
+class StageTimes(NamedTuple):
+    """Seconds that a frame spent in each stage; ``inference`` is from submission to result."""
+
+    preprocess: float
+    inference: float
+    decode: float
+
+
+class Result(NamedTuple):
+    """Detections of a frame and what they cost."""
+
+    detections: Detections
+    times: StageTimes
+
+
+class Detector:
+    """A model that takes frames.
+
+    Args:
+        heads: runs the network; its spec says the rest.
+    """
+
+    def __init__(self, heads: Heads) -> None:
+        self.heads = heads
+        self.spec = heads.spec
+        self.depth = heads.depth
+        self._decode = Decoder(heads.spec)
+
+    def submit(self, frame: Image) -> Callable[[], Result]:
+        """Start on a frame of any size; the returned call waits for the result."""
+        began = perf_counter()
+        images = preprocess(frame, self.spec)
+        started = perf_counter()
+        finish = self.heads.submit(images)
+        size = frame.shape[0], frame.shape[1]
+
+        def result() -> Result:
+            loc, logits = finish()
+            inferred = perf_counter()
+            found = self._decode(loc[0], logits[0], size)
+            return Result(found, StageTimes(started - began, inferred - started, perf_counter() - inferred))
+
+        return result
+
+    def __call__(self, frame: Image) -> Detections:
+        """Detections of one frame, waited for."""
+        return self.submit(frame)().detections

@@ -1,0 +1,1 @@
+"""Training: samples → matched targets → MultiBox loss → checkpoint."""

@@ -1,0 +1,103 @@
+"""The checkpoint: weights and ModelSpec in one file, read with ``weights_only``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssd_edge.errors import ModelError
+from ssd_edge.models.registry import make_network
+from ssd_edge.models.ssd import SSD
+from ssd_edge.spec import METADATA_KEY, ModelSpec
+
+_PREFIX = "network."
+
+
+def save_checkpoint(path: Path, network: SSD, spec: ModelSpec, half: bool = False) -> None:
+    """Write weights and spec, whole or not at all.
+
+    Args:
+        path: the file; replaced if it exists.
+        network: its weights are taken as they are.
+        spec: its description; usually ``network.spec`` with provenance added.
+        half: store floating-point weights as FP16, half the size; loading gives FP32 again.
+    """
+    weights = {
+        f"{_PREFIX}{name}": value.half() if half and value.is_floating_point() else value
+        for name, value in network.state_dict().items()
+    }
+    partial = path.with_name(path.name + ".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({METADATA_KEY: spec.to_text(), "state_dict": weights}, partial)
+    os.replace(partial, path)
+
+
+def load_checkpoint(path: Path) -> SSD:
+    """The network of a checkpoint, in evaluation mode on the CPU; one of ``last.ckpt``'s kind is read too.
+
+    Raises:
+        ModelError: missing, damaged, not made by ssd-edge, or its weights do not fit its architecture.
+        SpecError: its spec is of another version.
+    """
+    content = read_torch_file(path)
+    if METADATA_KEY not in content or "state_dict" not in content:
+        raise ModelError(
+            f"{path} is no checkpoint of ssd-edge: it holds weights but no model spec; "
+            "a backbone's weights go to ssd-edge train --backbone-weights"
+        )
+    spec = ModelSpec.from_text(str(content[METADATA_KEY]))
+    network = make_network(spec.with_provenance(checkpoint_sha256=file_sha256(path)))
+    weights = {
+        name.removeprefix(_PREFIX): value.float() if value.is_floating_point() else value
+        for name, value in content["state_dict"].items()
+        if name.startswith(_PREFIX)
+    }
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ModelError(f"the weights in {path} do not fit {spec.architecture}: {reason}") from None
+    return network.eval()
+
+
+def load_matching(network: SSD, weights: Mapping[str, Tensor]) -> list[str]:
+    """Take every weight of the same name and shape, for training on from another model; returns the names left out."""
+    own = network.state_dict()
+    fitting = {k: v for k, v in weights.items() if k in own and v.shape == own[k].shape}
+    network.load_state_dict(fitting, strict=False)
+    return sorted(set(own) - set(fitting))
+
+
+def read_torch_file(path: Path) -> dict[str, Any]:
+    """What ``torch.save`` wrote, with nothing executed.
+
+    Raises:
+        ModelError: missing, damaged, or holding more than tensors and plain values.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ModelError(f"there is no file {path}") from None
+    except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise ModelError(f"{path} is no checkpoint that can be read safely: {reason}") from None
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} must hold a dict of weights, but holds {type(content).__name__}")
+    return content
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

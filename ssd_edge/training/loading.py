@@ -1,0 +1,95 @@
+"""Samples → batches: images are decoded once, then augmented, preprocessed and matched each time they are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset as TorchDataset
+
+from ssd_edge import boxes
+from ssd_edge.data.augment import augment
+from ssd_edge.data.dataset import Image, Sample, Target, read_image
+from ssd_edge.preprocess import preprocess
+from ssd_edge.spec import ModelSpec
+from ssd_edge.training.matching import training_target
+from ssd_edge.training.module import Batch, ValidationBatch
+
+CACHE_BYTES = 2 << 30
+"""Decoded images are kept up to this much: a few hundred are read from disk once, not once an epoch."""
+
+
+class Samples(TorchDataset[tuple[Image, Target]]):
+    """Decoded images with their targets."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self.samples = samples
+        self._cache: dict[int, Image] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[Image, Target]:
+        sample = self.samples[index]
+        image = self._cache.get(index)
+        if image is None:
+            image = read_image(sample.image)
+            if self._bytes + image.nbytes <= CACHE_BYTES:
+                self._cache[index] = image
+                self._bytes += image.nbytes
+        return image, sample.target
+
+
+class TrainingSamples(TorchDataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
+    """Augmented, preprocessed and matched: what a step consumes. The same seed and epoch give the same samples."""
+
+    def __init__(self, samples: Sequence[Sample], spec: ModelSpec, seed: int) -> None:
+        self.source = Samples(samples)
+        self.spec = spec
+        self.defaults = boxes.default_boxes(spec)
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        # torch seeds each worker anew every epoch; drawing from it makes chance follow the one seed of the run.
+        rng = np.random.default_rng([self.seed, int(torch.randint(0, 2**31, ()).item())])
+        image, target = augment(*self.source[index], rng)
+        loc, classes = training_target(target, image.shape[:2], self.defaults, self.spec.variances)
+        return torch.from_numpy(preprocess(image, self.spec)[0]), torch.from_numpy(loc), torch.from_numpy(classes)
+
+
+class ValidationSamples(TorchDataset[tuple[torch.Tensor, Target, tuple[int, int]]]):
+    """Preprocessed only, with the objects as they are."""
+
+    def __init__(self, samples: Sequence[Sample], spec: ModelSpec) -> None:
+        self.source = Samples(samples)
+        self.spec = spec
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, Target, tuple[int, int]]:
+        image, target = self.source[index]
+        return torch.from_numpy(preprocess(image, self.spec)[0]), target, (image.shape[0], image.shape[1])
+
+
+def collate_training(items: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]) -> Batch:
+    """Stack each part."""
+    images, loc, classes = zip(*items, strict=True)
+    return torch.stack(images), torch.stack(loc), torch.stack(classes)
+
+
+def collate_validation(items: list[tuple[torch.Tensor, Target, tuple[int, int]]]) -> ValidationBatch:
+    """Stack the images; targets differ in length."""
+    images, targets, sizes = zip(*items, strict=True)
+    return torch.stack(images), list(targets), list(sizes)
+
+
+def start_worker(_: int) -> None:
+    """One OpenCV thread a worker: the cores belong to the network."""
+    cv2.setNumThreads(0)

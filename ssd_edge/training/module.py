@@ -1,0 +1,109 @@
+"""The LightningModule: one network, its loss, its validation AP."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from ssd_edge.data.dataset import Target
+from ssd_edge.decode import Decoder
+from ssd_edge.detections import Detections
+from ssd_edge.evaluation import evaluate
+from ssd_edge.models.ssd import SSD
+from ssd_edge.spec import METADATA_KEY
+from ssd_edge.training.loss import multibox_loss
+
+Batch = tuple[Tensor, Tensor, Tensor]
+"""images (B, 3, H, W), loc targets (B, A, 4), class targets (B, A)."""
+ValidationBatch = tuple[Tensor, list[Target], list[tuple[int, int]]]
+"""images (B, 3, H, W), objects in pixels, (height, width) of each frame."""
+
+
+class DetectorModule(pl.LightningModule):
+    """Trains an ``SSD`` with SGD, a linear warm-up and a cosine decline.
+
+    Args:
+        network: trained in place.
+        lr: highest learning rate.
+        weight_decay: of weights; biases and BatchNorm have none.
+        frozen_blocks: this many first blocks of the backbone keep their weights and statistics.
+    """
+
+    def __init__(self, network: SSD, lr: float, weight_decay: float = 5e-4, frozen_blocks: int = 0) -> None:
+        super().__init__()
+        self.network = network
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.decoder = Decoder(network.spec)
+        self._frozen: Sequence[torch.nn.Module] = list(network.backbone.features)[:frozen_blocks]  # type: ignore[arg-type, union-attr]
+        for block in self._frozen:
+            block.requires_grad_(False)
+        self._found: list[Detections] = []
+        self._wanted: list[Target] = []
+
+    def on_train_epoch_start(self) -> None:
+        """Frozen blocks keep their BatchNorm statistics too."""
+        for block in self._frozen:
+            block.eval()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """MultiBox loss of one batch."""
+        images, loc_target, class_target = batch
+        loc, logits = self.network(images.contiguous(memory_format=torch.channels_last))
+        losses = multibox_loss(loc.float(), logits.float(), loc_target, class_target)
+        size = len(images)
+        self.log("loss", losses.total, prog_bar=True, batch_size=size)
+        self.log("loss/loc", losses.loc, batch_size=size)
+        self.log("loss/conf", losses.conf, batch_size=size)
+        if not torch.isfinite(losses.total):
+            raise FloatingPointError(
+                f"the loss is {losses.total.item()} at step {self.global_step}: lower --lr, or look for bad boxes "
+                "with ssd-edge check-data"
+            )
+        return losses.total
+
+    def validation_step(self, batch: ValidationBatch, batch_idx: int) -> None:
+        """Decode as an engine would, and keep what was found."""
+        images, targets, sizes = batch
+        loc, logits = self.network(images.contiguous(memory_format=torch.channels_last))
+        heads = zip(loc.float().cpu().numpy(), logits.float().cpu().numpy(), sizes, strict=True)
+        self._found += [self.decoder(*one) for one in heads]
+        self._wanted += targets
+
+    def on_validation_epoch_end(self) -> None:
+        """AP over the whole validation set."""
+        result = evaluate(self._found, self._wanted, self.network.spec.labels)
+        self._found, self._wanted = [], []
+        self.log("val/ap", result.coco["ap"] or 0.0)
+        self.log("val/ap50", result.voc_map50 or 0.0, prog_bar=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A Lightning checkpoint is one of ours too."""
+        checkpoint[METADATA_KEY] = self.network.spec.to_text()
+
+    def configure_optimizers(self) -> Any:
+        """SGD with momentum 0.9 (paper, section 3), and a schedule by step."""
+        trained = [p for p in self.parameters() if p.requires_grad]
+        optimizer = torch.optim.SGD(
+            [
+                {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.weight_decay},
+                {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+            ],
+            lr=self.lr,
+            momentum=0.9,
+        )
+        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        warmup = max(1, min(500, steps // 10))
+
+        def factor(step: int) -> float:
+            if step < warmup:
+                return (step + 1) / warmup
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup)))) + 1e-3
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,268 @@
+"""Data set → checkpoint: the whole of training in one function."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader
+
+from ssd_edge.data.check import check_dataset
+from ssd_edge.data.dataset import Dataset
+from ssd_edge.errors import DataError, ModelError
+from ssd_edge.models.registry import load_backbone, make_network, make_spec
+from ssd_edge.models.ssd import SSD
+from ssd_edge.training.checkpoints import file_sha256, load_checkpoint, load_matching, read_torch_file, save_checkpoint
+from ssd_edge.training.loading import (
+    TrainingSamples,
+    ValidationSamples,
+    collate_training,
+    collate_validation,
+    start_worker,
+)
+from ssd_edge.training.module import DetectorModule
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train; every value has a default that suits a few hundred images.
+
+    Attributes:
+        model: a key of ``ssd_edge.models.registry.MODELS``.
+        box_sizes: a size table of the model; its usual one where empty.
+        epochs: passes over the training images.
+        batch_size: images a step.
+        lr: highest learning rate.
+        seed: of everything random.
+        patience: validations without a better AP50 before training stops; 0 never stops early.
+        validate_every: epochs between validations.
+        minutes: stop after this much time, 0 for no limit.
+        workers: processes that prepare images.
+        precision: ``32-true``, ``bf16-mixed``, ``16-mixed``, or ``auto``: bf16 where the processor has it.
+        frozen_blocks: first blocks of the backbone that are not trained.
+    """
+
+    model: str = "ssdlite300_mobilenet_v2"
+    box_sizes: str = ""
+    epochs: int = 100
+    batch_size: int = 16
+    lr: float = 0.02
+    seed: int = 0
+    patience: int = 0
+    validate_every: int = 5
+    minutes: float = 0
+    workers: int = 1
+    precision: str = "auto"
+    frozen_blocks: int = 0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training leaves behind.
+
+    Attributes:
+        checkpoint: the best weights and the spec.
+        ap50: VOC AP50 of these weights on the validation images.
+        epochs: epochs done.
+        seconds: wall clock.
+        summary: what was left out of the data, for a person.
+    """
+
+    checkpoint: Path
+    ap50: float
+    epochs: int
+    seconds: float
+    summary: str
+
+
+def train(
+    training: Dataset,
+    validation: Dataset,
+    folder: Path,
+    recipe: Recipe,
+    backbone_weights: Path | None = None,
+    start_from: Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> Trained:
+    """Train, validate, and keep the best checkpoint as ``folder/model.pt``.
+
+    Args:
+        training: images to learn from; what ``check_dataset`` finds wrong is left out.
+        validation: images to choose the best epoch by.
+        folder: receives ``model.pt``, ``last.ckpt`` (to resume from) and TensorBoard logs.
+        recipe: how.
+        backbone_weights: a torchvision state_dict for the backbone.
+        start_from: a checkpoint of ssd-edge whose fitting weights are taken first (fine-tuning).
+        resume: go on from ``folder/last.ckpt``.
+        progress: show a progress bar.
+
+    Raises:
+        DataError: no usable image is left.
+        ModelError: weights that do not fit; a training that diverged.
+    """
+    began = time.monotonic()
+    report, validation_report = check_dataset(training), check_dataset(validation)
+    if not len(report.clean) or not len(validation_report.clean):
+        raise DataError(f"no usable image in {training.root}: ssd-edge check-data {training.root} lists why")
+    last = folder / "last.ckpt"
+    if resume and not last.exists():
+        raise ModelError(f"there is nothing to resume from in {folder}: start without --resume")
+    pl.seed_everything(recipe.seed, workers=True, verbose=False)
+    network = _network(training.labels, recipe, backbone_weights, start_from)
+    network.spec = network.spec.with_provenance(**_facts(training, recipe, backbone_weights, start_from))
+    module = DetectorModule(network, recipe.lr, frozen_blocks=recipe.frozen_blocks)
+    train_batches, validation_batches = _loaders(report.clean, validation_report.clean, network, recipe)
+    best = _BestModel(folder / "model.pt")
+    trainer = pl.Trainer(
+        accelerator="auto",
+        devices="auto",
+        precision=_precision(recipe.precision),  # type: ignore[arg-type]
+        max_epochs=recipe.epochs,
+        max_time={"seconds": round(recipe.minutes * 60)} if recipe.minutes else None,
+        check_val_every_n_epoch=min(recipe.validate_every, recipe.epochs),
+        num_sanity_val_steps=0,
+        gradient_clip_val=10.0,
+        log_every_n_steps=10,
+        logger=TensorBoardLogger(str(folder), name="logs"),
+        callbacks=[*_callbacks(folder, recipe, progress), best],
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+    )
+    try:
+        with _quiet():
+            trainer.fit(
+                module,
+                train_batches,
+                validation_batches,
+                ckpt_path=str(last) if resume else None,
+                weights_only=True,
+            )
+    except FloatingPointError as error:
+        raise ModelError(str(error)) from None
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return Trained(best.path, best.ap50, trainer.current_epoch, time.monotonic() - began, report.summary())
+
+
+def _network(labels: Sequence[str], recipe: Recipe, backbone_weights: Path | None, start_from: Path | None) -> SSD:
+    network = make_network(make_spec(recipe.model, labels, recipe.box_sizes))
+    if backbone_weights:
+        load_backbone(network, read_torch_file(backbone_weights))
+    if start_from:
+        source = load_checkpoint(start_from)
+        if source.spec.architecture != recipe.model:
+            raise ModelError(
+                f"{start_from} is a {source.spec.architecture}, and {recipe.model} is to be trained: "
+                f"add --model {source.spec.architecture}"
+            )
+        load_matching(network, source.state_dict())
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _facts(
+    data: Dataset, recipe: Recipe, backbone_weights: Path | None, start_from: Path | None
+) -> dict[str, str]:
+    facts = {
+        "dataset": data.root.name,
+        "dataset_sha256": data.fingerprint(),
+        "dataset_split": data.split,
+        "recipe": str({k: v for k, v in asdict(recipe).items() if k != "workers"}),
+        "torch": torch.__version__,
+        "ssd_edge": importlib.metadata.version("ssd-edge"),
+    }
+    if backbone_weights:
+        facts["backbone_sha256"] = file_sha256(backbone_weights)
+    if start_from:
+        facts["start_from_sha256"] = file_sha256(start_from)
+    return facts
+
+
+def _loaders(training: Dataset, validation: Dataset, network: SSD, recipe: Recipe) -> tuple[Any, Any]:
+    spec = network.spec
+    common: dict[str, Any] = {
+        "num_workers": recipe.workers,
+        "persistent_workers": recipe.workers > 0,
+        "worker_init_fn": start_worker,
+    }
+    batch = min(recipe.batch_size, len(training))
+    return (
+        # BatchNorm cannot learn from one image: an incomplete last batch is dropped.
+        DataLoader(
+            TrainingSamples(training.samples, spec, recipe.seed),
+            batch,
+            shuffle=True,
+            drop_last=True,
+            collate_fn=collate_training,
+            **common,
+        ),
+        DataLoader(
+            ValidationSamples(validation.samples, spec), batch, collate_fn=collate_validation, **common
+        ),
+    )
+
+
+def _callbacks(folder: Path, recipe: Recipe, progress: bool) -> list[Callback]:
+    callbacks: list[Callback] = [
+        ModelCheckpoint(folder, filename="last", every_n_epochs=1, save_top_k=1, enable_version_counter=False)
+    ]
+    if recipe.patience:
+        callbacks.append(EarlyStopping("val/ap50", mode="max", patience=recipe.patience))
+    if progress:
+        callbacks.append(RichProgressBar(leave=False))
+    return callbacks
+
+
+class _BestModel(Callback):
+    """Writes ``model.pt`` each time the validation AP50 is the best so far."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.ap50 = -1.0
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        ap50 = float(trainer.callback_metrics["val/ap50"])
+        if ap50 >= self.ap50:
+            assert isinstance(module, DetectorModule)
+            self.ap50 = ap50
+            network = module.network
+            save_checkpoint(self.path, network, network.spec.with_provenance(validation_ap50=f"{ap50:.4f}"))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"ap50": self.ap50}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.ap50 = float(state["ap50"])
+
+
+def _precision(asked: str) -> str:
+    if asked != "auto":
+        return asked
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    # On a CPU with bf16 instructions a step takes a quarter of the time; without them it takes longer than in FP32.
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return "bf16-mixed" if supported else "32-true"
+
+
+class _quiet(warnings.catch_warnings):  # noqa: N801 - a context manager used as a word
+    """Lightning's advice is for its own users; ours have no way to follow it."""
+
+    def __enter__(self) -> Any:
+        entered = super().__enter__()
+        warnings.simplefilter("ignore")
+        for name in ("pytorch_lightning", "lightning.pytorch", "lightning_utilities"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        os.environ.setdefault("POSSIBLE_USER_WARNINGS", "off")
+        return entered
