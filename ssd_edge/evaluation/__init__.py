@@ -1,0 +1,187 @@
+"""Average precision of detections against ground truth: COCO's twelve numbers, and Pascal VOC's two.
+
+Difficult objects and crowds need not be found, and detecting them is no fault; ``coco.py`` and ``voc.py`` say how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ssd_edge.data.dataset import Image, Sample, Target, read_image
+from ssd_edge.detections import Detections
+from ssd_edge.errors import DataError
+from ssd_edge.evaluation.coco import coco_numbers
+from ssd_edge.evaluation.voc import voc_ap
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["ClassEvaluation", "Evaluation", "evaluate", "measure_ap", "voc_ap"]
+
+
+@dataclass(frozen=True)
+class ClassEvaluation:
+    """The numbers of one class; each AP is None where the ground truth has no object of it to find.
+
+    Attributes:
+        label: the class's name.
+        num_objects: objects to find: difficult ones and crowds are not counted.
+        ap: COCO's, the mean over IoU 0.50, 0.55 … 0.95.
+        ap50: COCO's at IoU 0.50, precision read at 101 recalls.
+        voc_ap50: VOC's of 2010 and later at IoU 0.50, the area under the whole curve.
+        voc07_ap50: VOC's of 2007 at IoU 0.50, precision read at 11 recalls.
+    """
+
+    label: str
+    num_objects: int
+    ap: float | None
+    ap50: float | None
+    voc_ap50: float | None
+    voc07_ap50: float | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well detections agree with ground truth; a number is in 0 … 1, or None where nothing defines it.
+
+    A class without an object to find is left out of every mean.
+
+    Attributes:
+        labels: class names, background not counted.
+        num_images: images evaluated, those with no object included.
+        ap, ap50, ap75, ap_small, ap_medium, ap_large: COCO's AP, of up to 100 detections per class and image.
+        ar_1, ar_10, ar_100: COCO's recall with up to so many detections per class and image.
+        ar_small, ar_medium, ar_large: COCO's recall by size of object, with up to 100.
+        voc_map50, voc07_map50: the means over classes of ``voc_ap50`` and ``voc07_ap50``.
+        per_class: in the order of ``labels``.
+    """
+
+    labels: tuple[str, ...]
+    num_images: int
+    ap: float | None
+    ap50: float | None
+    ap75: float | None
+    ap_small: float | None
+    ap_medium: float | None
+    ap_large: float | None
+    ar_1: float | None
+    ar_10: float | None
+    ar_100: float | None
+    ar_small: float | None
+    ar_medium: float | None
+    ar_large: float | None
+    voc_map50: float | None
+    voc07_map50: float | None
+    per_class: tuple[ClassEvaluation, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values for ``json.dumps``; an undefined number is None."""
+        return asdict(self)
+
+    def table(self) -> Table:
+        """For a terminal: a row per class, the means, and COCO's other numbers below; undefined is "–"."""
+        from rich.table import Table
+        from rich.text import Text
+
+        others = {
+            "AP75": self.ap75,
+            "small": self.ap_small,
+            "medium": self.ap_medium,
+            "large": self.ap_large,
+            "\nAR1": self.ar_1,
+            "AR10": self.ar_10,
+            "AR100": self.ar_100,
+            "small ": self.ar_small,
+            "medium ": self.ar_medium,
+            "large ": self.ar_large,
+        }
+        table = Table(caption="  ".join(f"{name} {_shown(value)}" for name, value in others.items()))
+        table.add_column("class")
+        for heading in ("objects", "AP", "AP50", "VOC AP50", "VOC07 AP50"):
+            table.add_column(heading, justify="right")
+        for row in self.per_class:
+            numbers = (row.ap, row.ap50, row.voc_ap50, row.voc07_ap50)
+            # As Text, so that a class called "[red]" is a name and not markup.
+            table.add_row(Text(row.label), str(row.num_objects), *map(_shown, numbers))
+        table.add_section()
+        means = (self.ap, self.ap50, self.voc_map50, self.voc07_map50)
+        table.add_row("mean", str(sum(row.num_objects for row in self.per_class)), *map(_shown, means))
+        return table
+
+
+def evaluate(detections: Sequence[Detections], targets: Sequence[Target], labels: Sequence[str]) -> Evaluation:
+    """COCO's and VOC's numbers for ``detections[i]`` against ``targets[i]``, both in pixels of image i.
+
+    Detections of equal score rank in the order given, as with COCO.
+
+    Raises:
+        ValueError: not as many detections as targets.
+        DataError: a label is not an index into ``labels``, or a box or score is NaN or infinite.
+    """
+    if len(detections) != len(targets):
+        raise ValueError(f"there must be Detections for each of {len(targets)} targets, but got {len(detections)}")
+    for i, (found, target) in enumerate(zip(detections, targets, strict=True)):
+        _check(f"detections of image {i}", found.labels, len(labels), found.boxes, found.scores)
+        _check(f"objects of image {i}", target.labels, len(labels), target.boxes)
+
+    numbers, class_aps = coco_numbers(detections, targets, len(labels))
+    rows = []
+    for k, label in enumerate(labels):
+        count = sum(int(np.sum((t.labels == k) & ~(t.difficult | t.crowd))) for t in targets)
+        rows.append(ClassEvaluation(label, count, *class_aps[k], *voc_ap(detections, targets, k)))
+    return Evaluation(
+        labels=tuple(labels),
+        num_images=len(targets),
+        voc_map50=_mean([row.voc_ap50 for row in rows]),
+        voc07_map50=_mean([row.voc07_ap50 for row in rows]),
+        per_class=tuple(rows),
+        **numbers,
+    )
+
+
+def measure_ap(
+    detect: Callable[[Image], Detections],
+    samples: Iterable[Sample],
+    labels: Sequence[str],
+    progress: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Run a detector over images on disk, and evaluate what it finds.
+
+    Args:
+        detect: from a BGR image to detections in its pixels.
+        samples: images and their objects.
+        labels: class names, background not counted.
+        progress: called after each image with the number of images done.
+
+    Raises:
+        DataError: an image cannot be read, or as ``evaluate``.
+    """
+    detections, targets = [], []
+    for sample in samples:
+        detections.append(detect(read_image(sample.image)))
+        targets.append(sample.target)
+        if progress is not None:
+            progress(len(targets))
+    return evaluate(detections, targets, labels)
+
+
+def _check(whose: str, labels: npt.NDArray[np.int64], num_labels: int, *numbers: npt.NDArray[np.float32]) -> None:
+    wrong = labels[(labels < 0) | (labels >= num_labels)]
+    if len(wrong):
+        raise DataError(f"{whose} have label {wrong[0]}, but there are {num_labels} labels, counted from 0")
+    if not all(np.isfinite(array).all() for array in numbers):
+        raise DataError(f"{whose} hold a number that is NaN or infinite, which cannot be evaluated")
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return sum(defined) / len(defined) if defined else None
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
