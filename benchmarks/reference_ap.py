@@ -1,7 +1,7 @@
 """How far ssd-edge's AP is from published numbers, on the published detections and ground truth.
 
-Both cases are of github.com/rafaelpadilla/review_object_detection_metrics (MIT), commit 2efe66d: the numbers are
-those that its tests/test_eval_coco.py (there said to be COCO's own implementation's) and tests/test_eval_pascal.py expect.
+Both cases are of github.com/rafaelpadilla/review_object_detection_metrics (MIT), commit 2efe66d. The numbers are
+those that its tests expect: tests/test_eval_coco.py ("coco's official implementation") and tests/test_eval_pascal.py.
 """
 
 from __future__ import annotations

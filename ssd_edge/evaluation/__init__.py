@@ -88,19 +88,11 @@ class Evaluation:
         from rich.table import Table
         from rich.text import Text
 
-        others = {
-            "AP75": self.ap75,
-            "small": self.ap_small,
-            "medium": self.ap_medium,
-            "large": self.ap_large,
-            "\nAR1": self.ar_1,
-            "AR10": self.ar_10,
-            "AR100": self.ar_100,
-            "small ": self.ar_small,
-            "medium ": self.ar_medium,
-            "large ": self.ar_large,
-        }
-        table = Table(caption="  ".join(f"{name} {_shown(value)}" for name, value in others.items()))
+        sizes = {"AP75": self.ap75, "APsmall": self.ap_small, "APmedium": self.ap_medium, "APlarge": self.ap_large}
+        recalls = {"AR1": self.ar_1, "AR10": self.ar_10, "AR100": self.ar_100}
+        recalls |= {"ARsmall": self.ar_small, "ARmedium": self.ar_medium, "ARlarge": self.ar_large}
+        lines = ("  ".join(f"{name} {_shown(value)}" for name, value in row.items()) for row in (sizes, recalls))
+        table = Table(caption="\n".join(lines))
         table.add_column("class")
         for heading in ("objects", "AP", "AP50", "VOC AP50", "VOC07 AP50"):
             table.add_column(heading, justify="right")

@@ -39,12 +39,14 @@ def voc_ap(
     num_objects = 0
     scores, verdicts = [np.zeros(0, np.float32)], [np.zeros(0, np.int8)]
     for found, target in zip(detections, targets, strict=True):
-        objects = target.where(target.labels == label)
-        num_objects += int(np.sum(~(objects.difficult | objects.crowd)))
+        objects = target.labels == label
+        num_objects += int(np.sum(objects & ~(target.difficult | target.crowd)))
         mine = np.flatnonzero(found.labels == label)
+        if len(mine) == 0:
+            continue
         mine = mine[np.argsort(-found.scores[mine], kind="stable")]
         scores.append(found.scores[mine])
-        verdicts.append(_verdicts(found.boxes[mine], objects, threshold))
+        verdicts.append(_verdicts(found.boxes[mine], target.where(objects), threshold))
     if num_objects == 0:
         return None, None
 
