@@ -59,9 +59,7 @@ class MissingDependencyError(BackendError):
     """A package that this step needs is not installed; the sentence names the extra that brings it."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(
-            f"{purpose} needs {package}, which is not installed: pip install 'ssd-edge[{extra}]'"
-        )
+        super().__init__(f"{purpose} needs {package}, which is not installed: pip install 'ssd-edge[{extra}]'")
 
 
 class SourceError(SsdEdgeError):

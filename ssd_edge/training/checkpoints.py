@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -14,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ssd_edge.errors import ModelError
+from ssd_edge.files import sha256, written_whole
 from ssd_edge.models.registry import make_network
 from ssd_edge.models.ssd import SSD
 from ssd_edge.spec import METADATA_KEY, ModelSpec
@@ -34,10 +33,8 @@ def save_checkpoint(path: Path, network: SSD, spec: ModelSpec, half: bool = Fals
         f"{_PREFIX}{name}": value.half() if half and value.is_floating_point() else value
         for name, value in network.state_dict().items()
     }
-    partial = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({METADATA_KEY: spec.to_text(), "state_dict": weights}, partial)
-    os.replace(partial, path)
+    with written_whole(path) as partial:
+        torch.save({METADATA_KEY: spec.to_text(), "state_dict": weights}, partial)
 
 
 def load_checkpoint(path: Path) -> SSD:
@@ -54,7 +51,7 @@ def load_checkpoint(path: Path) -> SSD:
             "a backbone's weights go to ssd-edge train --backbone-weights"
         )
     spec = ModelSpec.from_text(str(content[METADATA_KEY]))
-    network = make_network(spec.with_provenance(checkpoint_sha256=file_sha256(path)))
+    network = make_network(spec.with_provenance(checkpoint_sha256=sha256(path)))
     weights = {
         name.removeprefix(_PREFIX): value.float() if value.is_floating_point() else value
         for name, value in content["state_dict"].items()
@@ -93,11 +90,3 @@ def read_torch_file(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path} must hold a dict of weights, but holds {type(content).__name__}")
     return content
 
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -46,6 +46,10 @@ class DetectorModule(pl.LightningModule):
         self._found: list[Detections] = []
         self._wanted: list[Target] = []
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Tensors move; the objects of a validation batch stay."""
+        return tuple(part.to(device) if isinstance(part, Tensor) else part for part in batch)
+
     def on_train_epoch_start(self) -> None:
         """Frozen blocks keep their BatchNorm statistics too."""
         for block in self._frozen:
@@ -79,7 +83,7 @@ class DetectorModule(pl.LightningModule):
         """AP over the whole validation set."""
         result = evaluate(self._found, self._wanted, self.network.spec.labels)
         self._found, self._wanted = [], []
-        self.log("val/ap", result.coco["ap"] or 0.0)
+        self.log("val/ap", result.ap or 0.0)
         self.log("val/ap50", result.voc_map50 or 0.0, prog_bar=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -21,9 +21,10 @@ from torch.utils.data import DataLoader
 from ssd_edge.data.check import check_dataset
 from ssd_edge.data.dataset import Dataset
 from ssd_edge.errors import DataError, ModelError
+from ssd_edge.files import sha256
 from ssd_edge.models.registry import load_backbone, make_network, make_spec
 from ssd_edge.models.ssd import SSD
-from ssd_edge.training.checkpoints import file_sha256, load_checkpoint, load_matching, read_torch_file, save_checkpoint
+from ssd_edge.training.checkpoints import load_checkpoint, load_matching, read_torch_file, save_checkpoint
 from ssd_edge.training.loading import (
     TrainingSamples,
     ValidationSamples,
@@ -183,9 +184,9 @@ def _facts(
         "ssd_edge": importlib.metadata.version("ssd-edge"),
     }
     if backbone_weights:
-        facts["backbone_sha256"] = file_sha256(backbone_weights)
+        facts["backbone_sha256"] = sha256(backbone_weights)
     if start_from:
-        facts["start_from_sha256"] = file_sha256(start_from)
+        facts["start_from_sha256"] = sha256(start_from)
     return facts
 
 

@@ -1,0 +1,129 @@
+"""ONNX Runtime on the CPU: the reference executor, and the reader of heads in ONNX files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from ssd_edge.detector import RawHeads
+from ssd_edge.engines.base import Plan
+from ssd_edge.errors import BackendError, ModelError
+from ssd_edge.spec import METADATA_KEY, ModelSpec
+
+NAME = "onnxruntime"
+ABOUT = "ONNX Runtime on the CPU: the reference"
+
+onnxruntime.set_default_logger_severity(3)  # its warnings are about graph details that a user cannot change
+
+
+class OnnxRuntimeEngine:
+    """Heads in an ONNX file; one worker thread keeps the caller free while it runs."""
+
+    depth = 2
+    backend = NAME
+
+    def __init__(self, path: Path, spec: ModelSpec, precision: str) -> None:
+        self.spec = spec
+        self.precision = precision
+        self._session = _session(path)
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="onnxruntime")
+
+    def submit(self, images: npt.NDArray[np.float32]) -> Callable[[], RawHeads]:
+        """See ``Heads``."""
+        return self._worker.submit(self._run, images).result
+
+    def _run(self, images: npt.NDArray[np.float32]) -> RawHeads:
+        try:
+            loc, logits = self._session.run(["loc", "logits"], {"image": images})
+        except Exception as error:  # its exceptions have no common base
+            raise BackendError(f"ONNX Runtime failed: {str(error).splitlines()[0]}") from None
+        return RawHeads(np.asarray(loc, np.float32), np.asarray(logits, np.float32))
+
+    def close(self) -> None:
+        """See ``Engine``."""
+        self._worker.shutdown()
+
+
+def build(onnx: Path, spec: ModelSpec, folder: Path) -> Plan:
+    """See ``Backend``: the ONNX file itself is the plan."""
+    shutil.copyfile(onnx, folder / "heads.onnx")
+    return Plan(("heads.onnx",), onnxruntime.__version__, precision_of(onnx))
+
+
+def load(folder: Path, files: Sequence[str], spec: ModelSpec, precision: str) -> OnnxRuntimeEngine:
+    """See ``Backend``."""
+    return OnnxRuntimeEngine(folder / files[0], spec, precision)
+
+
+def incompatibility(version: str) -> str | None:
+    """See ``Backend``: a newer runtime reads what an older one could."""
+    return newer_than_installed("ONNX Runtime", "onnxruntime", version, onnxruntime.__version__)
+
+
+def newer_than_installed(name: str, package: str, made_by: str, installed: str) -> str | None:
+    """A reason where a plan was made by a later release than the one installed; None otherwise."""
+    if _release(made_by) <= _release(installed):
+        return None
+    return f"was built by {name} {made_by}, and {installed} is installed (pip install '{package}>={made_by}')"
+
+
+def _release(version: str) -> tuple[int, ...]:
+    numbers = []
+    for part in version.split(".")[:2]:
+        digits = "".join(c for c in part if c.isdigit())
+        numbers.append(int(digits) if digits else 0)
+    return tuple(numbers)
+
+
+def precision_of(onnx: Path) -> str:
+    """``INT8`` if an ONNX file holds Q/DQ nodes, else ``FP32``; the file's operator names are plain bytes in it."""
+    return "INT8" if b"DequantizeLinear" in onnx.read_bytes() else "FP32"
+
+
+def read_spec(onnx: Path) -> ModelSpec:
+    """The spec that heads carry in their metadata, compared with their shapes.
+
+    Raises:
+        ModelError: no ONNX file, no heads of ssd-edge, or shapes that contradict the spec.
+        SpecError: a spec of another version.
+    """
+    session = _session(onnx, optimise=False)
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if text is None:
+        raise ModelError(
+            f"{onnx} carries no model spec, so it was not made by ssd-edge export: "
+            "give it one with ssd-edge import-onnx"
+        )
+    spec = ModelSpec.from_text(text)
+    _check_shapes(onnx, session, spec)
+    return spec
+
+
+def _check_shapes(onnx: Path, session: Any, spec: ModelSpec) -> None:
+    boxes, classes = spec.num_default_boxes, spec.num_classes
+    wanted = {"image": [3, *spec.input_size], "loc": [boxes, 4], "logits": [boxes, classes]}
+    found = {node.name: list(node.shape[1:]) for node in (*session.get_inputs(), *session.get_outputs())}
+    for name, shape in wanted.items():
+        if found.get(name) != shape:
+            raise ModelError(f"{onnx} must have {name} (B, {', '.join(map(str, shape))}), but has {found.get(name)}")
+
+
+def _session(path: Path, optimise: bool = True) -> Any:
+    if not path.is_file():
+        raise ModelError(f"there is no file {path}")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    if not optimise:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions have no common base
+        raise ModelError(f"{path} is no ONNX file that ONNX Runtime can run: {str(error).splitlines()[0]}") from None

@@ -1,0 +1,93 @@
+"""OpenVINO on the CPU: the embedded default where there is no GPU."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import openvino
+
+from ssd_edge.detector import RawHeads
+from ssd_edge.engines.base import Plan
+from ssd_edge.engines.onnxruntime import newer_than_installed, precision_of
+from ssd_edge.errors import BackendError
+from ssd_edge.spec import ModelSpec
+
+NAME = "openvino"
+ABOUT = "OpenVINO on the CPU: the default where there is no GPU"
+
+# FP32 means FP32: where the processor has bf16 instructions, OpenVINO would otherwise round to them unasked.
+_CONFIG = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+
+
+class OpenVinoEngine:
+    """A compiled model with two requests, so that one frame is prepared while the other is inferred."""
+
+    depth = 2
+    backend = NAME
+
+    def __init__(self, path: Path, spec: ModelSpec, precision: str) -> None:
+        self.spec = spec
+        self.precision = precision
+        try:
+            model = openvino.Core().compile_model(str(path), "CPU", _CONFIG)
+        except RuntimeError as error:
+            raise BackendError(f"OpenVINO cannot load {path}: {_first_line(error)}") from None
+        self._requests = deque(model.create_infer_request() for _ in range(self.depth))
+
+    def submit(self, images: npt.NDArray[np.float32]) -> Callable[[], RawHeads]:
+        """See ``Heads``."""
+        request: Any = self._requests[0]
+        self._requests.rotate(-1)
+        # The tensor borrows the array's memory, and the closure below keeps the array until the result is taken.
+        request.set_input_tensor(openvino.Tensor(images, shared_memory=True))
+        request.start_async()
+
+        def result() -> RawHeads:
+            assert images is not None
+            try:
+                request.wait()
+            except RuntimeError as error:
+                raise BackendError(f"OpenVINO failed: {_first_line(error)}") from None
+            return RawHeads(request.get_tensor("loc").data, request.get_tensor("logits").data)
+
+        return result
+
+    def close(self) -> None:
+        """See ``Engine``."""
+        for request in self._requests:
+            request.cancel()
+        self._requests.clear()
+
+
+def build(onnx: Path, spec: ModelSpec, folder: Path) -> Plan:
+    """See ``Backend``: the plan is OpenVINO's IR, weights in FP32 or INT8 as the heads have them."""
+    try:
+        model = openvino.Core().read_model(str(onnx))
+        openvino.save_model(model, str(folder / "heads.xml"), compress_to_fp16=False)
+    except RuntimeError as error:
+        raise BackendError(f"OpenVINO cannot build {onnx}: {_first_line(error)}") from None
+    return Plan(("heads.xml", "heads.bin"), _version(), precision_of(onnx))
+
+
+def load(folder: Path, files: Sequence[str], spec: ModelSpec, precision: str) -> OpenVinoEngine:
+    """See ``Backend``."""
+    return OpenVinoEngine(folder / files[0], spec, precision)
+
+
+def incompatibility(version: str) -> str | None:
+    """See ``Backend``: a newer runtime reads the IR of an older one."""
+    return newer_than_installed("OpenVINO", "openvino", version, _version())
+
+
+def _version() -> str:
+    return str(openvino.__version__).split("-")[0]
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if not line.startswith("Exception from")), "no reason given")

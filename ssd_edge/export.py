@@ -1,0 +1,103 @@
+"""Checkpoint → heads.onnx, and other people's heads → heads.onnx with a spec."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+
+from ssd_edge.detector import RawHeads
+from ssd_edge.files import sha256, written_whole
+from ssd_edge.models.ssd import SSD
+from ssd_edge.spec import METADATA_KEY, ModelSpec
+
+OPSET = 20
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far exported heads are from PyTorch's on real images.
+
+    Attributes:
+        images: compared.
+        loc: largest absolute difference of a regression value.
+        logits: largest absolute difference of a logit.
+    """
+
+    images: int
+    loc: float
+    logits: float
+
+
+def export_onnx(network: SSD, output: Path, checkpoint: Path | None = None) -> ModelSpec:
+    """Write heads with input ``image`` (1, 3, H, W) and outputs ``loc`` (1, A, 4), ``logits`` (1, A, C).
+
+    Args:
+        network: in evaluation mode.
+        output: the ONNX file, weights inside, spec in its metadata.
+        checkpoint: recorded as the parent in the spec's provenance.
+
+    Returns:
+        The spec as written.
+    """
+    facts = {"torch": torch.__version__, "opset": str(OPSET)}
+    if checkpoint is not None:
+        facts |= {"parent": checkpoint.name, "parent_sha256": sha256(checkpoint)}
+    spec = network.spec.with_provenance(**facts)
+    example = torch.zeros(1, 3, *spec.input_size)
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                network.eval().to(memory_format=torch.contiguous_format),  # type: ignore[call-overload]
+                (example,),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=["image"],
+                output_names=["loc", "logits"],
+                external_data=False,
+                verbose=False,
+            )
+    finally:
+        logger.setLevel(level)
+    assert program is not None
+    model = program.model_proto
+    write_heads(model, spec, output)
+    return spec
+
+
+def write_heads(model: onnx.ModelProto, spec: ModelSpec, output: Path) -> None:
+    """Write an ONNX model with its spec, whole or not at all."""
+    kept = {entry.key: entry.value for entry in model.metadata_props if entry.key != METADATA_KEY}
+    onnx.helper.set_model_props(model, {**kept, METADATA_KEY: spec.to_text()})
+    onnx.checker.check_model(model)
+    with written_whole(output) as partial:
+        partial.write_bytes(model.SerializeToString())
+
+
+def compare(
+    network: SSD,
+    run: Callable[[npt.NDArray[np.float32]], RawHeads],
+    images: Iterable[npt.NDArray[np.float32]],
+) -> Agreement:
+    """The largest difference between PyTorch's heads and the exported ones over preprocessed (1, 3, H, W) images."""
+    count, loc, logits = 0, 0.0, 0.0
+    for image in images:
+        with torch.no_grad():
+            wanted = [head.numpy() for head in network(torch.from_numpy(image))]
+        found = run(image)
+        # NaN must not pass as agreement: max() would drop it.
+        loc = float(np.max([loc, np.abs(found.loc - wanted[0]).max()]))
+        logits = float(np.max([logits, np.abs(found.logits - wanted[1]).max()]))
+        count += 1
+    return Agreement(count, loc, logits)
