@@ -1,4 +1,4 @@
-"""Checkpoint → heads.onnx, and other people's heads → heads.onnx with a spec."""
+"""Checkpoint → heads.onnx."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import torch
 
 from ssd_edge.detector import RawHeads
-from ssd_edge.files import sha256, written_whole
+from ssd_edge.files import sha256
+from ssd_edge.heads_file import write_heads
 from ssd_edge.models.ssd import SSD
-from ssd_edge.spec import METADATA_KEY, ModelSpec
+from ssd_edge.spec import ModelSpec
 
 OPSET = 20
 
@@ -71,18 +71,8 @@ def export_onnx(network: SSD, output: Path, checkpoint: Path | None = None) -> M
     finally:
         logger.setLevel(level)
     assert program is not None
-    model = program.model_proto
-    write_heads(model, spec, output)
+    write_heads(program.model_proto, spec, output)
     return spec
-
-
-def write_heads(model: onnx.ModelProto, spec: ModelSpec, output: Path) -> None:
-    """Write an ONNX model with its spec, whole or not at all."""
-    kept = {entry.key: entry.value for entry in model.metadata_props if entry.key != METADATA_KEY}
-    onnx.helper.set_model_props(model, {**kept, METADATA_KEY: spec.to_text()})
-    onnx.checker.check_model(model)
-    with written_whole(output) as partial:
-        partial.write_bytes(model.SerializeToString())
 
 
 def compare(

@@ -89,4 +89,3 @@ def read_torch_file(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ModelError(f"{path} must hold a dict of weights, but holds {type(content).__name__}")
     return content
-

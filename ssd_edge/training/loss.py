@@ -43,9 +43,9 @@ def multibox_loss(
     positive = class_target > 0
     count = positive.sum().clamp(min=1).to(logits.dtype)
     loc_loss = F.smooth_l1_loss(loc[positive], loc_target[positive], reduction="sum")
-    each = F.cross_entropy(
-        logits.flatten(0, 1), class_target.flatten(), ignore_index=IGNORE, reduction="none"
-    ).view_as(class_target)
+    each = F.cross_entropy(logits.flatten(0, 1), class_target.flatten(), ignore_index=IGNORE, reduction="none").view_as(
+        class_target
+    )
     chosen = positive | hard_negatives(each.detach(), class_target, negatives_per_positive)
     conf_loss = each[chosen].sum()
     return Losses((conf_loss + alpha * loc_loss) / count, loc_loss / count, conf_loss / count)

@@ -172,9 +172,7 @@ def _network(labels: Sequence[str], recipe: Recipe, backbone_weights: Path | Non
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def _facts(
-    data: Dataset, recipe: Recipe, backbone_weights: Path | None, start_from: Path | None
-) -> dict[str, str]:
+def _facts(data: Dataset, recipe: Recipe, backbone_weights: Path | None, start_from: Path | None) -> dict[str, str]:
     facts = {
         "dataset": data.root.name,
         "dataset_sha256": data.fingerprint(),
@@ -208,9 +206,7 @@ def _loaders(training: Dataset, validation: Dataset, network: SSD, recipe: Recip
             collate_fn=collate_training,
             **common,
         ),
-        DataLoader(
-            ValidationSamples(validation.samples, spec), batch, collate_fn=collate_validation, **common
-        ),
+        DataLoader(ValidationSamples(validation.samples, spec), batch, collate_fn=collate_validation, **common),
     )
 
 

@@ -1,0 +1,44 @@
+"""``ssd-edge eval``: any form of a model against labelled images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ssd_edge.cli.common import print_json, progress, say
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="NAME.engine/, NAME.onnx, NAME.pt or NAME.ckpt.")],
+    data: Annotated[Path, typer.Argument(help="The data set: a Pascal VOC, COCO or YOLO folder or file.")],
+    split: Annotated[str, typer.Option(help="Part to evaluate on, such as test.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
+) -> None:
+    """Measure average precision, COCO's and Pascal VOC's, in all and for each class.
+
+    A checkpoint, its ONNX file and its engines go through the same preprocessing and decode, so their numbers
+    compare.
+    """
+    from rich.console import Console
+
+    from ssd_edge.data.check import check_dataset
+    from ssd_edge.data.readers import open_dataset
+    from ssd_edge.detector import Detector
+    from ssd_edge.engines.opening import open_model
+    from ssd_edge.evaluation import measure_ap
+
+    engine = open_model(model)
+    dataset = open_dataset(data, split, engine.spec.labels)
+    with progress("looking at images", len(dataset)) as advance:
+        report = check_dataset(dataset, lambda done, _: advance(done))
+    with progress("detecting", len(report.clean)) as advance:
+        result = measure_ap(Detector(engine), report.clean, engine.spec.labels, advance)
+    engine.close()
+    if as_json:
+        print_json({"model": str(model), "backend": engine.backend, "precision": engine.precision, **result.to_json()})
+        return
+    if report.issues:
+        say(report.summary())
+    Console().print(result.table())

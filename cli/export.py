@@ -1,0 +1,60 @@
+"""``ssd-edge export``: checkpoint → heads.onnx."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ssd_edge.cli.common import print_json, progress, say
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="model.pt of ssd-edge train.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The ONNX file; beside the checkpoint where not given.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="A data set or folder of images to compare on; a rendered scene if not given.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Write a checkpoint's heads as ONNX, and say how far they are from PyTorch's.
+
+    The model's spec (labels, default boxes, preprocessing) travels in the file. The largest difference from
+    PyTorch is measured on images, by ONNX Runtime.
+
+    Next: ssd-edge calibrate, or ssd-edge build-engine
+    """
+    try:
+        from ssd_edge.export import compare, export_onnx
+        from ssd_edge.training.checkpoints import load_checkpoint
+    except ModuleNotFoundError as error:
+        from ssd_edge.errors import MissingDependencyError
+
+        raise MissingDependencyError(error.name or "PyTorch", "train", "export") from None
+    from ssd_edge.data.images import preprocessed, sample_images
+    from ssd_edge.engines.opening import open_model
+
+    network = load_checkpoint(checkpoint)
+    target = output or checkpoint.with_suffix(".onnx")
+    with progress("exporting", None):
+        spec = export_onnx(network, target, checkpoint)
+        engine = open_model(target)
+        agreement = compare(
+            network, lambda image: engine.submit(image)(), preprocessed(sample_images(images, 16), spec)
+        )
+        engine.close()
+    if as_json:
+        print_json({"onnx": str(target), "opset": spec.provenance["opset"], **asdict(agreement)})
+        return
+    say(
+        f"{target}: {spec.num_default_boxes} default boxes, {len(spec.labels)} classes, opset {spec.provenance['opset']}"
+    )
+    say(
+        f"largest difference from PyTorch on {agreement.images} images: "
+        f"loc {agreement.loc:.1e}, logits {agreement.logits:.1e}"
+    )
+    say(f"next: ssd-edge calibrate {target} DATA, or ssd-edge build-engine {target}")

@@ -1,0 +1,46 @@
+"""``ssd-edge import-onnx``: heads that someone else trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ssd_edge.cli.common import print_json, say
+
+
+def import_onnx(
+    onnx: Annotated[Path, typer.Argument(help="The ONNX file with its raw heads.")],
+    spec: Annotated[Path, typer.Argument(help="A JSON file that describes the model, see below.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("heads.onnx"),
+    loc: Annotated[str, typer.Option(help="Name of the regression output; found by its shape otherwise.")] = "",
+    logits: Annotated[str, typer.Option(help="Name of the class output; found by its shape otherwise.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the model's spec as JSON.")] = False,
+) -> None:
+    """Take over an SSD from elsewhere: its raw heads as ONNX, and a description of what they mean.
+
+    The ONNX file has one image input (1, 3, H, W), a regression output (1, boxes, 4) and a class output
+    (1, boxes, classes) whose class 0 is background. The description:
+
+    {"labels": ["person"], "input_size": [300, 300], "channel_order": "rgb",
+    "mean": [127.5, 127.5, 127.5], "std": [127.5, 127.5, 127.5],
+    "box_order": "xywh" or "yxhw", "score_function": "softmax" or "sigmoid", "variances": [0.1, 0.2],
+    "levels": [{"grid": [19, 19], "boxes": [[SCALE, RATIO], ...]}, ...]}
+
+    Instead of "boxes", a level may give "sizes" [[width, height], ...] in fractions of the image.
+
+    Next: ssd-edge eval OUTPUT DATA
+    """
+    try:
+        from ssd_edge.importing import import_onnx as import_heads
+    except ModuleNotFoundError as error:
+        from ssd_edge.errors import MissingDependencyError
+
+        raise MissingDependencyError(error.name or "onnx", "calibrate", "import-onnx") from None
+    result = import_heads(onnx, spec, output, loc, logits)
+    if as_json:
+        print_json(result.to_json())
+    else:
+        say(f"{output}: {result.num_default_boxes} default boxes, {len(result.labels)} classes")
+        say(f"next: ssd-edge eval {output} DATA")

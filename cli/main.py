@@ -1,0 +1,81 @@
+"""The program ``ssd-edge``: its commands, and the one place where an error becomes a sentence and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ssd_edge import __version__
+from ssd_edge.cli.benchmark import benchmark
+from ssd_edge.cli.build_engine import build_engine
+from ssd_edge.cli.calibrate import calibrate
+from ssd_edge.cli.check_data import check_data
+from ssd_edge.cli.demo import demo
+from ssd_edge.cli.eval import evaluate
+from ssd_edge.cli.export import export
+from ssd_edge.cli.import_onnx import import_onnx
+from ssd_edge.cli.inspect import inspect
+from ssd_edge.cli.run import run
+from ssd_edge.cli.train import train
+from ssd_edge.errors import SsdEdgeError
+
+app = typer.Typer(
+    name="ssd-edge",
+    help="Train an SSD on your images, calibrate it to INT8, build an engine for your machine, and run it on a camera."
+    "\n\nThe usual way: check-data, train, export, calibrate, build-engine, run. To see it all at once: ssd-edge demo.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_PANELS = {
+    "Make a model": {"check-data": check_data, "train": train, "import-onnx": import_onnx, "export": export},
+    "Make it fast": {"calibrate": calibrate, "build-engine": build_engine, "inspect": inspect},
+    "Use it": {"run": run, "eval": evaluate, "benchmark": benchmark, "demo": demo},
+}
+for _panel, _commands in _PANELS.items():
+    for _name, _command in _commands.items():
+        app.command(_name, rich_help_panel=_panel)(_command)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"ssd-edge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="On an error, show where in the code it happened.")] = False,
+) -> None:
+    """Options of every command stand before its name."""
+
+
+def main() -> None:
+    """Run the program: exit code 0, 2 for an error that has a sentence, 130 after Ctrl-C."""
+    debug = "--debug" in sys.argv
+    if debug:
+        sys.argv.remove("--debug")
+    try:
+        app()
+    except (SsdEdgeError, OSError) as error:
+        if debug:
+            raise
+        typer.echo(f"ssd-edge: {_sentence(error)}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        typer.echo("ssd-edge: interrupted", err=True)
+        sys.exit(130)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return str(error)

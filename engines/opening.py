@@ -1,0 +1,39 @@
+"""Any form of a model, a checkpoint, heads in ONNX or a bundle, as an engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+from ssd_edge.engines.base import Engine
+from ssd_edge.engines.bundle import load_bundle
+from ssd_edge.errors import MissingDependencyError, ModelError
+
+
+def open_model(path: Path) -> Engine:
+    """The engine of a file or folder, by its name's ending.
+
+    Args:
+        path: ``NAME.engine/``, ``NAME.onnx``, or a checkpoint ``NAME.pt`` or ``NAME.ckpt``.
+
+    Raises:
+        ModelError: none of these, or damaged.
+        BundleError: a bundle that cannot run here.
+        MissingDependencyError: a checkpoint, and PyTorch is not installed.
+    """
+    if not path.exists():
+        raise ModelError(f"there is no model {path}")
+    if path.suffix == ".onnx":
+        from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine, precision_of, read_spec
+
+        return OnnxRuntimeEngine(path, read_spec(path), precision_of(path))
+    if path.suffix in {".pt", ".ckpt"}:
+        try:
+            from ssd_edge.training.checkpoints import load_checkpoint
+            from ssd_edge.training.heads import TorchHeads
+        except ModuleNotFoundError:
+            raise MissingDependencyError("PyTorch", "train", f"{path.name} is a checkpoint and") from None
+        return cast(Engine, TorchHeads(load_checkpoint(path)))
+    if path.is_dir():
+        return load_bundle(path)
+    raise ModelError(f"{path} is no model: it must be NAME.engine/, NAME.onnx, NAME.pt or NAME.ckpt")

@@ -1,0 +1,58 @@
+"""Images without labels: from a data set, a folder, a video or the rendered scene."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ssd_edge.data.dataset import Image, read_image
+from ssd_edge.data.readers import open_dataset
+from ssd_edge.preprocess import preprocess
+from ssd_edge.spec import ModelSpec
+
+SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+
+
+def image_files(path: Path, split: str = "") -> list[Path]:
+    """The image files of a data set or a plain folder, in a fixed order.
+
+    Raises:
+        DataError: there is none.
+    """
+    if path.is_dir():
+        found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        if found and not split:
+            return found
+    return [sample.image for sample in open_dataset(path, split)]
+
+
+def spread(files: list[Path], number: int, seed: int = 0) -> list[Path]:
+    """``number`` of the files, or all if there are fewer: a seeded choice, in the order of the files."""
+    if len(files) <= number:
+        return files
+    chosen = np.random.default_rng(seed).choice(len(files), number, replace=False)
+    return [files[k] for k in sorted(chosen)]
+
+
+def sample_images(path: Path | None, number: int) -> Iterator[Image]:
+    """Up to ``number`` images of a data set or folder, or frames of the rendered scene where there is no path.
+
+    Raises:
+        DataError: no image, or one that cannot be read.
+    """
+    if path is None:
+        from ssd_edge.data.synthetic import Conveyor
+
+        for k in range(number):
+            yield Conveyor(seed=k).frame(k)[0]
+        return
+    for file in spread(image_files(path), number):
+        yield read_image(file)
+
+
+def preprocessed(images: Iterable[Image], spec: ModelSpec) -> Iterator[npt.NDArray[np.float32]]:
+    """Each as (1, 3, H, W) network input."""
+    return (preprocess(image, spec) for image in images)
