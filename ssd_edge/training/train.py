@@ -126,21 +126,22 @@ def train(
     module = DetectorModule(network, recipe.lr, frozen_blocks=recipe.frozen_blocks)
     train_batches, validation_batches = _loaders(report.clean, validation_report.clean, network, recipe)
     best = _BestModel(folder / "model.pt")
-    trainer = pl.Trainer(
-        accelerator="auto",
-        devices="auto",
-        precision=_precision(recipe.precision),  # type: ignore[arg-type]
-        max_epochs=recipe.epochs,
-        max_time={"seconds": round(recipe.minutes * 60)} if recipe.minutes else None,
-        check_val_every_n_epoch=min(recipe.validate_every, recipe.epochs),
-        num_sanity_val_steps=0,
-        gradient_clip_val=10.0,
-        log_every_n_steps=10,
-        logger=TensorBoardLogger(str(folder), name="logs"),
-        callbacks=[*_callbacks(folder, recipe, progress), best],
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-    )
+    with _quiet():
+        trainer = pl.Trainer(
+            accelerator="auto",
+            devices="auto",
+            precision=_precision(recipe.precision),  # type: ignore[arg-type]
+            max_epochs=recipe.epochs,
+            max_time={"seconds": round(recipe.minutes * 60)} if recipe.minutes else None,
+            check_val_every_n_epoch=min(recipe.validate_every, recipe.epochs),
+            num_sanity_val_steps=0,
+            gradient_clip_val=10.0,
+            log_every_n_steps=10,
+            logger=TensorBoardLogger(str(folder), name="logs"),
+            callbacks=[*_callbacks(folder, recipe, progress), best],
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+        )
     try:
         with _quiet():
             trainer.fit(
