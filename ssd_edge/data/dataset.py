@@ -121,9 +121,9 @@ class Dataset:
 
     def fingerprint(self) -> str:
         """SHA-256 over names and objects: what a model's provenance records of its data set."""
-        digest = hashlib.sha256("\0".join(self.labels).encode())
+        digest = hashlib.sha256("\0".join(self.labels).encode(errors="surrogatepass"))
         for sample in self.samples:
-            digest.update(sample.image.name.encode())
+            digest.update(sample.image.name.encode(errors="surrogatepass"))
             digest.update(sample.target.boxes.tobytes() + sample.target.labels.tobytes())
         return digest.hexdigest()
 
@@ -138,7 +138,10 @@ def read_image(path: Path) -> Image:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise DataError(f"cannot read image {path}: {error.strerror}") from None
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except cv2.error:
+        raise DataError(f"cannot read image {path}: its header asks for more pixels than OpenCV decodes") from None
     if image is None or _is_truncated(data):
         raise DataError(f"cannot read image {path}: it is truncated or no image")
     return np.asarray(image, np.uint8)

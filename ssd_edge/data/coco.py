@@ -1,0 +1,173 @@
+"""COCO: one JSON file a split, boxes as x, y, width, height in pixels, sparse category numbers.
+
+Known layouts: ``annotations/instances_<split>.json`` with the images in ``<split>/``, ``images/<split>/`` or
+``images/``; one folder a split with ``_annotations.coco.json`` among the images; or any such JSON file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ssd_edge.data.dataset import Dataset, Issue, Sample
+from ssd_edge.data.files import (
+    LabelsError,
+    Row,
+    build_target,
+    choose_split,
+    index_classes,
+    inside,
+    not_empty,
+    number,
+)
+from ssd_edge.errors import DataError
+
+_BESIDE = "_annotations.coco.json"
+_KEYS = ("images", "annotations", "categories")
+
+
+def recognises(path: Path) -> bool:
+    """Whether the path is a JSON file or a folder laid out as COCO."""
+    return path.suffix.lower() == ".json" if path.is_file() else bool(_files(path))
+
+
+def read(path: Path, split: str = "", labels: Sequence[str] | None = None) -> Dataset:
+    """Read a COCO data set.
+
+    Args:
+        path: the folder with ``annotations/``, the one above it, or a JSON file.
+        split: the split, or its beginning where only one begins so (``train`` for ``train2017``); needed where
+            there are several.
+        labels: the class list; by default the categories by ascending id.
+
+    Raises:
+        DataError: the file is no COCO file, the split does not exist, or there is no usable image.
+    """
+    # Absolute, as the names of the folders above tell where the images are.
+    files = {_split_of(path.absolute()): path.absolute()} if path.is_file() else _files(path)
+    if not files:
+        raise DataError(f"{path} has no annotations/instances_<split>.json and no <split>/{_BESIDE}")
+    split = choose_split(split, files, path)
+    source = files[split]
+    images, annotations, categories = _load(source)
+    names = _names(categories, source)
+    classes, index = index_classes(dict(sorted(names.items())), labels)
+    folder = _image_folder(source, split, images)
+    rows, issues = _group(annotations, {_id(image) for image in images}, source)
+
+    samples, seen = [], set()
+    for image in images:
+        key = _id(image)
+        try:
+            file = inside(folder, image.get("file_name") if isinstance(image, dict) else None)
+            if key is None or key in seen:
+                raise LabelsError(f"image '{file.name}' has {'no id' if key is None else 'the id of another'}")
+            seen.add(key)
+            found = rows.get(key, [])
+            if isinstance(found, LabelsError):
+                raise LabelsError(f"image '{file.name}': {found}")
+        except LabelsError as error:
+            issues.append(Issue("bad-labels", source, str(error), "image left out"))
+            continue
+        target, unknown = build_target(found, index, names, source, f"image '{file.name}', ")
+        samples.append(Sample(file, target))
+        issues += unknown
+    samples.sort(key=lambda sample: sample.image.as_posix())
+    dataset = Dataset(path, "coco", split, classes, tuple(samples), tuple(issues))
+    return not_empty(dataset, f'"images" in {source}')
+
+
+def _files(path: Path) -> dict[str, Path]:
+    """The JSON file of each split at ``path`` or one level below it."""
+    if not path.is_dir():
+        return {}
+    for pattern in ("annotations/instances_*.json", "*/annotations/instances_*.json", f"*/{_BESIDE}", _BESIDE):
+        if found := sorted(path.glob(pattern)):
+            if len({file.parent.parent for file in found}) > 1:
+                listed = ", ".join(str(file.relative_to(path)) for file in found)
+                raise DataError(f"{path} holds several COCO data sets; name one of {listed}")
+            return {_split_of(file): file for file in found}
+    return {}
+
+
+def _split_of(file: Path) -> str:
+    return file.parent.name if file.name == _BESIDE else file.stem.removeprefix("instances_")
+
+
+def _load(source: Path) -> tuple[list[Any], list[Any], list[Any]]:
+    """The lists ``images``, ``annotations`` and ``categories``."""
+    try:
+        content = json.loads(source.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"cannot read {source} as JSON: {error}") from None
+    lists = [content.get(key) if isinstance(content, dict) else None for key in _KEYS]
+    for key, value in zip(_KEYS, lists, strict=True):
+        if not isinstance(value, list):
+            raise DataError(f'{source} is no COCO file of objects: it has no list "{key}"')
+    images, annotations, categories = lists
+    return images or [], annotations or [], categories or []
+
+
+def _names(categories: Sequence[Any], source: Path) -> dict[int, str]:
+    """Category names by id."""
+    names: dict[int, str] = {}
+    for category in categories:
+        key, name = _id(category), category.get("name") if isinstance(category, dict) else None
+        if key is None or key in names or not isinstance(name, str) or not name:
+            raise DataError(f'{source}: each of "categories" needs an "id" of its own and a "name"')
+        names[key] = name
+    return names
+
+
+def _id(entry: Any, key: str = "id") -> int | None:
+    """The number under ``key``, or None where there is none."""
+    value = entry.get(key) if isinstance(entry, dict) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _group(
+    annotations: Sequence[Any], images: set[int | None], source: Path
+) -> tuple[dict[int, list[Row[int]] | LabelsError], list[Issue]]:
+    """The objects of each image id, or what is wrong with one of them; and objects of no image."""
+    rows: defaultdict[int, list[Row[int]]] = defaultdict(list)
+    bad: dict[int, LabelsError] = {}
+    issues = []
+    for annotation in annotations:
+        image = _id(annotation, "image_id")
+        if image is None or image not in images:
+            detail = f"annotation {_id(annotation)} belongs to no image in the file"
+            issues.append(Issue("bad-labels", source, detail, "box left out"))
+            continue
+        try:
+            rows[image].append(_row(annotation))
+        except LabelsError as error:
+            bad.setdefault(image, LabelsError(f"annotation {_id(annotation)}: {error}"))
+    return {**rows, **bad}, issues
+
+
+def _row(annotation: dict[str, Any]) -> Row[int]:
+    box, category = annotation.get("bbox"), _id(annotation, "category_id")
+    if not isinstance(box, list) or len(box) != 4:
+        raise LabelsError('"bbox" should be four numbers: x, y, width, height')
+    if category is None:
+        raise LabelsError('it has no "category_id"')
+    x, y, width, height = map(number, box)
+    return Row(category, (x, y, x + width, y + height), crowd=annotation.get("iscrowd") in (1, True))
+
+
+def _image_folder(source: Path, split: str, images: Sequence[Any]) -> Path:
+    """Where the images lie: the first usual place that has one of the first few, else the first that exists."""
+    top = source.parent.parent if source.parent.name == "annotations" else source.parent
+    places = [p for p in (top / split, top / "images" / split, top / "images", top, source.parent) if p.is_dir()]
+    names = [image.get("file_name") for image in images[:20] if isinstance(image, dict)]
+    for place in places:
+        for name in names:
+            try:
+                if inside(place, name).is_file():
+                    return place
+            except LabelsError:  # reported with its image
+                continue
+    return places[0]

@@ -1,0 +1,188 @@
+"""What the readers share: safe paths, picture sizes, numbers as people write them, class lists."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Generic, TypeVar
+
+from ssd_edge.data.dataset import Dataset, Issue, Target, read_image
+from ssd_edge.errors import DataError
+
+Key = TypeVar("Key", int, str)
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+
+class LabelsError(ValueError):
+    """A label file or entry that cannot be understood; ``str(error)`` says why."""
+
+
+@dataclass(frozen=True)
+class Row(Generic[Key]):
+    """One object as a label file gives it: ``box`` is x1, y1, x2, y2 in pixels, ``key`` its class."""
+
+    key: Key
+    box: tuple[float, float, float, float]
+    difficult: bool = False
+    crowd: bool = False
+
+
+def number(value: object) -> float:
+    """A number from text or JSON; NaN where it is too large for float32, so that the check leaves it out.
+
+    Raises:
+        LabelsError: it is no number.
+    """
+    if not isinstance(value, (str, int, float)):
+        raise LabelsError(f"{_short(value)} is no number")
+    try:
+        result = float(value)
+    except (ValueError, OverflowError):
+        raise LabelsError(f"{_short(value)} is no number") from None
+    return result if abs(result) < 1e30 else float("nan")
+
+
+def inside(folder: Path, name: object) -> Path:
+    """The path of ``name`` below ``folder``; Windows' backslashes are understood.
+
+    A downloaded data set's labels are a stranger's text: they may not point at files elsewhere. Links
+    are followed, since a person made those on this machine.
+
+    Raises:
+        LabelsError: the name is no text, is empty, absolute, or climbs with ``..``.
+    """
+    if not isinstance(name, str) or not _can_be_a_file(name):
+        raise LabelsError(f"{_short(name)} is no file name")
+    relative = PurePosixPath(name.replace("\\", "/"))
+    if relative.is_absolute() or PureWindowsPath(name).drive or ".." in relative.parts:
+        raise LabelsError(f"the file name {_short(name)} leads out of the data set's folder")
+    return folder / relative
+
+
+def _can_be_a_file(name: str) -> bool:
+    """Whether an operating system could hold this name at all, so that no later call stumbles over it."""
+    try:
+        parts = os.fsencode(name).replace(b"\\", b"/").split(b"/")
+    except UnicodeEncodeError:
+        return False
+    return bool(name.strip()) and "\0" not in name and max(map(len, parts)) <= 255
+
+
+def walk(folder: Path, suffixes: Iterable[str]) -> Iterator[Path]:
+    """Files below ``folder`` with one of ``suffixes``, sorted, hidden ones left out, links followed once."""
+    wanted, seen, found = frozenset(suffixes), set(), []
+    for top, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
+        here = Path(top)
+        if here.resolve() in seen:
+            folders.clear()  # a link back to a folder above it
+            continue
+        seen.add(here.resolve())
+        found += [here / n for n in names if Path(n).suffix.lower() in wanted and not n.startswith(".")]
+    return iter(sorted(found))
+
+
+def _raise(error: OSError) -> None:
+    """``os.walk`` skips what it may not read; a data set with a part silently missing helps nobody."""
+    raise error
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height as ``read_image`` gives them, from the header where that is certain.
+
+    Raises:
+        DataError: the file is missing or no image.
+    """
+    try:
+        size = _header_size(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"cannot read image {path}: {error.strerror}") from None
+    if size is None:
+        height, width = read_image(path).shape[:2]
+        return width, height
+    return size
+
+
+def _header_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height of a JPEG or PNG with no EXIF (which may turn it); None for anything else."""
+    if data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR" and b"eXIf" not in data:
+        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    at = 2 if data[:2] == b"\xff\xd8" else len(data)
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
+            height, width = (int.from_bytes(data[i : i + 2], "big") for i in (at + 5, at + 7))
+            return (width, height) if width and height else None
+        if data[at + 4 : at + 8] == b"Exif" or length < 2:
+            return None
+        at += 2 + length
+    return None
+
+
+def index_classes(names: Mapping[Key, str], wanted: Sequence[str] | None) -> tuple[tuple[str, ...], dict[Key, int]]:
+    """The class list, and each key's place in it; keys whose name is not ``wanted`` have none.
+
+    Args:
+        names: class names by the format's own key, in the order to keep.
+        wanted: the class list to use, such as a model's; None takes ``names`` as they come.
+    """
+    labels = tuple(dict.fromkeys(names.values())) if wanted is None else tuple(wanted)
+    place = {name: i for i, name in enumerate(labels)}
+    return labels, {key: place[name] for key, name in names.items() if name in place}
+
+
+def build_target(
+    rows: Sequence[Row[Key]], index: Mapping[Key, int], names: Mapping[Key, str], path: Path, where: str = ""
+) -> tuple[Target, list[Issue]]:
+    """The target of one image, and an ``unknown-class`` issue for each row that ``index`` does not have."""
+    known = [row for row in rows if row.key in index]
+    issues = []
+    for place, row in enumerate(rows, 1):
+        if row.key not in index:
+            name = f"'{names[row.key]}'" if row.key in names else f"number {row.key}"
+            detail = f"{where}object {place}: class {name} is not in the class list"
+            issues.append(Issue("unknown-class", path, detail, "box left out"))
+    target = Target.of(
+        [row.box for row in known],
+        [index[row.key] for row in known],
+        [row.difficult for row in known],
+        [row.crowd for row in known],
+    )
+    return target, issues
+
+
+def choose_split(split: str, splits: Iterable[str], where: Path) -> str:
+    """The one of ``splits`` that ``split`` names: itself, or the only one that begins so (train: train2017).
+
+    Raises:
+        DataError: there is none, or there are several; the sentence lists what there is.
+    """
+    there = sorted(splits)
+    found = [name for name in there if name == split] or [name for name in there if name.startswith(split)]
+    if len(found) == 1:
+        return found[0]
+    listed = ", ".join(there) or "none"
+    if not split:
+        raise DataError(f"{where} has several splits; name one with --split: {listed}")
+    problem = f"several splits that begin with '{split}'" if found else f"no split '{split}'"
+    raise DataError(f"{where} has {problem}; it has: {listed}")
+
+
+def not_empty(dataset: Dataset, looked_for: str) -> Dataset:
+    """The data set, if it has an image.
+
+    Raises:
+        DataError: it has none; the sentence says what was looked for, and the first thing that went wrong.
+    """
+    if dataset.samples:
+        return dataset
+    first = f"; first of {len(dataset.issues)} problems: {dataset.issues[0].detail}" if dataset.issues else ""
+    raise DataError(f"no usable image in {dataset.root}: looked for {looked_for}{first}")
+
+
+def _short(value: object) -> str:
+    """A value as a person may see it in a sentence: escaped, and no longer than a line."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,58 @@
+"""The label formats, as a dict; ``open_dataset`` finds the one that fits what is on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from ssd_edge.data import coco, voc, yolo
+from ssd_edge.data.dataset import Dataset
+from ssd_edge.errors import DataError
+
+
+class _Read(Protocol):
+    def __call__(self, path: Path, split: str = "", labels: Sequence[str] | None = None) -> Dataset: ...
+
+
+class Format(NamedTuple):
+    """One way to lay labels on disk."""
+
+    recognises: Callable[[Path], bool]
+    read: _Read
+    layout: str
+
+
+FORMATS: dict[str, Format] = {
+    "voc": Format(voc.recognises, voc.read, "Pascal VOC (Annotations/, JPEGImages/)"),
+    "coco": Format(coco.recognises, coco.read, "COCO (annotations/instances_<split>.json, or a JSON file)"),
+    "yolo": Format(yolo.recognises, yolo.read, "YOLO (images/, labels/ and a yaml file)"),
+}
+
+
+def open_dataset(path: Path, split: str = "", labels: Sequence[str] | None = None) -> Dataset:
+    """Read a data set in whatever known format it is; the first of VOC, COCO and YOLO that fits.
+
+    Args:
+        path: a folder, or a COCO JSON or YOLO yaml file.
+        split: such as ``train``; "" means VOC's ``trainval`` (or all), COCO's only file, or all YOLO images.
+        labels: the class list to read with, such as a model's: other classes are left out and reported. By
+            default the data set's own: VOC's names sorted, COCO's and YOLO's by number.
+
+    Returns:
+        The samples, and in ``issues`` what could not be read. Pixels are not looked at:
+        ``ssd_edge.data.check.check_dataset`` does that.
+
+    Raises:
+        DataError: nothing there, no known format, no such split, or no usable image.
+    """
+    if not path.exists():
+        raise DataError(f"there is no file or folder {path}")
+    try:
+        for form in FORMATS.values():
+            if form.recognises(path):
+                return form.read(path, split, labels)
+    except OSError as error:
+        raise DataError(f"cannot read {error.filename or path}: {error.strerror}") from None
+    layouts = "; ".join(form.layout for form in FORMATS.values())
+    raise DataError(f"no data set found in {path}; looked for {layouts}")

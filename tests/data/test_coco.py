@@ -1,0 +1,162 @@
+"""COCO files: sparse ids, crowds, layouts, and files made wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ssd_edge.data import coco
+from ssd_edge.errors import DataError
+from tests.helpers import shared
+
+CATEGORIES = [{"id": 44, "name": "nut"}, {"id": 7, "name": "bolt"}]
+
+
+def box(image: int, category: int = 7, numbers: Any = (1, 2, 3, 4), **more: Any) -> dict[str, Any]:
+    return {"id": 1, "image_id": image, "category_id": category, "bbox": numbers, "iscrowd": 0, **more}
+
+
+def write(path: Path, images: list[Any], annotations: list[Any], categories: list[Any] = CATEGORIES) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    return path
+
+
+TWO = [{"id": 20, "file_name": "b.jpg"}, {"id": 3, "file_name": "a.jpg"}]
+
+
+def test_boxes_become_edges_and_ids_become_places(tmp_path: Path) -> None:
+    rows = [box(20, 44, [10, 20, 5.5, 6]), box(20, 7, [0, 0, 1, 1], iscrowd=1)]
+    dataset = coco.read(write(tmp_path / "labels.json", TWO, rows))
+    assert dataset.labels == ("bolt", "nut")
+    assert [sample.image.name for sample in dataset] == ["a.jpg", "b.jpg"]
+    empty, full = (sample.target for sample in dataset)
+    assert len(empty) == 0
+    np.testing.assert_array_equal(full.boxes, np.array([[10, 20, 15.5, 26], [0, 0, 1, 1]], np.float32))
+    assert full.labels.tolist() == [1, 0]
+    assert full.crowd.tolist() == [False, True]
+    assert not full.difficult.any()
+
+
+@pytest.mark.parametrize("images", ["train2017", "images/train2017", "images", ".", "annotations"])
+def test_finds_the_images(tmp_path: Path, images: str) -> None:
+    write(tmp_path / "annotations" / "instances_train2017.json", TWO, [])
+    (tmp_path / "images").mkdir()
+    (tmp_path / images).mkdir(exist_ok=True, parents=True)
+    (tmp_path / images / "b.jpg").touch()
+    for path, split in ((tmp_path, ""), (tmp_path, "train"), (tmp_path.parent / tmp_path.name, "train2017")):
+        dataset = coco.read(path, split)
+        assert dataset.split == "train2017"
+        assert dataset.samples[1].image == tmp_path / images / "b.jpg"
+
+
+def test_a_file_is_found_from_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "annotations" / "instances_val.json", TWO, [])
+    (tmp_path / "val").mkdir()
+    (tmp_path / "val" / "a.jpg").touch()
+    monkeypatch.chdir(tmp_path / "annotations")
+    assert coco.read(Path("instances_val.json")).samples[0].image == tmp_path / "val" / "a.jpg"
+
+
+def test_a_folder_a_split(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        write(tmp_path / split / "_annotations.coco.json", TWO, [])
+    assert coco.read(tmp_path, "valid").samples[0].image == tmp_path / "valid" / "a.jpg"
+
+
+def test_splits_must_be_named_and_known(tmp_path: Path) -> None:
+    for split in ("train2017", "val2014", "val2017"):
+        write(tmp_path / "annotations" / f"instances_{split}.json", TWO, [])
+    with pytest.raises(DataError, match=r"name one with --split: train2017, val2014, val2017"):
+        coco.read(tmp_path)
+    with pytest.raises(DataError, match=r"no split 'test'; it has: train2017, val2014, val2017"):
+        coco.read(tmp_path, "test")
+    with pytest.raises(DataError, match=r"several splits that begin with 'val'"):
+        coco.read(tmp_path, "val")
+    assert coco.read(tmp_path, "train").split == "train2017"
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (box(3, numbers=[1, 2, 3]), "four numbers"),
+        (box(3, numbers=None), "four numbers"),
+        (box(3, numbers=[1, 2, 3, "x"]), "'x' is no number"),
+        (box(3, numbers=[1, 2, 3, [4]]), "is no number"),
+        (box(3, category_id=None), "category_id"),
+    ],
+)
+def test_a_bad_annotation_leaves_its_image_out(tmp_path: Path, row: Any, reason: str) -> None:
+    dataset = coco.read(write(tmp_path / "x.json", TWO, [box(3), row, row, box(20)]))
+    assert [sample.image.name for sample in dataset] == ["b.jpg"]
+    (issue,) = dataset.issues
+    assert (issue.kind, issue.handled) == ("bad-labels", "image left out")
+    assert reason in issue.detail
+    assert "a.jpg" in issue.detail
+
+
+def test_unknown_classes_and_images(tmp_path: Path) -> None:
+    source = write(tmp_path / "x.json", TWO, [box(3, 99), box(3, 44), box(3, 7), box(77), 5])
+    dataset = coco.read(source, labels=["nut"])
+    assert dataset.labels == ("nut",)
+    assert dataset.samples[0].target.labels.tolist() == [0]
+    assert [issue.kind for issue in dataset.issues] == ["bad-labels"] * 2 + ["unknown-class"] * 2
+    assert {issue.handled for issue in dataset.issues} == {"box left out"}
+    assert "number 99" in dataset.issues[2].detail
+    assert "'bolt'" in dataset.issues[3].detail
+
+
+@pytest.mark.parametrize(
+    "name", ["../a.jpg", "/a.jpg", "c:/a.jpg", "x/../../a.jpg", "", None, "\ud800", "a\0b", "a" * 999]
+)
+def test_names_may_not_lead_out(tmp_path: Path, name: str | None) -> None:
+    images = [*TWO, {"id": 9, "file_name": name}, "no image", {"id": 3, "file_name": "again.jpg"}]
+    dataset = coco.read(write(tmp_path / "x.json", images, []))
+    assert [sample.image.name for sample in dataset] == ["a.jpg", "b.jpg"]
+    assert [issue.kind for issue in dataset.issues] == ["bad-labels"] * 3
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"images": []}', "[" * 100_000, '{"images": 3}'])
+def test_what_is_no_coco_file(tmp_path: Path, text: str) -> None:
+    source = tmp_path / "x.json"
+    source.write_text(text)
+    with pytest.raises(DataError, match=r"x\.json"):
+        coco.read(source)
+
+
+@pytest.mark.parametrize("categories", [[{"id": 1}], [{"name": "a"}], [*CATEGORIES, {"id": 7, "name": "c"}], [3]])
+def test_bad_categories(tmp_path: Path, categories: list[Any]) -> None:
+    with pytest.raises(DataError, match='each of "categories"'):
+        coco.read(write(tmp_path / "x.json", TWO, [], categories))
+
+
+def test_no_images(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r'no usable image .* looked for "images"'):
+        coco.read(write(tmp_path / "x.json", [], []))
+
+
+def test_tiny_coco() -> None:
+    root = shared("data/tiny_coco")
+    both = [coco.read(root, split) for split in ("train2017", "val2017")]
+    assert [len(dataset) for dataset in both] == [50, 50]
+    targets = [sample.target for dataset in both for sample in dataset]
+    assert sum(int(target.crowd.sum()) for target in targets) == 10
+    assert sum(len(target) == 0 for target in targets) == 3
+    assert both[0].labels == both[1].labels
+    assert (both[0].labels[0], both[0].labels[-1], len(both[0].labels)) == ("person", "toothbrush", 80)
+    assert all(sample.image.is_file() for dataset in both for sample in dataset)
+    assert not both[0].issues
+    content = json.loads((root / "tiny_coco/annotations/instances_val2017.json").read_text())
+    per_image: dict[str, list[list[float]]] = {image["file_name"]: [] for image in content["images"]}
+    files = {image["id"]: image["file_name"] for image in content["images"]}
+    for each in content["annotations"]:
+        per_image[files[each["image_id"]]].append(each["bbox"])
+    for sample in both[1]:
+        sizes = sample.target.boxes.copy()
+        sizes[:, 2:] -= sizes[:, :2]
+        expected = np.asarray(per_image[sample.image.name]).reshape(-1, 4)
+        np.testing.assert_allclose(sizes, expected, atol=1e-4)  # float32 at 640: 6e-5
