@@ -1,0 +1,110 @@
+"""``ssd-edge check-data``: what is in a data set, and what is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Column
+
+    from ssd_edge.data.check import Report
+    from ssd_edge.data.dataset import Dataset
+
+_SHOWN = 20
+
+
+def check_data(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="The data set: a Pascal VOC, COCO or YOLO folder, a COCO JSON file or a YOLO yaml file.",
+            show_default=False,
+        ),
+    ],
+    split: Annotated[
+        str,
+        typer.Option(
+            help="The part to check, such as train or val. Without it: VOC's trainval, all YOLO images, "
+            "or COCO's only file.",
+            show_default=False,
+        ),
+    ] = "",
+    show_all: Annotated[bool, typer.Option("--all", help=f"List every problem, not the first {_SHOWN}.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for another program.")] = False,
+) -> None:
+    """Check a data set before training: look at every image and box, and list what is wrong.
+
+    Nothing is changed on disk. Training leaves out what is listed here as left out.
+
+    Exit code 0: nothing wrong; 1: problems were found; 2: the data set cannot be read.
+    """
+    from rich.console import Console
+
+    from ssd_edge.data.readers import open_dataset
+
+    report = _check(open_dataset(data, split))
+    console = Console()
+    if as_json:
+        console.print_json(data=report.to_json(), ensure_ascii=True)
+    else:
+        _show(console, report, show_all)
+    if report.issues:
+        raise typer.Exit(1)
+
+
+def _check(dataset: Dataset) -> Report:
+    """Check with a progress bar on stderr, so that stdout stays clean."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from ssd_edge.data.check import check_dataset
+
+    columns = TextColumn("looking at images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=len(dataset))
+        return check_dataset(dataset, lambda done, total: bar.update(task, completed=done, total=total))
+
+
+def _show(console: Console, report: Report, show_all: bool) -> None:
+    """Classes, then each problem on a line, then how many of each kind."""
+    from rich.table import Table
+    from rich.text import Text
+
+    def say(line: str, style: str = "") -> None:
+        console.print(Text(_printable(line), style), soft_wrap=True)
+
+    dataset = report.dataset
+    split = f", split {dataset.split}" if dataset.split else ""
+    say(f"{dataset.root}: {dataset.format}{split}, {len(report.clean)} usable of {report.images} images", "bold")
+    classes = Table("class", *(_right(name) for name in ("images", "objects", "median box")))
+    for row in report.classes():
+        size = f"{row.median_width:.0f} × {row.median_height:.0f}" if row.objects else "–"
+        classes.add_row(Text(_printable(row.name)), str(row.images), str(row.objects), size)
+    console.print(classes)
+
+    shown = report.issues if show_all else report.issues[:_SHOWN]
+    for issue in shown:
+        say(f"{issue.kind}: {issue.path}: {issue.detail} ({issue.handled})")
+    if len(shown) < len(report.issues):
+        say(f"… and {len(report.issues) - len(shown)} more: add --all to list them")
+    if report.issues:
+        kinds = Table("problem", _right("times"))
+        for kind, count in report.counts().items():
+            kinds.add_row(kind, str(count))
+        console.print(kinds)
+    say(report.summary(), "yellow" if report.issues else "green")
+
+
+def _right(name: str) -> Column:
+    from rich.table import Column
+
+    return Column(name, justify="right")
+
+
+def _printable(text: str) -> str:
+    """Names come from strangers' files: a control character must not reach the terminal."""
+    return "".join(c if c.isprintable() else "�" for c in text)

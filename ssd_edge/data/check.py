@@ -1,0 +1,222 @@
+"""Look at every image and box of a data set once; say what is wrong, and give what is sound."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ssd_edge.data.dataset import Dataset, Issue, Sample, Target, read_image
+from ssd_edge.errors import DataError
+
+Progress = Callable[[int, int], None]
+"""Called with the number of images done and of all images."""
+
+_SLACK = 1.0  # pixels outside the image that rounding, or counting from 1, explains
+
+
+class ClassCount(NamedTuple):
+    """How often a class occurs in the sound part, and its median box (None where there is no box)."""
+
+    name: str
+    images: int
+    objects: int
+    median_width: float | None
+    median_height: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What a check found.
+
+    Attributes:
+        dataset: as it was read.
+        clean: the same with bad images and boxes left out, and boxes clipped to their image; no issues.
+        issues: the reader's, then the check's in the order of the samples.
+    """
+
+    dataset: Dataset
+    clean: Dataset
+    issues: tuple[Issue, ...]
+
+    @property
+    def images(self) -> int:
+        """Images met, those that the reader left out included."""
+        return len(self.dataset) + sum(issue.handled == "image left out" for issue in self.dataset.issues)
+
+    @property
+    def objects(self) -> int:
+        """Boxes in the sound part."""
+        return sum(len(sample.target) for sample in self.clean)
+
+    def counts(self) -> dict[str, int]:
+        """Issues by kind, in the order in which the kinds first occur."""
+        return dict(Counter(issue.kind for issue in self.issues))
+
+    def classes(self) -> list[ClassCount]:
+        """One row a class, in the order of the labels; a class that never occurs is there with zeros."""
+        targets = [sample.target for sample in self.clean]
+        none = Target.of([], [])
+        labels = np.concatenate([t.labels for t in [none, *targets]])
+        boxes = np.concatenate([t.boxes for t in [none, *targets]])
+        images = Counter(int(label) for t in targets for label in np.unique(t.labels))
+        rows = []
+        for label, name in enumerate(self.clean.labels):
+            own = boxes[labels == label]
+            width, height = np.median(own[:, 2:] - own[:, :2], axis=0).tolist() if len(own) else (None, None)
+            rows.append(ClassCount(name, images[label], len(own), width, height))
+        return rows
+
+    def summary(self) -> str:
+        """One sentence: what training leaves out or changes."""
+        images = _count(self.images, "image")
+        if not self.issues:
+            return f"nothing wrong in {images} with {_count(self.objects, 'box')}"
+        handled = Counter(issue.handled for issue in self.issues)
+        gone = {thing: handled[f"{thing} left out"] for thing in ("image", "box")}
+        said = " and ".join(_count(number, thing) for thing, number in gone.items() if number) or "nothing"
+        said = f"left out {said} of {images}"
+        if clipped := handled["box clipped"]:
+            said += f", clipped {_count(clipped, 'box')}"
+        if kept := handled["kept as an image with no object"]:
+            said += f", took {_count(kept, 'image')} with no label file as background"
+        command = ["ssd-edge", "check-data", str(self.dataset.root)]
+        command += ["--split", self.dataset.split] if self.dataset.split else []
+        return f"{said} ({shlex.join(command)} lists {'it' if len(self.issues) == 1 else 'them'})"
+
+    def to_json(self) -> dict[str, Any]:
+        """The report in JSON's types."""
+        return {
+            "path": str(self.dataset.root),
+            "format": self.dataset.format,
+            "split": self.dataset.split,
+            "labels": list(self.dataset.labels),
+            "images": self.images,
+            "images_kept": len(self.clean),
+            "objects_kept": self.objects,
+            "summary": self.summary(),
+            "classes": [row._asdict() for row in self.classes()],
+            "counts": self.counts(),
+            "issues": [
+                {"kind": i.kind, "path": str(i.path), "detail": i.detail, "handled": i.handled} for i in self.issues
+            ],
+        }
+
+
+def check_dataset(dataset: Dataset, progress: Progress | None = None) -> Report:
+    """Decode every image, and hold every box against it.
+
+    Images that are missing, unreadable or the same bytes as an earlier one are left out; so are boxes that
+    have no area or a coordinate that is no number, lie wholly outside the image, or repeat an earlier one.
+    Boxes partly outside are clipped, and reported where more than one pixel is lost. An image that loses all
+    its boxes stays, as one with no object.
+
+    Args:
+        dataset: what a reader returned.
+        progress: told how many images are done, in the calling thread.
+    """
+    issues = list(dataset.issues)
+    samples = []
+    first: dict[bytes, Sample] = {}
+    for done, (sample, seen) in enumerate(_look_at_all(dataset.samples), 1):
+        if isinstance(seen, _Seen):
+            twin = first.setdefault(seen.digest, sample)
+            if twin is sample:
+                target, problems = check_boxes(sample.target, seen.width, seen.height)
+                samples.append(Sample(sample.image, target))
+                issues += [Issue(p.kind, sample.image, p.detail, p.handled) for p in problems]
+            else:
+                issues.append(_duplicate(sample, twin))
+        else:
+            issues.append(seen)
+        if progress:
+            progress(done, len(dataset))
+    return Report(dataset, replace(dataset, samples=tuple(samples), issues=()), tuple(issues))
+
+
+class Problem(NamedTuple):
+    """What is wrong with one box; the fields are those of ``Issue``."""
+
+    kind: str
+    detail: str
+    handled: str
+
+
+def check_boxes(target: Target, width: int, height: int) -> tuple[Target, list[Problem]]:
+    """The sound objects of one image of ``width`` × ``height``, clipped to it, and what was wrong.
+
+    Boxes in the result are finite, have an area, lie within the image, and are not repeated.
+    """
+    edge = np.array([width, height, width, height], np.float32)
+    boxes = np.clip(target.boxes, 0, edge)
+    keep = np.zeros(len(target), bool)
+    problems = []
+    earlier = set()
+    for i, (raw, clipped, label) in enumerate(zip(target.boxes, boxes, target.labels, strict=True)):
+        shown = f"box ({', '.join(f'{value:g}' for value in raw.tolist())})"
+        key = (int(label), raw.tobytes())
+        if not np.isfinite(raw).all():
+            problems.append(Problem("no-area", f"{shown} has a coordinate that is no number", "box left out"))
+        elif raw[2] <= raw[0] or raw[3] <= raw[1]:
+            problems.append(Problem("no-area", f"{shown} has no area", "box left out"))
+        elif clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
+            detail = f"{shown} lies outside the {width}×{height} image"
+            problems.append(Problem("outside-image", detail, "box left out"))
+        elif key in earlier:
+            problems.append(Problem("duplicate-box", f"{shown} repeats an earlier one", "box left out"))
+        else:
+            keep[i] = True
+            earlier.add(key)
+            if np.abs(raw - clipped).max() > _SLACK:
+                detail = f"{shown} reaches out of the {width}×{height} image"
+                problems.append(Problem("outside-image", detail, "box clipped"))
+    return replace(target, boxes=boxes).where(keep), problems
+
+
+class _Seen(NamedTuple):
+    """A readable image: its size, and the SHA-256 of its file."""
+
+    width: int
+    height: int
+    digest: bytes
+
+
+def _look_at_all(samples: Sequence[Sample]) -> Iterator[tuple[Sample, _Seen | Issue]]:
+    """Every sample with what its image is, in order; decoded in threads, as OpenCV lets go of Python's lock."""
+    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+    try:
+        yield from zip(samples, pool.map(_look_at, (sample.image for sample in samples)), strict=True)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C should not wait for the rest
+
+
+def _look_at(image: Path) -> _Seen | Issue:
+    if not image.is_file():
+        return Issue("missing-image", image, "there is no such file", "image left out")
+    try:
+        height, width = read_image(image).shape[:2]
+        return _Seen(width, height, hashlib.sha256(image.read_bytes()).digest())
+    except (DataError, OSError) as error:
+        return Issue("unreadable-image", image, str(error), "image left out")
+
+
+def _duplicate(sample: Sample, twin: Sample) -> Issue:
+    ours, theirs = sample.target, twin.target
+    same = np.array_equal(ours.boxes, theirs.boxes) and np.array_equal(ours.labels, theirs.labels)
+    what = "listed more than once" if sample.image == twin.image else f"the same picture as {twin.image}"
+    detail = what if same else f"{what}, but with other objects"
+    return Issue("duplicate-image", sample.image, detail, "image left out")
+
+
+def _count(number: int, thing: str) -> str:
+    """``0 boxes``, ``1 box``, ``2 images``."""
+    plural = {"box": "boxes"}.get(thing, f"{thing}s")
+    return f"{number} {thing if number == 1 else plural}"
