@@ -14,10 +14,12 @@ import numpy.typing as npt
 
 from ssd_edge import boxes
 from ssd_edge.detections import Detections
-from ssd_edge.spec import MAX_DEFAULT_BOXES, ModelSpec
+from ssd_edge.spec import MAX_CLASSES, MAX_DEFAULT_BOXES, ModelSpec
 
 Floats = npt.NDArray[np.float32]
 
+# Candidates looked at first, as a multiple of the detections wanted: nearly always enough.
+_FIRST_LOOK = 4
 _INDEX_BITS = MAX_DEFAULT_BOXES.bit_length() - 1
 # Pairs of boxes compared at once in NMS: bounds its memory to some tens of MB.
 _PAIRS_AT_ONCE = 1 << 19
@@ -51,18 +53,20 @@ class Decoder:
                 f"heads must be ({len(self.defaults)}, 4) and ({len(self.defaults)}, {spec.num_classes}), "
                 f"but got {loc.shape} and {logits.shape}"
             )
-        index, label, score = candidates(logits, spec)
-        sound = np.isfinite(loc[index]).all(axis=1)
-        index, label, score = index[sound], label[sound], score[sound]
-        index, label, score, num_cut = best_per_class(index, label, score, spec.top_k)
-        box = self._boxes(loc, index)
-        keep = nms(box, label, spec.nms_iou)
-        best = np.flatnonzero(keep)
-        best = best[np.argsort(-score[best], kind="stable")][: spec.max_detections]
+        key, num_cut = sort_keys(*candidates(logits, np.isfinite(loc).all(axis=1), spec), spec)
+        taken = _FIRST_LOOK * spec.max_detections
+        while True:
+            index, label, score = unpacked(best_first(key, taken))
+            box = self._boxes(loc, index)
+            kept = _nms_per_class(box, label, spec)[: spec.max_detections]
+            # Whether a box stays depends on better ones alone: once enough stay, no other can come before them.
+            if len(kept) == spec.max_detections or taken >= len(key):
+                break
+            taken *= 4
         height, width = frame_size
         scale = np.asarray([width, height, width, height], np.float32)
-        pixels = np.clip(box[best], np.float32(0), np.float32(1)) * scale
-        return Detections(pixels, score[best], label[best], num_cut)
+        pixels = np.clip(box[kept], np.float32(0), np.float32(1)) * scale
+        return Detections(pixels, score[kept], label[kept], num_cut)
 
     def _boxes(self, loc: Floats, index: npt.NDArray[np.int64]) -> Floats:
         """(N, 4) xyxy in fractions of the image, of the chosen default boxes only."""
@@ -72,48 +76,74 @@ class Decoder:
         return boxes.decode(chosen, self.defaults[index], self.spec.variances)
 
 
-def candidates(logits: Floats, spec: ModelSpec) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats]:
+def candidates(
+    logits: Floats, sound: npt.NDArray[np.bool_], spec: ModelSpec
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats]:
     """Box indices, labels and scores of all (box, class) pairs whose score is above the threshold.
 
     A softmax score is at most the sigmoid of (class logit − background logit), and a sigmoid score grows with its
     logit; so a comparison of logits drops nearly all boxes before any exponential, and none that would count.
     A NaN score counts for nothing.
+
+    Args:
+        logits: (A, C).
+        sound: (A,) which boxes have finite regression values.
+        spec: gives score function and threshold.
     """
     threshold = np.float32(spec.score_threshold)
     # A little below the true bound: its own rounding must not drop a candidate.
     bound = np.float32(math.log(spec.score_threshold / (1 - spec.score_threshold)) - 1e-3)
     foreground = logits[:, 1:]
     with np.errstate(invalid="ignore", over="ignore"):
-        highest = foreground.max(axis=1) if foreground.shape[1] > 1 else foreground[:, 0]
+        highest = foreground.max(axis=1)
         if spec.score_function == "softmax":
-            rows = np.flatnonzero(~(highest - logits[:, 0] <= bound))
-            exponentials = np.exp(logits[rows] - logits[rows].max(axis=1, keepdims=True))
+            rows = np.flatnonzero(~(highest - logits[:, 0] <= bound) & sound)
+            chosen = logits[rows]
+            exponentials = np.exp(chosen - chosen.max(axis=1, keepdims=True))
             scores = exponentials[:, 1:] / exponentials.sum(axis=1, keepdims=True)
         else:
-            rows = np.flatnonzero(~(highest <= bound))
+            rows = np.flatnonzero(~(highest <= bound) & sound)
             scores = np.float32(1) / (np.float32(1) + np.exp(-foreground[rows]))
-        row, label = np.nonzero(scores > threshold)
-    return rows[row], label.astype(np.int64), scores[row, label]
+        flat = np.flatnonzero(scores > threshold)
+    row = flat // foreground.shape[1]
+    return rows[row], flat - row * foreground.shape[1], scores.ravel()[flat]
 
 
-def best_per_class(
-    index: npt.NDArray[np.int64], label: npt.NDArray[np.int64], score: Floats, top_k: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats, int]:
-    """The best ``top_k`` of each class, ordered by class, then score (best first), then box index; and how many were cut.
+def sort_keys(
+    index: npt.NDArray[np.int64], label: npt.NDArray[np.int64], score: Floats, spec: ModelSpec
+) -> tuple[npt.NDArray[np.uint64], int]:
+    """One 64-bit key a candidate, ascending = best score, then class, then box index; and how many top-k will cut.
 
-    The three sort keys fit one 64-bit number, since the bits of a positive float32 are ordered as it is.
+    The bits of a positive float32 are ordered as it is.
     """
     descending = np.uint64(0xFFFFFFFF) - score.view(np.uint32).astype(np.uint64)
-    key = (label.astype(np.uint64) << np.uint64(32 + _INDEX_BITS)) | (descending << np.uint64(_INDEX_BITS))
-    key |= index.astype(np.uint64)
-    key.sort()
+    key = (descending << np.uint64(32)) | (label.astype(np.uint64) << np.uint64(_INDEX_BITS)) | index.astype(np.uint64)
+    counts = np.bincount(label, minlength=1)
+    return key, int(np.maximum(counts - spec.top_k, 0).sum())
+
+
+def best_first(key: npt.NDArray[np.uint64], number: int) -> npt.NDArray[np.uint64]:
+    """The ``number`` smallest keys in order."""
+    if number < len(key):
+        key = np.partition(key, number)[:number]
+    return np.sort(key)
+
+
+def unpacked(key: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats]:
+    """Box indices, labels and scores of keys."""
     index = (key & np.uint64(MAX_DEFAULT_BOXES - 1)).astype(np.int64)
-    label = (key >> np.uint64(32 + _INDEX_BITS)).astype(np.int64)
-    descending = (key >> np.uint64(_INDEX_BITS)) & np.uint64(0xFFFFFFFF)
-    score = (np.uint64(0xFFFFFFFF) - descending).astype(np.uint32).view(np.float32)
-    first = np.searchsorted(label, label)
-    keep = np.arange(len(label)) - first < top_k
-    return index[keep], label[keep], score[keep], int(len(keep) - keep.sum())
+    label = ((key >> np.uint64(_INDEX_BITS)) & np.uint64(MAX_CLASSES - 1)).astype(np.int64)
+    score = (np.uint64(0xFFFFFFFF) - (key >> np.uint64(32))).astype(np.uint32).view(np.float32)
+    return index, label, score
+
+
+def _nms_per_class(box: Floats, label: npt.NDArray[np.int64], spec: ModelSpec) -> npt.NDArray[np.int64]:
+    """Indices of the boxes that stay, ascending, of boxes that come best first: top-k of each class, then NMS."""
+    by_class = np.argsort(label, kind="stable")
+    ordered = label[by_class]
+    rank = np.arange(len(label)) - np.searchsorted(ordered, ordered)
+    by_class = by_class[rank < spec.top_k]
+    return np.sort(by_class[nms(box[by_class], label[by_class], spec.nms_iou)])
 
 
 def nms(box: Floats, label: npt.NDArray[np.int64], threshold: float) -> npt.NDArray[np.bool_]:
