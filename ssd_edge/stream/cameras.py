@@ -1,0 +1,188 @@
+"""Frames that come at their own time: cameras, network streams, and a camera that is drawn."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+
+import cv2
+
+from ssd_edge.errors import SourceError
+from ssd_edge.stream.files import VideoSource, bgr, frame_rate
+from ssd_edge.stream.frames import Frame, Pacer, Source
+
+CAMERA_PATIENCE = 10.0
+"""Seconds that a camera which fell silent may take to come back."""
+
+_TIMEOUT_MS = 5000  # of opening and reading a network stream; OpenCV's own is 30 s
+_FIRST_DELAY, _LAST_DELAY = 0.5, 10.0  # seconds between attempts to reconnect
+
+
+class SyntheticSource(Source):
+    """The conveyor, drawn as a camera would see it.
+
+    Args:
+        seed: belt, light and parts follow from it.
+        size: (width, height).
+        fps: frames per second.
+        realtime: keep to ``fps``; a frame is then never given early.
+    """
+
+    def __init__(self, seed: int, size: tuple[int, int], fps: float, realtime: bool) -> None:
+        super().__init__()
+        from ssd_edge.data.synthetic import Conveyor
+
+        self.name, self.fps, self.live = f"synthetic:{seed}", fps, realtime
+        try:
+            self._conveyor = Conveyor(seed, size, fps=fps)
+        except ValueError as error:
+            raise SourceError(f"cannot draw the synthetic camera: {error}") from None
+        self._pacer = Pacer(fps)
+        self._index = 0
+
+    def read(self) -> Frame | None:
+        """The next view of the belt, when it is due."""
+        if self._stopping.is_set() or (self.live and not self._pacer.wait(self._stopping)):
+            return None
+        began = monotonic()
+        index, self._index = self._index, self._index + 1
+        image, _ = self._conveyor.frame(index)
+        now = monotonic()
+        return Frame(image, index, now, index / (self.fps or 1), took=now - began)
+
+
+class LiveSource(Source):
+    """A camera or network stream; opened again, at growing intervals, when it falls silent.
+
+    Args:
+        name: for people.
+        connect: opens it anew.
+        lost: the sentence for the user when it did not come back.
+        patience: seconds without a frame after which to give up; None: never, as a camera may come back at any hour.
+
+    Raises:
+        SourceError: it gives no frame at all.
+    """
+
+    live = True
+
+    def __init__(
+        self, name: str, connect: Callable[[], cv2.VideoCapture], lost: str, patience: float | None = None
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self._connect, self._lost, self._patience = connect, lost, patience
+        self._capture = connect()
+        self._pending = self._grab()
+        if self._pending is None:
+            self._capture.release()
+            raise SourceError(lost)
+        self.fps = frame_rate(self._capture)
+        self._opened = self._pending.captured
+        self._index = 0
+
+    def read(self) -> Frame | None:
+        """The next frame, waited for, through as many reconnections as it takes.
+
+        Raises:
+            SourceError: patience ran out.
+        """
+        frame, self._pending = self._pending or self._grab(), None
+        if frame is None:
+            frame = self._reconnect()
+        if frame is None:
+            return None
+        index, self._index = self._index, self._index + 1
+        return Frame(frame.image, index, frame.captured, frame.captured - self._opened, took=frame.took)
+
+    def _grab(self) -> Frame | None:
+        """A frame with the time it arrived, taken before it is decoded; None where there is none."""
+        if self._stopping.is_set() or not self._capture.grab():
+            return None
+        captured = monotonic()
+        ok, image = self._capture.retrieve()
+        if not ok or image is None or image.size == 0:
+            return None
+        return Frame(bgr(image), 0, captured, took=monotonic() - captured)
+
+    def _reconnect(self) -> Frame | None:
+        silent_since, delay = monotonic(), _FIRST_DELAY
+        while not self._stopping.is_set():
+            if self._patience is not None and monotonic() - silent_since > self._patience:
+                raise SourceError(self._lost)
+            self._capture.release()
+            self._capture = self._connect()
+            if frame := self._grab():
+                self.reconnects += 1
+                return frame
+            self._stopping.wait(delay)
+            delay = min(2 * delay, _LAST_DELAY)
+        return None
+
+    def close(self) -> None:
+        """Let go of the camera."""
+        super().close()
+        self._capture.release()
+
+
+def camera(number: int, size: tuple[int, int] | None, fps: float | None) -> Source:
+    """Camera ``number``, asked for (width, height) and a frame rate where these are given.
+
+    Raises:
+        SourceError: there is none, or it gives no frames; the sentence lists those that exist.
+    """
+    found = sorted(str(path) for path in Path("/dev").glob("video*")) if sys.platform.startswith("linux") else []
+    there = f"there are {', '.join(found)}" if found else "plug one in, or try 'synthetic'"
+    lost = f"camera {number} gives no frames: is it connected, and not in use elsewhere? ({there})"
+    if sys.platform.startswith("linux") and f"/dev/video{number}" not in found:
+        raise SourceError(f"there is no camera {number}: {there}")
+
+    def connect() -> cv2.VideoCapture:
+        capture = cv2.VideoCapture(number)
+        if size is not None:
+            # Uncompressed frames above VGA do not fit through USB 2 at full rate.
+            capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
+            capture.set(cv2.CAP_PROP_FRAME_WIDTH, size[0])
+            capture.set(cv2.CAP_PROP_FRAME_HEIGHT, size[1])
+        if fps is not None:
+            capture.set(cv2.CAP_PROP_FPS, fps)
+        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        return capture
+
+    return LiveSource(f"camera {number}", connect, lost, CAMERA_PATIENCE)
+
+
+def pipeline(text: str) -> Source:
+    """A GStreamer pipeline that ends in ``appsink``, such as a Jetson's CSI camera.
+
+    Raises:
+        SourceError: OpenCV has no GStreamer, or the pipeline gives no frames.
+    """
+    if cv2.CAP_GSTREAMER not in cv2.videoio_registry.getBackends():
+        raise SourceError(
+            "this OpenCV was built without GStreamer, so it cannot run a pipeline: use the device's own OpenCV"
+        )
+    lost = f"the GStreamer pipeline gives no frames; try it with gst-launch-1.0: {text}"
+    return LiveSource("GStreamer pipeline", lambda: cv2.VideoCapture(text, cv2.CAP_GSTREAMER), lost)
+
+
+def network(address: str) -> Source:
+    """An ``rtsp://`` or ``http://`` stream; a file on a web server is read as a recording.
+
+    Raises:
+        SourceError: it gives no frames.
+    """
+
+    def connect() -> cv2.VideoCapture:
+        limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _TIMEOUT_MS]
+        return cv2.VideoCapture(address, cv2.CAP_FFMPEG, limits)
+
+    shown = re.sub(r"//[^/@]*@", "//", address)  # a camera's password does not belong in logs
+    lost = f"no frames come from {shown}: check the address, the user name and that the camera can be reached"
+    capture = connect()
+    finite = capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
+    capture.release()
+    return VideoSource(address) if finite else LiveSource(shown, connect, lost)

@@ -1,0 +1,73 @@
+"""Boxes that can be read: on small and large frames, light and dark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+
+from ssd_edge.detections import Detections
+from ssd_edge.detector import Image
+
+# BGR; neighbours differ in hue and in lightness, so that the classes of a small model are told apart at a glance.
+PALETTE: tuple[tuple[int, int, int], ...] = (
+    (61, 185, 255),  # amber
+    (235, 160, 60),  # blue
+    (120, 205, 60),  # green
+    (90, 90, 245),  # red
+    (225, 110, 190),  # violet
+    (210, 215, 60),  # cyan
+    (150, 120, 255),  # pink
+    (60, 225, 225),  # yellow
+    (170, 145, 40),  # petrol
+    (50, 120, 240),  # orange
+    (200, 90, 90),  # indigo
+    (110, 175, 150),  # sage
+    (190, 170, 235),  # rose
+    (70, 140, 110),  # olive
+    (235, 200, 165),  # ice
+    (75, 95, 165),  # brown
+)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def annotate(image: Image, detections: Detections, labels: Sequence[str], *, note: str = "") -> Image:
+    """A copy of a frame with boxes, each with its label and score; sizes follow the frame's.
+
+    Args:
+        image: (height, width, 3) uint8 BGR; left as it is.
+        detections: in pixels of the frame.
+        labels: class names, as in the model's spec.
+        note: a short text for the upper left corner.
+
+    Returns:
+        (height, width, 3) uint8 BGR.
+    """
+    picture = image.copy()
+    scale = max(0.4, min(image.shape[:2]) / 480)
+    # The best last, so that its tag is on top.
+    for i in reversed(range(len(detections))):
+        label, score = int(detections.labels[i]), float(detections.scores[i])
+        colour = PALETTE[label % len(PALETTE)]
+        left, top, right, bottom = (round(float(edge)) for edge in detections.boxes[i])
+        cv2.rectangle(picture, (left, top), (right, bottom), colour, max(1, round(2 * scale)), cv2.LINE_AA)
+        _tag(picture, f"{labels[label]} {score:.2f}", (left, top), colour, 0.5 * scale)
+    if note:
+        _tag(picture, note, (0, 0), (30, 30, 30), 0.5 * scale)
+    return picture
+
+
+def _tag(picture: Image, text: str, corner: tuple[int, int], colour: tuple[int, int, int], size: float) -> None:
+    """A filled tag above ``corner``, or below it where there is no room; always inside the picture."""
+    weight = max(1, round(1.2 * size))
+    (width, height), base = cv2.getTextSize(text, _FONT, size, weight)
+    pad = max(2, round(height * 0.4))
+    full_w, full_h = width + 2 * pad, height + base + pad
+    x = max(0, min(corner[0], picture.shape[1] - full_w))
+    y = corner[1] - full_h if corner[1] >= full_h else max(0, corner[1])
+    y = min(y, max(0, picture.shape[0] - full_h))
+    cv2.rectangle(picture, (x, y), (x + full_w, y + full_h), colour, cv2.FILLED)
+    blue, green, red = colour
+    dark = 0.114 * blue + 0.587 * green + 0.299 * red < 130
+    ink = (255, 255, 255) if dark else (20, 20, 20)
+    cv2.putText(picture, text, (x + pad, y + pad // 2 + height), _FONT, size, ink, weight, cv2.LINE_AA)

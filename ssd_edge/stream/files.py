@@ -1,0 +1,125 @@
+"""Frames from files: pictures and videos."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from time import monotonic
+
+import cv2
+import numpy as np
+
+from ssd_edge.data.dataset import read_image
+from ssd_edge.detector import Image
+from ssd_edge.errors import DataError, SourceError
+from ssd_edge.stream.frames import Frame, Source
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+
+class ImageSource(Source):
+    """Picture files; one that cannot be decoded is skipped and counted.
+
+    Args:
+        path: the folder or file that the user named.
+        files: the pictures, in order.
+    """
+
+    def __init__(self, path: Path, files: list[Path]) -> None:
+        super().__init__()
+        if not files:
+            kinds = ", ".join(sorted(IMAGE_SUFFIXES))
+            raise SourceError(f"the folder {path} holds no pictures: put files there that end with {kinds}")
+        self.name, self.path = str(path), path
+        self._files = files
+        self._next = 0
+
+    def read(self) -> Frame | None:
+        """The next picture that can be decoded.
+
+        Raises:
+            SourceError: not one picture could be decoded.
+        """
+        while self._next < len(self._files) and not self._stopping.is_set():
+            index, self._next = self._next, self._next + 1
+            file = self._files[index]
+            began = monotonic()
+            try:
+                image = read_image(file)
+            except DataError as error:
+                self.skipped += 1
+                if self.skipped == len(self._files):
+                    raise SourceError(f"no picture of {self.name} can be used: {error}") from None
+                continue
+            now = monotonic()
+            return Frame(image, index, now, file=file.name, took=now - began)
+        return None
+
+
+class VideoSource(Source):
+    """A video file, frame by frame, as fast as it is read.
+
+    Args:
+        path: the file; or the address of one on a web server.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        super().__init__()
+        self.name, self.path = str(path), path if isinstance(path, Path) else None
+        self._capture = cv2.VideoCapture(self.name, cv2.CAP_FFMPEG)
+        self._first = _read(self._capture)
+        if self._first is None:
+            self._capture.release()
+            size = f" of {self.path.stat().st_size} bytes" if self.path else ""
+            raise SourceError(f"cannot read {path}{size} as a video: it is damaged, or in a format OpenCV lacks")
+        self.fps = frame_rate(self._capture)
+        self._index = 0
+
+    def read(self) -> Frame | None:
+        """The next frame."""
+        if self._stopping.is_set():
+            return None
+        began = monotonic()
+        index, self._index = self._index, self._index + 1
+        first, self._first = self._first, None
+        image = _read(self._capture) if first is None else first
+        if image is None:
+            return None
+        now = monotonic()
+        # The container's own time of a frame is what varies in videos from phones; not all containers carry it.
+        position = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 if index else 0.0
+        if index and position <= 0:
+            position = index / (self.fps or 30)
+        return Frame(image, index, now, position, took=now - began)
+
+    def close(self) -> None:
+        """Close the file."""
+        super().close()
+        self._capture.release()
+
+
+def images_in(folder: Path) -> list[Path]:
+    """Pictures of a folder in the order that people expect: 2 before 10."""
+
+    def natural(path: Path) -> list[tuple[int, str]]:
+        return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", path.name.lower())]
+
+    files = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    return sorted(files, key=natural)
+
+
+def _read(capture: cv2.VideoCapture) -> Image | None:
+    ok, image = capture.read()
+    return bgr(image) if ok and image is not None and image.size else None
+
+
+def bgr(image: object) -> Image:
+    """What OpenCV decoded as (height, width, 3); some cameras give grey."""
+    array = np.asarray(image, np.uint8)
+    return np.asarray(cv2.cvtColor(array, cv2.COLOR_GRAY2BGR), np.uint8) if array.ndim == 2 else array
+
+
+def frame_rate(capture: cv2.VideoCapture) -> float | None:
+    """Frames per second as the driver or container says, if it can be believed."""
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    return fps if 0 < fps < 1000 else None  # 0 and 90000 are said where it is not known

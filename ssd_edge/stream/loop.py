@@ -1,0 +1,131 @@
+"""The camera loop: capture → detect → show, with the next frames under way while one is shown."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing, suppress
+from time import monotonic
+
+from ssd_edge.detector import Detector, Result
+from ssd_edge.errors import SinkError, SsdEdgeError
+from ssd_edge.stream.capture import Capture
+from ssd_edge.stream.frames import Frame, Source
+from ssd_edge.stream.sinks import Background, Sink, StopLoop
+from ssd_edge.stream.stats import LoopReport, LoopStats
+
+_BEAT = 0.25  # seconds between looks at the window's keys while no frame comes
+_PROGRESS_EVERY = 1.0
+
+
+def run_loop(
+    detector: Detector,
+    source: Source,
+    sinks: Sequence[Sink] = (),
+    *,
+    every_frame: bool = False,
+    max_frames: int | None = None,
+    duration: float | None = None,
+    min_score: float = 0.5,
+    on_progress: Callable[[LoopReport], None] | None = None,
+) -> LoopReport:
+    """Detect in frames until the source ends, a limit is reached, the window is closed, or Ctrl-C.
+
+    Source and sinks are closed in every case; what a recording holds by then can be read.
+
+    Args:
+        detector: keeps up to ``detector.depth`` frames under way.
+        source: open; read in a thread of its own.
+        sinks: each gets every frame that has a result, in order.
+        every_frame: lose no frame of a recording; otherwise only the newest frame counts, see ``Capture``.
+        max_frames: end after so many results.
+        duration: end after so many seconds.
+        min_score: detections below it are left out.
+        on_progress: called about once a second with what was counted so far.
+
+    Raises:
+        SourceError: the source failed.
+        SinkError: an output could not be written.
+        BackendError: the engine failed.
+    """
+    _refuse_to_overwrite(source, sinks)
+    stats, interrupted, told = LoopStats(), False, monotonic()
+    stop_at = None if duration is None else stats.began + duration
+    with ExitStack() as stack:
+        stack.enter_context(source)
+        outputs = [stack.enter_context(Background(sink) if sink.heavy else sink) for sink in sinks]
+        capture = stack.enter_context(Capture(source, every_frame))
+        results = stack.enter_context(closing(detect(detector, capture, max_frames, stop_at)))
+        try:
+            for step in results:
+                if step is None:
+                    for sink in outputs:
+                        sink.idle()
+                else:
+                    frame, result = step
+                    found = result.detections.above(min_score)
+                    stats.add_result(frame.captured, found, result.times)
+                    for sink in outputs:
+                        sink.write(frame, found)
+                    stats.add_shown(frame.captured)
+                if on_progress and monotonic() - told >= _PROGRESS_EVERY:
+                    told = monotonic()
+                    on_progress(stats.report(capture))
+        except StopLoop:
+            pass
+        except KeyboardInterrupt:
+            interrupted = True
+    return stats.report(capture, interrupted)
+
+
+def detect(
+    detector: Detector, capture: Capture, max_frames: int | None = None, stop_at: float | None = None
+) -> Generator[tuple[Frame, Result] | None, None, None]:
+    """Frames with their results, in order; None about every quarter of a second in which there is none.
+
+    While fewer than ``detector.depth`` inferences are under way, the next frame is waited for, but only until the
+    oldest of them can be expected to be ready: a finished result does not wait for a slow camera, and a fast
+    camera keeps the engine full.
+
+    Args:
+        detector: does the work.
+        capture: gives the frames.
+        max_frames: take no more than this many.
+        stop_at: take none after this time (``time.monotonic``).
+    """
+    pending: deque[tuple[Frame, float, Callable[[], Result]]] = deque()
+    typical = 0.0  # seconds of an inference, smoothed
+    left = max_frames
+    try:
+        while True:
+            now = monotonic()
+            more = left != 0 and (stop_at is None or now < stop_at) and not capture.ended
+            if more and len(pending) < detector.depth:
+                # 0.9: were a result always fetched late, its lateness would pass for the time of inference.
+                patience = pending[0][1] + 0.9 * typical - now if pending else _BEAT
+                frame = capture.take(max(0.0, patience))
+                if frame is not None:
+                    left = None if left is None else left - 1
+                    pending.append((frame, monotonic(), detector.submit(frame.image)))
+                    continue
+            if pending:
+                frame, submitted, finish = pending.popleft()
+                result = finish()
+                typical += 0.2 * (monotonic() - submitted - typical)
+                yield frame, result
+            elif more:
+                yield None
+            else:
+                break
+        capture.take(0)  # raises what ended the source early
+    finally:
+        # An engine that is used again must not find old requests under way.
+        for _, _, finish in pending:
+            with suppress(SsdEdgeError):
+                finish()
+
+
+def _refuse_to_overwrite(source: Source, sinks: Sequence[Sink]) -> None:
+    for sink in sinks:
+        if source.path and sink.path and sink.path.resolve() == source.path.resolve():
+            raise SinkError(f"{sink.path} is what is being read: write the results elsewhere")

@@ -1,0 +1,271 @@
+"""Where detections go: a window, JSON lines, pictures. A video is in ``video.py``."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from abc import abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import IO
+
+import cv2
+
+from ssd_edge.detections import Detections
+from ssd_edge.errors import SinkError
+from ssd_edge.stream.draw import annotate
+from ssd_edge.stream.frames import Frame
+from ssd_edge.stream.stats import Rate
+
+
+class StopLoop(Exception):  # noqa: N818 - not an error
+    """A sink's way to end the loop: the user closed the window, or the reader of a pipe went away."""
+
+
+class Sink(AbstractContextManager["Sink"]):
+    """Gets frames with their detections, in order.
+
+    Attributes:
+        heavy: whether writing takes long enough to be worth a thread of its own.
+        path: what it writes, if that is a file or folder. Existing files are overwritten.
+    """
+
+    heavy: bool = False
+    path: Path | None = None
+
+    @abstractmethod
+    def write(self, frame: Frame, detections: Detections) -> None:
+        """Take one frame.
+
+        Raises:
+            SinkError: it cannot be written.
+            StopLoop: the user has seen enough.
+        """
+
+    def idle(self) -> None:
+        """Called now and then while no frame comes."""
+
+    def close(self) -> None:
+        """Finish what is written; may be called twice.
+
+        Raises:
+            SinkError: the rest cannot be written.
+        """
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+class Background(Sink):
+    """Writes to another sink in a thread of its own, at most ``ahead`` frames behind.
+
+    Args:
+        sink: used by that thread alone until ``close``.
+        ahead: frames that may wait; then ``write`` waits too.
+    """
+
+    def __init__(self, sink: Sink, ahead: int = 4) -> None:
+        self.path = sink.path
+        self._sink = sink
+        self._queue: queue.Queue[tuple[Frame, Detections] | None] = queue.Queue(ahead)
+        self._error: BaseException | None = None
+        self._told = False
+        self._thread: threading.Thread | None = threading.Thread(target=self._run, name="sink", daemon=True)
+        self._thread.start()
+
+    def write(self, frame: Frame, detections: Detections) -> None:
+        """Hand a frame over; an error is that of an earlier frame."""
+        self._raise()
+        self._queue.put((frame, detections))
+
+    def idle(self) -> None:
+        """Pass on an error that came late."""
+        self._raise()
+
+    def close(self) -> None:
+        """Wait until all is written."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._queue.put(None)
+            thread.join()
+            with self._sink:
+                self._raise()
+
+    def _run(self) -> None:
+        # After an error the queue is still emptied, or a full one would block ``write`` for ever.
+        while (item := self._queue.get()) is not None:
+            if self._error is None:
+                try:
+                    self._sink.write(*item)
+                except BaseException as error:  # raised again in the loop's thread
+                    self._error = error
+
+    def _raise(self) -> None:
+        if self._error is not None and not self._told:
+            self._told = True
+            raise self._error
+
+
+class JsonLines(Sink):
+    """One JSON object a line and frame, each flushed: ``tail -f`` and a crash both leave whole lines.
+
+    ``{"index": 7, "time": 0.233, "file": null, "detections": [{"label": "bolt", "score": 0.91,
+    "box": [x1, y1, x2, y2]}], "num_cut": 0}``: time is seconds since the source's start, box is in pixels.
+
+    Args:
+        path: a file, overwritten; or ``-`` for stdout.
+        labels: class names, as in the model's spec.
+
+    Raises:
+        SinkError: the file cannot be created.
+    """
+
+    def __init__(self, path: str | Path, labels: Sequence[str]) -> None:
+        self._labels = labels
+        self.path = None if str(path) == "-" else Path(path)
+        self._file: IO[str] | None = sys.stdout
+        if self.path is not None:
+            try:
+                self._file = self.path.open("w", encoding="utf-8")
+            except OSError as error:
+                raise _cannot_write(self.path, error) from None
+
+    def write(self, frame: Frame, detections: Detections) -> None:
+        """Append a line."""
+        if self._file is None:
+            raise ValueError("this sink is closed")
+        line = {
+            "index": frame.index,
+            "time": None if frame.position is None else round(frame.position, 3),
+            "file": frame.file,
+            "detections": [
+                {
+                    "label": self._labels[label],
+                    "score": round(score, 4),
+                    "box": [round(edge, 1) for edge in box],
+                }
+                for box, score, label in zip(
+                    detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True
+                )
+            ],
+            "num_cut": detections.num_cut,
+        }
+        try:
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+        except BrokenPipeError:
+            # `… | head` has seen enough. Python flushes stdout once more at exit, which would fail again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise StopLoop from None
+        except OSError as error:
+            raise _cannot_write(self.path or "standard output", error) from None
+
+    def close(self) -> None:
+        """Close the file; stdout stays open."""
+        file, self._file = self._file, None
+        if file is None or file is sys.stdout:
+            return
+        try:
+            file.close()
+        except OSError as error:
+            raise _cannot_write(self.path or "", error) from None
+
+
+class Images(Sink):
+    """Annotated JPEG files in a folder: ``000007.jpg``, or ``000007-NAME.jpg`` for a picture called NAME.
+
+    Args:
+        path: the folder; made if absent.
+        labels: class names, as in the model's spec.
+        quality: of the JPEG files, 0 … 100.
+
+    Raises:
+        SinkError: the folder cannot be made.
+    """
+
+    heavy = True
+
+    def __init__(self, path: str | Path, labels: Sequence[str], quality: int = 92) -> None:
+        self.path: Path = Path(path)
+        self._labels, self._quality = labels, quality
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _cannot_write(self.path, error) from None
+
+    def write(self, frame: Frame, detections: Detections) -> None:
+        """Write one file."""
+        name = f"{frame.index:06d}-{Path(frame.file).stem}.jpg" if frame.file else f"{frame.index:06d}.jpg"
+        picture = annotate(frame.image, detections, self._labels)
+        _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, self._quality])
+        try:
+            (self.path / name).write_bytes(data.tobytes())
+        except OSError as error:
+            (self.path / name).unlink(missing_ok=True)
+            raise _cannot_write(self.path / name, error) from None
+
+
+class Window(Sink):
+    """A live view; q, Esc or closing it ends the loop.
+
+    Args:
+        labels: class names, as in the model's spec.
+        title: of the window.
+
+    Raises:
+        SinkError: there is no display.
+    """
+
+    def __init__(self, labels: Sequence[str], title: str = "ssd-edge") -> None:
+        if not has_display():
+            raise SinkError("there is no display to open a window on: use --save-video FILE instead")
+        self._labels, self._title = labels, title
+        self._rate = Rate()
+        cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+        self._sized = False
+
+    def write(self, frame: Frame, detections: Detections) -> None:
+        """Show a frame."""
+        rate = self._rate.tick()
+        picture = annotate(frame.image, detections, self._labels, note=f"{rate:.1f} FPS" if rate else "")
+        if not self._sized:
+            cv2.resizeWindow(self._title, picture.shape[1], picture.shape[0])
+            self._sized = True
+        cv2.imshow(self._title, picture)
+        self.idle()
+
+    def idle(self) -> None:
+        """Look at the keys and at the window's close button."""
+        if cv2.waitKey(1) & 0xFF in (ord("q"), 27) or cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1:
+            raise StopLoop
+
+    def close(self) -> None:
+        """Close the window."""
+        if self._title:
+            cv2.destroyAllWindows()
+        self._title = ""
+
+
+def has_display() -> bool:
+    """Whether a window can be opened.
+
+    On Linux this is tried in another process, since Qt does not raise where it finds no display: it aborts.
+    """
+    if not sys.platform.startswith("linux"):
+        return True
+    if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return False
+    attempt = [sys.executable, "-c", "import cv2; cv2.namedWindow('ssd-edge')"]
+    try:
+        return subprocess.run(attempt, capture_output=True, timeout=30, check=False).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
+def _cannot_write(what: str | Path, error: OSError) -> SinkError:
+    return SinkError(f"cannot write {what}: {error.strerror or error}")

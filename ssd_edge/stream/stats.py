@@ -1,0 +1,174 @@
+"""What a camera loop counts and times, in memory that does not grow over weeks."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import asdict, dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ssd_edge.detections import Detections
+from ssd_edge.detector import StageTimes
+
+if TYPE_CHECKING:
+    from ssd_edge.stream.capture import Capture
+
+STAGES = ("capture", "preprocess", "inference", "decode", "sink")
+
+_LOWEST, _GROWTH, _BUCKETS = 1e-6, 1.02, 1050  # 1 µs … 1000 s
+
+
+class Percentiles(NamedTuple):
+    """Seconds that 50, 90 and 99 of 100 values do not exceed."""
+
+    p50: float
+    p90: float
+    p99: float
+
+
+class Histogram:
+    """Durations of any number in 1050 counters: each bucket is 2 % wider than the one below.
+
+    A percentile is therefore right to within 1 % of its value between 1 µs and 1000 s, however many
+    values there were; beyond these ends it is the end.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._buckets = [0] * _BUCKETS
+
+    def add(self, seconds: float) -> None:
+        """Count one duration."""
+        bucket = int(math.log(max(seconds, _LOWEST) / _LOWEST) / math.log(_GROWTH))
+        self._buckets[min(bucket, _BUCKETS - 1)] += 1
+        self.count += 1
+
+    def percentile(self, percent: float) -> float:
+        """Seconds that ``percent`` of the values do not exceed; 0 where there are none."""
+        wanted, seen = math.ceil(self.count * percent / 100), 0
+        for bucket, number in enumerate(self._buckets):
+            seen += number
+            if number and seen >= wanted:
+                return float(_LOWEST * _GROWTH ** (bucket + 0.5))
+        return 0.0
+
+    def percentiles(self) -> Percentiles:
+        """p50, p90 and p99, in seconds."""
+        return Percentiles(self.percentile(50), self.percentile(90), self.percentile(99))
+
+
+class Rate:
+    """Events per second over the last 60 of them."""
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque(maxlen=60)
+
+    def tick(self) -> float:
+        """Count one event now; returns the rate, 0 at the first."""
+        self._times.append(monotonic())
+        return self.value
+
+    @property
+    def value(self) -> float:
+        """Events per second."""
+        span = self._times[-1] - self._times[0] if self._times else 0.0
+        return (len(self._times) - 1) / span if span > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class LoopReport:
+    """What a loop did, or has done so far. All durations are seconds.
+
+    Attributes:
+        source: its name.
+        seconds: since the loop began.
+        fps: results per second, from the first result to the last.
+        fps_now: over the last 60 results.
+        captured: frames that the source gave.
+        processed: frames with a result.
+        dropped: frames left out because a newer one was there.
+        skipped: pictures that could not be decoded.
+        reconnects: how often the source was lost and came back.
+        frames_cut: frames in which top-k left out candidates above the score threshold.
+        detections: in all frames together, above ``min_score``.
+        latency: from a frame's capture to its detections.
+        age: from a frame's capture until the sinks had it.
+        stages: of each stage named in ``STAGES``; ``inference`` is from submission to result.
+        interrupted: ended by Ctrl-C.
+    """
+
+    source: str
+    seconds: float
+    fps: float
+    fps_now: float
+    captured: int
+    processed: int
+    dropped: int
+    skipped: int
+    reconnects: int
+    frames_cut: int
+    detections: int
+    latency: Percentiles
+    age: Percentiles
+    stages: dict[str, Percentiles]
+    interrupted: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values for ``json.dumps``."""
+        plain = asdict(self)
+        plain["latency"], plain["age"] = self.latency._asdict(), self.age._asdict()
+        plain["stages"] = {name: times._asdict() for name, times in self.stages.items()}
+        return plain
+
+
+class LoopStats:
+    """The counters of a running loop."""
+
+    def __init__(self) -> None:
+        self.began = monotonic()
+        self.processed = self.detections = self.frames_cut = 0
+        self.rate = Rate()
+        self.latency, self.age = Histogram(), Histogram()
+        self.stages = {name: Histogram() for name in STAGES}
+        self._first_result = self._last_result = 0.0
+
+    def add_result(self, captured: float, found: Detections, times: StageTimes) -> None:
+        """Count a result that has just come in, of a frame captured at ``captured`` (``time.monotonic``)."""
+        self._last_result = monotonic()
+        self._first_result = self._first_result or self._last_result
+        self.rate.tick()
+        self.processed += 1
+        self.detections += len(found)
+        self.frames_cut += found.num_cut > 0
+        self.latency.add(self._last_result - captured)
+        for name, seconds in times._asdict().items():
+            self.stages[name].add(seconds)
+
+    def add_shown(self, captured: float) -> None:
+        """Count the same frame once all sinks have it."""
+        now = monotonic()
+        self.stages["sink"].add(now - self._last_result)
+        self.age.add(now - captured)
+
+    def report(self, capture: Capture, interrupted: bool = False) -> LoopReport:
+        """What has been counted so far."""
+        source, span = capture.source, self._last_result - self._first_result
+        self.stages["capture"] = capture.took
+        return LoopReport(
+            source=source.name,
+            seconds=monotonic() - self.began,
+            fps=(self.processed - 1) / span if span > 0 else 0.0,
+            fps_now=self.rate.value,
+            captured=capture.captured,
+            processed=self.processed,
+            dropped=capture.dropped,
+            skipped=source.skipped,
+            reconnects=source.reconnects,
+            frames_cut=self.frames_cut,
+            detections=self.detections,
+            latency=self.latency.percentiles(),
+            age=self.age.percentiles(),
+            stages={name: histogram.percentiles() for name, histogram in self.stages.items()},
+            interrupted=interrupted,
+        )
