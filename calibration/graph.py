@@ -1,0 +1,211 @@
+"""Heads in ONNX: read, refused where they cannot be calibrated, and brought to convolutions with constant weights."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ssd_edge.errors import CalibrationError, MissingDependencyError
+
+try:
+    import onnx
+    from onnx import numpy_helper, version_converter
+except ImportError:
+    raise MissingDependencyError("onnx", "calibrate", "calibration") from None
+
+_FIRST_OPSET_PER_CHANNEL = 13
+_OPSET_TO_CONVERT_TO = 17
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A Conv node with a constant weight.
+
+    Attributes:
+        name: of the node.
+        entry: the tensor it reads.
+        weight: the name of its weight, an initializer.
+        depthwise: whether each output channel reads one input channel only.
+    """
+
+    name: str
+    entry: str
+    weight: str
+    depthwise: bool
+
+
+def read_heads(path: Path) -> onnx.ModelProto:
+    """An FP32 model from a file, with BatchNormalization folded into its convolutions and constants computed.
+
+    Raises:
+        CalibrationError: the file is missing, no ONNX or already quantised, keeps weights elsewhere, has no
+            convolution, or not one float32 image input of fixed height and width.
+    """
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except OSError as error:
+        raise CalibrationError(f"cannot read {path}: {error.strerror}") from None
+    except Exception:  # protobuf's own, which says nothing a person could use
+        raise CalibrationError(f"{path} is not an ONNX model") from None
+    _refuse(model, path)
+    return _with_opset(_folded(model, path), path)
+
+
+def convolutions(model: onnx.ModelProto) -> list[Convolution]:
+    """All convolutions with constant weights, in the graph's order."""
+    weights = initializers(model)
+    return [
+        Convolution(node.name, node.input[0], node.input[1], _is_depthwise(node, weights[node.input[1]]))
+        for node in model.graph.node
+        if node.op_type == "Conv" and node.input[1] in weights
+    ]
+
+
+def choose(model: onnx.ModelProto, *, skip: Sequence[str] = (), depthwise: bool = False) -> list[Convolution]:
+    """The convolutions that become INT8: all, but for those to skip, and for depthwise ones unless asked for.
+
+    Raises:
+        CalibrationError: a name to skip is not that of a convolution, or none is left.
+    """
+    found = convolutions(model)
+    unknown = sorted(set(skip) - {convolution.name for convolution in found})
+    if unknown:
+        raise CalibrationError(f"no convolution is named {', '.join(map(repr, unknown))}, so it cannot be skipped")
+    chosen = [c for c in found if c.name not in skip and (depthwise or not c.depthwise)]
+    if not chosen:
+        raise CalibrationError("no convolution is left to quantise: skip fewer, or include the depthwise ones")
+    return chosen
+
+
+def count_convolutions(model: onnx.ModelProto) -> int:
+    """All Conv nodes, those with computed weights included."""
+    return sum(node.op_type == "Conv" for node in model.graph.node)
+
+
+def initializers(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    """Constant tensors by name."""
+    return {tensor.name: tensor for tensor in model.graph.initializer}
+
+
+def to_array(tensor: onnx.TensorProto) -> npt.NDArray[np.float32]:
+    """A float tensor's values."""
+    return np.asarray(numpy_helper.to_array(tensor), np.float32)
+
+
+def with_outputs(model: onnx.ModelProto, tensors: Collection[str]) -> bytes:
+    """The serialised model, giving these inner tensors as outputs as well; the model given is left as it was."""
+    wider = onnx.ModelProto()
+    wider.CopyFrom(model)
+    present = {value.name for value in (*model.graph.output, *model.graph.input)}
+    # A name alone will do: ONNX Runtime infers the type.
+    wider.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors if name not in present)
+    return bytes(wider.SerializeToString())
+
+
+def _refuse(model: onnx.ModelProto, path: Path) -> None:
+    """Raise CalibrationError where the model is not one that can be calibrated."""
+    kinds = {node.op_type for node in model.graph.node}
+    if any(kind.startswith(("QuantizeLinear", "DequantizeLinear", "QLinear")) for kind in kinds):
+        raise CalibrationError(f"{path} is already quantised: calibrate the FP32 model it was made from")
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
+        raise CalibrationError(f"{path} keeps weights in another file: export it again with all weights inside")
+    if "Conv" not in kinds:
+        raise CalibrationError(f"{path} has no convolution, so there is nothing to calibrate")
+    images = _images(model)
+    if len(images) != 1:
+        raise CalibrationError(f"{path} must have one input, the image, but has {len(images)}")
+    tensor = images[0].type.tensor_type
+    if tensor.elem_type != onnx.TensorProto.FLOAT:
+        raise CalibrationError(f"{path} must take float32, but takes {_type_name(tensor.elem_type)}")
+    batch, *rest = [dim.dim_value or dim.dim_param or "?" for dim in tensor.shape.dim] or ["?"]
+    if len(rest) != 3 or any(isinstance(side, str) for side in rest):
+        raise CalibrationError(
+            f"{path} must take images of (batch, 3, height, width), fixed but for the batch, "
+            f"but its input {images[0].name!r} is of shape {(batch, *rest)}"
+        )
+    if isinstance(batch, int) and batch != 1:
+        raise CalibrationError(f"{path} takes {batch} images at once: export it with a batch of 1 or a free one")
+
+
+def _images(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """Inputs that are not weights: older files list those too."""
+    constant = initializers(model)
+    return [value for value in model.graph.input if value.name not in constant]
+
+
+def _type_name(elem_type: int) -> str:
+    return str(onnx.TensorProto.DataType.Name(elem_type)).lower()
+
+
+def _folded(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """Rewritten by ONNX Runtime's basic optimiser, which uses standard operators only.
+
+    It folds BatchNormalization and constant padding into convolutions, and computes what depends on constants alone.
+    """
+    import onnxruntime
+
+    # Weights among the inputs could be replaced at run time, and so would not count as constants.
+    images = _images(model)
+    del model.graph.input[:]
+    model.graph.input.extend(images)
+    for node in model.graph.node:
+        # Absent optional inputs at the end mean the same as none, but keep the optimiser from folding a Pad.
+        while node.input and not node.input[-1]:
+            del node.input[-1]
+
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "folded.onnx"
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(target)
+        options.log_severity_level = 4  # what matters is raised
+        try:
+            onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exception classes have no common base
+            raise CalibrationError(f"ONNX Runtime cannot load {path}: {error}") from None
+        folded = onnx.load(str(target))
+
+    used = {node.domain for node in folded.graph.node} | {""}
+    opsets = [opset for opset in folded.opset_import if opset.domain in used]
+    del folded.opset_import[:], folded.metadata_props[:]
+    folded.opset_import.extend(opsets)
+    folded.metadata_props.extend(model.metadata_props)
+    folded.producer_name, folded.producer_version = model.producer_name, model.producer_version
+    _name_nodes(folded)
+    return folded
+
+
+def _name_nodes(model: onnx.ModelProto) -> None:
+    """Give each node a name of its own: skip lists and reports go by it."""
+    seen: set[str] = set()
+    for node in model.graph.node:
+        if not node.name or node.name in seen:
+            node.name = node.output[0]  # which is unique
+        seen.add(node.name)
+
+
+def _with_opset(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """In an opset that knows scales per channel; unchanged where it is one already."""
+    opset = next(opset.version for opset in model.opset_import if opset.domain == "")
+    if opset >= _FIRST_OPSET_PER_CHANNEL:
+        return model
+    try:
+        newer: onnx.ModelProto = version_converter.convert_version(model, _OPSET_TO_CONVERT_TO)
+    except Exception as error:  # the converter raises bare RuntimeErrors, and others
+        raise CalibrationError(
+            f"{path} is of opset {opset}, and INT8 per channel needs {_FIRST_OPSET_PER_CHANNEL} or later: "
+            f"export it again (converting failed: {error})"
+        ) from None
+    del newer.metadata_props[:]
+    newer.metadata_props.extend(model.metadata_props)
+    return newer
+
+
+def _is_depthwise(node: onnx.NodeProto, weight: onnx.TensorProto) -> bool:
+    group = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+    return group > 1 and weight.dims[1] == 1
