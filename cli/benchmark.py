@@ -1,2 +1,87 @@
-def benchmark() -> None:
-    """x"""
+"""``ssd-edge benchmark``: FPS and latency of engines on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ssd_edge.cli.common import print_json, progress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from ssd_edge.stream.benchmark import EngineTimes
+
+
+def benchmark(
+    models: Annotated[list[Path], typer.Argument(help="One or more of NAME.engine/, NAME.onnx, NAME.pt.")],
+    camera: Annotated[
+        str, typer.Option("--camera", "-c", help="Where the frames come from: a video, a folder or 'synthetic'.")
+    ] = "synthetic",
+    frames: Annotated[int, typer.Option(min=10, help="Frames of each measurement.")] = 200,
+    warmup: Annotated[int, typer.Option(min=0, help="Frames before each measurement.")] = 20,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each engine; medians over them are shown.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
+) -> None:
+    """Measure FPS and latency, stage by stage and end to end, of several engines side by side.
+
+    Engines take turns, so that their figures compare even on a busy machine. Frames are replayed from memory, 64 of
+    the source's first ones. Stages and latency are of one frame at a time; FPS is of the loop as ssd-edge run runs it.
+    """
+    from rich.console import Console
+
+    from ssd_edge.engines.opening import open_model
+    from ssd_edge.stream.benchmark import benchmark as measure
+    from ssd_edge.stream.benchmark import machine
+    from ssd_edge.stream.sources import open_source
+
+    where = machine()
+    engines = {str(path): open_model(path) for path in models}
+    with progress("measuring") as advance:
+        results = measure(
+            {name: (engine, engine.backend, engine.precision) for name, engine in engines.items()},
+            open_source(camera, realtime=False),
+            frames=frames,
+            warmup=warmup,
+            rounds=rounds,
+            progress=advance,
+        )
+    for engine in engines.values():
+        engine.close()
+    if as_json:
+        print_json({"machine": where, "engines": [result.to_json() for result in results]})
+        return
+    console = Console()
+    console.print(_table(results))
+    console.print(_line(where), soft_wrap=True, highlight=False)
+
+
+def _table(results: Sequence[EngineTimes]) -> Table:
+    from rich.table import Table
+
+    table = Table(title="milliseconds as p50 / p90 / p99", title_justify="left")
+    table.add_column("")
+    for result in results:
+        table.add_column(f"{Path(result.name).name}\n{result.backend} {result.precision}", justify="right")
+    table.add_row("FPS of the loop", *(f"{result.loop_fps:.1f}" for result in results), style="bold")
+    table.add_row("FPS of the engine alone", *(f"{result.engine_fps:.1f}" for result in results))
+    for stage in results[0].stages:
+        table.add_row(stage, *(_ms(result.stages[stage]) for result in results))
+    table.add_row("end to end", *(_ms(result.end_to_end) for result in results), style="bold")
+    return table
+
+
+def _ms(times: Sequence[float]) -> str:
+    return " / ".join(f"{1000 * value:.1f}" for value in times)
+
+
+def _line(where: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
+    return (
+        f"{where['processor']}, {where['threads']} threads, load {where['load']}; "
+        f"Python {where['python']}, {versions}; {where['system']}"
+    )

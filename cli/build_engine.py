@@ -27,7 +27,7 @@ def build_engine(
     from ssd_edge.engines.bundle import build_bundle
 
     target = output or onnx.with_suffix(".engine")
-    with progress("building", None):
+    with progress("building"):
         manifest = build_bundle(onnx, target, backend)
     if as_json:
         print_json(manifest.to_json())

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from rich.table import Column
 
     from ssd_edge.data.check import Report
-    from ssd_edge.data.dataset import Dataset
 
 _SHOWN = 20
 
@@ -44,9 +43,13 @@ def check_data(
     """
     from rich.console import Console
 
+    from ssd_edge.cli.common import progress
+    from ssd_edge.data.check import check_dataset
     from ssd_edge.data.readers import open_dataset
 
-    report = _check(open_dataset(data, split))
+    dataset = open_dataset(data, split)
+    with progress("looking at images") as advance:
+        report = check_dataset(dataset, advance)
     console = Console()
     if as_json:
         console.print_json(data=report.to_json(), ensure_ascii=True)
@@ -54,19 +57,6 @@ def check_data(
         _show(console, report, show_all)
     if report.issues:
         raise typer.Exit(1)
-
-
-def _check(dataset: Dataset) -> Report:
-    """Check with a progress bar on stderr, so that stdout stays clean."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from ssd_edge.data.check import check_dataset
-
-    columns = TextColumn("looking at images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=len(dataset))
-        return check_dataset(dataset, lambda done, total: bar.update(task, completed=done, total=total))
 
 
 def _show(console: Console, report: Report, show_all: bool) -> None:

@@ -23,18 +23,12 @@ def evaluate(
     """
     from rich.console import Console
 
-    from ssd_edge.data.check import check_dataset
-    from ssd_edge.data.readers import open_dataset
-    from ssd_edge.detector import Detector
     from ssd_edge.engines.opening import open_model
-    from ssd_edge.evaluation import measure_ap
+    from ssd_edge.evaluation.model import evaluate_model
 
     engine = open_model(model)
-    dataset = open_dataset(data, split, engine.spec.labels)
-    with progress("looking at images", len(dataset)) as advance:
-        report = check_dataset(dataset, lambda done, _: advance(done))
-    with progress("detecting", len(report.clean)) as advance:
-        result = measure_ap(Detector(engine), report.clean, engine.spec.labels, advance)
+    with progress("evaluating") as advance:
+        result, report = evaluate_model(engine, data, split, advance)
     engine.close()
     if as_json:
         print_json({"model": str(model), "backend": engine.backend, "precision": engine.precision, **result.to_json()})

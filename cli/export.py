@@ -40,7 +40,7 @@ def export(
 
     network = load_checkpoint(checkpoint)
     target = output or checkpoint.with_suffix(".onnx")
-    with progress("exporting", None):
+    with progress("exporting"):
         spec = export_onnx(network, target, checkpoint)
         engine = open_model(target)
         agreement = compare(
@@ -50,9 +50,8 @@ def export(
     if as_json:
         print_json({"onnx": str(target), "opset": spec.provenance["opset"], **asdict(agreement)})
         return
-    say(
-        f"{target}: {spec.num_default_boxes} default boxes, {len(spec.labels)} classes, opset {spec.provenance['opset']}"
-    )
+    opset = spec.provenance["opset"]
+    say(f"{target}: {spec.num_default_boxes} default boxes, {len(spec.labels)} classes, opset {opset}")
     say(
         f"largest difference from PyTorch on {agreement.images} images: "
         f"loc {agreement.loc:.1e}, logits {agreement.logits:.1e}"

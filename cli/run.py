@@ -1,2 +1,126 @@
-def run() -> None:
-    """x"""
+"""``ssd-edge run``: an engine on a camera, a video, a folder or a stream."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ssd_edge.cli.common import print_json, say, stderr
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ssd_edge.stream.sinks import Sink
+    from ssd_edge.stream.stats import LoopReport, Percentiles
+
+
+def run(
+    model: Annotated[Path, typer.Argument(help="NAME.engine/ (or an ONNX file or checkpoint).")],
+    camera: Annotated[
+        str,
+        typer.Option(
+            "--camera",
+            "-c",
+            help="Camera number, video file, folder of images, rtsp:// address, or 'synthetic' for a rendered scene.",
+        ),
+    ] = "0",
+    save_video: Annotated[Path | None, typer.Option(help="Record an annotated video: .mp4, .mkv or .avi.")] = None,
+    save_images: Annotated[Path | None, typer.Option(help="Write annotated frames into this folder.")] = None,
+    save_json: Annotated[
+        Path | None, typer.Option(help="Write the detections, one JSON object a frame; '-' for stdout.")
+    ] = None,
+    window: Annotated[
+        bool | None,
+        typer.Option("--window/--no-window", help="Show a window; by default where there is a display and no --save."),
+    ] = None,
+    min_score: Annotated[float, typer.Option(min=0, max=1, help="Leave out detections below this score.")] = 0.5,
+    every_frame: Annotated[
+        bool, typer.Option("--every-frame", help="Lose no frame of a file, however long it takes.")
+    ] = False,
+    frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0, help="Stop after so many seconds.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Detect on a camera or a recording, live.
+
+    A camera's newest frame is always the one that counts: if the engine is slower than the camera, frames are dropped
+    and counted, and what you see is never late. Files are played at their own speed in the same way; --every-frame
+    processes each of their frames instead. Ctrl-C ends the run and closes all files.
+    """
+    from rich.live import Live
+
+    from ssd_edge.detector import Detector
+    from ssd_edge.engines.opening import open_model
+    from ssd_edge.stream.loop import run_loop
+    from ssd_edge.stream.sinks import Images, JsonLines, Window, has_display
+    from ssd_edge.stream.sources import open_source
+    from ssd_edge.stream.video import Video
+
+    engine = open_model(model)
+    labels = engine.spec.labels
+    source = open_source(camera)
+    sinks: list[Sink] = []
+    if save_video:
+        sinks.append(Video(save_video, labels, source.fps))
+    if save_images:
+        sinks.append(Images(save_images, labels))
+    if save_json:
+        sinks.append(JsonLines(str(save_json), labels))
+    if window or (window is None and not sinks and has_display()):
+        sinks.append(Window(labels))
+    say(f"{model}: {engine.backend} {engine.precision}, on {source.name}; Ctrl-C ends it")
+    with Live(console=stderr(), transient=True, refresh_per_second=2) as live:
+        report = run_loop(
+            Detector(engine),
+            source,
+            sinks,
+            every_frame=every_frame,
+            max_frames=frames,
+            duration=seconds,
+            min_score=min_score,
+            on_progress=lambda now: live.update(report_table(now)),
+        )
+    engine.close()
+    if as_json:
+        print_json({"model": str(model), "backend": engine.backend, "precision": engine.precision, **report.to_json()})
+        return
+    stderr().print(report_table(report))
+    for sink in sinks:
+        if sink.path is not None:
+            say(f"written: {sink.path}")
+
+
+def report_table(report: LoopReport) -> Table:
+    """The numbers of a loop, live or at its end."""
+    from rich.table import Table
+
+    table = Table(box=None, caption=_headline(report), caption_justify="left", caption_style="bold", min_width=78)
+    for name in ("milliseconds", "p50", "p90", "p99"):
+        table.add_column(name, justify="left" if name == "milliseconds" else "right")
+    rows: dict[str, Percentiles] = {
+        **report.stages,
+        "latency (capture to result)": report.latency,
+        "frame age (capture to shown)": report.age,
+    }
+    for name, times in rows.items():
+        table.add_row(name, *(f"{1000 * value:.1f}" for value in times))
+    return table
+
+
+def _headline(report: LoopReport) -> str:
+    parts = [
+        f"{report.fps:.1f} FPS",
+        f"{report.processed} frames of {report.captured}, {report.dropped} dropped",
+        f"{report.detections} detections",
+    ]
+    if report.frames_cut:
+        parts.append(f"top-k cut candidates in {report.frames_cut} frames")
+    if report.skipped:
+        parts.append(f"{report.skipped} unreadable")
+    if report.reconnects:
+        parts.append(f"{report.reconnects} reconnects")
+    if report.interrupted:
+        parts.append("interrupted")
+    return ", ".join(parts)

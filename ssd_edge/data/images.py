@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ssd_edge.data.dataset import Image, read_image
 from ssd_edge.data.readers import open_dataset
+from ssd_edge.errors import DataError
 from ssd_edge.preprocess import preprocess
 from ssd_edge.spec import ModelSpec
 
@@ -56,3 +57,14 @@ def sample_images(path: Path | None, number: int) -> Iterator[Image]:
 def preprocessed(images: Iterable[Image], spec: ModelSpec) -> Iterator[npt.NDArray[np.float32]]:
     """Each as (1, 3, H, W) network input."""
     return (preprocess(image, spec) for image in images)
+
+
+def readable(files: Iterable[Path], on_error: Callable[[str], None]) -> Iterator[Image]:
+    """The images of those files that can be read; the others' errors go to ``on_error``."""
+    for file in files:
+        try:
+            image = read_image(file)
+        except DataError as error:
+            on_error(str(error))
+        else:
+            yield image
