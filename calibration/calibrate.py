@@ -6,20 +6,21 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
 from ssd_edge.calibration.graph import choose, count_convolutions, read_heads, with_outputs
 from ssd_edge.calibration.histograms import observe
 from ssd_edge.calibration.qdq import insert_qdq
-from ssd_edge.calibration.scales import METHODS, find_scales
+from ssd_edge.calibration.scales import DEFAULT_METHOD, METHODS, find_scales
 from ssd_edge.errors import CalibrationError
 from ssd_edge.files import sha256, written_whole
 from ssd_edge.spec import METADATA_KEY, ModelSpec
 
-DEFAULT_METHOD = "entropy"
+if TYPE_CHECKING:
+    import onnx
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def calibrate(
     quantised = insert_qdq(model, chosen, scales)
     _add_provenance(
         quantised,
+        parent=heads.name,
         parent_sha256=sha256(heads),
         calibration_method=method,
         calibration_images=str(len(seen.image_hashes)),

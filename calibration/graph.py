@@ -167,7 +167,7 @@ def _folded(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
         try:
             onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exception classes have no common base
-            raise CalibrationError(f"ONNX Runtime cannot load {path}: {error}") from None
+            raise CalibrationError(f"ONNX Runtime cannot load {path}: {str(error).splitlines()[0]}") from None
         folded = onnx.load(str(target))
 
     used = {node.domain for node in folded.graph.node} | {""}

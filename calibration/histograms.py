@@ -136,7 +136,7 @@ def observe(
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exception classes have no common base
-        raise CalibrationError(f"ONNX Runtime cannot load this model: {error}") from None
+        raise CalibrationError(f"ONNX Runtime cannot load this model: {str(error).splitlines()[0]}") from None
     (entry,) = session.get_inputs()
     outputs = [name for name in tensors if name != entry.name]
     histograms = {name: Histogram() for name in tensors}

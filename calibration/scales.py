@@ -89,6 +89,10 @@ def entropy(histogram: Histogram) -> float:
 METHODS: dict[str, Callable[[Histogram], float]] = {"min-max": min_max, "entropy": entropy, "percentile": percentile}
 """Ways from the histogram of an activation to the largest magnitude that is kept."""
 
+DEFAULT_METHOD = "percentile"
+"""Closest to FP32 of the three on the pedestrian SSDLite, calibrated on 64 photos: over 100 others, where FP32 gives a
+score above 0.1, the scores' root mean square error is 0.030; 0.035 with min-max and 0.066 with entropy."""
+
 
 def find_scales(histograms: Mapping[str, Histogram], method: str) -> dict[str, float]:
     """The scale of each tensor: a float32 above zero, the step of its int8 grid.
