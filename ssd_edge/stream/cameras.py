@@ -182,7 +182,9 @@ def network(address: str) -> Source:
 
     shown = re.sub(r"//[^/@]*@", "//", address)  # a camera's password does not belong in logs
     lost = f"no frames come from {shown}: check the address, the user name and that the camera can be reached"
-    capture = connect()
-    finite = capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
-    capture.release()
-    return VideoSource(address) if finite else LiveSource(shown, connect, lost)
+    first = connect()
+    if address.startswith("http") and first.get(cv2.CAP_PROP_FRAME_COUNT) > 0:
+        first.release()
+        return VideoSource(address)
+    opened = [first]  # many cameras allow one connection only
+    return LiveSource(shown, lambda: opened.pop() if opened else connect(), lost)

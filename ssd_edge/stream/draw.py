@@ -44,16 +44,19 @@ def annotate(image: Image, detections: Detections, labels: Sequence[str], *, not
         (height, width, 3) uint8 BGR.
     """
     picture = image.copy()
-    scale = max(0.4, min(image.shape[:2]) / 480)
-    # The best last, so that its tag is on top.
-    for i in reversed(range(len(detections))):
-        label, score = int(detections.labels[i]), float(detections.scores[i])
-        colour = PALETTE[label % len(PALETTE)]
-        left, top, right, bottom = (round(float(edge)) for edge in detections.boxes[i])
-        cv2.rectangle(picture, (left, top), (right, bottom), colour, max(1, round(2 * scale)), cv2.LINE_AA)
-        _tag(picture, f"{labels[label]} {score:.2f}", (left, top), colour, 0.5 * scale)
+    scale = min(image.shape[:2]) / 480
+    weight, size = max(1, round(1.6 * scale)), max(0.36, 0.42 * scale)
+    # The best last, so that its tag is on top; tags after boxes, so that no line crosses a name.
+    order = range(len(detections) - 1, -1, -1)
+    corners = [tuple(round(float(edge)) for edge in box) for box in detections.boxes]
+    colours = [PALETTE[label % len(PALETTE)] for label in detections.labels.tolist()]
+    for i in order:
+        cv2.rectangle(picture, corners[i][:2], corners[i][2:], colours[i], weight, cv2.LINE_AA)
+    for i in order:
+        text = f"{labels[detections.labels[i]]} {detections.scores[i]:.2f}"
+        _tag(picture, text, (corners[i][0] - weight // 2, corners[i][1]), colours[i], size)
     if note:
-        _tag(picture, note, (0, 0), (30, 30, 30), 0.5 * scale)
+        _tag(picture, note, (0, 0), (30, 30, 30), size)
     return picture
 
 
@@ -61,7 +64,7 @@ def _tag(picture: Image, text: str, corner: tuple[int, int], colour: tuple[int, 
     """A filled tag above ``corner``, or below it where there is no room; always inside the picture."""
     weight = max(1, round(1.2 * size))
     (width, height), base = cv2.getTextSize(text, _FONT, size, weight)
-    pad = max(2, round(height * 0.4))
+    pad = max(2, round(height * 0.45))
     full_w, full_h = width + 2 * pad, height + base + pad
     x = max(0, min(corner[0], picture.shape[1] - full_w))
     y = corner[1] - full_h if corner[1] >= full_h else max(0, corner[1])

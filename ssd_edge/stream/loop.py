@@ -48,11 +48,11 @@ def run_loop(
         SinkError: an output could not be written.
         BackendError: the engine failed.
     """
-    _refuse_to_overwrite(source, sinks)
     stats, interrupted, told = LoopStats(), False, monotonic()
     stop_at = None if duration is None else stats.began + duration
     with ExitStack() as stack:
         stack.enter_context(source)
+        _refuse_to_overwrite(source, sinks)
         outputs = [stack.enter_context(Background(sink) if sink.heavy else sink) for sink in sinks]
         capture = stack.enter_context(Capture(source, every_frame))
         results = stack.enter_context(closing(detect(detector, capture, max_frames, stop_at)))

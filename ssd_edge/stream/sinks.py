@@ -10,9 +10,9 @@ import sys
 import threading
 from abc import abstractmethod
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from io import FileIO
 from pathlib import Path
-from typing import IO
 
 import cv2
 
@@ -128,17 +128,16 @@ class JsonLines(Sink):
     def __init__(self, path: str | Path, labels: Sequence[str]) -> None:
         self._labels = labels
         self.path = None if str(path) == "-" else Path(path)
-        self._file: IO[str] | None = sys.stdout
+        self._file: FileIO | None = None
+        self._size = 0
         if self.path is not None:
             try:
-                self._file = self.path.open("w", encoding="utf-8")
+                self._file = self.path.open("wb", buffering=0)
             except OSError as error:
                 raise _cannot_write(self.path, error) from None
 
     def write(self, frame: Frame, detections: Detections) -> None:
         """Append a line."""
-        if self._file is None:
-            raise ValueError("this sink is closed")
         line = {
             "index": frame.index,
             "time": None if frame.position is None else round(frame.position, 3),
@@ -155,25 +154,44 @@ class JsonLines(Sink):
             ],
             "num_cut": detections.num_cut,
         }
+        text = json.dumps(line) + "\n"
+        if self.path is None:
+            self._print(text)
+        else:
+            self._append(text.encode())
+
+    def _print(self, text: str) -> None:
         try:
-            self._file.write(json.dumps(line) + "\n")
-            self._file.flush()
+            sys.stdout.write(text)
+            sys.stdout.flush()
         except BrokenPipeError:
             # `… | head` has seen enough. Python flushes stdout once more at exit, which would fail again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise StopLoop from None
         except OSError as error:
-            raise _cannot_write(self.path or "standard output", error) from None
+            raise _cannot_write("standard output", error) from None
+
+    def _append(self, line: bytes) -> None:
+        if self._file is None:
+            raise ValueError("this sink is closed")
+        rest = memoryview(line)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            with suppress(OSError):
+                self._file.truncate(self._size)  # the half of a line that still fitted
+            raise _cannot_write(self.path or "", error) from None
+        self._size += len(line)
 
     def close(self) -> None:
         """Close the file; stdout stays open."""
         file, self._file = self._file, None
-        if file is None or file is sys.stdout:
-            return
-        try:
-            file.close()
-        except OSError as error:
-            raise _cannot_write(self.path or "", error) from None
+        if file is not None:
+            try:
+                file.close()
+            except OSError as error:
+                raise _cannot_write(self.path or "", error) from None
 
 
 class Images(Sink):

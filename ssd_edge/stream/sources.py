@@ -14,7 +14,9 @@ import cv2
 from ssd_edge.errors import SourceError
 from ssd_edge.stream.cameras import SyntheticSource, camera, network, pipeline
 from ssd_edge.stream.files import IMAGE_SUFFIXES, ImageSource, VideoSource, images_in
-from ssd_edge.stream.frames import Source
+from ssd_edge.stream.frames import Frame, Source
+
+__all__ = ["Frame", "Source", "open_source"]
 
 
 def open_source(

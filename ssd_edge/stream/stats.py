@@ -59,7 +59,7 @@ class Histogram:
 
 
 class Rate:
-    """Events per second over the last 60 of them."""
+    """Events per second over the last 60 of them; falls by itself when there are no more."""
 
     def __init__(self) -> None:
         self._times: deque[float] = deque(maxlen=60)
@@ -72,7 +72,7 @@ class Rate:
     @property
     def value(self) -> float:
         """Events per second."""
-        span = self._times[-1] - self._times[0] if self._times else 0.0
+        span = monotonic() - self._times[0] if len(self._times) > 1 else 0.0
         return (len(self._times) - 1) / span if span > 0 else 0.0
 
 
