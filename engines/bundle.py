@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import platform
 import tempfile
 from collections.abc import Mapping
@@ -14,12 +14,14 @@ from typing import Any
 
 from ssd_edge import __version__
 from ssd_edge.engines.base import BACKENDS, Engine, get_backend
-from ssd_edge.errors import BundleCompatibilityError, BundleError, BundleIntegrityError, SpecError
-from ssd_edge.files import sha256
+from ssd_edge.errors import BackendError, BundleCompatibilityError, BundleError, BundleIntegrityError, SpecError
+from ssd_edge.files import replace_folder, sha256
 from ssd_edge.spec import ModelSpec
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
+_SEAL = "manifest_sha256"
+_REBUILD = "build it again with ssd-edge build-engine"
 
 
 @dataclass(frozen=True)
@@ -107,11 +109,19 @@ def build_bundle(onnx: Path, output: Path, backend_name: str) -> Manifest:
                 "made_on": platform.platform(),
             },
         )
-        (folder / MANIFEST).write_text(json.dumps(manifest.to_json(), indent=2) + "\n")
-        if output.exists():
-            os.replace(output, Path(scratch) / "previous")
-        os.replace(folder, output)
+        (folder / MANIFEST).write_bytes(_sealed(manifest))
+        replace_folder(folder, output)
     return manifest
+
+
+def _sealed(manifest: Manifest) -> bytes:
+    """The manifest's text with its own SHA-256 in it: that of the text in which the sum is still empty."""
+    text = json.dumps({_SEAL: "", **manifest.to_json()}, indent=2) + "\n"
+    return text.replace('""', f'"{hashlib.sha256(text.encode()).hexdigest()}"', 1).encode()
+
+
+def _is_sealed(text: bytes, seal: object) -> bool:
+    return hashlib.sha256(text.replace(f'"{seal}"'.encode(), b'""', 1)).hexdigest() == seal
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -121,20 +131,23 @@ def read_manifest(folder: Path) -> Manifest:
         BundleIntegrityError: no bundle, or a file is missing, altered or unreadable.
         BundleCompatibilityError: of another schema version.
     """
-    rebuild = "build it again with ssd-edge build-engine"
     try:
-        content = json.loads((folder / MANIFEST).read_text())
-    except FileNotFoundError:
-        what = "has no manifest.json" if folder.is_dir() else "is not there"
-        raise BundleIntegrityError(f"{folder} {what}, so it is no engine bundle: {rebuild}") from None
+        text = (folder / MANIFEST).read_bytes()
+        content = json.loads(text)
+    except (FileNotFoundError, NotADirectoryError):
+        what = "has no manifest.json" if folder.is_dir() else "is no folder" if folder.exists() else "is not there"
+        raise BundleIntegrityError(f"{folder} {what}, so it is no engine bundle: {_REBUILD}") from None
     except (OSError, ValueError) as error:
-        raise BundleIntegrityError(f"{folder / MANIFEST} cannot be read ({error}): {rebuild}") from None
-    version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION:
+        raise BundleIntegrityError(f"{folder / MANIFEST} cannot be read ({error}): {_REBUILD}") from None
+    if not isinstance(content, dict) or "schema_version" not in content:
+        raise BundleIntegrityError(f"{folder / MANIFEST} is not a manifest of ssd-edge: {_REBUILD}")
+    if content["schema_version"] != SCHEMA_VERSION:
         raise BundleCompatibilityError(
-            f"{folder} is a bundle of schema version {version}, and this ssd-edge ({__version__}) reads "
-            f"version {SCHEMA_VERSION}: {rebuild}"
+            f"{folder} is a bundle of schema version {content['schema_version']}, and this ssd-edge ({__version__}) "
+            f"reads version {SCHEMA_VERSION}: {_REBUILD}"
         )
+    if not _is_sealed(text, content.get(_SEAL)):
+        raise BundleIntegrityError(f"{folder / MANIFEST} was altered after it was built: {_REBUILD}")
     try:
         manifest = Manifest(
             ModelSpec.from_json(content["spec"]),
@@ -152,13 +165,13 @@ def read_manifest(folder: Path) -> Manifest:
             {str(key): str(value) for key, value in content["provenance"].items()},
         )
     except (KeyError, TypeError, AttributeError, ValueError, SpecError) as error:
-        raise BundleIntegrityError(f"{folder / MANIFEST} is not a manifest of ssd-edge ({error}): {rebuild}") from None
+        raise BundleIntegrityError(f"{folder / MANIFEST} is not a manifest of ssd-edge ({error}): {_REBUILD}") from None
     for name in sorted({*manifest.sha256, *(name for plan in manifest.plans for name in plan.files)}):
         path = folder / name
         if not path.is_file():
-            raise BundleIntegrityError(f"{path} is missing from its bundle: {rebuild}")
+            raise BundleIntegrityError(f"{path} is missing from its bundle: {_REBUILD}")
         if sha256(path) != manifest.sha256.get(name):
-            raise BundleIntegrityError(f"{path} was altered after it was built: {rebuild}")
+            raise BundleIntegrityError(f"{path} was altered after it was built: {_REBUILD}")
     return manifest
 
 
@@ -197,4 +210,7 @@ def _incompatibility(plan: PlanEntry) -> str | None:
         return f"needs the backend {plan.backend!r}, which this ssd-edge ({__version__}) does not have"
     if plan.machine and plan.machine != platform.machine():
         return f"was built for {plan.machine}, and this machine is {platform.machine()}"
-    return get_backend(plan.backend).incompatibility(plan.version)
+    try:
+        return get_backend(plan.backend).incompatibility(plan.version)
+    except BackendError as error:
+        return f"cannot be loaded: {error}"
