@@ -79,8 +79,12 @@ def get_backend(name: str) -> Backend:
     """A backend by name.
 
     Raises:
-        BackendError: there is none of that name.
+        BackendError: there is none of that name, or its runtime is not installed.
     """
     if name not in BACKENDS:
         raise BackendError(f"no backend is called {name!r}; there are {', '.join(BACKENDS)}")
-    return BACKENDS[name]()
+    try:
+        return BACKENDS[name]()
+    except ModuleNotFoundError as error:
+        package = error.name
+        raise BackendError(f"backend {name} needs {package}, which is not installed: pip install {package}") from None

@@ -38,17 +38,20 @@ class OpenVinoEngine:
         except RuntimeError as error:
             raise BackendError(f"OpenVINO cannot load {path}: {_first_line(error)}") from None
         self._requests = deque(model.create_infer_request() for _ in range(self.depth))
+        self._inputs: deque[npt.NDArray[np.float32]] = deque(maxlen=self.depth)
 
     def submit(self, images: npt.NDArray[np.float32]) -> Callable[[], RawHeads]:
         """See ``Heads``."""
         request: Any = self._requests[0]
+        try:
+            request.set_input_tensor(openvino.Tensor(images, shared_memory=True))
+            request.start_async()
+        except RuntimeError as error:
+            raise BackendError(f"OpenVINO failed: {_first_line(error)}") from None
         self._requests.rotate(-1)
-        # The tensor borrows the array's memory, and the closure below keeps the array until the result is taken.
-        request.set_input_tensor(openvino.Tensor(images, shared_memory=True))
-        request.start_async()
+        self._inputs.append(images)  # the tensor borrows the array's memory: it must live until the request is done
 
         def result() -> RawHeads:
-            assert images is not None
             try:
                 request.wait()
             except RuntimeError as error:
