@@ -1,0 +1,74 @@
+"""A tiny SSD as ONNX, 56 default boxes, weights from a seed; ``python -m tests.models_for_tests heads.onnx`` writes it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from ssd_edge.heads_file import write_heads
+from ssd_edge.spec import ModelSpec
+from tests.helpers import small_spec
+
+OPSET = 20
+
+
+def tiny_model(spec: ModelSpec | None = None, seed: int = 0) -> onnx.ModelProto:
+    """``image`` (1, 3, 32, 32) → ``loc`` (1, 56, 4) and ``logits`` (1, 56, C), without a spec in it."""
+    spec = spec or small_spec()
+    rng = np.random.default_rng(seed)
+    nodes, weights = [], []
+
+    def constant(name, array):
+        weights.append(numpy_helper.from_array(array, name))
+        return name
+
+    def conv(name, source, inputs, outputs, stride, relu=True):
+        kernel = rng.normal(0, (2 / (9 * inputs)) ** 0.5, (outputs, inputs, 3, 3)).astype(np.float32)
+        bias = rng.normal(0, 0.1, outputs).astype(np.float32)
+        names = [source, constant(f"{name}.weight", kernel), constant(f"{name}.bias", bias)]
+        result = f"{name}.conv" if relu else f"{name}.out"
+        nodes.append(
+            helper.make_node(
+                "Conv", names, [result], f"{name}/Conv", kernel_shape=[3, 3], strides=[stride] * 2, pads=[1] * 4
+            )
+        )
+        if relu:
+            nodes.append(helper.make_node("Relu", [result], [f"{name}.out"], f"{name}/Relu"))
+        return f"{name}.out"
+
+    half = conv("stem", "image", 3, 8, 2)
+    quarter = conv("body", half, 8, 12, 2)
+    maps = [conv("map1", quarter, 12, 16, 2)]
+    maps.append(conv("map2", maps[0], 16, 16, 2))
+    for head, values in (("loc", 4), ("logits", spec.num_classes)):
+        rows = []
+        for k, (source, level) in enumerate(zip(maps, spec.levels, strict=True), 1):
+            out = conv(f"{head}{k}", source, 16, len(level.sizes) * values, 1, relu=False)
+            nodes.append(helper.make_node("Transpose", [out], [f"{out}.last"], perm=[0, 2, 3, 1]))
+            shape = constant(f"{out}.shape", np.asarray([1, level.count, values], np.int64))
+            nodes.append(helper.make_node("Reshape", [f"{out}.last", shape], [f"{out}.rows"]))
+            rows.append(f"{out}.rows")
+        nodes.append(helper.make_node("Concat", rows, [head], axis=1))
+
+    def value(name, *shape):
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, *shape])
+
+    boxes = spec.num_default_boxes
+    outputs = [value("loc", boxes, 4), value("logits", boxes, spec.num_classes)]
+    graph = helper.make_graph(nodes, "tiny", [value("image", 3, *spec.input_size)], outputs, weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+
+
+def write_tiny(path: Path, spec: ModelSpec | None = None, seed: int = 0) -> Path:
+    """The model as heads of ssd-edge, with its spec."""
+    spec = spec or small_spec()
+    write_heads(tiny_model(spec, seed), spec, path)
+    return path
+
+
+if __name__ == "__main__":
+    write_tiny(Path(sys.argv[1]))
