@@ -57,11 +57,15 @@ class Sprite:
         add: (h, w, 3) float32, BGR 0..255 times coverage.
         keep: (h, w, 3) float32, the share of the picture below that shows: neither covered nor in shadow.
         mask: (h, w) bool, the silhouette: pixels that the part covers by half or more when it stands still.
+        x: of the left column, counted from the part's centre.
+        y: of the top row, counted from the part's centre.
     """
 
     add: Plane
     keep: Plane
     mask: npt.NDArray[np.bool_]
+    x: int
+    y: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,8 +138,8 @@ def draw_part(
     shadow = _shadow(alpha, thickness, light)
     keep = (1 - alpha) * (1 - shadow)
     if blur > 0:
-        add, keep = (smear(plane, blur) for plane in (add, keep))
-    return _trimmed(add, keep, mask)
+        add, keep = smear(_f32(add), blur), smear(_f32(keep), blur)
+    return _trimmed(_f32(add), _f32(keep), mask)
 
 
 def smear(picture: Plane, length: float) -> Plane:
@@ -156,16 +160,230 @@ def _grid(reach: int, angle: float) -> _Grid:
     cos, sin = np.float32(math.cos(angle)), np.float32(math.sin(angle))
     u, v = x * cos + y * sin, y * cos - x * sin
     rho, theta = cv2.cartToPolar(u, v)
-    return _Grid(u, v, _f32(rho), _f32(theta))
+    return _Grid(_f32(u), _f32(v), _f32(rho), _f32(theta))
 
 
 def _trimmed(add: Plane, keep: Plane, mask: npt.NDArray[np.bool_]) -> Sprite:
     """The sprite without the empty border: less to blend in every frame."""
-    touched = keep[..., None].min(axis=-1) < 0.995
-    x, y, w, h = cv2.boundingRect(touched.astype(np.uint8))
+    x, y, w, h = cv2.boundingRect((keep < 0.995).astype(np.uint8))
     part = np.s_[y : y + h, x : x + w]
     return Sprite(
         np.ascontiguousarray(add[part]),
         np.ascontiguousarray(np.repeat(keep[part][..., None], 3, axis=2)),
         np.ascontiguousarray(mask[part]),
+        x=x - mask.shape[1] // 2,
+        y=y - mask.shape[0] // 2,
     )
+
+
+# Shapes: signed distance, height and tool marks of each class.
+
+
+def _bolt(grid: _Grid, size: float, rng: np.random.Generator) -> _Solid:
+    """A bolt on its side: hexagon head or knurled socket head, part of the shank threaded."""
+    u, v = grid.u, grid.v
+    radius = size * rng.uniform(0.085, 0.115)
+    socket = rng.random() < 0.35
+    head_radius = radius * (1.6 if socket else 1.95)
+    head = radius * (2.0 if socket else 1.35)
+    neck = -size / 2 + head
+    thread_start = neck + (size - head) * rng.choice((0.06, 0.35))
+    pitch = max(4.0, radius * 0.42)
+
+    # A helix seen from the side: the crest's phase advances with the angle round the shank.
+    round_shank = np.arcsin(np.clip(v / radius, -1, 1)) / (2 * np.pi)
+    crest = np.abs(((u / pitch + round_shank) % 1) * 2 - 1)
+    threaded = np.clip((u - thread_start) / 2, 0, 1)
+    tip = np.clip((u - (size / 2 - radius * 0.45)) / (radius * 0.45), 0, 1)
+    shank_radius = radius * (1 - 0.17 * threaded * crest - 0.22 * tip)
+    shank_outside = np.maximum(np.maximum(np.abs(v) - shank_radius, neck - u), u - size / 2)
+    shank_height = np.sqrt(np.maximum(shank_radius**2 - v**2, 0.02 * radius**2))
+
+    # The head's edges are broken: towards its two ends the outline draws in.
+    ends = np.minimum(u + size / 2, neck - u)
+    ease = np.maximum(radius * 0.3 - ends, 0)
+    if socket:
+        knurl = 0.045 * radius * np.sign(np.sin(np.arcsin(np.clip(v / head_radius, -1, 1)) * 26))
+        head_height = np.sqrt(np.maximum(head_radius**2 - v**2, 0.02 * radius**2)) + knurl
+    else:
+        flat = head_radius / 2  # the upper face reaches to half the radius, then the sides fall by 60°
+        head_height = head_radius * 0.87 - np.maximum(np.abs(v) - flat, 0) * np.float32(math.sqrt(3))
+    head_height = head_height - ease * 0.8
+    head_outside = np.maximum(np.maximum(np.abs(v) - head_radius + ease * 0.4, -size / 2 - u), u - neck)
+
+    on_head = u < neck
+    marks = _marks(u * 2.2, v * 0.12, rng) * np.where(on_head, 1, 1 - 0.6 * threaded)
+    return _Solid(
+        _f32(np.minimum(shank_outside, head_outside)),
+        _f32(np.where(on_head, head_height, shank_height)),
+        _f32(marks),
+        np.zeros_like(u),
+    )
+
+
+def _nut(grid: _Grid, size: float, rng: np.random.Generator) -> _Solid:
+    """A hexagon nut from above, corners chamfered by a cone, the hole threaded; some have a flange."""
+    flanged = rng.random() < 0.25
+    corner = size / 2 * (0.80 if flanged else 1)
+    apothem = corner * math.cos(math.pi / 6)
+    hole = apothem * rng.uniform(0.52, 0.60)
+    rho, theta = grid.rho, grid.theta
+    hexagon = rho * np.cos((theta % (math.pi / 3)) - math.pi / 6) - apothem
+    top = size * 0.22
+    # The cone starts inside the flats, so that its edge with the top is the circle a real nut shows.
+    height = np.minimum(top, top - (rho - apothem * 0.93) * 0.75)
+    height = np.minimum(height, top + np.minimum(0, -hexagon - 1.2) * 0.9)
+    outside = hexagon
+    if flanged:
+        brim = _rounded(rho - size / 2, size * 0.10 - (rho - apothem) * 0.16, 2.0)
+        height = np.where(hexagon < 0, height, brim)
+        outside = np.minimum(hexagon, rho - size / 2)
+    countersink = hole * 1.20
+    turn = (rho / max(2.6, hole * 0.10) + theta / (2 * np.pi)) % 1
+    thread = -(countersink - rho) * 0.9 + np.abs(turn * 2 - 1) * hole * 0.09
+    height = np.where(rho < countersink, np.minimum(height, top + thread), height)
+    outside = np.maximum(outside, hole - rho)
+    marks = _marks(rho * 1.6, theta * 3, rng)
+    return _Solid(_f32(outside), _f32(height), marks, _f32(np.where(rho < apothem * 0.93, 0.6, 0.15)))
+
+
+def _washer(grid: _Grid, size: float, rng: np.random.Generator) -> _Solid:
+    """A flat washer, or a split spring washer."""
+    split = rng.random() < 0.25
+    outer = size / 2
+    hole = outer * (rng.uniform(0.60, 0.66) if split else rng.uniform(0.42, 0.56))
+    rho, theta = grid.rho, grid.theta
+    outside = np.maximum(rho - outer, hole - rho)
+    top = size * (0.10 if split else 0.05)
+    if split:
+        gap = np.abs(grid.v + (rho - outer) * 0.55) - size * 0.018  # cut at a slant
+        outside = np.maximum(outside, np.where(grid.u > 0, -gap, outside))
+        height = top - 0.16 * (rho - (outer + hole) / 2) ** 2 / (outer - hole) * 3
+        height = height + theta / (2 * np.pi) * size * 0.08
+    else:
+        height = np.full_like(rho, top)
+    height = _rounded(outside, height, size * 0.03)
+    return _Solid(_f32(outside), _f32(height), _marks(rho * 2.0, theta * 3, rng), np.ones_like(rho))
+
+
+def _gear(grid: _Grid, size: float, rng: np.random.Generator) -> _Solid:
+    """A spur gear: teeth, a recessed web (solid, drilled or spoked), a hub, and a bore with a keyway."""
+    rho, theta = grid.rho, grid.theta
+    tip = size / 2
+    teeth = int(np.clip(size / rng.uniform(5.0, 7.5), 12, 26))
+    depth = 2.1 * size / (teeth + 2)
+    wave = np.abs(((theta * teeth / (2 * np.pi)) % 1) * 2 - 1)  # 0 in a gap … 1 on a tooth
+    flank = np.clip((wave - 0.30) / 0.36, 0, 1)
+    profile = tip - depth * (1 - flank * (2 - flank) * 0.5 - flank * 0.5)
+    # Along a steep flank the radial distance overstates the true one; this brings it back.
+    outside = (rho - profile) * np.where((flank > 0) & (flank < 1), 0.55, 1)
+    root = tip - depth
+    bore = tip * rng.uniform(0.13, 0.19)
+    hub = bore + tip * rng.uniform(0.12, 0.17)
+    rim = root - tip * 0.10
+    key = np.maximum(np.abs(grid.v) - bore * 0.30, np.abs(grid.u - bore) - bore * 0.42)
+    outside = np.maximum(outside, np.maximum(bore - rho, -key))
+    web = np.maximum(hub - rho, rho - rim)
+    style = rng.choice(("solid", "drilled", "spoked"), p=(0.35, 0.4, 0.25))
+    if style == "drilled":
+        holes = int(rng.integers(4, 7))
+        sector = 2 * math.pi / holes
+        local = (theta % sector) - sector / 2
+        middle = (hub + rim) / 2
+        apart = np.hypot(rho * np.cos(local) - middle, rho * np.sin(local))
+        outside = np.maximum(outside, (rim - hub) * 0.30 - apart)
+    elif style == "spoked":
+        spokes = int(rng.integers(4, 6))
+        sector = 2 * math.pi / spokes
+        across = rho * np.abs(np.sin((theta + sector / 2) % sector - sector / 2))
+        window = np.maximum(web + tip * 0.05, tip * 0.075 - across)
+        outside = np.maximum(outside, -window)
+    top = size * 0.13
+    height = top - np.clip((-web + 0.6) / 1.8, 0, 1) * size * 0.05
+    height = _rounded(outside, height, 1.8)
+    turned = np.where(rho < root, 0.8, 0.25)
+    return _Solid(_f32(outside), _f32(height), _marks(rho * 1.7, theta * 3, rng), _f32(turned))
+
+
+_SHAPES: tuple[Callable[[_Grid, float, np.random.Generator], _Solid], ...] = (_bolt, _nut, _washer, _gear)
+
+
+def _rounded(outside: npt.ArrayLike, height: npt.ArrayLike, radius: float) -> Plane:
+    """The height with its edges broken by a quarter round."""
+    inset = np.clip(radius + np.asarray(outside), 0, radius)
+    return _f32(np.asarray(height) - (radius - np.sqrt(np.maximum(radius**2 - inset**2, 0))))
+
+
+@lru_cache(maxsize=1)
+def _noise_tile() -> Plane:
+    """(512, 512) noise of unit variance that repeats without a seam."""
+    tile = np.random.default_rng(0).standard_normal((512, 512), np.float32)
+    smooth = cv2.GaussianBlur(np.pad(tile, 8, mode="wrap"), (0, 0), 0.9)[8:-8, 8:-8]
+    return _f32(smooth / smooth.std())
+
+
+def _noise(x: npt.ArrayLike, y: npt.ArrayLike, rng: np.random.Generator) -> Plane:
+    """The noise tile read at coordinates x, y, from a random origin."""
+    ox, oy = rng.uniform(0, 512, 2)
+    column, row = (_f32(x) + np.float32(ox)) % 512, (_f32(y) + np.float32(oy)) % 512
+    return _f32(cv2.remap(_noise_tile(), column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP))
+
+
+def _marks(fast: npt.ArrayLike, slow: npt.ArrayLike, rng: np.random.Generator) -> Plane:
+    """Tool marks: noise that changes quickly along one coordinate and slowly along the other."""
+    return _noise(fast, slow, rng)
+
+
+def _shade(solid: _Solid, grid: _Grid, material: _Material, light: Light, rng: np.random.Generator) -> Plane:
+    """(h, w, 3) float32 BGR 0..255: what the metal reflects of a softbox, a weak fill and the dark hall."""
+    height = cv2.GaussianBlur(solid.height, (0, 0), 0.35 * _FINE)
+    slope_x = cv2.Scharr(height, cv2.CV_32F, 1, 0, scale=_FINE / 32)
+    slope_y = cv2.Scharr(height, cv2.CV_32F, 0, 1, scale=_FINE / 32)
+    wave = _noise(grid.u * 0.25, grid.v * 0.25, rng)  # no rolled or cast surface is quite flat
+    slope_x = slope_x + 0.02 * wave
+    slope_y = slope_y - 0.02 * wave
+    up = 1 / np.sqrt(1 + slope_x**2 + slope_y**2)
+
+    # Mirror the view (0, 0, 1) at the normal.
+    mirror_x, mirror_y, mirror_z = -2 * up**2 * slope_x, -2 * up**2 * slope_y, 2 * up**2 - 1
+    lx, ly, lz = light.direction
+    towards_lamp = mirror_x * lx + mirror_y * ly + mirror_z * lz
+    towards_fill = -mirror_x * lx - mirror_y * ly + mirror_z * lz
+    softbox = np.exp((towards_lamp - 1) * (3.0 + 2 * material.gloss))
+    glint = np.exp((towards_lamp - 1) * (30 + 60 * material.gloss)) * (0.6 + 1.4 * material.gloss)
+    fill = 0.28 * np.exp((towards_fill - 1) * 5)
+    ceiling = 0.20 + 0.22 * np.clip(mirror_z, -0.6, 1)
+    seen = ceiling + 0.95 * softbox + glint + fill
+
+    bow_tie = np.cos(grid.theta + _turn(grid) - light.azimuth) ** 2
+    seen = seen * (1 + solid.turned * up**4 * (0.75 * bow_tie**3 - 0.18))
+    seen = seen * (1 + 0.085 * material.grain * solid.marks)
+    # Hollows see less of the hall: compare each point with its surroundings.
+    surroundings = cv2.GaussianBlur(height, (0, 0), 2.2 * _FINE)
+    seen = seen * np.clip(1 - 0.16 * np.maximum(surroundings - height, 0), 0.35, 1)
+    stain = np.clip(_noise(grid.u * 0.06, grid.v * 0.06, rng) - 0.6, 0, 1.5)
+    seen = seen * (1 - 0.14 * stain)
+
+    linear = seen[..., None] * (_f32(material.reflectance) * light.tint)
+    linear += (0.10 * glint * up)[..., None]  # a thin film of oil glints white whatever the metal
+    return _f32(255 * (1 - np.exp(-1.25 * linear)) ** (1 / 2.2))
+
+
+def _turn(grid: _Grid) -> float:
+    """The part's rotation, read back from the grid."""
+    du = float(grid.u[0, 1] - grid.u[0, 0])
+    dv = float(grid.v[0, 1] - grid.v[0, 0])
+    return math.atan2(-dv, du)
+
+
+def _shadow(alpha: Plane, thickness: float, light: Light) -> Plane:
+    """(h, w) share of light lost on the belt: the cast shadow, softer away from the part, and the contact."""
+    lx, ly, _ = light.direction
+    reach = min(thickness, 26) / math.tan(light.elevation) * 1.2
+    cast = np.zeros_like(alpha)
+    for step in (0.35, 0.7, 1.0):
+        shift = _f32([[1, 0, -lx * reach * step], [0, 1, -ly * reach * step]])
+        moved = cv2.warpAffine(alpha, shift, alpha.shape[::-1])
+        cast = np.maximum(cast, cv2.GaussianBlur(moved, (0, 0), 1.2 + 0.22 * reach * step))
+    contact = cv2.GaussianBlur(alpha, (0, 0), 2.5)
+    return _f32(1 - (1 - 0.55 * cast) * (1 - 0.35 * contact))

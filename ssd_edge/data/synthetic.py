@@ -1,0 +1,425 @@
+"""A conveyor that carries machine parts: a camera without hardware, and a labelled data set without photographs.
+
+    Conveyor(seed).frame(i)      picture i and its boxes, at random access
+    write_dataset(folder, ...)   the same as files, in Pascal VOC's layout
+
+The belt is cut into segments. Segment k gets its parts from a random stream seeded with (seed, k), so the
+belt is endless, and frame i is no more than a view of the belt at offset i · speed / fps.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ssd_edge.data.dataset import Image, Target
+from ssd_edge.data.parts import LABELS, Light, Plane, Sprite, draw_part, smear
+from ssd_edge.errors import DataError
+
+__all__ = ["LABELS", "Conveyor", "write_dataset"]
+
+_BELTS = (  # BGR of the rubber
+    (62, 66, 58),  # charcoal
+    (84, 92, 52),  # petrol green
+    (112, 84, 56),  # slate blue
+    (128, 134, 136),  # light grey
+)
+_SIZES = ((92, 160), (54, 92), (52, 96), (78, 150))  # of each class, in pixels of a picture 480 high
+_RAIL = 0.075  # height of each rail, as a share of the picture's
+_SHUTTER = 1 / 90  # seconds that the shutter stays open
+_NOISE_PLAY = 64  # the noise is drawn once, this much larger than a frame, and shifted for every frame
+_MIN_SHOWN = 0.35  # least share of a part that must be visible for it to be labelled
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part on the belt: its centre in belt coordinates, and all that its sprite follows from."""
+
+    x: int
+    y: int
+    label: int
+    size: float
+    angle: float
+    stream: tuple[int, int, int]
+    light: Light
+    blur: float
+
+    @cached_property
+    def sprite(self) -> Sprite:
+        """Drawn when the part first comes into view."""
+        rng = np.random.default_rng(self.stream)
+        return draw_part(self.label, self.size, self.angle, rng, self.light, self.blur)
+
+
+class Conveyor:
+    """An endless belt of parts under a fixed camera. Belt, light and parts follow from the seed.
+
+    Args:
+        seed: 0 or more; the same arguments give the same pixels.
+        size: (width, height) of the frames. Everything scales with the height.
+        speed: of the belt in pixels per second, to the left.
+        density: parts in view, on average.
+        fps: frames per second; frame i shows the belt at i / fps seconds.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        size: tuple[int, int] = (640, 480),
+        speed: float = 120.0,
+        density: float = 7.0,
+        fps: float = 30.0,
+    ) -> None:
+        if seed < 0 or min(size) < 64 or speed < 0 or density < 0 or fps <= 0:
+            raise ValueError(
+                f"seed, speed and density must be >= 0, size >= (64, 64) and fps > 0, but got seed={seed}, "
+                f"size={size}, speed={speed}, density={density}, fps={fps}"
+            )
+        self.seed, self.size, self.speed, self.density, self.fps = seed, size, speed, density, fps
+        self._scale = size[1] / 480
+        self._blur = speed * _SHUTTER
+        rng = np.random.default_rng(seed)
+        self._light = Light(rng.uniform(0, 2 * math.pi), rng.uniform(0.80, 1.05), rng.uniform(-1, 1))
+        self._belt = _belt(rng, size, self._light, self._blur)
+        self._rails = _rails(size, self._light)
+        self._lamp, self._drift = _lamps(rng, size, self._light)
+        self._noise = _f32(rng.normal(0, rng.uniform(1.6, 3.2), (size[1] + _NOISE_PLAY, size[0] + _NOISE_PLAY, 3)))
+        self._segment = lru_cache(maxsize=4)(self._draw_segment)
+
+    def frame(self, index: int) -> tuple[Image, Target]:
+        """Frame ``index`` and the parts that can be seen in it.
+
+        A box is tight around the visible pixels of a part: inside the picture, and not below another part.
+        Motion blur and shadow do not count. A part that shows less than 35 % of its area is not labelled:
+        what is left of it could be anything, and no detector can be blamed for missing it.
+
+        Args:
+            index: 0 or more, in any order.
+
+        Returns:
+            (height, width, 3) uint8 BGR, and its objects; labels index LABELS.
+        """
+        width, height = self.size
+        offset = round(index * self.speed / self.fps)
+        start = offset % _period(self.size)
+        picture = self._belt[:, start : start + width].copy()
+        owner = np.zeros((height, width), np.uint8)
+        parts = list(self._in_view(offset))
+        for number, part in enumerate(parts, 1):
+            _lay(picture, owner, part.sprite, part.x - offset, part.y, number)
+
+        edge = self._rails.shape[0] // 2
+        picture[:edge], picture[-edge:] = self._rails[:edge], self._rails[edge:]
+        return self._expose(picture, index), _target(owner, parts)
+
+    def _expose(self, picture: Plane, index: int) -> Image:
+        """Lights the picture with slowly swaying lamps, and reads it out through a noisy sensor."""
+        width, height = self.size
+        seconds = index / self.fps
+        sway = 0.6 * math.sin(0.43 * seconds) + 0.4 * math.sin(1.1 * seconds + 1)
+        lamp = cv2.addWeighted(self._lamp, 1, self._drift, sway, 0)
+        cv2.multiply(picture, lamp, dst=picture)
+        x, y = np.random.default_rng((self.seed, index)).integers(0, _NOISE_PLAY, 2)
+        noise = self._noise[y : y + height, x : x + width]
+        return np.asarray(cv2.add(picture, noise, dtype=cv2.CV_8U), np.uint8)
+
+    def _in_view(self, offset: int) -> Iterator[_Part]:
+        """The parts whose sprites reach into the picture, lowest first."""
+        width = self.size[0]
+        reach = math.ceil(200 * self._scale + self._blur)
+        length = self._segment_length
+        for k in range((offset - reach) // length, (offset + width + reach) // length + 1):
+            yield from (p for p in self._segment(k) if -reach < p.x - offset < width + reach)
+
+    @property
+    def _segment_length(self) -> int:
+        return round(640 * self._scale)
+
+    def _draw_segment(self, k: int) -> list[_Part]:
+        """The parts whose centres lie on segment k. Most lie apart, as a feeder drops them; some overlap."""
+        width, height = self._segment_length, self.size[1]
+        rng = np.random.default_rng((self.seed, k % 2**32))  # k is negative left of the first frame
+        count = math.floor(self.density * width / self.size[0] + rng.random())
+        parts: list[_Part] = []
+        for number in range(count):
+            label = int(rng.integers(len(LABELS)))
+            size = float(rng.uniform(*_SIZES[label])) * self._scale
+            angle = float(rng.uniform(0, 2 * math.pi))
+            margin = height * _RAIL + size * 0.52
+            closest = 0.3 if rng.random() < 0.12 else 0.9
+            for _ in range(30):
+                x, y = rng.uniform(0, width), rng.uniform(margin, height - margin)
+                if all(math.hypot(x - p.x % width, y - p.y) > closest * (size + p.size) / 2 for p in parts):
+                    break
+            else:
+                continue
+            stream = (self.seed, k % 2**32, number + 1)
+            x = k * width + math.floor(x)
+            parts.append(_Part(x, round(y), label, size, angle, stream, self._light, self._blur))
+        return parts
+
+
+def _lay(picture: Plane, owner: npt.NDArray[np.uint8], sprite: Sprite, x: int, y: int, number: int) -> None:
+    """Lays a sprite with its centre at (x, y) on the picture, and its number on the map of who owns a pixel."""
+    left, top = x + sprite.x, y + sprite.y
+    x0, y0 = max(left, 0), max(top, 0)
+    x1 = min(left + sprite.mask.shape[1], picture.shape[1])
+    y1 = min(top + sprite.mask.shape[0], picture.shape[0])
+    if x0 >= x1 or y0 >= y1:
+        return
+    there, here = np.s_[y0:y1, x0:x1], np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
+    picture[there] *= sprite.keep[here]
+    picture[there] += sprite.add[here]
+    owner[there][sprite.mask[here]] = number
+
+
+def _target(owner: npt.NDArray[np.uint8], parts: list[_Part]) -> Target:
+    boxes, labels = [], []
+    for number, part in enumerate(parts, 1):
+        seen = (owner == number).view(np.uint8)
+        if cv2.countNonZero(seen) >= _MIN_SHOWN * np.count_nonzero(part.sprite.mask):
+            x, y, w, h = cv2.boundingRect(seen)
+            boxes.append((x, y, x + w, y + h))
+            labels.append(part.label)
+    return Target.of(boxes, labels)
+
+
+# The scene around the parts.
+
+
+def _f32(array: npt.ArrayLike) -> Plane:
+    return np.asarray(array, np.float32)
+
+
+def _period(size: tuple[int, int]) -> int:
+    """Pixels after which the belt's surface comes round again: twice the view, and a multiple of 64."""
+    return math.ceil(2 * size[0] / 64) * 64
+
+
+def _clouds(rng: np.random.Generator, shape: tuple[int, int], cell: tuple[float, float]) -> Plane:
+    """(h, w) smooth noise with blobs of about ``cell`` (h, w) pixels, unit variance, seamless along x."""
+    rows, columns = max(2, round(shape[0] / cell[0])), max(2, round(shape[1] / cell[1]))
+    coarse = _f32(rng.standard_normal((rows, columns)))
+    edge = 2
+    wide = np.pad(coarse, ((0, 0), (edge, edge)), mode="wrap")
+    border = round(edge * shape[1] / columns)
+    noise = cv2.resize(wide, (shape[1] + 2 * border, shape[0]), interpolation=cv2.INTER_CUBIC)
+    noise = noise[:, border : border + shape[1]]
+    return _f32(noise / noise.std())
+
+
+def _belt(rng: np.random.Generator, size: tuple[int, int], light: Light, blur: float) -> Plane:
+    """(height, period + width, 3) float32 BGR: rubber with a moulded relief, wear, dust and a splice."""
+    height, period = size[1], _period(size)
+    shape = (height, period)
+    x, y = np.meshgrid(np.arange(period, dtype=np.float32), np.arange(height, dtype=np.float32))
+    pitch = 2 * np.pi / 8
+    weave = str(rng.choice(("diamond", "ribs", "pebbles")))
+    if weave == "diamond":
+        relief = np.maximum(np.abs(np.sin((x + y) * pitch / 2)), np.abs(np.sin((x - y) * pitch / 2)))
+    elif weave == "ribs":
+        relief = 0.5 + 0.5 * np.sin(x * pitch + 0.7 * np.sin(y * pitch))
+    else:
+        relief = 0.45 * _clouds(rng, shape, (3.2, 3.2))
+    relief = _f32(relief) + 0.10 * _clouds(rng, shape, (1, 1))
+
+    lx, ly, _ = light.direction
+    slope = cv2.Sobel(relief, cv2.CV_32F, 1, 0, scale=lx / 8) + cv2.Sobel(relief, cv2.CV_32F, 0, 1, scale=ly / 8)
+    shade = 1 - 0.34 * slope + 0.05 * relief
+    shade += 0.035 * _clouds(rng, shape, (90, 160)) + 0.02 * _clouds(rng, shape, (14, 22))
+    shade += 0.030 * _clouds(rng, shape, (1.6, 160)) * (1 + 0.5 * _clouds(rng, shape, (40, 300)))  # drag marks
+    dust = np.clip(_clouds(rng, shape, (1.4, 1.4)) - 2.4, 0, 1) + 0.10 * np.clip(
+        _clouds(rng, shape, (50, 120)) - 0.8, 0, 1
+    )
+    splice = np.abs((x - period * 0.62) - 0.35 * (y - height / 2))  # the belt's ends, joined at a slant
+    shade = shade * (1 - 0.30 * np.exp(-((splice / 1.6) ** 2)) + 0.10 * np.exp(-(((splice - 5) / 2.5) ** 2)))
+    shade = shade * (1 - 0.05 * (np.abs(splice) < 26))
+
+    rubber = _f32(_BELTS[int(rng.integers(len(_BELTS)))]) * _f32(rng.uniform(0.9, 1.1))
+    colour = shade[..., None] * rubber + 60 * dust[..., None]
+    colour = np.concatenate([colour, colour[:, : size[0]]], axis=1)
+    return smear(_f32(colour), blur) if blur > 0 else _f32(colour)
+
+
+def _rails(size: tuple[int, int], light: Light) -> Plane:
+    """(2 · rail, width, 3) float32 BGR: the upper and the lower guide, extruded aluminium with a slot."""
+    width, rail = size[0], round(size[1] * _RAIL)
+    across = (np.arange(rail, dtype=np.float32) + 0.5) / rail  # 0 at the picture's edge … 1 at the belt
+    rng = np.random.default_rng(1)
+    brushed = _clouds(rng, (2 * rail, width), (1, 70)) + 0.5 * _clouds(rng, (2 * rail, width), (1, 12))
+
+    def band(start: float, end: float) -> Plane:
+        soft = 1.0 / rail
+        return _f32(np.clip((across - start) / soft, 0, 1) * np.clip((end - across) / soft, 0, 1))
+
+    face = 150 + 14 * np.sin(across * 5)
+    face = face * (1 - 0.78 * band(0.34, 0.52)) + 24 * band(0.52, 0.57) - 30 * band(0.29, 0.34)
+    lip = band(0.84, 1.01)
+    upper = face - 26 * light.direction[1] * lip - 60 * band(0.79, 0.84)
+    lower = face + 26 * light.direction[1] * lip - 60 * band(0.79, 0.84)
+    grey = np.concatenate([upper, lower[::-1]])[:, None] * (1 + 0.022 * brushed)
+    return _f32(grey[..., None] * _f32((1.02, 1.0, 0.97)) * light.tint)
+
+
+def _lamps(rng: np.random.Generator, size: tuple[int, int], light: Light) -> tuple[Plane, Plane]:
+    """Two (height, width, 3) factors: the steady light with the lens's vignette, and what sways on top."""
+    width, height = size
+    x, y = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))
+    lx, ly, _ = light.direction
+    vignette = 1 - 0.20 * (x**2 * 0.9 + y**2 * 0.6) ** 1.2
+    pool = np.exp(-(((x - 0.5 * lx) / 1.1) ** 2 + ((y - 0.5 * ly) / 1.0) ** 2))
+    edge = np.minimum(np.arange(height), np.arange(height)[::-1]) - height * _RAIL
+    beside_rail = np.where(edge < 0, 1, 1 - 0.5 * np.exp(-np.maximum(edge, 0) / (0.02 * height)))
+    steady = rng.uniform(0.86, 1.06) * vignette * (0.86 + 0.30 * pool) * beside_rail[:, None]
+    drift = 0.07 * np.exp(-(((x + 0.4 * lx) / 0.9) ** 2)) - 0.02
+    return _f32(steady[..., None] * light.tint), _f32(np.repeat(drift[..., None], 3, axis=2))
+
+
+# The data set.
+
+_SHOTS = 4  # pictures of one scene, far apart on its belt: making a scene costs more than taking a picture
+
+
+def write_dataset(
+    folder: Path,
+    *,
+    images: int,
+    seed: int,
+    val_fraction: float = 0.2,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Writes a labelled data set in Pascal VOC's layout, whole or not at all.
+
+    Belt, light, density and speed change every few pictures, and the scenes of ``val`` are not those of
+    ``train``. A folder that already holds the same recipe is returned as it is.
+
+    Args:
+        folder: to be made; its parents too.
+        images: 2 or more, train and val together.
+        seed: 0 or more.
+        val_fraction: share of the images that goes to ``val``, between 0 and 1; each split gets at least one.
+        progress: called with (done, images) after every image.
+
+    Returns:
+        ``folder``, with JPEGImages, Annotations, ImageSets/Main/{train,val,trainval}.txt and recipe.json.
+
+    Raises:
+        ValueError: an argument is out of range.
+        DataError: the folder holds something else, or cannot be written.
+    """
+    if images < 2 or seed < 0 or not 0 < val_fraction < 1:
+        raise ValueError(
+            f"images must be >= 2, seed >= 0 and 0 < val_fraction < 1, but got images={images}, seed={seed}, "
+            f"val_fraction={val_fraction}"
+        )
+    val = min(max(round(images * val_fraction), 1), images - 1)
+    recipe = {"generator": "conveyor", "version": 1, "images": images, "val": val, "seed": seed}
+    if _holds(folder, recipe):
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+            made = Path(scratch) / "made"
+            _write_files(made, {"train": images - val, "val": val}, seed, progress)
+            (made / "recipe.json").write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
+            if folder.exists():
+                folder.rmdir()  # _holds found it empty
+            made.replace(folder)
+    except OSError as error:
+        raise DataError(f"cannot write the data set {folder}: {error.strerror}") from error
+    return folder
+
+
+def _holds(folder: Path, recipe: dict[str, object]) -> bool:
+    """Whether the folder was written from this recipe; refuses a folder with anything else in it."""
+    if not folder.exists():
+        return False
+    if not folder.is_dir():
+        raise DataError(f"cannot write the data set {folder}: there is a file of that name")
+    if not any(folder.iterdir()):
+        return False
+    try:
+        found = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = None
+    if found == recipe:
+        return True
+    met = "other files" if found is None else f"a data set of another recipe ({json.dumps(found)})"
+    raise DataError(f"cannot write the data set {folder}: it holds {met}; choose another folder or remove it")
+
+
+def _write_files(root: Path, splits: dict[str, int], seed: int, progress: Callable[[int, int], None] | None) -> None:
+    for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (root / name).mkdir(parents=True)
+    total = sum(splits.values())
+    names: list[str] = []
+    for part, (split, count) in enumerate(splits.items()):
+        first = len(names)
+        for image, target in _shots(count, (seed, part)):
+            name = f"{len(names):06d}"
+            _write_image(root / "JPEGImages" / f"{name}.jpg", image)
+            _write_annotation(root / "Annotations" / f"{name}.xml", f"{name}.jpg", image.shape, target)
+            names.append(name)
+            if progress is not None:
+                progress(len(names), total)
+        _write_names(root, split, names[first:])
+    _write_names(root, "trainval", names)
+
+
+def _shots(count: int, stream: tuple[int, int]) -> Iterator[tuple[Image, Target]]:
+    """``count`` pictures, from a new scene every few; no part is seen twice."""
+    rng = np.random.default_rng(stream)
+    for shot in range(count):
+        if shot % _SHOTS == 0:
+            speed, density = float(rng.uniform(40, 220)), float(rng.uniform(5, 9))
+            conveyor = Conveyor(int(rng.integers(2**62)), speed=speed, density=density)
+            view = math.ceil(2 * conveyor.size[0] / speed * conveyor.fps)  # frames until the view is all new
+        yield conveyor.frame(view * (shot % _SHOTS) + int(rng.integers(view // 4)))
+
+
+def _write_image(path: Path, image: Image) -> None:
+    done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 94])
+    if not done:
+        raise DataError(f"cannot encode {path}")
+    path.write_bytes(data.tobytes())
+
+
+def _write_names(root: Path, split: str, names: list[str]) -> None:
+    (root / "ImageSets" / "Main" / f"{split}.txt").write_text("".join(f"{n}\n" for n in names), encoding="utf-8")
+
+
+def _write_annotation(path: Path, file: str, shape: tuple[int, ...], target: Target) -> None:
+    """One image's objects; the corners are edges, as ``ssd_edge.data.voc`` takes them, so they come back exact."""
+    root = ElementTree.Element("annotation")
+
+    def put(parent: ElementTree.Element, tag: str, text: object) -> None:
+        ElementTree.SubElement(parent, tag).text = str(text)
+
+    put(root, "filename", file)
+    size = ElementTree.SubElement(root, "size")
+    for tag, value in zip(("height", "width", "depth"), shape, strict=True):
+        put(size, tag, value)
+    put(root, "segmented", 0)
+    for box, label in zip(target.boxes, target.labels, strict=True):
+        item = ElementTree.SubElement(root, "object")
+        put(item, "name", LABELS[label])
+        put(item, "difficult", 0)
+        x1, y1, x2, y2 = (int(edge) for edge in box)
+        corners = ElementTree.SubElement(item, "bndbox")
+        for tag, value in (("xmin", x1), ("ymin", y1), ("xmax", x2), ("ymax", y2)):
+            put(corners, tag, value)
+    ElementTree.indent(root)
+    path.write_bytes(ElementTree.tostring(root, "utf-8") + b"\n")
