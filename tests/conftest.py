@@ -23,3 +23,19 @@ def bundle(heads_onnx) -> Path:
     folder = heads_onnx.with_name("tiny.engine")
     build_bundle(heads_onnx, folder, "openvino")
     return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory) -> Path:
+    """An untrained SSDLite-MobileNetV2 of two classes, as ``ssd-edge train`` writes one; nobody writes to it."""
+    import torch
+
+    from ssd_edge.models.registry import make_network, make_spec
+    from ssd_edge.training.checkpoints import save_checkpoint
+
+    path = tmp_path_factory.mktemp("checkpoint") / "model.pt"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = make_network(make_spec("ssdlite300_mobilenet_v2", ("bolt", "nut")))
+    save_checkpoint(path, network, network.spec.with_provenance(dataset="none"))
+    return path

@@ -1,4 +1,4 @@
-"""A tiny SSD as ONNX, 56 default boxes, weights from a seed; ``python -m tests.models_for_tests heads.onnx`` writes it."""
+"""A tiny SSD as ONNX, weights from a seed; ``python -m tests.models_for_tests heads.onnx`` writes it."""
 
 from __future__ import annotations
 
