@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import Sampler
 
 from ssd_edge import boxes
 from ssd_edge.data.augment import augment
@@ -43,8 +44,36 @@ class Samples(TorchDataset[tuple[Image, Target]]):
         return image, sample.target
 
 
+class Shuffled(Sampler[tuple[int, int]]):
+    """(epoch, index) for every index once an epoch, in an order that seed and epoch alone decide.
+
+    So a resumed training sees what an uninterrupted one would have seen.
+
+    Args:
+        number: of samples.
+        seed: of the run.
+        epoch: the first one; Lightning calls ``set_epoch`` before each.
+    """
+
+    def __init__(self, number: int, seed: int, epoch: int = 0) -> None:
+        self.number = number
+        self.seed = seed
+        self.epoch = epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch that the next iteration belongs to."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.number
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.number)
+        return iter([(self.epoch, int(index)) for index in order])
+
+
 class TrainingSamples(TorchDataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
-    """Augmented, preprocessed and matched: what a step consumes. The same seed and epoch give the same samples."""
+    """Augmented, preprocessed and matched: what a step consumes. The same seed and (epoch, index) give the same."""
 
     def __init__(self, samples: Sequence[Sample], spec: ModelSpec, seed: int) -> None:
         self.source = Samples(samples)
@@ -55,10 +84,9 @@ class TrainingSamples(TorchDataset[tuple[torch.Tensor, torch.Tensor, torch.Tenso
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        # torch seeds each worker anew every epoch; drawing from it makes chance follow the one seed of the run.
-        rng = np.random.default_rng([self.seed, int(torch.randint(0, 2**31, ()).item())])
-        image, target = augment(*self.source[index], rng)
+    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        epoch, index = key
+        image, target = augment(*self.source[index], np.random.default_rng([self.seed, epoch, index]))
         loc, classes = training_target(target, image.shape[:2], self.defaults, self.spec.variances)
         return torch.from_numpy(preprocess(image, self.spec)[0]), torch.from_numpy(loc), torch.from_numpy(classes)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import math
 import os
 import time
 import warnings
@@ -18,14 +19,16 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
-from ssd_edge.data.check import check_dataset
+from ssd_edge.data.check import Report, check_dataset
 from ssd_edge.data.dataset import Dataset
 from ssd_edge.errors import DataError, ModelError
 from ssd_edge.files import sha256
 from ssd_edge.models.registry import load_backbone, make_network, make_spec
 from ssd_edge.models.ssd import SSD
+from ssd_edge.spec import METADATA_KEY, ModelSpec
 from ssd_edge.training.checkpoints import load_checkpoint, load_matching, read_torch_file, save_checkpoint
 from ssd_edge.training.loading import (
+    Shuffled,
     TrainingSamples,
     ValidationSamples,
     collate_training,
@@ -33,6 +36,8 @@ from ssd_edge.training.loading import (
     start_worker,
 )
 from ssd_edge.training.module import DetectorModule
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,9 @@ class Recipe:
         workers: processes that prepare images.
         precision: ``32-true``, ``bf16-mixed``, ``16-mixed``, or ``auto``: bf16 where the processor has it.
         frozen_blocks: first blocks of the backbone that are not trained.
+
+    Raises:
+        ModelError: a value is out of range.
     """
 
     model: str = "ssdlite300_mobilenet_v2"
@@ -66,6 +74,27 @@ class Recipe:
     workers: int = 1
     precision: str = "auto"
     frozen_blocks: int = 0
+
+    def __post_init__(self) -> None:
+        checks = (
+            (self.epochs >= 1, f"epochs must be at least 1, but got {self.epochs}"),
+            # BatchNorm cannot learn from one image.
+            (self.batch_size >= 2, f"batch_size must be at least 2, but got {self.batch_size}"),
+            (0 < self.lr < math.inf, f"lr must be above 0, but got {self.lr}"),
+            (0 <= self.seed < 2**32, f"seed must lie in 0 … 2³² − 1, but got {self.seed}"),
+            (self.patience >= 0, f"patience must be at least 0, but got {self.patience}"),
+            (self.validate_every >= 1, f"validate_every must be at least 1, but got {self.validate_every}"),
+            (0 <= self.minutes < math.inf, f"minutes must be at least 0, but got {self.minutes}"),
+            (self.workers >= 0, f"workers must be at least 0, but got {self.workers}"),
+            (
+                self.precision in PRECISIONS,
+                f"precision must be one of {', '.join(PRECISIONS)}, but got {self.precision!r}",
+            ),
+            (self.frozen_blocks >= 0, f"frozen_blocks must be at least 0, but got {self.frozen_blocks}"),
+        )
+        for holds, message in checks:
+            if not holds:
+                raise ModelError(message)
 
 
 @dataclass(frozen=True)
@@ -99,6 +128,9 @@ def train(
 ) -> Trained:
     """Train, validate, and keep the best checkpoint as ``folder/model.pt``.
 
+    ``folder/last.ckpt`` is written after each epoch. A resumed training draws the same images in the same order as
+    one that was never interrupted.
+
     Args:
         training: images to learn from; what ``check_dataset`` finds wrong is left out.
         validation: images to choose the best epoch by.
@@ -110,21 +142,21 @@ def train(
         progress: show a progress bar.
 
     Raises:
-        DataError: no usable image is left.
-        ModelError: weights that do not fit; a training that diverged.
+        DataError: too few usable images are left.
+        ModelError: weights that do not fit; nothing to resume from; a training that diverged.
+        KeyboardInterrupt: Ctrl-C; ``last.ckpt`` holds the last whole epoch.
     """
     began = time.monotonic()
     report, validation_report = check_dataset(training), check_dataset(validation)
-    if not len(report.clean) or not len(validation_report.clean):
-        raise DataError(f"no usable image in {training.root}: ssd-edge check-data {training.root} lists why")
+    _require(report, 2, "train")
+    _require(validation_report, 1, "validate")
     last = folder / "last.ckpt"
-    if resume and not last.exists():
-        raise ModelError(f"there is nothing to resume from in {folder}: start without --resume")
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     network = _network(training.labels, recipe, backbone_weights, start_from)
     network.spec = network.spec.with_provenance(**_facts(training, recipe, backbone_weights, start_from))
+    epoch = _epochs_done(last, network.spec) if resume else 0
     module = DetectorModule(network, recipe.lr, frozen_blocks=recipe.frozen_blocks)
-    train_batches, validation_batches = _loaders(report.clean, validation_report.clean, network, recipe)
+    train_batches, validation_batches = _loaders(report.clean, validation_report.clean, network, recipe, epoch)
     best = _BestModel(folder / "model.pt")
     with _quiet():
         trainer = pl.Trainer(
@@ -151,11 +183,46 @@ def train(
                 ckpt_path=str(last) if resume else None,
                 weights_only=True,
             )
+            if best.step != trainer.global_step:  # time is up, or the last epochs are fewer than validate_every
+                trainer.validate(module, validation_batches, verbose=False)
     except FloatingPointError as error:
         raise ModelError(str(error)) from None
+    except SystemExit:  # what Lightning makes of Ctrl-C
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
     if trainer.interrupted:
         raise KeyboardInterrupt
-    return Trained(best.path, best.ap50, trainer.current_epoch, time.monotonic() - began, report.summary())
+    summary = report.summary()
+    if validation_report.issues:
+        summary += f"; for validation, {validation_report.summary()}"
+    return Trained(best.path, best.ap50, trainer.current_epoch, time.monotonic() - began, summary)
+
+
+def _require(report: Report, number: int, purpose: str) -> None:
+    usable = len(report.clean)
+    if usable < number:
+        root = report.dataset.root
+        raise DataError(
+            f"{usable or 'no'} usable image{'s' * (usable != 1)} in {root} to {purpose} with, and it takes {number} "
+            f"or more: ssd-edge check-data {root} lists why"
+        )
+
+
+def _epochs_done(last: Path, spec: ModelSpec) -> int:
+    """Epochs done by the training that wrote ``last``; the model must be the one that is trained now."""
+    if not last.exists():
+        raise ModelError(f"there is nothing to resume from in {last.parent}: start without --resume")
+    content = read_torch_file(last)
+    if METADATA_KEY not in content or "loops" not in content:
+        raise ModelError(f"{last} is no training that can be gone on with: start without --resume")
+    before = ModelSpec.from_text(str(content[METADATA_KEY]))
+    for name in ("architecture", "labels", "levels"):
+        old, new = getattr(before, name), getattr(spec, name)
+        if old != new:
+            values = "" if name == "levels" else f" {old}, and not {new}"
+            raise ModelError(f"{last} was trained with other {name}{values}: resume as it began, or start anew")
+    return int(content["epoch"]) + 1
 
 
 def _network(labels: Sequence[str], recipe: Recipe, backbone_weights: Path | None, start_from: Path | None) -> SSD:
@@ -189,7 +256,7 @@ def _facts(data: Dataset, recipe: Recipe, backbone_weights: Path | None, start_f
     return facts
 
 
-def _loaders(training: Dataset, validation: Dataset, network: SSD, recipe: Recipe) -> tuple[Any, Any]:
+def _loaders(training: Dataset, validation: Dataset, network: SSD, recipe: Recipe, epoch: int) -> tuple[Any, Any]:
     spec = network.spec
     common: dict[str, Any] = {
         "num_workers": recipe.workers,
@@ -202,7 +269,7 @@ def _loaders(training: Dataset, validation: Dataset, network: SSD, recipe: Recip
         DataLoader(
             TrainingSamples(training.samples, spec, recipe.seed),
             batch,
-            shuffle=True,
+            sampler=Shuffled(len(training), recipe.seed, epoch),
             drop_last=True,
             collate_fn=collate_training,
             **common,
@@ -213,7 +280,14 @@ def _loaders(training: Dataset, validation: Dataset, network: SSD, recipe: Recip
 
 def _callbacks(folder: Path, recipe: Recipe, progress: bool) -> list[Callback]:
     callbacks: list[Callback] = [
-        ModelCheckpoint(folder, filename="last", every_n_epochs=1, save_top_k=1, enable_version_counter=False)
+        ModelCheckpoint(
+            folder,
+            filename="last",
+            save_top_k=1,
+            every_n_epochs=1,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
     ]
     if recipe.patience:
         callbacks.append(EarlyStopping("val/ap50", mode="max", patience=recipe.patience))
@@ -228,20 +302,23 @@ class _BestModel(Callback):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.ap50 = -1.0
+        self.step = -1
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         ap50 = float(trainer.callback_metrics["val/ap50"])
-        if ap50 >= self.ap50:
+        self.step = trainer.global_step
+        if ap50 >= self.ap50 or not self.path.exists():
             assert isinstance(module, DetectorModule)
             self.ap50 = ap50
             network = module.network
             save_checkpoint(self.path, network, network.spec.with_provenance(validation_ap50=f"{ap50:.4f}"))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"ap50": self.ap50}
+        return {"ap50": self.ap50, "step": self.step}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.ap50 = float(state["ap50"])
+        self.step = int(state.get("step", -1))
 
 
 def _precision(asked: str) -> str:
