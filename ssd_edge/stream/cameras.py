@@ -161,7 +161,7 @@ def pipeline(text: str) -> Source:
     Raises:
         SourceError: OpenCV has no GStreamer, or the pipeline gives no frames.
     """
-    if cv2.CAP_GSTREAMER not in cv2.videoio_registry.getBackends():
+    if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
         raise SourceError(
             "this OpenCV was built without GStreamer, so it cannot run a pipeline: use the device's own OpenCV"
         )

@@ -223,3 +223,9 @@ def test_a_network_camera_that_hangs_up_is_called_again(monkeypatch: pytest.Monk
         for _ in range(90):
             assert source.read() is not None
         assert source.reconnects >= 1
+
+
+@pytest.mark.skipif(cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER), reason="this OpenCV has GStreamer")
+def test_a_pipeline_without_gstreamer() -> None:
+    with pytest.raises(SourceError, match="built without GStreamer"):
+        open_source("videotestsrc ! appsink")
