@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,28 +19,42 @@ HELD_OUT = 0.2
 def training_and_validation(
     path: Path, split: str = "", validation_split: str = "", seed: int = 0
 ) -> tuple[Dataset, Dataset]:
-    """The two parts of a data set.
+    """The two parts of a data set, with the classes of the first.
 
     Args:
         path: as in ``open_dataset``.
-        split: to train on; ``train`` where empty and there is one.
-        validation_split: ``val`` where empty and there is one; else a fifth of ``split`` is held out, by ``seed``.
+        split: to train on; ``train`` where empty and there is one, else all that validation does not use.
+        validation_split: ``val`` where empty, there is one and it shares no image with ``split``; else a fifth of
+            ``split`` is held out, by ``seed``.
         seed: of the choice.
 
     Raises:
         DataError: nothing usable there, or no such split.
     """
-    if split and validation_split:
-        return open_dataset(path, split), open_dataset(path, validation_split)
-    if not split and not validation_split:
-        try:
-            return open_dataset(path, "train"), open_dataset(path, "val")
-        except DataError:
-            pass  # no such splits: what is wrong otherwise is said below
-    whole = open_dataset(path, split)
+    training = open_dataset(path, split) if split else _open_if_there(path, "train") or open_dataset(path)
     if validation_split:
-        return whole, open_dataset(path, validation_split)
-    return hold_out(whole, HELD_OUT, seed)
+        validation = open_dataset(path, validation_split, training.labels)
+        return (training if split else _without(training, validation)), validation
+    found = _open_if_there(path, "val", training.labels)
+    if found and not _images(training) & _images(found):
+        return training, found
+    return hold_out(training, HELD_OUT, seed)
+
+
+def _open_if_there(path: Path, split: str, labels: Sequence[str] | None = None) -> Dataset | None:
+    try:
+        return open_dataset(path, split, labels)
+    except DataError:
+        return None  # what is wrong beyond that is said when the whole is opened
+
+
+def _images(dataset: Dataset) -> set[Path]:
+    return {sample.image for sample in dataset}
+
+
+def _without(dataset: Dataset, other: Dataset) -> Dataset:
+    used = _images(other)
+    return replace(dataset, samples=[sample for sample in dataset if sample.image not in used])
 
 
 def hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:

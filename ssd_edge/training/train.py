@@ -147,6 +147,11 @@ def train(
         KeyboardInterrupt: Ctrl-C; ``last.ckpt`` holds the last whole epoch.
     """
     began = time.monotonic()
+    if validation.labels != training.labels:
+        raise DataError(
+            f"training and validation must name the same classes in the same order, but got {training.labels} "
+            f"and {validation.labels}"
+        )
     report, validation_report = check_dataset(training), check_dataset(validation)
     _require(report, 2, "train")
     _require(validation_report, 1, "validate")
