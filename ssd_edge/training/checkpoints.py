@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,14 +26,20 @@ def save_checkpoint(path: Path, network: SSD, spec: ModelSpec, half: bool = Fals
         path: the file; replaced if it exists.
         network: its weights are taken as they are.
         spec: its description; usually ``network.spec`` with provenance added.
-        half: store floating-point weights as FP16, half the size; loading gives FP32 again.
+        half: store floating-point weights as FP16, half the size; loading gives FP32 again. A tensor with a value
+            that FP16 cannot hold stays as it is.
     """
     weights = {
-        f"{_PREFIX}{name}": value.half() if half and value.is_floating_point() else value
+        f"{_PREFIX}{name}": _halved(value) if half and value.is_floating_point() else value
         for name, value in network.state_dict().items()
     }
     with written_whole(path) as partial:
         torch.save({METADATA_KEY: spec.to_text(), "state_dict": weights}, partial)
+
+
+def _halved(value: Tensor) -> Tensor:
+    half = value.half()
+    return half if torch.equal(half.isfinite(), value.isfinite()) else value
 
 
 def load_checkpoint(path: Path) -> SSD:
@@ -50,12 +55,15 @@ def load_checkpoint(path: Path) -> SSD:
             f"{path} is no checkpoint of ssd-edge: it holds weights but no model spec; "
             "a backbone's weights go to ssd-edge train --backbone-weights"
         )
+    state = content["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ModelError(f"{path} is no checkpoint of ssd-edge: its state_dict must hold tensors by name")
     spec = ModelSpec.from_text(str(content[METADATA_KEY]))
     network = make_network(spec.with_provenance(checkpoint_sha256=sha256(path)))
     weights = {
-        name.removeprefix(_PREFIX): value.float() if value.is_floating_point() else value
-        for name, value in content["state_dict"].items()
-        if name.startswith(_PREFIX)
+        str(name).removeprefix(_PREFIX): value.float() if value.is_floating_point() else value
+        for name, value in state.items()
+        if str(name).startswith(_PREFIX)
     }
     try:
         network.load_state_dict(weights)
@@ -80,10 +88,12 @@ def read_torch_file(path: Path) -> dict[str, Any]:
         ModelError: missing, damaged, or holding more than tensors and plain values.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # guesses about a damaged file, which the error below replaces
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ModelError(f"there is no file {path}") from None
-    except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged file makes torch raise anything: struct.error, IndexError, AssertionError …
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise ModelError(f"{path} is no checkpoint that can be read safely: {reason}") from None
     if not isinstance(content, dict):
