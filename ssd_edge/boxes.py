@@ -147,7 +147,8 @@ def match(boxes: Boxes, defaults: Boxes, threshold: float = 0.5) -> npt.NDArray[
     """Which object each default box answers for (paper, section 2.2, "matching strategy").
 
     Every object gets the default box of best IoU, two objects never the same one (best pair first); then every other
-    default box goes to the object it overlaps most, if by at least ``threshold``.
+    default box goes to the object it overlaps most, if by at least ``threshold``. An object gets none where it touches
+    none, or where there are fewer default boxes than objects.
 
     Args:
         boxes: (N, 4) xyxy in fractions of the image.
@@ -164,6 +165,8 @@ def match(boxes: Boxes, defaults: Boxes, threshold: float = 0.5) -> npt.NDArray[
     matched = np.where(overlaps.max(axis=0) >= np.float32(threshold), best, -1).astype(np.int64)
     for _ in range(min(len(boxes), len(defaults))):
         obj, default = np.unravel_index(int(overlaps.argmax()), overlaps.shape)
+        if overlaps[obj, default] <= 0:
+            break
         matched[default] = obj
         overlaps[obj] = -1
         overlaps[:, default] = -1
