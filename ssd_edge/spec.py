@@ -180,12 +180,14 @@ class ModelSpec:
                 for level in fields["levels"]
             )
             fields["input_size"] = _ints(fields["input_size"])
+            if not isinstance(fields["labels"], list | tuple):
+                raise TypeError(f"labels must be a list of names, but got {fields['labels']!r}")
             fields["labels"] = tuple(str(label) for label in fields["labels"])
             for name in ("mean", "std", "variances"):
                 if name in fields:
                     fields[name] = _floats(fields[name])
             return cls(**fields)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise SpecError(f"this is not a model spec of ssd-edge: {error!r}") from None
 
     @classmethod
@@ -197,7 +199,7 @@ class ModelSpec:
         """
         try:
             return cls.from_json(json.loads(text))
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise SpecError(f"the model spec is not valid JSON: {error}") from None
 
     def to_text(self) -> str:
