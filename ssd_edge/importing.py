@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Iterator
+from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime
 
@@ -14,17 +18,19 @@ from ssd_edge.boxes import cell_sizes
 from ssd_edge.errors import ModelError, SpecError
 from ssd_edge.files import sha256
 from ssd_edge.heads_file import write_heads
-from ssd_edge.spec import DefaultBoxLevel, ModelSpec
+from ssd_edge.spec import SPEC_VERSION, ModelSpec
 
 OPSET = 20
 _ACTIVATIONS = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
+_SHAPING = {"Concat", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 
 
 def import_onnx(source: Path, description: Path, output: Path, loc: str = "", logits: str = "") -> ModelSpec:
     """Give foreign heads a spec and this project's names, input ``image``, outputs ``loc`` and ``logits``.
 
-    Shape arithmetic is folded, BatchNorm goes into the convolutions, and a last Softmax or Sigmoid is cut off, since
-    decode applies the score function.
+    Shape arithmetic is folded, BatchNorm goes into the convolutions, a last Softmax or Sigmoid is cut off, since
+    decode applies the score function, and what else the file computes is left out. An input of any size is fixed to
+    the description's.
 
     Args:
         source: ONNX file with one image input (1, 3, H, W), a regression output (1, A, 4) and a class output
@@ -39,19 +45,17 @@ def import_onnx(source: Path, description: Path, output: Path, loc: str = "", lo
         ModelError: the ONNX file is none, or does not have such heads.
     """
     spec = read_description(description)
-    model = _simplified(source)
+    model = _read(source)
     image = _image_input(model, spec, source)
-    named = _outputs(model, spec, loc, logits, source)
-    _cut_activation(model, named["logits"], spec, source)
-    _rename(model, {image: "image", named["loc"]: "loc", named["logits"]: "logits"})
-    shapes = {"image": [3, *spec.input_size], "loc": [spec.num_default_boxes, 4]}
-    shapes["logits"] = [spec.num_default_boxes, spec.num_classes]
-    del model.graph.output[:], model.graph.input[:]
-    for name, shape in shapes.items():
-        value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, *shape])
-        (model.graph.input if name == "image" else model.graph.output).append(value)
+    model, shapes = _simplified(model, image, spec, source)
+    named = _outputs(shapes, spec, loc, logits, source)
+    scores = _before_activation(model, named["logits"], spec, source)
+    _keep_only(model, {image: "image", named["loc"]: "loc", scores: "logits"}, spec)
     spec = spec.with_provenance(parent=source.name, parent_sha256=sha256(source))
-    write_heads(model, spec, output)
+    try:
+        write_heads(model, spec, output)
+    except onnx.checker.ValidationError as error:
+        raise ModelError(f"{source} cannot be imported: {_first_line(error)}") from None
     return spec
 
 
@@ -76,11 +80,19 @@ def read_description(path: Path) -> ModelSpec:
     missing = [name for name in ("labels", "input_size", "mean", "std", "levels") if name not in content]
     if missing:
         raise SpecError(f"{path} lacks {', '.join(missing)}: ssd-edge import-onnx --help shows an example")
+    unknown = set(content) - {field.name for field in fields(ModelSpec)} - {"spec_version"}
+    if unknown:
+        raise SpecError(f"{path} says {', '.join(sorted(unknown))}, which no model spec has")
     try:
         levels = [_level(level) for level in content["levels"]]
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise SpecError(f"{path}: a level needs grid and boxes or sizes, and one does not: {error!r}") from None
-    return ModelSpec.from_json({"architecture": "imported", "spec_version": 1, **content, "levels": levels})
+    try:
+        return ModelSpec.from_json(
+            {"architecture": "imported", "spec_version": SPEC_VERSION, **content, "levels": levels}
+        )
+    except SpecError as error:
+        raise SpecError(f"{path}: {error}") from None
 
 
 def _level(level: dict[str, Any]) -> dict[str, Any]:
@@ -92,81 +104,151 @@ def _level(level: dict[str, Any]) -> dict[str, Any]:
     return {"grid": (rows, columns), "step": level.get("step", (1 / rows, 1 / columns)), "sizes": sizes}
 
 
-def _simplified(source: Path) -> onnx.ModelProto:
-    """The graph with constants folded and BatchNorm fused, at this project's opset."""
+def _read(source: Path) -> onnx.ModelProto:
+    """The file, with its weights as weights: old exporters list them as inputs too, which hinders folding."""
     if not source.is_file():
         raise ModelError(f"there is no file {source}")
+    try:
+        model = onnx.load(source)
+    except Exception as error:  # protobuf's and onnx's have no common base
+        raise ModelError(f"{source} is no ONNX file: {_first_line(error)}") from None
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    model.ir_version = max(model.ir_version, 4)  # the first that allows this
+    return model
+
+
+def _image_input(model: onnx.ModelProto, spec: ModelSpec, source: Path) -> str:
+    """The name of the one input; where its size is open, it is set to the spec's."""
+    wanted = (1, 3, *spec.input_size)
+    found = [(value.name, tuple(dim.dim_value for dim in _dims(value))) for value in model.graph.input]
+    fits = len(found) == 1 and len(found[0][1]) == 4
+    if not fits or any(size not in (0, right) for size, right in zip(found[0][1], wanted, strict=True)):
+        listed = ", ".join(f"{name} {list(shape)}" for name, shape in found) or "none"
+        raise ModelError(f"{source} must have one input {list(wanted)}, by its description, but has {listed}")
+    (value,) = model.graph.input
+    if value.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
+        kind = onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)
+        raise ModelError(f"{source} must take FLOAT, but its input {value.name} is {kind}")
+    for dim, size in zip(_dims(value), wanted, strict=True):
+        dim.dim_value = size
+    return str(value.name)
+
+
+def _simplified(
+    model: onnx.ModelProto, image: str, spec: ModelSpec, source: Path
+) -> tuple[onnx.ModelProto, dict[str, tuple[int, ...]]]:
+    """The graph with constants folded and BatchNorm fused, at this project's opset; and its outputs' shapes, as run."""
     with tempfile.TemporaryDirectory() as scratch:
         folded = Path(scratch) / "folded.onnx"
         options = onnxruntime.SessionOptions()
         # The basic level keeps to standard operators; a higher one writes what only ONNX Runtime can read.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(folded)
-        options.log_severity_level = 3
+        options.log_severity_level = 4
         try:
-            onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+            names = [value.name for value in session.get_outputs()]
+            arrays = session.run(names, {image: np.zeros((1, 3, *spec.input_size), np.float32)})
+            shapes = {name: tuple(np.shape(array)) for name, array in zip(names, arrays, strict=True)}
             model = onnx.load(folded)
-            del model.opset_import[1:]
-            converted: onnx.ModelProto = onnx.version_converter.convert_version(model, OPSET)
+            own = [opset for opset in model.opset_import if opset.domain in ("", "ai.onnx")]
+            del model.opset_import[:]
+            model.opset_import.extend(own)
+            return onnx.version_converter.convert_version(model, OPSET), shapes
         except Exception as error:  # neither library has a common base of its exceptions
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ModelError(f"{source} is no ONNX file that can be imported: {reason}") from None
-    return converted
+            raise ModelError(f"{source} is no ONNX file that can be imported: {_first_line(error)}") from None
 
 
-def _image_input(model: onnx.ModelProto, spec: ModelSpec, source: Path) -> str:
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
-    wanted = [3, *spec.input_size]
-    if len(inputs) != 1 or _shape(inputs[0])[1:] != wanted:
-        found = ", ".join(f"{value.name} {_shape(value)}" for value in inputs)
-        raise ModelError(f"{source} must have one input (1, {', '.join(map(str, wanted))}), but has {found}")
-    return str(inputs[0].name)
-
-
-def _outputs(model: onnx.ModelProto, spec: ModelSpec, loc: str, logits: str, source: Path) -> dict[str, str]:
-    """Which output is which: by name where given, else by the last dimension."""
-    found = {value.name: _shape(value) for value in model.graph.output}
-    listed = ", ".join(f"{name} {shape}" for name, shape in found.items())
-    result = {}
-    for role, name, last in (("loc", loc, 4), ("logits", logits, spec.num_classes)):
-        wanted = (spec.num_default_boxes, last)
-        if not name:
-            exact = [n for n, shape in found.items() if tuple(shape[1:]) == wanted]
-            # A symbolic shape says nothing; then the name must be this project's own.
-            exact = exact or [n for n, shape in found.items() if n == role and not all(shape)]
-            if len(exact) != 1:
-                raise ModelError(
-                    f"{source} must have one output (1, {wanted[0]}, {wanted[1]}) for {role}, but has {listed}: "
-                    f"name it with --{role}, or mend the levels and labels of the description"
-                )
-            name = exact[0]
-        elif name not in found:
-            raise ModelError(f"{source} has no output {name!r}; it has {listed}")
-        result[role] = name
+def _outputs(found: dict[str, tuple[int, ...]], spec: ModelSpec, loc: str, logits: str, source: Path) -> dict[str, str]:
+    """Which output is which: by name where given, else by shape."""
+    listed = ", ".join(f"{name} {list(shape)}" for name, shape in found.items())
+    result = {"loc": loc, "logits": logits}
+    for role, last in (("loc", 4), ("logits", spec.num_classes)):
+        wanted = (1, spec.num_default_boxes, last)
+        must = f"{source} must have one output {list(wanted)} for {role}, by its description, but has {listed}"
+        if result[role]:
+            if found.get(result[role]) != wanted:
+                raise ModelError(f"{must}; --{role} {result[role]} is none")
+            continue
+        fitting = [name for name, shape in found.items() if shape == wanted and name not in result.values()]
+        if len(fitting) != 1:
+            raise ModelError(f"{must}: name it with --{role}, or mend the levels and labels of the description")
+        result[role] = fitting[0]
+    if result["loc"] == result["logits"]:
+        raise ModelError(f"{source}: loc and logits cannot both be {result['loc']}")
     return result
 
 
-def _cut_activation(model: onnx.ModelProto, output: str, spec: ModelSpec, source: Path) -> None:
-    for node in model.graph.node:
-        if output in node.output and node.op_type in _ACTIVATIONS:
-            meant = _ACTIVATIONS[node.op_type]
-            if meant != spec.score_function:
-                raise ModelError(f"{source} ends in {node.op_type}, but its score_function is {spec.score_function!r}")
-            before = node.input[0]
-            model.graph.node.remove(node)
-            _rename(model, {before: output})
-            return
+def _before_activation(model: onnx.ModelProto, output: str, spec: ModelSpec, source: Path) -> str:
+    """The class output without its last Softmax or Sigmoid, which reshaping and joining may follow."""
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    ends: set[str] = set()
+
+    @cache
+    def without(name: str) -> str:
+        node = made_by.get(name)
+        kind = node.op_type if node is not None else ""
+        if node is not None and kind in _SHAPING:
+            joined = len(node.input) if kind == "Concat" else 1  # the other inputs are shapes and axes
+            node.input[:joined] = [without(part) for part in node.input[:joined]]
+            return name
+        ends.add(kind if kind in _ACTIVATIONS else "")
+        return str(node.input[0]) if node is not None and kind in _ACTIVATIONS else name
+
+    bare = without(output)
+    if len(ends) > 1:
+        raise ModelError(f"{source}: only a part of its {output} goes through {' and '.join(sorted(ends - {''}))}")
+    for kind in ends - {""}:
+        if _ACTIVATIONS[kind] != spec.score_function:
+            raise ModelError(f"{source} ends in {kind}, but its score_function is {spec.score_function!r}")
+    return bare
 
 
-def _rename(model: onnx.ModelProto, names: dict[str, str]) -> None:
-    for node in model.graph.node:
+def _keep_only(model: onnx.ModelProto, names: dict[str, str], spec: ModelSpec) -> None:
+    """Cut the graph down to what makes loc and logits of the image, with these values renamed."""
+    graph = model.graph
+    nodes = [inner for node in graph.node for inner in _with_inner(node)]
+    taken = {name for node in nodes for name in (*node.input, *node.output)}
+    clashing = {new: f"{new}/inner" for new in names.values() if new in taken and new not in names}
+    names = {**clashing, **names}
+    for node in nodes:
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [names.get(name, name) for name in node.output]
-    for value in (*model.graph.input, *model.graph.output):
-        value.name = names.get(value.name, value.name)
+    for tensor in graph.initializer:
+        tensor.name = names.get(tensor.name, tensor.name)
+    needed, kept = {"loc", "logits"}, []
+    for node in reversed(graph.node):  # they stand in the order of execution
+        if not needed.isdisjoint(node.output):
+            needed.update(name for inner in _with_inner(node) for name in inner.input)
+            kept.append(node)
+    weights = [tensor for tensor in graph.initializer if tensor.name in needed]
+    del graph.node[:], graph.initializer[:], graph.value_info[:], graph.input[:], graph.output[:]
+    graph.node.extend(reversed(kept))
+    graph.initializer.extend(weights)
+    boxes = spec.num_default_boxes
+    for name, shape in (("image", (3, *spec.input_size)), ("loc", (boxes, 4)), ("logits", (boxes, spec.num_classes))):
+        value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, *shape])
+        (graph.input if name == "image" else graph.output).append(value)
 
 
-def _shape(value: onnx.ValueInfoProto) -> list[int]:
-    """Dimensions, 0 where symbolic."""
-    return [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+def _with_inner(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    """A node, and those in its branches."""
+    yield node
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                yield from _with_inner(inner)
+
+
+def _dims(value: onnx.ValueInfoProto) -> Any:
+    """Its dimensions; ``dim_value`` is 0 where a size is open."""
+    return value.type.tensor_type.shape.dim
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
