@@ -9,7 +9,8 @@ import pytest
 
 from ssd_edge.spec import DefaultBoxLevel, ModelSpec
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
 
 
 def shared(path: str) -> Path:
