@@ -53,8 +53,9 @@ def _facts(model: Path) -> tuple[dict[str, Any], ModelSpec]:
     if model.suffix == ".onnx":
         from ssd_edge.engines.onnxruntime import precision_of, read_spec
 
-        return {"kind": "heads in ONNX", "precision": precision_of(model)}, read_spec(model)
-    if model.suffix in {".pt", ".ckpt"}:
+        spec = read_spec(model)
+        return {"kind": "heads in ONNX", "precision": precision_of(model)}, spec
+    if not model.is_dir():
         from ssd_edge.engines.opening import open_model
 
         return {"kind": "checkpoint"}, open_model(model).spec

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import traceback
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -30,11 +32,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_PANELS = {
+_PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Make a model": {"check-data": check_data, "train": train, "import-onnx": import_onnx, "export": export},
     "Make it fast": {"calibrate": calibrate, "build-engine": build_engine, "inspect": inspect},
     "Use it": {"run": run, "eval": evaluate, "benchmark": benchmark, "demo": demo},
 }
+_INTERRUPTED = 130  # what typer makes of Ctrl-C
+
 for _panel, _commands in _PANELS.items():
     for _name, _command in _commands.items():
         app.command(_name, rich_help_panel=_panel)(_command)
@@ -65,17 +69,17 @@ def main() -> None:
         app()
     except (SsdEdgeError, OSError) as error:
         if debug:
-            raise
+            traceback.print_exc()
         typer.echo(f"ssd-edge: {_sentence(error)}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        if debug:
-            raise
-        typer.echo("ssd-edge: interrupted", err=True)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            typer.echo("ssd-edge: interrupted", err=True)
+        raise
 
 
 def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+        name = error.filename2 or error.filename
+        return f"{error.strerror}: {name}" if name else error.strerror
     return str(error)
