@@ -286,7 +286,7 @@ def test_three_classes_look_like_boxes(bring):
     spec = small_spec(labels=("a", "b", "c"))
     model = tiny_model(spec)
     changes = {"labels": ["a", "b", "c"]}
-    with pytest.raises(ModelError, match="for loc.*name it with --loc"):
+    with pytest.raises(ModelError, match=r"for loc.*name it with --loc"):
         bring(model, changes=changes)
     agree(bring(model, changes=changes, loc="loc"), run(model, "loc", "logits"))
     with pytest.raises(ModelError, match="cannot both be loc"):
