@@ -35,7 +35,7 @@ def training_target(
         loc (A, 4) float32, 0 where there is no object; classes (A,) int64: 0 background, label + 1, or ``IGNORE``.
     """
     height, width = image_size
-    fractions = target.boxes / np.asarray([width, height, width, height], np.float32)
+    fractions = (target.boxes / np.asarray([width, height, width, height], np.float32)).astype(np.float32)
     vague = target.difficult | target.crowd
     wanted = ~vague & (fractions[:, 2:] - fractions[:, :2] >= SMALLEST).all(axis=1)
     objects, labels = fractions[wanted], target.labels[wanted]
