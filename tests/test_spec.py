@@ -1,0 +1,158 @@
+"""ModelSpec: what it refuses, and its JSON form."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ssd_edge.errors import SpecError
+from ssd_edge.spec import SPEC_VERSION, DefaultBoxLevel, ModelSpec
+from tests.helpers import small_spec
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"input_size": (0, 32)}, "input_size"),
+        ({"labels": ()}, "at least one class"),
+        ({"labels": ("a", "a")}, "differ"),
+        ({"labels": tuple(map(str, range(4096)))}, "at most 4095"),
+        ({"levels": ()}, "at least one feature map"),
+        ({"levels": (DefaultBoxLevel((1024, 1024), (0.1, 0.1), ((0.5, 0.5),)),)}, "fewer than 1048576"),
+        ({"channel_order": "gbr"}, "channel_order must be one of"),
+        ({"box_order": "xyxy"}, "box_order must be one of"),
+        ({"score_function": "relu"}, "score_function must be one of"),
+        ({"mean": (0.0, 0.0)}, "three numbers"),
+        ({"mean": (0.0, math.nan, 0.0)}, "three numbers"),
+        ({"std": (1.0, 0.0, 1.0)}, "std must be above 0"),
+        ({"variances": (0.1, 0.0)}, "variances"),
+        ({"variances": (0.1, math.inf)}, "variances"),
+        ({"variances": (0.1, 0.2, 0.3)}, "variances"),
+        ({"score_threshold": 0.0}, "score_threshold"),
+        ({"score_threshold": math.nan}, "score_threshold"),
+        ({"nms_iou": 0.0}, "nms_iou"),
+        ({"nms_iou": 1.1}, "nms_iou"),
+        ({"top_k": 0}, "top_k"),
+        ({"max_detections": 0}, "max_detections"),
+    ],
+)
+def test_a_spec_that_contradicts_itself_is_refused(changes, said):
+    with pytest.raises(SpecError, match=said) as error:
+        small_spec(**changes)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ((0, 4), (0.1, 0.1), ((0.1, 0.1),)),
+        ((4, 4), (0.0, 0.1), ((0.1, 0.1),)),
+        ((4, 4), (0.1, 0.1), ()),
+        ((4, 4), (0.1, 0.1), ((0.1, -0.1),)),
+        ((4, 4), (0.1, 0.1), ((0.1, math.nan),)),
+    ],
+)
+def test_a_level_without_boxes_is_refused(arguments):
+    with pytest.raises(SpecError, match="default-box level"):
+        DefaultBoxLevel(*arguments)
+
+
+def test_counts():
+    spec = small_spec()
+    assert spec.num_default_boxes == 4 * 4 * 3 + 2 * 2 * 2
+    assert spec.num_classes == 3
+
+
+def test_provenance_is_added_and_the_original_stays():
+    spec = small_spec(provenance={"a": "1", "b": "2"})
+    assert spec.with_provenance(b="3", c="4").provenance == {"a": "1", "b": "3", "c": "4"}
+    assert spec.provenance == {"a": "1", "b": "2"}
+
+
+fractions = st.floats(1e-6, 10, allow_nan=False)
+levels = st.builds(
+    DefaultBoxLevel,
+    grid=st.tuples(st.integers(1, 50), st.integers(1, 50)),
+    step=st.tuples(fractions, fractions),
+    sizes=st.lists(st.tuples(fractions, fractions), min_size=1, max_size=6).map(tuple),
+)
+specs = st.builds(
+    ModelSpec,
+    architecture=st.text(max_size=10),
+    input_size=st.tuples(st.integers(1, 1000), st.integers(1, 1000)),
+    labels=st.lists(st.text(max_size=8), min_size=1, max_size=5, unique=True).map(tuple),
+    levels=st.lists(levels, min_size=1, max_size=3).map(tuple),
+    channel_order=st.sampled_from(["rgb", "bgr"]),
+    mean=st.tuples(*[st.floats(-1e3, 1e3)] * 3),
+    std=st.tuples(*[st.floats(1e-3, 1e3)] * 3),
+    clip=st.booleans(),
+    box_order=st.sampled_from(["xywh", "yxhw"]),
+    score_function=st.sampled_from(["softmax", "sigmoid"]),
+    variances=st.tuples(fractions, fractions),
+    score_threshold=st.floats(0.001, 0.999),
+    nms_iou=st.floats(0.001, 1),
+    top_k=st.integers(1, 10**6),
+    max_detections=st.integers(1, 10**6),
+    provenance=st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(specs)
+def test_json_round_trip_is_exact(spec):
+    assert ModelSpec.from_text(spec.to_text()) == spec
+
+
+def test_text_does_not_depend_on_the_order_of_provenance():
+    one = small_spec(provenance={"a": "1", "b": "2"}).to_text()
+    assert one == small_spec(provenance={"b": "2", "a": "1"}).to_text()
+    assert "\n" not in one
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(key=st.sampled_from(sorted(small_spec().to_json())), value=anything)
+def test_any_other_json_is_a_spec_or_one_sentence(key, value):
+    changed = json.loads(json.dumps({**small_spec().to_json(), key: value}))
+    with contextlib.suppress(SpecError):
+        assert ModelSpec.from_json(changed).num_default_boxes >= 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "null", "[]", '"spec"', "{}", "[" * 100_000, json.dumps({"spec_version": SPEC_VERSION})],
+)
+def test_text_that_is_no_spec(text):
+    with pytest.raises(SpecError):
+        ModelSpec.from_text(text)
+
+
+def test_labels_as_one_string_are_no_letters():
+    with pytest.raises(SpecError, match="labels must be a list"):
+        ModelSpec.from_json({**small_spec().to_json(), "labels": "person"})
+
+
+def test_infinite_input_size():
+    with pytest.raises(SpecError, match="not a model spec"):
+        ModelSpec.from_json({**small_spec().to_json(), "input_size": [math.inf, 300]})
+
+
+def test_a_field_of_another_tool_is_refused_by_name():
+    with pytest.raises(SpecError, match="anchors"):
+        ModelSpec.from_json({**small_spec().to_json(), "anchors": []})
+
+
+def test_another_version_says_what_to_do():
+    with pytest.raises(SpecError, match=r"of version 99.*export the model again"):
+        ModelSpec.from_json({**small_spec().to_json(), "spec_version": 99})
