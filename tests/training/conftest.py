@@ -1,0 +1,89 @@
+"""A detector that trains in a second, and pictures for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ssd_edge.data.dataset import Dataset, Sample, Target
+from ssd_edge.models.layers import conv_bn
+from ssd_edge.models.registry import MODELS, Architecture
+from ssd_edge.models.ssd import SSD
+from ssd_edge.spec import ModelSpec
+from tests.helpers import small_spec
+
+LABELS = ("bolt", "nut")
+
+
+class TinyBackbone(nn.Module):
+    """32 × 32 → one feature map of 4 × 4."""
+
+    channels = (16,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(conv_bn(3, 8, stride=2), conv_bn(8, 16, stride=2), conv_bn(16, 16, stride=2))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return [self.features(images)]
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        self.load_state_dict(state)
+
+
+def tiny_network(spec: ModelSpec) -> SSD:
+    boxes = [len(level.sizes) for level in spec.levels]
+    loc = [nn.Conv2d(16, 4 * n, 3, padding=1) for n in boxes]
+    classes = [nn.Conv2d(16, spec.num_classes * n, 3, padding=1) for n in boxes]
+    return SSD(spec, TinyBackbone(), [conv_bn(16, 16, stride=2)], loc, classes)
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a registered detector of 56 default boxes."""
+    monkeypatch.setitem(
+        MODELS, "tiny", Architecture((32, 32), {"only": small_spec().levels}, tiny_network, "for tests")
+    )
+    return "tiny"
+
+
+@pytest.fixture(autouse=True)
+def _same_chance_afterwards() -> Iterator[None]:
+    """Training seeds everything; no other test shall notice."""
+    state, numpy_state = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
+    yield
+    torch.set_rng_state(state)
+    np.random.set_state(numpy_state)  # noqa: NPY002
+
+
+def draw_dataset(folder: Path, number: int, seed: int = 0) -> Dataset:
+    """Red squares ("bolt") and blue wide boxes ("nut") on grey noise, 40 × 36 pixels; the last has no object."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    samples = []
+    for k in range(number):
+        image = rng.integers(90, 130, (36, 40, 3), np.uint8)
+        boxes, labels = [], []
+        for label, (w, h), colour in ((0, (12, 12), (0, 0, 255)), (1, (16, 8), (255, 0, 0))):
+            if k == number - 1:
+                break
+            x, y = int(rng.integers(0, 40 - w)), int(rng.integers(0, 36 - h))
+            image[y : y + h, x : x + w] = colour
+            boxes.append([x, y, x + w, y + h])
+            labels.append(label)
+        path = folder / f"{k}.png"
+        cv2.imwrite(str(path), image)
+        samples.append(Sample(path, Target.of(boxes, labels)))
+    return Dataset(folder, "voc", "train", LABELS, samples)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> tuple[Dataset, Dataset]:
+    """Eight to train on, three to validate on."""
+    return draw_dataset(tmp_path / "train", 8), draw_dataset(tmp_path / "val", 3, seed=1)
