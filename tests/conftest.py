@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+# PyTorch's threads wait for each other by spinning: on a machine with other work, two are a hundred times slower than
+# one. It has to be set before torch is imported, and is passed on to the commands that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,119 @@
+"""Files written whole or not at all, and folders that change places."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+
+import pytest
+
+from ssd_edge import files
+from ssd_edge.files import replace_folder, sha256, written_whole
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3_000_000])
+def test_sha256(tmp_path, size):
+    """Reference: hashlib on the whole content, around the size of a block."""
+    content = bytes(range(256)) * (size // 256 + 1)
+    (tmp_path / "a").write_bytes(content[:size])
+    assert sha256(tmp_path / "a") == hashlib.sha256(content[:size]).hexdigest()
+
+
+def test_a_file_is_written_and_nothing_is_left_beside_it(tmp_path):
+    with written_whole(tmp_path / "deep" / "er" / "a.txt") as partial:
+        partial.write_text("new")
+        assert not (tmp_path / "deep/er/a.txt").exists()
+    assert (tmp_path / "deep/er/a.txt").read_text() == "new"
+    assert len(list((tmp_path / "deep/er").iterdir())) == 1
+
+
+def test_a_file_is_replaced(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    with written_whole(tmp_path / "a.txt") as partial:
+        partial.write_text("new")
+        assert (tmp_path / "a.txt").read_text() == "old"
+    assert (tmp_path / "a.txt").read_text() == "new"
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_an_error_leaves_the_old_file(tmp_path, error):
+    (tmp_path / "a.txt").write_text("old")
+
+    def fail():
+        with written_whole(tmp_path / "a.txt") as partial:
+            partial.write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_nothing_written_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError), written_whole(tmp_path / "a.txt"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_in_the_way(tmp_path):
+    (tmp_path / "a.txt").mkdir()
+    with pytest.raises(OSError, match=r"a\.txt"), written_whole(tmp_path / "a.txt") as partial:
+        partial.write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.fixture
+def folders(tmp_path):
+    for name in ("new", "old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "which").write_text(name)
+    return tmp_path / "new", tmp_path / "old"
+
+
+def test_a_folder_takes_a_free_name(folders, tmp_path):
+    new, _ = folders
+    replace_folder(new, tmp_path / "name")
+    assert (tmp_path / "name" / "which").read_text() == "new"
+    assert not new.exists()
+
+
+@pytest.mark.parametrize("exchange", [True, False], ids=["one step", "two renames"])
+def test_folders_change_places(folders, monkeypatch, exchange):
+    new, old = folders
+    if not exchange:
+        monkeypatch.setattr(files, "_exchanged", lambda *_: False)
+    replace_folder(new, old)
+    assert (old / "which").read_text() == "new"
+    assert (new / "which").read_text() == "old"
+    assert {path.name for path in new.parent.iterdir()} == {"new", "old"}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="renameat2 is Linux's")
+def test_linux_changes_places_in_one_step(folders, monkeypatch):
+    """Where the file system can: then no rename of Python's is needed."""
+    new, old = folders
+    if not files._exchanged(new, old):
+        pytest.skip("this file system cannot exchange two names")
+    assert (old / "which").read_text() == "new"
+
+
+def test_no_exchange_with_what_is_not_there(tmp_path):
+    assert not files._exchanged(tmp_path / "a", tmp_path / "b")
+
+
+def test_the_old_folder_comes_back_where_the_second_rename_fails(folders, monkeypatch):
+    new, old = folders
+    monkeypatch.setattr(files, "_exchanged", lambda *_: False)
+    original = type(new).replace
+
+    def replace(self, target):
+        if self == new:
+            raise PermissionError("no")
+        return original(self, target)
+
+    monkeypatch.setattr(type(new), "replace", replace)
+    with pytest.raises(PermissionError):
+        replace_folder(new, old)
+    assert (old / "which").read_text() == "old"
+    assert (new / "which").read_text() == "new"
