@@ -21,8 +21,8 @@ def calibrate(
         Path | None, typer.Option("--output", "-o", help="The INT8 file; NAME.int8.onnx beside it if not given.")
     ] = None,
     method: Annotated[
-        str, typer.Option(help="How scales are chosen: entropy (Kullback-Leibler), min-max or percentile.")
-    ] = "entropy",
+        str, typer.Option(help="How scales are chosen: percentile, entropy (Kullback-Leibler) or min-max.")
+    ] = "percentile",
     images: Annotated[int, typer.Option(min=1, help="Images to calibrate with, spread over the data.")] = 128,
     split: Annotated[str, typer.Option(help="Part of the data set to calibrate with, such as train.")] = "",
     eval_split: Annotated[str, typer.Option(help="Part to measure AP on, such as val.")] = "",

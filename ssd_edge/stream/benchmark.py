@@ -11,16 +11,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from time import monotonic, perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from ssd_edge.detector import Detector, Heads, RawHeads
 from ssd_edge.errors import SourceError
 from ssd_edge.preprocess import preprocess
-from ssd_edge.stream.loop import run_loop
+from ssd_edge.stream.draw import annotate
 from ssd_edge.stream.frames import Frame, Source
-from ssd_edge.stream.stats import LoopReport, Percentiles
+from ssd_edge.stream.loop import run_loop
+from ssd_edge.stream.stats import STAGES, Histogram, Percentiles
 
 _KEPT_FRAMES = 64
+END_TO_END = "end to end"
 _PACKAGES = ("ssd-edge", "numpy", "opencv-python", "openvino", "onnxruntime")
 
 
@@ -57,10 +59,10 @@ class EngineTimes:
         precision: ``FP32``, ``FP16`` or ``INT8``.
         frames: measured in all rounds together.
         engine_fps: of the engine alone: prepared input, as many under way as the loop has, nothing else done.
-        engine_latency: one inference at a time, from submission to result.
-        loop_fps: of the whole loop.
-        end_to_end: from a frame's capture to its detections, one frame at a time.
-        stages: capture, preprocess, inference, decode, sink, one frame at a time.
+        loop_fps: of the whole loop, without a sink.
+        efficiency: the loop's FPS as a share of the engine's own, round by round.
+        end_to_end: capture, preprocess, inference and decode of one frame, nothing overlapped.
+        stages: of one frame, nothing overlapped; the sink draws the boxes.
     """
 
     name: str
@@ -68,39 +70,18 @@ class EngineTimes:
     precision: str
     frames: int
     engine_fps: float
-    engine_latency: Percentiles
     loop_fps: float
+    efficiency: float
     end_to_end: Percentiles
     stages: Mapping[str, Percentiles]
-
-    @property
-    def efficiency(self) -> float:
-        """The loop's FPS as a share of the engine's own."""
-        return self.loop_fps / self.engine_fps if self.engine_fps else 0.0
 
     def to_json(self) -> dict[str, Any]:
         """As plain values for ``json.dumps``."""
         return {
             **asdict(self),
-            "efficiency": self.efficiency,
-            "engine_latency": self.engine_latency._asdict(),
             "end_to_end": self.end_to_end._asdict(),
             "stages": {name: times._asdict() for name, times in self.stages.items()},
         }
-
-
-class _OneAtATime:
-    """The same heads with nothing overlapped, so that a stage's time is its own."""
-
-    depth = 1
-
-    def __init__(self, heads: Heads) -> None:
-        self.spec = heads.spec
-        self._heads = heads
-
-    def submit(self, images: Any) -> Callable[[], RawHeads]:
-        result = self._heads.submit(images)()
-        return lambda: result
 
 
 def benchmark(
@@ -127,12 +108,17 @@ def benchmark(
     """
     with source:
         kept = _keep(source)
-    turns: dict[str, list[tuple[float, Percentiles, LoopReport, LoopReport]]] = {name: [] for name in models}
+    turns: dict[str, list[_Turn]] = {name: [] for name in models}
     for number in range(rounds):
         for place, (name, (heads, _, _)) in enumerate(models.items()):
-            engine_fps, latency = _engine_alone(heads, kept[0], frames, warmup)
-            single = _loop(Detector(_OneAtATime(heads)), kept, frames, warmup)
-            turns[name].append((engine_fps, latency, single, _loop(Detector(heads), kept, frames, warmup)))
+            detector = Detector(heads)
+            turns[name].append(
+                _Turn(
+                    _engine_fps(heads, kept[0], frames, warmup),
+                    _loop_fps(detector, kept, frames, warmup),
+                    _one_at_a_time(detector, kept, frames, warmup),
+                )
+            )
             if progress:
                 progress(number * len(models) + place + 1, rounds * len(models))
     return [
@@ -150,15 +136,18 @@ def _keep(source: Source) -> list[Frame]:
     return kept
 
 
-def _engine_alone(heads: Heads, frame: Frame, frames: int, warmup: int) -> tuple[float, Percentiles]:
+class _Turn(NamedTuple):
+    """One engine's turn in one round."""
+
+    engine_fps: float
+    loop_fps: float
+    stages: dict[str, Percentiles]
+
+
+def _engine_fps(heads: Heads, frame: Frame, frames: int, warmup: int) -> float:
     images = [preprocess(frame.image, heads.spec) for _ in range(heads.depth)]
     for _ in range(warmup):
         heads.submit(images[0])()
-    waits = []
-    for _ in range(frames):
-        began = perf_counter()
-        heads.submit(images[0])()
-        waits.append(perf_counter() - began)
     pending: deque[Callable[[], RawHeads]] = deque()
     began = perf_counter()
     for number in range(frames):
@@ -167,38 +156,46 @@ def _engine_alone(heads: Heads, frame: Frame, frames: int, warmup: int) -> tuple
             pending.popleft()()
     while pending:
         pending.popleft()()
-    fps = frames / (perf_counter() - began)
-    waits.sort()
-    return fps, Percentiles(*(waits[min(frames - 1, int(frames * share))] for share in (0.5, 0.9, 0.99)))
+    return frames / (perf_counter() - began)
 
 
-def _loop(detector: Detector, kept: Sequence[Frame], frames: int, warmup: int) -> LoopReport:
+def _loop_fps(detector: Detector, kept: Sequence[Frame], frames: int, warmup: int) -> float:
     if warmup:
         run_loop(detector, Replay(kept, warmup), every_frame=True)
-    return run_loop(detector, Replay(kept, frames), every_frame=True)
+    return run_loop(detector, Replay(kept, frames), every_frame=True).fps
 
 
-def _median(
-    name: str,
-    backend: str,
-    precision: str,
-    frames: int,
-    turns: Sequence[tuple[float, Percentiles, LoopReport, LoopReport]],
-) -> EngineTimes:
-    def middle(times: Sequence[Percentiles]) -> Percentiles:
-        return Percentiles(*(median(column) for column in zip(*times, strict=True)))
+def _one_at_a_time(detector: Detector, kept: Sequence[Frame], frames: int, warmup: int) -> dict[str, Percentiles]:
+    """Stages and their sum with nothing overlapped, so that a stage's time is its own; the sink draws."""
+    histograms = {name: Histogram() for name in (*STAGES, END_TO_END)}
+    for number in range(-warmup, frames):
+        frame = kept[number % len(kept)]
+        result = detector.submit(frame.image)()
+        began = perf_counter()
+        annotate(frame.image, result.detections.above(0.5), detector.spec.labels)
+        times = {"capture": frame.took, **result.times._asdict(), "sink": perf_counter() - began}
+        if number >= 0:
+            for name, seconds in times.items():
+                histograms[name].add(seconds)
+            histograms[END_TO_END].add(sum(times.values()) - times["sink"])
+    return {name: histogram.percentiles() for name, histogram in histograms.items()}
 
-    singles = [single for _, _, single, _ in turns]
+
+def _median(name: str, backend: str, precision: str, frames: int, turns: Sequence[_Turn]) -> EngineTimes:
+    def middle(stage: str) -> Percentiles:
+        columns = zip(*(turn.stages[stage] for turn in turns), strict=True)
+        return Percentiles(*(median(column) for column in columns))
+
     return EngineTimes(
         name,
         backend,
         precision,
         frames,
-        median(fps for fps, _, _, _ in turns),
-        middle([latency for _, latency, _, _ in turns]),
-        median(loop.fps for _, _, _, loop in turns),
-        middle([single.latency for single in singles]),
-        {stage: middle([single.stages[stage] for single in singles]) for stage in singles[0].stages},
+        median(turn.engine_fps for turn in turns),
+        median(turn.loop_fps for turn in turns),
+        median(turn.loop_fps / turn.engine_fps for turn in turns),
+        middle(END_TO_END),
+        {stage: middle(stage) for stage in STAGES},
     )
 
 
@@ -222,9 +219,10 @@ def machine() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = (line.split(":", 1)[1].strip() for line in lines if line.lower().startswith(("model name", "model\t")))
-    return next(names, platform.machine())
+    board = Path("/proc/device-tree/model")  # what a Jetson calls itself
+    if board.is_file():
+        return board.read_text(errors="replace").strip("\0\n ")
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.lower().startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
