@@ -1,0 +1,361 @@
+"""Training end to end, on pictures of coloured rectangles and a network of a few thousand weights."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from ssd_edge.data.dataset import Dataset, Sample, Target
+from ssd_edge.errors import DataError, ModelError
+from ssd_edge.models.registry import make_network, make_spec
+from ssd_edge.training.checkpoints import load_checkpoint, read_torch_file, save_checkpoint
+from ssd_edge.training.heads import TorchHeads
+from ssd_edge.training.loading import Shuffled, TrainingSamples
+from ssd_edge.training.module import DetectorModule
+from ssd_edge.training.train import Recipe, train
+from tests.training.conftest import draw_dataset
+
+RECIPE = Recipe(model="tiny", epochs=2, batch_size=4, validate_every=1, workers=0, precision="32-true", lr=0.01)
+
+pytestmark = pytest.mark.usefixtures("tiny")
+
+
+def run(pictures: tuple[Dataset, Dataset], folder: Path, recipe: Recipe = RECIPE, **options: Any):
+    return train(*pictures, folder, recipe, progress=False, **options)
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(path).state_dict()
+
+
+def assert_equal_weights(one: Path, other: Path) -> None:
+    ours, theirs = weights(one), weights(other)
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, epoch: int, act: Any) -> None:
+    """Do something at the start of an epoch."""
+    usual = DetectorModule.on_train_epoch_start
+
+    def start(module: DetectorModule) -> None:
+        if module.current_epoch == epoch:
+            act()
+        usual(module)
+
+    monkeypatch.setattr(DetectorModule, "on_train_epoch_start", start)
+
+
+def test_what_it_leaves_behind(pictures, tmp_path):
+    out = tmp_path / "run"
+    trained = run(pictures, out, start_from=None)
+    assert trained.checkpoint == out / "model.pt"
+    assert trained.epochs == 2
+    assert 0 <= trained.ap50 <= 1
+    assert trained.seconds > 0
+    assert trained.summary == "nothing wrong in 8 images with 14 boxes"
+    assert sorted(p.name for p in out.iterdir()) == ["last.ckpt", "logs", "model.pt"]
+    network = load_checkpoint(out / "model.pt")
+    facts = network.spec.provenance
+    assert facts["dataset"] == "train"
+    assert facts["dataset_sha256"] == pictures[0].fingerprint()
+    assert facts["validation_ap50"] == f"{trained.ap50:.4f}"
+    assert "'seed': 0" in facts["recipe"]
+    assert load_checkpoint(out / "last.ckpt").spec.labels == ("bolt", "nut")
+    (logs,) = (out / "logs").glob("*/events.out.tfevents.*")
+    curves = EventAccumulator(str(logs.parent))
+    curves.Reload()
+    assert {"val/ap50", "val/ap"} <= set(curves.Tags()["scalars"])
+    assert len(curves.Scalars("val/ap50")) == 2
+
+
+def test_it_learns(pictures, tmp_path):
+    """Red squares and blue bars on grey: AP50 on pictures it has not seen, far from chance."""
+    trained = run(pictures, tmp_path / "run", replace(RECIPE, epochs=60, validate_every=30, lr=0.05))
+    assert trained.ap50 > 0.5
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(pictures, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run(pictures, tmp_path / name, replace(RECIPE, seed=seed))
+    assert_equal_weights(tmp_path / "a" / "last.ckpt", tmp_path / "b" / "last.ckpt")
+    first = "backbone.features.0.0.weight"
+    assert not torch.equal(weights(tmp_path / "a" / "last.ckpt")[first], weights(tmp_path / "c" / "last.ckpt")[first])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resumed_training_equals_one_that_was_never_interrupted(pictures, tmp_path, monkeypatch, workers):
+    recipe = replace(RECIPE, epochs=4, validate_every=2, workers=workers)
+    run(pictures, tmp_path / "whole", replace(recipe, workers=0))
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 3, lambda: (_ for _ in ()).throw(OSError("power cut")))
+        with pytest.raises(OSError, match="power cut"):
+            run(pictures, tmp_path / "parts", recipe)
+    assert read_torch_file(tmp_path / "parts" / "last.ckpt")["epoch"] == 2
+    trained = run(pictures, tmp_path / "parts", recipe, resume=True)
+    assert trained.epochs == 4
+    assert_equal_weights(tmp_path / "whole" / "last.ckpt", tmp_path / "parts" / "last.ckpt")
+    assert_equal_weights(tmp_path / "whole" / "model.pt", tmp_path / "parts" / "model.pt")
+
+
+def test_ctrl_c_leaves_the_last_epoch_to_resume_from(pictures, tmp_path, monkeypatch):
+    recipe = replace(RECIPE, epochs=3, validate_every=3)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 2, lambda: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            run(pictures, tmp_path / "run", recipe)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert load_checkpoint(tmp_path / "run" / "last.ckpt").spec.architecture == "tiny"
+    assert not (tmp_path / "run" / "model.pt").exists()
+    assert run(pictures, tmp_path / "run", recipe, resume=True).checkpoint.exists()
+
+
+def test_resuming_what_is_done_changes_nothing(pictures, tmp_path):
+    first = run(pictures, tmp_path / "run")
+    before = (tmp_path / "run" / "model.pt").read_bytes()
+    again = run(pictures, tmp_path / "run", resume=True)
+    assert again.epochs == 2
+    assert again.ap50 == first.ap50
+    assert (tmp_path / "run" / "model.pt").read_bytes() == before
+
+
+def test_resuming_longer(pictures, tmp_path):
+    run(pictures, tmp_path / "run")
+    assert run(pictures, tmp_path / "run", replace(RECIPE, epochs=3), resume=True).epochs == 3
+
+
+def test_nothing_to_resume_from(pictures, tmp_path):
+    with pytest.raises(ModelError, match=r"nothing to resume from .* start without --resume"):
+        run(pictures, tmp_path / "run", resume=True)
+
+
+def test_resuming_from_damage_or_from_something_else(pictures, tmp_path):
+    out = tmp_path / "run"
+    run(pictures, out)
+    whole = (out / "last.ckpt").read_bytes()
+    (out / "last.ckpt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match="no checkpoint that can be read safely"):
+        run(pictures, out, resume=True)
+    (out / "last.ckpt").write_bytes((out / "model.pt").read_bytes())
+    with pytest.raises(ModelError, match="no training that can be gone on with"):
+        run(pictures, out, resume=True)
+    (out / "last.ckpt").write_bytes(whole)
+    renamed = tuple(replace(data, labels=("bolt", "screw")) for data in pictures)
+    with pytest.raises(ModelError, match="was trained with other labels"):
+        run(renamed, out, resume=True)
+    with pytest.raises(ModelError, match="was trained with other architecture"):
+        run(pictures, out, replace(RECIPE, model="ssdlite300_mobilenet_v2"), resume=True)
+
+
+def test_early_stop(pictures, tmp_path):
+    """With a learning rate that changes nothing, AP50 never gets better: one validation, then two in vain."""
+    trained = run(pictures, tmp_path / "run", replace(RECIPE, epochs=20, patience=2, lr=1e-12))
+    assert trained.epochs == 3
+
+
+def test_early_stop_counts_validations_not_epochs(pictures, tmp_path):
+    trained = run(pictures, tmp_path / "run", replace(RECIPE, epochs=20, patience=1, lr=1e-12, validate_every=3))
+    assert trained.epochs == 6
+
+
+def test_the_last_epoch_is_validated_too(pictures, tmp_path):
+    seen: list[int] = []
+    usual = DetectorModule.on_validation_epoch_end
+
+    def end(module: DetectorModule) -> None:
+        seen.append(module.global_step)
+        usual(module)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DetectorModule, "on_validation_epoch_end", end)
+        run(pictures, tmp_path / "run", replace(RECIPE, epochs=3, validate_every=2))
+    assert seen == [4, 6]  # two steps an epoch
+
+
+def test_time_that_is_up_before_the_first_validation(pictures, tmp_path):
+    trained = run(pictures, tmp_path / "run", replace(RECIPE, epochs=100_000, validate_every=100_000, minutes=1 / 60))
+    assert trained.epochs < 100_000
+    assert trained.ap50 >= 0
+    assert load_checkpoint(trained.checkpoint).spec.labels == ("bolt", "nut")
+
+
+def test_bad_images_are_left_out_and_it_is_said(pictures, tmp_path):
+    training, validation = pictures
+    folder = tmp_path / "train"
+    (folder / "0.png").write_bytes((folder / "0.png").read_bytes()[:100])
+    (folder / "1.png").unlink()
+    (tmp_path / "val" / "0.png").write_bytes(b"no image")
+    nan = Target.of([[1, 1, math.nan, 9], [3, 3, 3, 9], [500, 500, 600, 600], [2, 2, 20, 20]], [0, 0, 0, 0])
+    samples = [replace(s, target=nan) if s.image.name == "2.png" else s for s in training.samples]
+    trained = run((replace(training, samples=samples), validation), tmp_path / "run")
+    assert trained.summary.startswith("left out 2 images and 3 boxes of 8 images")
+    assert f"ssd-edge check-data {folder}" in trained.summary
+    assert "for validation, left out 1 image" in trained.summary
+    assert all(torch.isfinite(value).all() for value in weights(trained.checkpoint).values())
+
+
+@pytest.mark.parametrize("part", ["train", "validate"])
+def test_no_usable_image(pictures, tmp_path, part):
+    bad = replace(pictures[0], samples=[Sample(tmp_path / "nope.png", Target.of([], []))])
+    both = (bad, pictures[1]) if part == "train" else (pictures[0], bad)
+    with pytest.raises(DataError, match=f"no usable images in .* to {part} with.*check-data .* lists why"):
+        run(both, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_empty_data_set(pictures, tmp_path):
+    with pytest.raises(DataError, match="no usable images"):
+        run((replace(pictures[0], samples=[]), pictures[1]), tmp_path / "run")
+
+
+def test_one_image_is_too_few_for_batch_norm(pictures, tmp_path):
+    with pytest.raises(DataError, match=r"1 usable image in .* takes 2 or more"):
+        run((replace(pictures[0], samples=pictures[0].samples[:1]), pictures[1]), tmp_path / "run")
+
+
+@pytest.mark.parametrize("number", [2, 3, 5])
+def test_few_images(pictures, tmp_path, number):
+    few = replace(pictures[0], samples=pictures[0].samples[-number:])  # the last one has no object
+    assert run((few, pictures[1]), tmp_path / "run", replace(RECIPE, epochs=1)).checkpoint.exists()
+
+
+def test_no_object_anywhere(pictures, tmp_path):
+    empty = tuple(
+        replace(data, samples=[replace(s, target=Target.of([], [])) for s in data.samples]) for data in pictures
+    )
+    trained = run(empty, tmp_path / "run")
+    assert trained.ap50 == 0
+    assert all(torch.isfinite(value).all() for value in weights(trained.checkpoint).values())
+
+
+def test_classes_that_differ_between_training_and_validation(pictures, tmp_path):
+    with pytest.raises(DataError, match="the same classes in the same order"):
+        run((pictures[0], replace(pictures[1], labels=("nut", "bolt"))), tmp_path / "run")
+
+
+def test_a_loss_that_is_no_number_ends_training_with_a_sentence(pictures, tmp_path, monkeypatch):
+    usual = TrainingSamples.__getitem__
+
+    def planted(samples: TrainingSamples, key: tuple[int, int]):
+        image, loc, classes = usual(samples, key)
+        if key[0] == 1:
+            image[0, 0, 0] = math.nan
+        return image, loc, classes
+
+    monkeypatch.setattr(TrainingSamples, "__getitem__", planted)
+    with pytest.raises(ModelError, match="the loss is nan at step 2: lower --lr") as error:
+        run(pictures, tmp_path / "run")
+    assert "\n" not in str(error.value)
+    kept = weights(tmp_path / "run" / "last.ckpt")  # the epoch before
+    assert all(torch.isfinite(value).all() for value in kept.values())
+
+
+def test_fine_tuning_starts_from_the_weights_given(pictures, tmp_path):
+    source = tmp_path / "source.pt"
+    network = make_network(make_spec("tiny", ["bolt", "gear", "nut"]))
+    save_checkpoint(source, network, network.spec)
+    run(pictures, tmp_path / "run", replace(RECIPE, epochs=1, lr=1e-12), start_from=source)
+    found = weights(tmp_path / "run" / "model.pt")
+    torch.testing.assert_close(found["loc_heads.0.weight"], network.loc_heads[0].weight.detach(), rtol=0, atol=1e-6)
+    assert "start_from_sha256" in load_checkpoint(tmp_path / "run" / "model.pt").spec.provenance
+
+
+def test_fine_tuning_from_another_architecture(pictures, tmp_path, checkpoint):
+    with pytest.raises(ModelError, match="add --model ssdlite300_mobilenet_v2"):
+        run(pictures, tmp_path / "run", start_from=checkpoint)
+
+
+def test_backbone_weights_and_frozen_blocks(pictures, tmp_path):
+    """A frozen block keeps its weights and its statistics; the others move."""
+    file = tmp_path / "backbone.pth"
+    state = make_network(make_spec("tiny", ["bolt", "nut"])).backbone.state_dict()
+    torch.save(state, file)
+    run(pictures, tmp_path / "run", replace(RECIPE, frozen_blocks=2), backbone_weights=file)
+    found = weights(tmp_path / "run" / "last.ckpt")
+    for key, value in state.items():
+        frozen = int(key.split(".")[1]) < 2
+        assert torch.equal(found[f"backbone.{key}"], value) == frozen, key
+    assert "backbone_sha256" in load_checkpoint(tmp_path / "run" / "model.pt").spec.provenance
+
+
+def test_backbone_weights_that_are_none(pictures, tmp_path):
+    with pytest.raises(ModelError, match="there is no file"):
+        run(pictures, tmp_path / "run", backbone_weights=tmp_path / "nope.pth")
+    torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(ModelError, match="do not fit the backbone of tiny"):
+        run(pictures, tmp_path / "run", backbone_weights=tmp_path / "other.pth")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epochs": 0},
+        {"batch_size": 1},
+        {"lr": 0.0},
+        {"lr": math.nan},
+        {"seed": -1},
+        {"patience": -1},
+        {"validate_every": 0},
+        {"minutes": -1.0},
+        {"workers": -1},
+        {"precision": "int8"},
+        {"frozen_blocks": -1},
+    ],
+)
+def test_a_recipe_out_of_range(changes):
+    (name,) = changes
+    with pytest.raises(ModelError, match=f"{name} must"):
+        replace(RECIPE, **changes)
+
+
+def test_a_model_that_is_not_there(pictures, tmp_path):
+    with pytest.raises(ModelError, match="no model is called 'yolo'"):
+        run(pictures, tmp_path / "run", replace(RECIPE, model="yolo"))
+
+
+def test_order_and_augmentation_follow_from_seed_and_epoch(pictures):
+    orders = {}
+    for seed in (0, 1):
+        for epoch in (0, 1):
+            sampler = Shuffled(8, seed)
+            sampler.set_epoch(epoch)
+            keys = list(sampler)
+            assert len(sampler) == 8
+            assert {k for k, _ in keys} == {epoch}
+            assert sorted(index for _, index in keys) == list(range(8))
+            orders[seed, epoch] = [index for _, index in keys]
+            assert keys == list(sampler)
+    assert len({tuple(order) for order in orders.values()}) == 4
+    samples = TrainingSamples(pictures[0].samples, make_spec("tiny", ["bolt", "nut"]), seed=5)
+    for first, again in zip(samples[3, 2], samples[3, 2], strict=True):
+        assert torch.equal(first, again)
+    assert not torch.equal(samples[3, 2][0], samples[4, 2][0])
+
+
+def test_a_checkpoint_as_heads(pictures, tmp_path):
+    network = make_network(make_spec("tiny", ["bolt", "nut"]))
+    heads = TorchHeads(network)
+    images = np.random.default_rng(0).normal(0, 1, (2, 3, 32, 32)).astype(np.float32)
+    loc, logits = heads.submit(images)()
+    with torch.no_grad():
+        wanted = network.eval()(torch.from_numpy(images))
+    np.testing.assert_array_equal(loc, wanted[0].numpy())
+    np.testing.assert_array_equal(logits, wanted[1].numpy())
+    heads.close()
+
+
+def test_progress_goes_to_the_end(tmp_path, capfd):
+    """With a progress bar, and nothing of Lightning's advice on the screen."""
+    both = draw_dataset(tmp_path / "train", 4), draw_dataset(tmp_path / "val", 2, seed=1)
+    train(*both, tmp_path / "run", replace(RECIPE, epochs=1))
+    printed = "".join(capfd.readouterr())
+    for word in ("litlogger", "💡", "GPU available", "num_workers", "Warning", "Traceback"):
+        assert word not in printed
