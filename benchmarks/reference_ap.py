@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from figure import SHARED, Figure
 
 from ssd_edge.data.dataset import Target
 from ssd_edge.detections import Detections
 from ssd_edge.errors import DataError
 from ssd_edge.evaluation import evaluate, voc_ap
 
-REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference" / "object_detection_metrics"
+REFERENCE = SHARED / "reference" / "object_detection_metrics"
 
 PUBLISHED_COCO = {
     "ap": 0.503647,
@@ -75,7 +75,7 @@ def voc_case(folder: Path) -> tuple[list[Detections], list[Target]]:
     return detections, targets
 
 
-def measure(folder: Path = REFERENCE) -> dict[str, Any]:
+def measure(folder: Path = REFERENCE) -> Figure:
     """The largest difference from the published numbers, and each difference.
 
     Raises:
@@ -92,14 +92,7 @@ def measure(folder: Path = REFERENCE) -> dict[str, Any]:
         ):
             differences[f"voc {kind}, IoU {threshold}"] = abs((mine or 0.0) - value)
     worst = max(differences.values())
-    return {
-        "name": "reference-ap",
-        "value": worst,
-        "unit": "largest difference",
-        "goal": 1e-6,
-        "met": worst < 1e-6,
-        "detail": differences,
-    }
+    return Figure("reference-ap", worst, "largest difference", "<= 1e-6", worst <= 1e-6, differences)
 
 
 def _detections(boxes: list[list[float]], scores: list[float], labels: list[int]) -> Detections:
@@ -117,7 +110,3 @@ def _pixel_corners(row: list[str]) -> list[float]:
     """The reference adds (width, height) to (left, top) and takes the sum for a pixel within the box."""
     x, y, width, height = map(float, row)
     return [x, y, x + width + 1, y + height + 1]
-
-
-if __name__ == "__main__":
-    print(json.dumps(measure(), indent=2))

@@ -27,10 +27,11 @@ def preprocess(frame: npt.NDArray[np.uint8], spec: ModelSpec) -> npt.NDArray[np.
     height, width = spec.input_size
     resized = cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR)
     output = np.empty((1, 3, height, width), np.float32)
-    grey = np.arange(256, dtype=np.float32)
-    for channel, (mean, std) in enumerate(zip(spec.mean, spec.std, strict=True)):
-        source = 2 - channel if spec.channel_order == "rgb" else channel
-        table = (grey - np.float32(mean)) / np.float32(std)
-        # 256 divisions instead of one a pixel, and the same float32 result.
-        np.take(table, resized[:, :, source], out=output[0, channel], mode="clip")
+    planes = cv2.split(resized)
+    if spec.channel_order == "rgb":
+        planes = planes[::-1]
+    for channel, plane in enumerate(planes):
+        # Plane by plane: numpy is eight times as fast on contiguous bytes as on every third one.
+        np.subtract(plane, np.float32(spec.mean[channel]), out=output[0, channel], dtype=np.float32)
+        output[0, channel] /= np.float32(spec.std[channel])
     return output

@@ -38,7 +38,7 @@ def spread(files: list[Path], number: int, seed: int = 0) -> list[Path]:
     return [files[k] for k in sorted(chosen)]
 
 
-def sample_images(path: Path | None, number: int) -> Iterator[Image]:
+def sample_images(path: Path | None, number: int, split: str = "") -> Iterator[Image]:
     """Up to ``number`` images of a data set or folder, or frames of the rendered scene where there is no path.
 
     Raises:
@@ -50,7 +50,7 @@ def sample_images(path: Path | None, number: int) -> Iterator[Image]:
         for k in range(number):
             yield Conveyor(seed=k).frame(k)[0]
         return
-    for file in spread(image_files(path), number):
+    for file in spread(image_files(path, split), number):
         yield read_image(file)
 
 

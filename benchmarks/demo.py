@@ -1,0 +1,24 @@
+"""How long the demo takes, and how good what it trains is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+
+from figure import Figure
+
+
+def measure() -> Figure:
+    """``ssd-edge demo`` in an empty folder, as a newcomer runs it."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-c", "from ssd_edge.cli.main import main; main()", "demo", "--json"]
+        result = subprocess.run(
+            [*command, "--output", f"{folder}/demo"], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+    detail = json.loads(result.stdout)
+    minutes = detail["seconds"] / 60
+    ap50 = detail["ap50"]["fp32"]
+    detail.pop("video")
+    return Figure("demo", minutes, "minutes", "<= 6, AP50 >= 0.90", minutes <= 6 and ap50 >= 0.90, detail)

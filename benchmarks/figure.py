@@ -1,0 +1,42 @@
+"""What every entry of ``show.py`` returns, and where the real data lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number.
+
+    Attributes:
+        name: of the entry.
+        value: measured in this run; None where it could not be.
+        unit: of the value, in words.
+        goal: what was aimed at, in words.
+        met: whether the value, and all that the goal says beside it, is reached.
+        detail: the numbers behind it.
+    """
+
+    name: str
+    value: float | None
+    unit: str
+    goal: str
+    met: bool
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+def real_data(path: str) -> Path:
+    """A file or folder of the real data.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    found = SHARED / path
+    if not found.exists():
+        raise FileNotFoundError(f"the real data is absent: {found}")
+    return found

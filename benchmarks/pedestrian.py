@@ -1,0 +1,54 @@
+"""A model that nobody of this project trained: AP50 of people on coco128, against a figure measured elsewhere."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from figure import Figure, real_data
+
+from ssd_edge.calibration.calibrate import calibrate
+from ssd_edge.data.images import image_files, preprocessed, sample_images
+from ssd_edge.engines.bundle import build_bundle, load_bundle
+from ssd_edge.evaluation import Evaluation
+from ssd_edge.evaluation.model import evaluate_model
+from ssd_edge.importing import import_onnx
+
+INDEPENDENT = 0.372
+TOLERANCE = 0.005
+CALIBRATION_IMAGES = 64
+
+
+def measure() -> Figure:
+    """Import, calibrate, build both engines for OpenVINO, evaluate."""
+    data = real_data("data/coco128_yolo")
+    source = real_data("weights/pedestrian_ssdlite/pedestrian_300_raw.onnx")
+    description = Path(__file__).parent / "specs" / "pedestrian_ssdlite.json"
+    with tempfile.TemporaryDirectory() as scratch:
+        heads, int8 = Path(scratch) / "heads.onnx", Path(scratch) / "heads.int8.onnx"
+        spec = import_onnx(source, description, heads)
+        images = sample_images(data, CALIBRATION_IMAGES)
+        result = calibrate(heads, int8, preprocessed(images, spec))
+        ap = {name: _evaluate(onnx, data) for name, onnx in (("FP32", heads), ("INT8", int8))}
+    value = ap["FP32"].ap50 or 0.0
+    detail = {
+        name: {"AP50": one.ap50, "AP": one.ap, "people": one.per_class[0].num_objects} for name, one in ap.items()
+    }
+    detail["images"] = {"evaluated": len(image_files(data)), "calibrated with": result.num_images}
+    return Figure(
+        "pedestrian",
+        value,
+        "AP50 of people, FP32",
+        f"{INDEPENDENT} ± {TOLERANCE}",
+        abs(value - INDEPENDENT) <= TOLERANCE,
+        detail,
+    )
+
+
+def _evaluate(onnx: Path, data: Path) -> Evaluation:
+    bundle = onnx.with_suffix(".engine")
+    build_bundle(onnx, bundle, "openvino")
+    engine = load_bundle(bundle)
+    result, _ = evaluate_model(engine, data)
+    engine.close()
+    return result

@@ -1,0 +1,69 @@
+"""The figures that the documentation quotes: measured anew, one JSON line each.
+
+python benchmarks/show.py --list
+python benchmarks/show.py --only pedestrian
+python benchmarks/show.py --table          Markdown instead of JSON
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from importlib import import_module
+
+from figure import Figure
+
+from ssd_edge.errors import SsdEdgeError
+
+ENTRIES = {
+    "reference-ap": "evaluation against published AP numbers",
+    "pedestrian": "a model from elsewhere: its AP, FP32 and INT8, against an independent figure",
+    "bccd": "the sample model on BCCD's test images, FP32 and INT8 (--retrain: train it first, by its recipe)",
+    "host-decode": "milliseconds of decode, 8732 boxes and 91 classes",
+    "loop-efficiency": "the loop's FPS as a share of the bare engine's",
+    "startup": "seconds of ssd-edge --help",
+    "demo": "minutes and AP50 of ssd-edge demo",
+}
+"""By name; each is the module of that name with underscores, and has ``measure() -> Figure``."""
+
+
+def measure(name: str, retrain: bool = False) -> Figure:
+    """One figure, measured now."""
+    module = import_module(name.replace("-", "_"))
+    try:
+        figure: Figure = module.measure(retrain=True) if retrain and name == "bccd" else module.measure()
+    except (FileNotFoundError, SsdEdgeError) as error:
+        return Figure(name, None, "", "", False, {"not measured": str(error)})
+    return figure
+
+
+def main() -> int:
+    """Print the figures asked for; exit code 1 if one misses its goal."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=ENTRIES, action="append", help="this figure; may be repeated")
+    parser.add_argument("--list", action="store_true", help="name the figures and stop")
+    parser.add_argument("--table", action="store_true", help="print a Markdown table")
+    parser.add_argument("--retrain", action="store_true", help="bccd: train the model first, not only evaluate it")
+    arguments = parser.parse_args()
+    if arguments.list:
+        for name, about in ENTRIES.items():
+            print(f"{name:16} {about}")
+        return 0
+    if arguments.table:
+        print("| figure | measured | goal | met |\n|---|---|---|---|")
+    missed = 0
+    for name in arguments.only or ENTRIES:
+        figure = measure(name, arguments.retrain)
+        missed += not figure.met
+        if arguments.table:
+            shown = "not measured" if figure.value is None else f"{figure.value:.4g} {figure.unit}"
+            print(f"| {name} | {shown} | {figure.goal} | {'yes' if figure.met else 'no'} |", flush=True)
+        else:
+            print(json.dumps(asdict(figure)), flush=True)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
