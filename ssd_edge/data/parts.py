@@ -20,6 +20,7 @@ LABELS: tuple[str, ...] = ("bolt", "nut", "washer", "gear")
 
 Plane = npt.NDArray[np.float32]
 
+_WIDTHS = (0.46, 1.0, 1.0, 1.0)  # of each class, at most, as a share of its size
 _FINE = 3  # samples per pixel, each way: teeth and threads are a few pixels wide
 
 
@@ -123,20 +124,24 @@ def draw_part(
         light: the lamp that shades it and throws its shadow.
         blur: length of the smear along x in pixels, from moving while the shutter is open.
     """
-    reach = math.ceil(size * 0.52 + size * 0.22 + blur) + 8  # half the part, its shadow, and some air
-    grid = _grid(reach, angle)
+    half_width = size * _WIDTHS[label] / 2
+    along, across = abs(math.cos(angle)), abs(math.sin(angle))
+    reach_x = math.ceil(min(size / 2, along * size / 2 + across * half_width)) + 2
+    reach_y = math.ceil(min(size / 2, across * size / 2 + along * half_width)) + 2
+    grid = _grid(reach_x, reach_y, angle)
     solid = _SHAPES[label](grid, size, rng)
-    material = _MATERIALS[rng.choice(len(_MATERIALS), p=(0.36, 0.24, 0.22, 0.18))]
+    material = _MATERIALS[rng.choice(len(_MATERIALS), p=(0.34, 0.24, 0.24, 0.18))]
 
     fine_alpha = np.clip(0.5 - solid.outside * _FINE, 0, 1)
-    colour = _shade(solid, grid, material, light, rng)
-    side = 2 * reach
-    alpha = cv2.resize(fine_alpha, (side, side), interpolation=cv2.INTER_AREA)
-    add = cv2.resize(colour * fine_alpha[..., None], (side, side), interpolation=cv2.INTER_AREA)
-    mask = alpha >= 0.5
+    colour = _shade(solid, grid, angle, material, light, rng) * fine_alpha[..., None]
     thickness = float(solid.height[solid.outside < 0].mean())
-    shadow = _shadow(alpha, thickness, light)
-    keep = (1 - alpha) * (1 - shadow)
+    room = math.ceil(size * 0.2 + blur) + 8  # for the shadow, and for the smear
+    alpha, add = (
+        cv2.copyMakeBorder(_coarse(plane), room, room, room, room, cv2.BORDER_CONSTANT, value=0)
+        for plane in (fine_alpha, colour)
+    )
+    mask = alpha >= 0.5
+    keep = (1 - alpha) * (1 - _shadow(_f32(alpha), thickness, light))
     if blur > 0:
         add, keep = smear(_f32(add), blur), smear(_f32(keep), blur)
     return _trimmed(_f32(add), _f32(keep), mask)
@@ -154,9 +159,14 @@ def _f32(array: npt.ArrayLike) -> Plane:
     return np.asarray(array, np.float32)
 
 
-def _grid(reach: int, angle: float) -> _Grid:
-    axis = (np.arange(2 * reach * _FINE, dtype=np.float32) + 0.5) / _FINE - reach
-    x, y = axis[None, :], axis[:, None]
+def _coarse(fine: Plane) -> Plane:
+    """From the fine grid to the picture's."""
+    return _f32(cv2.resize(fine, None, fx=1 / _FINE, fy=1 / _FINE, interpolation=cv2.INTER_AREA))
+
+
+def _grid(reach_x: int, reach_y: int, angle: float) -> _Grid:
+    x, y = ((np.arange(2 * reach * _FINE, dtype=np.float32) + 0.5) / _FINE - reach for reach in (reach_x, reach_y))
+    x, y = x[None, :], y[:, None]
     cos, sin = np.float32(math.cos(angle)), np.float32(math.sin(angle))
     u, v = x * cos + y * sin, y * cos - x * sin
     rho, theta = cv2.cartToPolar(u, v)
@@ -212,7 +222,7 @@ def _bolt(grid: _Grid, size: float, rng: np.random.Generator) -> _Solid:
     head_outside = np.maximum(np.maximum(np.abs(v) - head_radius + ease * 0.4, -size / 2 - u), u - neck)
 
     on_head = u < neck
-    marks = _marks(u * 2.2, v * 0.12, rng) * np.where(on_head, 1, 1 - 0.6 * threaded)
+    marks = _noise(u * 2.2, v * 0.12, rng) * np.where(on_head, 1, 1 - 0.6 * threaded)
     return _Solid(
         _f32(np.minimum(shank_outside, head_outside)),
         _f32(np.where(on_head, head_height, shank_height)),
@@ -243,7 +253,7 @@ def _nut(grid: _Grid, size: float, rng: np.random.Generator) -> _Solid:
     thread = -(countersink - rho) * 0.9 + np.abs(turn * 2 - 1) * hole * 0.09
     height = np.where(rho < countersink, np.minimum(height, top + thread), height)
     outside = np.maximum(outside, hole - rho)
-    marks = _marks(rho * 1.6, theta * 3, rng)
+    marks = _noise(rho * 1.6, theta * 3, rng)
     return _Solid(_f32(outside), _f32(height), marks, _f32(np.where(rho < apothem * 0.93, 0.6, 0.15)))
 
 
@@ -263,7 +273,7 @@ def _washer(grid: _Grid, size: float, rng: np.random.Generator) -> _Solid:
     else:
         height = np.full_like(rho, top)
     height = _rounded(outside, height, size * 0.03)
-    return _Solid(_f32(outside), _f32(height), _marks(rho * 2.0, theta * 3, rng), np.ones_like(rho))
+    return _Solid(_f32(outside), _f32(height), _noise(rho * 2.0, theta * 3, rng), np.ones_like(rho))
 
 
 def _gear(grid: _Grid, size: float, rng: np.random.Generator) -> _Solid:
@@ -302,7 +312,7 @@ def _gear(grid: _Grid, size: float, rng: np.random.Generator) -> _Solid:
     height = top - np.clip((-web + 0.6) / 1.8, 0, 1) * size * 0.05
     height = _rounded(outside, height, 1.8)
     turned = np.where(rho < root, 0.8, 0.25)
-    return _Solid(_f32(outside), _f32(height), _marks(rho * 1.7, theta * 3, rng), _f32(turned))
+    return _Solid(_f32(outside), _f32(height), _noise(rho * 1.7, theta * 3, rng), _f32(turned))
 
 
 _SHAPES: tuple[Callable[[_Grid, float, np.random.Generator], _Solid], ...] = (_bolt, _nut, _washer, _gear)
@@ -323,57 +333,54 @@ def _noise_tile() -> Plane:
 
 
 def _noise(x: npt.ArrayLike, y: npt.ArrayLike, rng: np.random.Generator) -> Plane:
-    """The noise tile read at coordinates x, y, from a random origin."""
+    """The noise tile read at coordinates x, y, from a random origin.
+
+    One coordinate running faster than the other gives the streaks that a tool leaves.
+    """
     ox, oy = rng.uniform(0, 512, 2)
-    column, row = (_f32(x) + np.float32(ox)) % 512, (_f32(y) + np.float32(oy)) % 512
+    column, row = _f32(x) + np.float32(ox), _f32(y) + np.float32(oy)
     return _f32(cv2.remap(_noise_tile(), column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP))
 
 
-def _marks(fast: npt.ArrayLike, slow: npt.ArrayLike, rng: np.random.Generator) -> Plane:
-    """Tool marks: noise that changes quickly along one coordinate and slowly along the other."""
-    return _noise(fast, slow, rng)
-
-
-def _shade(solid: _Solid, grid: _Grid, material: _Material, light: Light, rng: np.random.Generator) -> Plane:
-    """(h, w, 3) float32 BGR 0..255: what the metal reflects of a softbox, a weak fill and the dark hall."""
+def _shade(
+    solid: _Solid, grid: _Grid, angle: float, material: _Material, light: Light, rng: np.random.Generator
+) -> Plane:
+    """(h, w, 3) float32 BGR 0..255: what the metal reflects of a bar lamp, a weak fill and the dark hall."""
     height = cv2.GaussianBlur(solid.height, (0, 0), 0.35 * _FINE)
     slope_x = cv2.Scharr(height, cv2.CV_32F, 1, 0, scale=_FINE / 32)
     slope_y = cv2.Scharr(height, cv2.CV_32F, 0, 1, scale=_FINE / 32)
-    wave = _noise(grid.u * 0.25, grid.v * 0.25, rng)  # no rolled or cast surface is quite flat
-    slope_x = slope_x + 0.02 * wave
-    slope_y = slope_y - 0.02 * wave
-    up = 1 / np.sqrt(1 + slope_x**2 + slope_y**2)
+    wave = 0.02 * _noise(grid.u * 0.25, grid.v * 0.25, rng)  # no rolled or cast surface is quite flat
+    slope_x, slope_y = slope_x + wave, slope_y - wave
+    up2 = 1 / (1 + slope_x**2 + slope_y**2)  # the normal's z, squared
 
-    # Mirror the view (0, 0, 1) at the normal.
-    mirror_x, mirror_y, mirror_z = -2 * up**2 * slope_x, -2 * up**2 * slope_y, 2 * up**2 - 1
-    lx, ly, lz = light.direction
-    towards_lamp = mirror_x * lx + mirror_y * ly + mirror_z * lz
-    towards_fill = -mirror_x * lx - mirror_y * ly + mirror_z * lz
-    softbox = np.exp((towards_lamp - 1) * (3.0 + 2 * material.gloss))
-    glint = np.exp((towards_lamp - 1) * (30 + 60 * material.gloss)) * (0.6 + 1.4 * material.gloss)
-    fill = 0.28 * np.exp((towards_fill - 1) * 5)
-    ceiling = 0.20 + 0.22 * np.clip(mirror_z, -0.6, 1)
-    seen = ceiling + 0.95 * softbox + glint + fill
+    # Mirror the view (0, 0, 1) at the normal, and split it along and across the lamp's azimuth.
+    cos, sin = math.cos(light.azimuth), math.sin(light.azimuth)
+    mirror_z = 2 * up2 - 1
+    mirror_to = -2 * up2 * (slope_x * cos + slope_y * sin)
+    mirror_by = -2 * up2 * (slope_y * cos - slope_x * sin)
+    flat, lift = math.cos(light.elevation), math.sin(light.elevation)
+    lamp_angle = 1 - mirror_to * flat - mirror_z * lift
+    fill_angle = 1 + mirror_to * flat - mirror_z * lift
+    softbox = np.exp(lamp_angle * -(3.2 + 2 * material.gloss))
+    fill = np.exp(fill_angle * -5)
+    # The lamp's bright core is a bar, long across its azimuth: it draws a line of light down every shank.
+    width = 0.26 - 0.10 * material.gloss
+    glint = np.exp(-(((mirror_to - flat) / width) ** 2) - (mirror_by / 0.8) ** 2) * (0.7 + 1.1 * material.gloss)
+    ceiling = 0.20 + 0.24 * np.clip(mirror_z, -0.6, 1)
+    seen = ceiling + softbox + glint + 0.28 * fill
 
-    bow_tie = np.cos(grid.theta + _turn(grid) - light.azimuth) ** 2
-    seen = seen * (1 + solid.turned * up**4 * (0.75 * bow_tie**3 - 0.18))
-    seen = seen * (1 + 0.085 * material.grain * solid.marks)
+    bow_tie = np.cos(grid.theta + (angle - light.azimuth)) ** 2
+    seen *= 1 + solid.turned * up2**2 * (0.95 * bow_tie**3 - 0.2)
+    seen *= 1 + 0.085 * material.grain * solid.marks
     # Hollows see less of the hall: compare each point with its surroundings.
     surroundings = cv2.GaussianBlur(height, (0, 0), 2.2 * _FINE)
-    seen = seen * np.clip(1 - 0.16 * np.maximum(surroundings - height, 0), 0.35, 1)
+    seen *= np.clip(1 - 0.16 * np.maximum(surroundings - height, 0), 0.35, 1)
     stain = np.clip(_noise(grid.u * 0.06, grid.v * 0.06, rng) - 0.6, 0, 1.5)
-    seen = seen * (1 - 0.14 * stain)
+    seen *= 1 - 0.14 * stain
 
-    linear = seen[..., None] * (_f32(material.reflectance) * light.tint)
-    linear += (0.10 * glint * up)[..., None]  # a thin film of oil glints white whatever the metal
-    return _f32(255 * (1 - np.exp(-1.25 * linear)) ** (1 / 2.2))
-
-
-def _turn(grid: _Grid) -> float:
-    """The part's rotation, read back from the grid."""
-    du = float(grid.u[0, 1] - grid.u[0, 0])
-    dv = float(grid.v[0, 1] - grid.v[0, 0])
-    return math.atan2(-dv, du)
+    film = 0.10 * glint  # of oil: it glints white whatever the metal
+    channels = [np.sqrt(1 - np.exp(-1.35 * (seen * share + film))) for share in material.reflectance]
+    return _f32(255 * cv2.merge(channels))  # a square root is near enough to sRGB's curve
 
 
 def _shadow(alpha: Plane, thickness: float, light: Light) -> Plane:

@@ -29,7 +29,7 @@ from ssd_edge.errors import DataError
 __all__ = ["LABELS", "Conveyor", "write_dataset"]
 
 _BELTS = (  # BGR of the rubber
-    (62, 66, 58),  # charcoal
+    (58, 60, 54),  # charcoal
     (84, 92, 52),  # petrol green
     (112, 84, 56),  # slate blue
     (128, 134, 136),  # light grey
@@ -96,8 +96,10 @@ class Conveyor:
         self._belt = _belt(rng, size, self._light, self._blur)
         self._rails = _rails(size, self._light)
         self._lamp, self._drift = _lamps(rng, size, self._light)
-        self._noise = _f32(rng.normal(0, rng.uniform(1.6, 3.2), (size[1] + _NOISE_PLAY, size[0] + _NOISE_PLAY, 3)))
-        self._segment = lru_cache(maxsize=4)(self._draw_segment)
+        grain = rng.standard_normal((size[1] + _NOISE_PLAY, size[0] + _NOISE_PLAY, 3), np.float32)
+        self._noise = _f32(grain * rng.uniform(1.6, 3.2))
+        in_view = math.ceil(size[0] / self._segment_length) + 2
+        self._segment = lru_cache(maxsize=in_view + 1)(self._draw_segment)
 
     def frame(self, index: int) -> tuple[Image, Target]:
         """Frame ``index`` and the parts that can be seen in it.
@@ -116,7 +118,7 @@ class Conveyor:
         offset = round(index * self.speed / self.fps)
         start = offset % _period(self.size)
         picture = self._belt[:, start : start + width].copy()
-        owner = np.zeros((height, width), np.uint8)
+        owner = np.zeros((height, width), np.uint16)
         parts = list(self._in_view(offset))
         for number, part in enumerate(parts, 1):
             _lay(picture, owner, part.sprite, part.x - offset, part.y, number)
@@ -172,7 +174,7 @@ class Conveyor:
         return parts
 
 
-def _lay(picture: Plane, owner: npt.NDArray[np.uint8], sprite: Sprite, x: int, y: int, number: int) -> None:
+def _lay(picture: Plane, owner: npt.NDArray[np.uint16], sprite: Sprite, x: int, y: int, number: int) -> None:
     """Lays a sprite with its centre at (x, y) on the picture, and its number on the map of who owns a pixel."""
     left, top = x + sprite.x, y + sprite.y
     x0, y0 = max(left, 0), max(top, 0)
@@ -186,7 +188,7 @@ def _lay(picture: Plane, owner: npt.NDArray[np.uint8], sprite: Sprite, x: int, y
     owner[there][sprite.mask[here]] = number
 
 
-def _target(owner: npt.NDArray[np.uint8], parts: list[_Part]) -> Target:
+def _target(owner: npt.NDArray[np.uint16], parts: list[_Part]) -> Target:
     boxes, labels = [], []
     for number, part in enumerate(parts, 1):
         seen = (owner == number).view(np.uint8)
@@ -212,7 +214,7 @@ def _period(size: tuple[int, int]) -> int:
 def _clouds(rng: np.random.Generator, shape: tuple[int, int], cell: tuple[float, float]) -> Plane:
     """(h, w) smooth noise with blobs of about ``cell`` (h, w) pixels, unit variance, seamless along x."""
     rows, columns = max(2, round(shape[0] / cell[0])), max(2, round(shape[1] / cell[1]))
-    coarse = _f32(rng.standard_normal((rows, columns)))
+    coarse = rng.standard_normal((rows, columns), np.float32)
     edge = 2
     wide = np.pad(coarse, ((0, 0), (edge, edge)), mode="wrap")
     border = round(edge * shape[1] / columns)
@@ -248,7 +250,7 @@ def _belt(rng: np.random.Generator, size: tuple[int, int], light: Light, blur: f
     shade = shade * (1 - 0.30 * np.exp(-((splice / 1.6) ** 2)) + 0.10 * np.exp(-(((splice - 5) / 2.5) ** 2)))
     shade = shade * (1 - 0.05 * (np.abs(splice) < 26))
 
-    rubber = _f32(_BELTS[int(rng.integers(len(_BELTS)))]) * _f32(rng.uniform(0.9, 1.1))
+    rubber = _f32(_BELTS[rng.choice(len(_BELTS), p=(0.35, 0.3, 0.25, 0.1))]) * _f32(rng.uniform(0.9, 1.1))
     colour = shade[..., None] * rubber + 60 * dust[..., None]
     colour = np.concatenate([colour, colour[:, : size[0]]], axis=1)
     return smear(_f32(colour), blur) if blur > 0 else _f32(colour)
@@ -271,7 +273,11 @@ def _rails(size: tuple[int, int], light: Light) -> Plane:
     upper = face - 26 * light.direction[1] * lip - 60 * band(0.79, 0.84)
     lower = face + 26 * light.direction[1] * lip - 60 * band(0.79, 0.84)
     grey = np.concatenate([upper, lower[::-1]])[:, None] * (1 + 0.022 * brushed)
-    return _f32(grey[..., None] * _f32((1.02, 1.0, 0.97)) * light.tint)
+    step = max(4, round(size[1] / 48))
+    for tick, x in enumerate(range(step, width, step)):  # an engraved scale on the lower rail
+        end = 0.66 if tick % 5 else 0.60
+        grey[2 * rail - round(0.77 * rail) : 2 * rail - round(end * rail), x] *= 0.45
+    return _f32(grey[..., None] * _f32((1.02, 1.0, 0.97)))
 
 
 def _lamps(rng: np.random.Generator, size: tuple[int, int], light: Light) -> tuple[Plane, Plane]:
@@ -283,7 +289,7 @@ def _lamps(rng: np.random.Generator, size: tuple[int, int], light: Light) -> tup
     pool = np.exp(-(((x - 0.5 * lx) / 1.1) ** 2 + ((y - 0.5 * ly) / 1.0) ** 2))
     edge = np.minimum(np.arange(height), np.arange(height)[::-1]) - height * _RAIL
     beside_rail = np.where(edge < 0, 1, 1 - 0.5 * np.exp(-np.maximum(edge, 0) / (0.02 * height)))
-    steady = rng.uniform(0.86, 1.06) * vignette * (0.86 + 0.30 * pool) * beside_rail[:, None]
+    steady = rng.uniform(0.92, 1.12) * vignette * (0.92 + 0.32 * pool) * beside_rail[:, None]
     drift = 0.07 * np.exp(-(((x + 0.4 * lx) / 0.9) ** 2)) - 0.02
     return _f32(steady[..., None] * light.tint), _f32(np.repeat(drift[..., None], 3, axis=2))
 
