@@ -1,10 +1,10 @@
-"""Building blocks that the MobileNets and the SSDLite heads share."""
+"""What the MobileNets and the SSDLite heads share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import nn
+from torch import Tensor, nn
 
 Activation = Callable[[], nn.Module]
 
@@ -47,3 +47,38 @@ def separable_extra(inputs: int, outputs: int) -> nn.Sequential:
         conv_bn(middle, middle, stride=2, groups=middle),
         conv_bn(middle, outputs, kernel=1),
     )
+
+
+class MobileNet(nn.Module):
+    """A MobileNet's convolutions as two feature maps: inside the tapped block, and at the end.
+
+    Args:
+        features: all blocks, named as torchvision names them.
+        tap: index of the block whose expansion is the first feature map (MobileNetV2 paper, section 6.2).
+        inside: the layers of that block; the expansion is the first of them.
+    """
+
+    def __init__(self, features: nn.Sequential, tap: int, inside: nn.Sequential) -> None:
+        super().__init__()
+        self.features = features
+        self._tap = tap
+        self._inside = [inside]  # in a list, so that it is not registered as a module a second time
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) → feature maps, largest first."""
+        x = images
+        for block in self.features[: self._tap]:
+            x = block(x)
+        first: Tensor = self._inside[0][0](x)
+        x = self._inside[0][1:](first)
+        for block in self.features[self._tap + 1 :]:
+            x = block(x)
+        return [first, x]
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take weights in torchvision's classification layout; its classifier is not used.
+
+        Raises:
+            RuntimeError: a feature weight is missing or of another shape.
+        """
+        self.load_state_dict({k: v for k, v in state.items() if k.startswith("features.")})

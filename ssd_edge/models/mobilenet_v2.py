@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ssd_edge.models.layers import conv_bn
+from ssd_edge.models.layers import MobileNet, conv_bn
 
 # Expansion, channels, blocks, stride of the first block (paper, table 2).
 STAGES = (
@@ -41,13 +41,12 @@ class InvertedResidual(nn.Module):
         return x + y if self.shortcut else y
 
 
-class MobileNetV2(nn.Module):
+class MobileNetV2(MobileNet):
     """Two feature maps: stride 16 with 576 channels, stride 32 with 1280 channels."""
 
     channels = (576, 1280)
 
     def __init__(self) -> None:
-        super().__init__()
         blocks: list[nn.Module] = [conv_bn(3, 32, stride=2)]
         inputs = 32
         for expansion, outputs, count, stride in STAGES:
@@ -55,26 +54,6 @@ class MobileNetV2(nn.Module):
                 blocks.append(InvertedResidual(inputs, outputs, stride if k == 0 else 1, expansion))
                 inputs = outputs
         blocks.append(conv_bn(inputs, 1280, kernel=1))
-        self.features = nn.Sequential(*blocks)
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) → feature maps, largest first."""
-        x = images
-        for block in self.features[:FIRST_TAP]:
-            x = block(x)
-        # The next block is taken apart: its expansion is the first feature map (MobileNetV2 paper, section 6.2).
-        tapped = self.features[FIRST_TAP]
+        tapped = blocks[FIRST_TAP]
         assert isinstance(tapped, InvertedResidual)
-        first: Tensor = tapped.conv[0](x)
-        x = tapped.conv[1:](first)
-        for block in self.features[FIRST_TAP + 1 :]:
-            x = block(x)
-        return [first, x]
-
-    def load(self, state: dict[str, Tensor]) -> None:
-        """Take weights in torchvision's classification layout; its classifier is not used.
-
-        Raises:
-            RuntimeError: a feature weight is missing or of another shape.
-        """
-        self.load_state_dict({k: v for k, v in state.items() if k.startswith("features.")})
+        super().__init__(nn.Sequential(*blocks), FIRST_TAP, tapped.conv)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from ssd_edge.models.layers import Activation, conv_bn
+from ssd_edge.models.layers import Activation, MobileNet, conv_bn
 
 
 class Row(NamedTuple):
@@ -93,13 +93,12 @@ class InvertedResidual(nn.Module):
         return x + y if self.shortcut else y
 
 
-class MobileNetV3Large(nn.Module):
+class MobileNetV3Large(MobileNet):
     """Two feature maps: stride 16 with 672 channels, stride 32 with 960 channels."""
 
     channels = (672, 960)
 
     def __init__(self) -> None:
-        super().__init__()
         swish = _block_activation(True)
         blocks: list[nn.Module] = [conv_bn(3, 16, 3, 2, 1, swish, EPS, MOMENTUM)]
         inputs = 16
@@ -107,25 +106,6 @@ class MobileNetV3Large(nn.Module):
             blocks.append(InvertedResidual(inputs, row))
             inputs = row.outputs
         blocks.append(conv_bn(inputs, 960, 1, 1, 1, swish, EPS, MOMENTUM))
-        self.features = nn.Sequential(*blocks)
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) → feature maps, largest first."""
-        x = images
-        for block in self.features[:FIRST_TAP]:
-            x = block(x)
-        tapped = self.features[FIRST_TAP]
+        tapped = blocks[FIRST_TAP]
         assert isinstance(tapped, InvertedResidual)
-        first: Tensor = tapped.block[0](x)
-        x = tapped.block[1:](first)
-        for block in self.features[FIRST_TAP + 1 :]:
-            x = block(x)
-        return [first, x]
-
-    def load(self, state: dict[str, Tensor]) -> None:
-        """Take weights in torchvision's classification layout; its classifier is not used.
-
-        Raises:
-            RuntimeError: a feature weight is missing or of another shape.
-        """
-        self.load_state_dict({k: v for k, v in state.items() if k.startswith("features.")})
+        super().__init__(nn.Sequential(*blocks), FIRST_TAP, tapped.block)
