@@ -53,7 +53,7 @@ class Decoder:
                 f"heads must be ({len(self.defaults)}, 4) and ({len(self.defaults)}, {spec.num_classes}), "
                 f"but got {loc.shape} and {logits.shape}"
             )
-        key, num_cut = sort_keys(*candidates(logits, np.isfinite(loc).all(axis=1), spec), spec)
+        key, num_cut = sort_keys(*candidates(logits, np.asarray(np.isfinite(loc).all(axis=1)), spec), spec)
         taken = _FIRST_LOOK * spec.max_detections
         while True:
             index, label, score = unpacked(best_first(key, taken))
@@ -117,7 +117,7 @@ def sort_keys(
     The bits of a positive float32 are ordered as it is.
     """
     descending = np.uint64(0xFFFFFFFF) - score.view(np.uint32).astype(np.uint64)
-    key = (descending << np.uint64(32)) | (label.astype(np.uint64) << np.uint64(_INDEX_BITS)) | index.astype(np.uint64)
+    key = (descending << np.uint64(32)) + (label.astype(np.uint64) << np.uint64(_INDEX_BITS)) + index.astype(np.uint64)
     counts = np.bincount(label, minlength=1)
     return key, int(np.maximum(counts - spec.top_k, 0).sum())
 

@@ -60,20 +60,15 @@ class MobileNet(nn.Module):
 
     def __init__(self, features: nn.Sequential, tap: int, inside: nn.Sequential) -> None:
         super().__init__()
-        self.features = features
+        self.features: nn.Sequential = features
         self._tap = tap
         self._inside = [inside]  # in a list, so that it is not registered as a module a second time
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """(B, 3, H, W) → feature maps, largest first."""
-        x = images
-        for block in self.features[: self._tap]:
-            x = block(x)
-        first: Tensor = self._inside[0][0](x)
-        x = self._inside[0][1:](first)
-        for block in self.features[self._tap + 1 :]:
-            x = block(x)
-        return [first, x]
+        first: Tensor = self._inside[0][0](self.features[: self._tap](images))
+        last: Tensor = self.features[self._tap + 1 :](self._inside[0][1:](first))
+        return [first, last]
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Take weights in torchvision's classification layout; its classifier is not used.

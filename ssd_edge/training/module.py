@@ -40,7 +40,7 @@ class DetectorModule(pl.LightningModule):
         self.lr = lr
         self.weight_decay = weight_decay
         self.decoder = Decoder(network.spec)
-        self._frozen: Sequence[torch.nn.Module] = list(network.backbone.features)[:frozen_blocks]  # type: ignore[arg-type, union-attr]
+        self._frozen: Sequence[torch.nn.Module] = list(network.backbone.features)[:frozen_blocks]  # type: ignore[arg-type]
         for block in self._frozen:
             block.requires_grad_(False)
         self._found: list[Detections] = []
