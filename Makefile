@@ -2,11 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test check clean
+.PHONY: install demo test check docs
 
 install: .venv/.installed
 
 .venv/.installed: pyproject.toml constraints.txt
+	@echo "installing into .venv: a few minutes the first time"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,calibrate,dev]'
@@ -23,3 +24,6 @@ check: install
 
 test: check
 	$(BIN)/python -m pytest
+
+docs: install
+	$(BIN)/python docs/generate_cli.py
