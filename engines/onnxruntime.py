@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,7 +45,7 @@ class OnnxRuntimeEngine:
         try:
             loc, logits = self._session.run(["loc", "logits"], {"image": images})
         except Exception as error:  # its exceptions have no common base
-            raise BackendError(f"ONNX Runtime failed: {str(error).splitlines()[0]}") from None
+            raise BackendError(f"ONNX Runtime failed: {_reason(error)}") from None
         return RawHeads(np.asarray(loc, np.float32), np.asarray(logits, np.float32))
 
     def close(self) -> None:
@@ -126,4 +127,10 @@ def _session(path: Path, optimise: bool = True) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no common base
-        raise ModelError(f"{path} is no ONNX file that ONNX Runtime can run: {str(error).splitlines()[0]}") from None
+        raise ModelError(f"{path} is no ONNX file that ONNX Runtime can run: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """Its first line without "[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : "."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", lines[0])
