@@ -39,13 +39,12 @@ def export(
     from ssd_edge.engines.opening import open_model
 
     network = load_checkpoint(checkpoint)
+    pictures = list(sample_images(images, 16))
     target = output or checkpoint.with_suffix(".onnx")
     with progress("exporting"):
         spec = export_onnx(network, target, checkpoint)
         engine = open_model(target)
-        agreement = compare(
-            network, lambda image: engine.submit(image)(), preprocessed(sample_images(images, 16), spec)
-        )
+        agreement = compare(network, lambda image: engine.submit(image)(), preprocessed(pictures, spec))
         engine.close()
     if as_json:
         print_json({"onnx": str(target), "opset": spec.provenance["opset"], **asdict(agreement)})

@@ -83,7 +83,16 @@ def train(
         precision=precision,
         frozen_blocks=frozen_blocks,
     )
-    trained = train_detector(training, validation, output, recipe, backbone_weights, start_from, resume)
+    trained = train_detector(
+        training,
+        validation,
+        output,
+        recipe,
+        backbone_weights,
+        start_from,
+        resume,
+        progress=not as_json,  # Lightning's bar is on stdout
+    )
     if as_json:
         print_json({**asdict(trained), "checkpoint": str(trained.checkpoint)})
     else:
