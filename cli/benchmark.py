@@ -31,6 +31,8 @@ def benchmark(
 
     Engines take turns, so that their figures compare even on a busy machine. Frames are replayed from memory, 64 of
     the source's first ones. Stages and latency are of one frame at a time; FPS is of the loop as ssd-edge run runs it.
+
+    Next: ssd-edge run NAME.engine --camera 0
     """
     from rich.console import Console
 

@@ -40,6 +40,8 @@ def check_data(
     Nothing is changed on disk. Training leaves out what is listed here as left out.
 
     Exit code 0: nothing wrong; 1: problems were found; 2: the data set cannot be read.
+
+    Next: ssd-edge train DATA
     """
     from rich.console import Console
 

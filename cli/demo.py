@@ -30,6 +30,8 @@ def demo(
 
     Needs no camera, no data and no GPU. It trains on from the sample model that comes with ssd-edge, and takes a few
     minutes on two cores. Afterwards, look at FOLDER/run.mp4.
+
+    Next: ssd-edge check-data DATA, and then ssd-edge train DATA
     """
     try:
         import torch  # noqa: F401 - asked for before the first minute is spent

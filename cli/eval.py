@@ -20,6 +20,8 @@ def evaluate(
 
     A checkpoint, its ONNX file and its engines go through the same preprocessing and decode, so their numbers
     compare.
+
+    Next: ssd-edge calibrate HEADS.onnx DATA, or ssd-edge run MODEL --camera 0
     """
     from rich.console import Console
 

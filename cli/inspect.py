@@ -20,6 +20,8 @@ def inspect(
     """Show what a model is: classes, input, default boxes, precision, and where it comes from.
 
     The files of a bundle are compared with their checksums.
+
+    Next: ssd-edge run MODEL --camera 0
     """
     from rich.console import Console
     from rich.table import Table

@@ -66,7 +66,7 @@ def main() -> None:
     if debug:
         sys.argv.remove("--debug")
     try:
-        app()
+        app(prog_name="ssd-edge")
     except (SsdEdgeError, OSError) as error:
         if debug:
             traceback.print_exc()

@@ -48,7 +48,11 @@ def run(
     A camera's newest frame is always the one that counts: if the engine is slower than the camera, frames are dropped
     and counted, and what you see is never late. Files are played at their own speed in the same way; --every-frame
     processes each of their frames instead. Ctrl-C ends the run and closes all files.
+
+    Next: ssd-edge benchmark NAME.engine, to see where the time goes
     """
+    if as_json and save_json == Path("-"):
+        raise typer.BadParameter("--json and --save-json - both print on stdout: write one of them to a file")
     from rich.live import Live
 
     from ssd_edge.detector import Detector
