@@ -1,0 +1,321 @@
+"""The commands one after the other, as a user types them, and what each leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from time import monotonic, sleep
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+
+from ssd_edge.engines.bundle import read_manifest
+from ssd_edge.export import Agreement
+from ssd_edge.files import sha256
+from tests.models_for_tests import tiny_model, write_tiny
+
+PROGRAM = "from ssd_edge.cli.main import main; main()"
+
+
+def parsed(done):
+    """stdout is JSON and nothing else."""
+    assert done.code == 0, done
+    return json.loads(done.out)
+
+
+def test_the_whole_way_from_a_checkpoint_to_a_running_loop(cli, checkpoint, data, pictures, tmp_path):
+    """export → calibrate → build-engine → inspect → eval → run → benchmark; each takes what the one before it made."""
+    onnx, int8, engine = (tmp_path / name for name in ("model.onnx", "model.int8.onnx", "model.int8.engine"))
+    exported = cli("export", checkpoint, "--output", onnx, "--images", data)
+    assert (exported.code, exported.out) == (0, "")
+    assert "1917 default boxes, 2 classes, opset 2" in exported.err
+    differences = re.search(r"difference from PyTorch on 12 images: loc (\S+), logits (\S+)", exported.err)
+    assert all(0 < float(difference) < 1e-4 for difference in differences.groups())
+    assert f"next: ssd-edge calibrate {onnx} DATA" in exported.err
+
+    quantised = parsed(cli("calibrate", onnx, data, "--split", "train", "--eval-split", "val", "--json"))
+    assert quantised["onnx"] == str(int8)
+    assert quantised["images"] == 9
+    assert 0 < quantised["quantised"] < quantised["convolutions"]
+    assert quantised["fp32"]["num_images"] == quantised["int8"]["num_images"] == 3
+
+    built = parsed(cli("build-engine", int8, "--json"))
+    assert built["plans"][0]["backend"] == "openvino"
+    assert built["plans"][0]["precision"] == "INT8"
+    assert built["provenance"]["onnx_sha256"] == sha256(int8)
+
+    shown = parsed(cli("inspect", engine, "--json"))
+    chain = shown["spec"]["provenance"]
+    assert shown["onnx_sha256"] == sha256(int8)
+    assert chain["calibration_images"] == "9"
+    assert {sha256(onnx), sha256(checkpoint)} <= set(chain.values())
+    assert chain["dataset"] == "none"
+
+    numbers = [parsed(cli("eval", model, data, "--split", "val", "--json")) for model in (checkpoint, onnx, engine)]
+    assert [(row["backend"], row["precision"]) for row in numbers] == [
+        ("pytorch", "FP32"),
+        ("onnxruntime", "FP32"),
+        ("openvino", "INT8"),
+    ]
+    assert numbers[1]["ap"] == pytest.approx(numbers[0]["ap"], abs=1e-3)
+
+    ran = parsed(cli("run", engine, "-c", pictures, "--every-frame", "--no-window", "--json"))
+    assert (ran["processed"], ran["dropped"], ran["backend"]) == (9, 0, "openvino")
+    assert set(ran["stages"]) >= {"preprocess", "inference", "decode"}
+
+    compared = parsed(
+        cli("benchmark", onnx, engine, "-c", pictures, "--frames", 10, "--warmup", 1, "--rounds", 1, "--json")
+    )
+    assert len(compared["engines"]) == 2
+    assert compared["machine"]["threads"] >= 1
+
+
+@pytest.mark.slow
+def test_train(data, tmp_path):
+    """One epoch: stdout is JSON, the checkpoint is there, and export takes it."""
+    arguments = ["train", data, "--output", tmp_path / "run", "--epochs", "1", "--batch-size", "4", "--workers", "0"]
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments, "--json"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    trained = json.loads(done.stdout)
+    assert trained["epochs"] == 1
+    assert trained["checkpoint"] == str(tmp_path / "run" / "model.pt")
+    assert (tmp_path / "run" / "model.pt").is_file()
+    assert "Warning" not in done.stderr
+
+
+# What a person reads.
+
+
+def test_check_data(cli, data):
+    done = cli("check-data", data)
+    assert done.code == 0
+    assert "12 usable of 12 images" in done.out
+    report = parsed(cli("check-data", data, "--json"))
+    assert report["images"] == report["images_kept"] == 12
+    assert report["issues"] == []
+
+
+def test_check_data_ends_with_1_where_something_is_wrong(cli, spoilt):
+    (spoilt / "labels" / "train" / "1.txt").write_text("0 0.5 0.5 0 0\n")
+    done = cli("check-data", spoilt)
+    assert done.code == 1
+    assert "1.png" in done.out or "1.txt" in done.out
+    done = cli("check-data", spoilt, "--json")
+    assert done.code == 1
+    assert len(json.loads(done.out)["issues"]) == 1
+
+
+def test_export_as_json(cli, checkpoint, heads_onnx, pictures, tmp_path, monkeypatch):
+    """The export itself is spared here: the whole way has it."""
+
+    def export(network, target, parent):
+        shutil.copyfile(heads_onnx, target)
+        return network.spec.with_provenance(opset="20")
+
+    monkeypatch.setattr("ssd_edge.export.export_onnx", export)
+    monkeypatch.setattr("ssd_edge.export.compare", lambda *_: Agreement(16, 1e-6, 2e-6))
+    exported = parsed(cli("export", checkpoint, "-o", tmp_path / "heads.onnx", "--images", pictures, "--json"))
+    assert exported == {"onnx": str(tmp_path / "heads.onnx"), "opset": "20", "images": 16, "loc": 1e-6, "logits": 2e-6}
+
+
+def test_build_engine_and_inspect(cli, heads_onnx, tmp_path):
+    done = cli("build-engine", heads_onnx, "-o", tmp_path / "a.engine", "--backend", "onnxruntime")
+    assert (done.code, done.out) == (0, "")
+    assert "onnxruntime" in done.err
+    assert f"next: ssd-edge run {tmp_path / 'a.engine'} --camera 0" in done.err
+    done = cli("inspect", tmp_path / "a.engine")
+    assert done.code == 0
+    for word in ("bolt, nut", "32×32", "56 on", "FP32", "softmax", sha256(heads_onnx)[:16]):
+        assert word in done.out
+
+
+@pytest.mark.parametrize("form", ["onnx", "checkpoint", "bundle"])
+def test_inspect_of_each_form(cli, form, heads_onnx, checkpoint, bundle):
+    model = {"onnx": heads_onnx, "checkpoint": checkpoint, "bundle": bundle}[form]
+    assert cli("inspect", model).code == 0
+    assert parsed(cli("inspect", model, "--json"))["spec"]["labels"] == ["bolt", "nut"]
+
+
+def test_build_engine_puts_the_bundle_beside_the_onnx_file(cli, tmp_path):
+    write_tiny(tmp_path / "a.int8.onnx")
+    assert cli("build-engine", tmp_path / "a.int8.onnx").code == 0
+    assert read_manifest(tmp_path / "a.int8.engine").provenance["onnx"] == "a.int8.onnx"
+
+
+def test_import_onnx(cli, tmp_path):
+    onnx.save(tiny_model(), tmp_path / "theirs.onnx")
+    spec = {
+        "labels": ["bolt", "nut"],
+        "input_size": [32, 32],
+        "mean": [0, 0, 0],
+        "std": [255, 255, 255],
+        "levels": [
+            {"grid": [4, 4], "boxes": [[0.2, 1], [0.2, 2], [0.2, 0.5]]},
+            {"grid": [2, 2], "boxes": [[0.5, 1], [0.7, 1]]},
+        ],
+    }
+    (tmp_path / "theirs.json").write_text(json.dumps(spec))
+    arguments = ("import-onnx", tmp_path / "theirs.onnx", tmp_path / "theirs.json", "-o", tmp_path / "heads.onnx")
+    done = cli(*arguments)
+    assert (done.code, done.out) == (0, "")
+    assert f"next: ssd-edge eval {tmp_path / 'heads.onnx'} DATA" in done.err
+    assert parsed(cli(*arguments, "--json"))["architecture"] == "imported"
+    assert parsed(cli("inspect", tmp_path / "heads.onnx", "--json"))["spec"]["std"] == [255, 255, 255]
+
+
+def test_eval_shows_each_class(cli, heads_onnx, data):
+    done = cli("eval", heads_onnx, data)
+    assert done.code == 0
+    for word in ("bolt", "nut", "AP50"):
+        assert word in done.out
+
+
+def test_benchmark_shows_engines_side_by_side(cli, heads_onnx, bundle, pictures):
+    done = cli("benchmark", heads_onnx, bundle, "-c", pictures, "--frames", 10, "--warmup", 0, "--rounds", 1)
+    assert done.code == 0
+    for word in ("onnxruntime FP32", "openvino FP32", "FPS of the loop", "end to end", "threads"):
+        assert word in done.out
+
+
+def test_calibrate_shows_the_ap_before_and_after(cli, heads_onnx, data, tmp_path):
+    done = cli("calibrate", heads_onnx, data, "-o", tmp_path / "int8.onnx", "--method", "min-max")
+    assert done.code == 0
+    assert "AP FP32" in done.out
+    assert "AP INT8" in done.out
+    assert f"next: ssd-edge build-engine {tmp_path / 'int8.onnx'}" in done.err
+
+
+def test_calibrate_with_a_folder_of_pictures(cli, heads_onnx, pictures, tmp_path):
+    done = cli("calibrate", heads_onnx, pictures, "-o", tmp_path / "int8.onnx", "--no-eval")
+    assert (done.code, done.out) == (0, "")
+
+
+# The loop and its files.
+
+
+def test_run_writes_video_pictures_and_json(cli, bundle, tmp_path):
+    outputs = {"--save-video": "a.mp4", "--save-images": "images", "--save-json": "a.jsonl"}
+    options = [word for option, name in outputs.items() for word in (option, tmp_path / name)]
+    done = cli("run", bundle, "-c", "synthetic", "--frames", 12, "--min-score", 0.3, *options)
+    assert (done.code, done.out) == (0, "")
+    for name in outputs.values():
+        assert f"written: {tmp_path / name}" in done.err
+    assert re.search(r"\d+\.\d FPS, 12 frames of \d+, \d+ dropped", done.err)
+    lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert len(lines) == 12
+    for found in (found for line in lines for found in line["detections"]):
+        assert found["label"] in {"bolt", "nut"}
+        assert found["score"] >= 0.3
+    assert len(list((tmp_path / "images").iterdir())) == 12
+    assert frames_of(tmp_path / "a.mp4") == 12
+
+
+def frames_of(video):
+    capture = cv2.VideoCapture(str(video))
+    count = 0
+    while capture.read()[0]:
+        count += 1
+    capture.release()
+    return count
+
+
+def test_run_prints_json_lines(cli, bundle, pictures):
+    done = cli("run", bundle, "-c", pictures, "--every-frame", "--no-window", "--save-json", "-")
+    assert done.code == 0
+    assert [json.loads(line)["file"] for line in done.out.splitlines()] == sorted(
+        (path.name for path in pictures.iterdir()), key=lambda name: int(name.split(".")[0])
+    )
+
+
+def test_run_every_frame_of_a_video(cli, bundle, tmp_path):
+    """A video of 20 frames: none is lost, however slow the engine."""
+    writer = cv2.VideoWriter(str(tmp_path / "in.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
+    for k in range(20):
+        writer.write(np.full((48, 64, 3), 10 * k, np.uint8))
+    writer.release()
+    report = parsed(cli("run", bundle, "-c", tmp_path / "in.avi", "--every-frame", "--no-window", "--json"))
+    assert (report["captured"], report["processed"], report["dropped"]) == (20, 20, 0)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGINT of another process")
+def test_ctrl_c_ends_a_run_and_closes_its_files(bundle, tmp_path):
+    lines, video = tmp_path / "a.jsonl", tmp_path / "a.mp4"
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, "run", bundle, "-c", "synthetic", "--save-json", lines, "--save-video", video],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    limit = monotonic() + 60
+    while not (lines.exists() and lines.read_text().count("\n") >= 10) and monotonic() < limit:
+        sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, "")
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    count = len([json.loads(line) for line in lines.read_text().splitlines()])
+    assert count >= 10
+    assert frames_of(video) == count
+
+
+# Exit codes and streams.
+
+
+@pytest.mark.parametrize("debug", [(), ("--debug",)])
+def test_ctrl_c_elsewhere_ends_with_130(cli, monkeypatch, heads_onnx, debug):
+    def interrupted(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ssd_edge.engines.opening.open_model", interrupted)
+    done = cli("eval", heads_onnx, "data", *debug)
+    assert done == (130, "", "ssd-edge: interrupted\n")
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_debug_shows_where_it_happened(cli, tmp_path, before):
+    arguments = ("inspect", tmp_path / "none.onnx")
+    done = cli("--debug", *arguments) if before else cli(*arguments, "--debug")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("Traceback (most recent call last)")
+    assert "ModelError" in done.err
+    assert done.err.splitlines()[-1].startswith("ssd-edge: there is no file ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("no-such-command",),
+        ("eval",),
+        ("eval", "only-one"),
+        ("run", "a.engine", "--no-such-option"),
+        ("run", "a.engine", "--min-score", "2"),
+        ("run", "a.engine", "--frames", "many"),
+        ("run", "a.engine", "--json", "--save-json", "-"),
+        ("train", "data", "--epochs", "0"),
+        ("benchmark", "a.engine", "--frames", "1"),
+    ],
+)
+def test_a_usage_error_ends_with_2(cli, arguments):
+    done = cli(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert "Usage:" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_the_installed_program_is_the_same(heads_onnx):
+    """One command in a process of its own: what is printed goes where it should."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "inspect", heads_onnx, "--json"], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout)["precision"] == "FP32"
+    assert done.stderr == ""
