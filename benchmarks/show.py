@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import asdict
 from importlib import import_module
@@ -41,6 +42,7 @@ def measure(name: str, retrain: bool = False) -> Figure:
 
 def main() -> int:
     """Print the figures asked for; exit code 1 if one misses its goal."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the program does, and for its reason
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=ENTRIES, action="append", help="this figure; may be repeated")
     parser.add_argument("--list", action="store_true", help="name the figures and stop")

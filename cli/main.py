@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -62,6 +64,11 @@ def options(
 
 def main() -> None:
     """Run the program: exit code 0, 2 for an error that has a sentence, 130 after Ctrl-C."""
+    # PyTorch's threads wait for each other in a busy loop, which on a machine with other work to do (such as the
+    # preparation of the next images) costs several times the time. Read once, when its library is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # What stops a service ends a run as Ctrl-C does, with files closed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
