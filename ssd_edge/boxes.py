@@ -165,7 +165,7 @@ def match(boxes: Boxes, defaults: Boxes, threshold: float = 0.5) -> npt.NDArray[
     matched = np.where(overlaps.max(axis=0) >= np.float32(threshold), best, -1).astype(np.int64)
     for _ in range(min(len(boxes), len(defaults))):
         obj, default = np.unravel_index(int(overlaps.argmax()), overlaps.shape)
-        if overlaps[obj, default] <= 0:
+        if overlaps[obj, default] <= 0:  # far from all that is left, or of no area after rounding
             break
         matched[default] = obj
         overlaps[obj] = -1

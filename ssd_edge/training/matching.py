@@ -11,9 +11,6 @@ from ssd_edge.data.dataset import Target
 IGNORE = -1
 """Class target of a default box that is neither object nor background: it lies on a crowd or a difficult object."""
 
-SMALLEST = 1e-4
-"""Objects narrower or lower than this fraction of the image are left out: the logarithm of a side must be finite."""
-
 
 def training_target(
     target: Target,
@@ -37,8 +34,7 @@ def training_target(
     height, width = image_size
     fractions = (target.boxes / np.asarray([width, height, width, height], np.float32)).astype(np.float32)
     vague = target.difficult | target.crowd
-    wanted = ~vague & (fractions[:, 2:] - fractions[:, :2] >= SMALLEST).all(axis=1)
-    objects, labels = fractions[wanted], target.labels[wanted]
+    objects, labels = fractions[~vague], target.labels[~vague]
     matched = boxes.match(objects, defaults, threshold)
     positive = matched >= 0
     loc = np.zeros((len(defaults), 4), np.float32)
