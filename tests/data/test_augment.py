@@ -88,6 +88,31 @@ def test_crop(scene, seed):
         assert pixels < max(MIN_VISIBLE, 0.51) * (x2 - x1) * (y2 - y1)
 
 
+def test_crop_keeps_what_has_its_centre_and_enough_of_itself_inside():
+    """On an image whose pixels say where they are, so that the window can be read from the crop."""
+    image = np.zeros((80, 120, 3), np.uint8)
+    image[..., 0], image[..., 1] = np.arange(120), np.arange(80)[:, None]
+    rng = np.random.default_rng(0)
+    corner = rng.integers(0, 60, (30, 2)) * [1, 0.7]
+    target = Target.of(np.concatenate([corner, corner + rng.integers(2, 24, (30, 2))], axis=1), range(30))
+    dropped = 0
+    for seed in range(40):
+        cropped, kept = random_crop(image, target, np.random.default_rng(seed))
+        x0, y0 = int(cropped[0, 0, 0]), int(cropped[0, 0, 1])
+        x9, y9 = x0 + cropped.shape[1], y0 + cropped.shape[0]
+        wanted = {}
+        for label, (x1, y1, x2, y2) in enumerate(target.boxes.astype(float).tolist()):
+            cut = [max(x1, x0), max(y1, y0), min(x2, x9), min(y2, y9)]
+            seen = max(0, cut[2] - cut[0]) * max(0, cut[3] - cut[1])
+            centred = x0 < (x1 + x2) / 2 < x9 and y0 < (y1 + y2) / 2 < y9
+            if centred and seen >= MIN_VISIBLE * (x2 - x1) * (y2 - y1):
+                wanted[label] = [cut[0] - x0, cut[1] - y0, cut[2] - x0, cut[3] - y0]
+        assert kept.labels.tolist() == list(wanted)
+        np.testing.assert_allclose(kept.boxes, list(wanted.values()), atol=1e-4)
+        dropped += len(target) - len(kept)
+    assert dropped > 50
+
+
 @settings(deadline=None)
 @given(scenes(), st.integers(0, 2**32 - 1))
 def test_all_of_it(scene, seed):

@@ -254,6 +254,14 @@ def vgg_features() -> dict[str, torch.Tensor]:
     return state
 
 
+def test_vggs_first_map_is_after_the_relu_of_conv4_3():
+    maps = network("ssd300_vgg16").backbone(torch.randn(1, 3, 64, 64))
+    assert [tuple(x.shape) for x in maps] == [(1, 512, 8, 8), (1, 1024, 4, 4)]
+    for x in maps:
+        assert x.min() == 0
+        assert x.max() > 0
+
+
 def test_vgg_takes_torchvisions_features():
     made = network("ssd300_vgg16")
     fc6 = made.backbone.fc6.weight.clone()

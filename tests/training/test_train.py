@@ -77,10 +77,11 @@ def test_what_it_leaves_behind(pictures, tmp_path):
     assert len(curves.Scalars("val/ap50")) == 2
 
 
-def test_it_learns(pictures, tmp_path):
-    """Red squares and blue bars on grey: AP50 on pictures it has not seen, far from chance."""
-    trained = run(pictures, tmp_path / "run", replace(RECIPE, epochs=60, validate_every=30, lr=0.05))
-    assert trained.ap50 > 0.5
+def test_it_learns(tmp_path):
+    """Red squares and blue bars on grey: found in pictures it has not seen (five seeds gave 0.90 … 1.00)."""
+    both = draw_dataset(tmp_path / "train", 24), draw_dataset(tmp_path / "val", 6, seed=1)
+    trained = run(both, tmp_path / "run", replace(RECIPE, epochs=60, batch_size=8, validate_every=20, lr=0.05))
+    assert trained.ap50 > 0.75
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(pictures, tmp_path):
