@@ -54,6 +54,8 @@ def calibrate(
 
     target = output or onnx.with_suffix(".int8.onnx")
     spec = read_spec(onnx)
+    if not no_eval:
+        _require_labels(data, eval_split, spec)
     files = spread(image_files(data, split), images, seed)
     unreadable: list[str] = []
     with progress("calibrating") as advance:
@@ -90,6 +92,17 @@ def calibrate(
     if before and after:
         Console().print(_table(before, after))
     say(f"next: ssd-edge build-engine {target}")
+
+
+def _require_labels(data: Path, split: str, spec: ModelSpec) -> None:
+    """Found out now, not after the calibration."""
+    from ssd_edge.data.readers import open_dataset
+    from ssd_edge.errors import DataError
+
+    try:
+        open_dataset(data, split, spec.labels)
+    except DataError as error:
+        raise DataError(f"{error}; for images without labels add --no-eval") from None
 
 
 def _ap(onnx: Path, spec: ModelSpec, precision: str, data: Path, split: str) -> Evaluation:

@@ -91,7 +91,6 @@ def train(
         backbone_weights,
         start_from,
         resume,
-        progress=not as_json,  # Lightning's bar is on stdout
     )
     if as_json:
         print_json({**asdict(trained), "checkpoint": str(trained.checkpoint)})

@@ -94,8 +94,10 @@ def read_torch_file(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ModelError(f"there is no file {path}") from None
     except Exception as error:  # a damaged file makes torch raise anything: struct.error, IndexError, AssertionError …
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise ModelError(f"{path} is no checkpoint that can be read safely: {reason}") from None
+        raise ModelError(
+            f"{path} is no checkpoint that can be read safely: it is damaged, is no file of torch.save, or holds more "
+            f"than weights and plain values ({type(error).__name__})"
+        ) from None
     if not isinstance(content, dict):
         raise ModelError(f"{path} must hold a dict of weights, but holds {type(content).__name__}")
     return content

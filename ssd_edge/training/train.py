@@ -297,7 +297,7 @@ def _callbacks(folder: Path, recipe: Recipe, progress: bool) -> list[Callback]:
     if recipe.patience:
         callbacks.append(EarlyStopping("val/ap50", mode="max", patience=recipe.patience))
     if progress:
-        callbacks.append(RichProgressBar(leave=False))
+        callbacks.append(RichProgressBar(leave=False, console_kwargs={"stderr": True}))
     return callbacks
 
 
