@@ -244,7 +244,9 @@ class Window(Sink):
             raise SinkError("there is no display to open a window on: use --save-video FILE instead")
         self._labels, self._title = labels, title
         self._rate = Rate()
-        cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+        # OpenCV's wheels carry Qt without its fonts; the system's are found, after four warnings a window.
+        os.environ.setdefault("QT_LOGGING_RULES", "qt.*.warning=false;default.warning=false")
+        cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
         self._sized = False
 
     def write(self, frame: Frame, detections: Detections) -> None:
