@@ -12,7 +12,7 @@ from ssd_edge.cli.common import print_json, say
 
 def import_onnx(
     onnx: Annotated[Path, typer.Argument(help="The ONNX file with its raw heads.")],
-    spec: Annotated[Path, typer.Argument(help="A JSON file that describes the model, see below.")],
+    spec: Annotated[Path, typer.Argument(help="A JSON file that describes the model, as above.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("heads.onnx"),
     loc: Annotated[str, typer.Option(help="Name of the regression output; found by its shape otherwise.")] = "",
     logits: Annotated[str, typer.Option(help="Name of the class output; found by its shape otherwise.")] = "",
@@ -28,7 +28,7 @@ def import_onnx(
     "box_order": "xywh" or "yxhw", "score_function": "softmax" or "sigmoid", "variances": [0.1, 0.2],
     "levels": [{"grid": [19, 19], "boxes": [[SCALE, RATIO], ...]}, ...]}
 
-    Instead of "boxes", a level may give "sizes" [[width, height], ...] in fractions of the image.
+    Instead of "boxes", a level may give "sizes" [[WIDTH, HEIGHT], ...] in fractions of the image.
 
     Next: ssd-edge eval OUTPUT DATA
     """
