@@ -1,0 +1,203 @@
+"""The pages say what the program does: links, commands, options, fields, sentences and examples."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import runpy
+import shutil
+from dataclasses import fields
+
+import cv2
+import numpy as np
+import pytest
+import typer.main
+from rich.text import Text
+
+from ssd_edge.cli.main import app
+from ssd_edge.data.dataset import Issue
+from ssd_edge.engines.bundle import PlanEntry
+from ssd_edge.importing import read_description
+from ssd_edge.models.registry import MODELS, make_spec
+from ssd_edge.spec import ModelSpec
+from ssd_edge.stream.benchmark import EngineTimes
+from ssd_edge.stream.stats import LoopReport
+from tests.helpers import ROOT
+
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text()
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "ssd_edge" / "samples").glob("*.md"))
+}
+COMMANDS = typer.main.get_command(app).commands
+WRITTEN = "\n".join(text for name, text in PAGES.items() if name != "docs/cli.md")
+"""All that a person wrote."""
+
+
+def blocks(page, language):
+    """Fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGES[page], re.DOTALL | re.MULTILINE)
+
+
+def test_the_reference_is_up_to_date():
+    page = runpy.run_path(str(ROOT / "docs" / "generate_cli.py"))["page"]
+    assert PAGES["docs/cli.md"] == page(), "run: make docs"
+
+
+def anchors(text):
+    """The names that a page's headings get."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_links_lead_somewhere(page):
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", PAGES[page], flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in link:
+            continue
+        name, _, anchor = link.partition("#")
+        target = ((ROOT / page).parent / name).resolve() if name else ROOT / page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target.read_text()), link
+
+
+def test_the_map_leads_to_every_page():
+    linked = set(re.findall(r"\]\((\w+\.md)", PAGES["docs/index.md"]))
+    assert linked >= {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_explained_somewhere(command):
+    assert f"ssd-edge {command}" in WRITTEN or f"`{command}`" in WRITTEN
+
+
+def examples():
+    """Command lines in the pages: (command, the rest)."""
+    pattern = r"(?:^    |ExecStart=\S*/|`)ssd-edge ([a-z][a-z-]+)([^\n`#]*)"
+    return sorted(set(re.findall(pattern, WRITTEN, re.MULTILINE)))
+
+
+def test_there_are_examples():
+    assert {command for command, _ in examples()} >= set(COMMANDS) - {"demo"}
+
+
+@pytest.mark.parametrize(("command", "rest"), examples())
+def test_an_example_names_real_commands_and_options(command, rest):
+    assert command in COMMANDS
+    known = {form for p in COMMANDS[command].params for form in (*p.opts, *p.secondary_opts)} | {"--help"}
+    assert set(re.findall(r"(?<!\S)-{1,2}[a-z][a-z-]*", rest)) <= known
+
+
+@pytest.mark.parametrize("option", sorted(set(re.findall(r"`(--[a-z][a-z-]+)", WRITTEN))))
+def test_an_option_in_the_text_exists(option):
+    options = {form for command in COMMANDS.values() for p in command.params for form in (*p.opts, *p.secondary_opts)}
+    of_others = {"--debug", "--help", "--list", "--only", "--table", "--retrain"}
+    assert option in options | of_others
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_loses_nothing_to_markup(command):
+    """Typer's help takes [small letters] for a style, and drops them."""
+    texts = [COMMANDS[command].help, *(p.help or "" for p in COMMANDS[command].params)]
+    assert [Text.from_markup(text).plain for text in texts] == texts
+
+
+@pytest.mark.parametrize(
+    ("page", "kind"),
+    [
+        ("docs/models.md", ModelSpec),
+        ("docs/engines.md", PlanEntry),
+        ("docs/running.md", LoopReport),
+        ("docs/benchmark.md", EngineTimes),
+    ],
+)
+def test_every_field_is_explained(page, kind):
+    for field in fields(kind):
+        assert f"`{field.name}`" in PAGES[page]
+
+
+def test_every_manifest_entry_is_explained(bundle):
+    for name in json.loads((bundle / "manifest.json").read_text()):
+        assert f"`{name}`" in PAGES["docs/engines.md"]
+
+
+def test_every_kind_of_issue_is_explained():
+    kinds = re.findall(r"``([a-z]+-[a-z]+)``", Issue.__doc__)
+    assert len(kinds) == 9
+    for kind in kinds:
+        assert f"| `{kind}` |" in PAGES["docs/data.md"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_is_described_as_it_is(name):
+    (row,) = re.findall(rf"^\| `{name}` \|.*$", PAGES["docs/models.md"], re.MULTILINE)
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    spec = make_spec(name, ["bolt"])
+    assert cells[2] == f"{spec.input_size[0]}×{spec.input_size[1]}"
+    assert cells[3] == str(spec.num_default_boxes)
+    assert cells[4] == ", ".join(str(level.grid[0]) for level in spec.levels)
+    assert cells[5] == ", ".join(f"`{table}`" for table in MODELS[name].levels)
+
+
+@pytest.mark.parametrize(
+    ("shown", "name"),
+    [
+        ("SSDLite 300", "ssdlite300_mobilenet_v2"),
+        ("SSDLite 320", "ssdlite320_mobilenet_v3_large"),
+        ("SSD300", "ssd300_vgg16"),
+        ("SSD512", "ssd512_vgg16"),
+    ],
+)
+def test_the_box_sizes_are_those_of_the_models(shown, name):
+    table = PAGES["docs/models.md"].split(f"\n| {shown} |")[1].split("\n| SSD")[0]
+    rows = re.findall(r"`(\w+)` \| ([\d., ]+) \|", table)
+    assert [row[0] for row in rows] == list(MODELS[name].levels)
+    for size_table, sizes in rows:
+        spec = make_spec(name, ["bolt"], size_table)
+        sides = [level.sizes[0][0] * spec.input_size[0] for level in spec.levels]
+        assert [float(size) for size in sizes.split(",")] == pytest.approx(sides, abs=0.01)
+
+
+def sentences():
+    """What the page on engines quotes."""
+    text = PAGES["docs/engines.md"].split("## What is checked on load")[1].split("## Limits")[0]
+    return [quoted for quoted in re.findall(r"`([^`]+)`", text) if quoted.count(" ") > 1]
+
+
+def string_parts(path):
+    """The constant parts of all strings in a file, those between two placeholders of an f-string each for itself."""
+    return [
+        node.value
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+
+
+def test_the_page_on_engines_quotes():
+    assert len(sentences()) >= 14
+
+
+@pytest.mark.parametrize("sentence", sentences())
+def test_a_sentence_quoted_is_one_that_is_said(sentence):
+    said = [part for path in (ROOT / "engines").glob("*.py") for part in string_parts(path)]
+    for fragment in re.split(r"[A-Z]{2,}|\bN\b", sentence):  # FOLDER, N: what stands there varies
+        if len(fragment.split()) > 1:
+            assert any(fragment.strip("/ ") in part for part in said), fragment
+
+
+def test_the_description_in_the_page_on_imports_is_read(tmp_path):
+    (example,) = blocks("docs/import.md", "json")
+    path = tmp_path / "model.json"
+    path.write_text(example)
+    assert read_description(path).num_default_boxes == 19 * 19 * 3 + 10 * 10 * 3
+    assert set(json.loads(example)) == {field.name for field in fields(ModelSpec)} - {"architecture", "provenance"}
+
+
+def test_the_python_example_runs(bundle, tmp_path, monkeypatch):
+    (example,) = blocks("docs/index.md", "python")
+    shutil.copytree(bundle, tmp_path / "parts.engine")
+    cv2.imwrite(str(tmp_path / "photo.jpg"), np.zeros((48, 64, 3), np.uint8))
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "docs/index.md", "exec"), {})
