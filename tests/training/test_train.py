@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -110,7 +109,7 @@ def test_resumed_training_equals_one_that_was_never_interrupted(pictures, tmp_pa
 def test_ctrl_c_leaves_the_last_epoch_to_resume_from(pictures, tmp_path, monkeypatch):
     recipe = replace(RECIPE, epochs=3, validate_every=3)
     with monkeypatch.context() as patch:
-        interrupt_at(patch, 2, lambda: os.kill(os.getpid(), signal.SIGINT))
+        interrupt_at(patch, 2, lambda: signal.default_int_handler(signal.SIGINT, None))
         with pytest.raises(KeyboardInterrupt):
             run(pictures, tmp_path / "run", recipe)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
