@@ -30,9 +30,7 @@ def greedy(loc, logits, spec, frame_size):
     for label in range(len(spec.labels)):
         column = scores[:, label + 1]
         order = sorted(
-            (-column[i], i)
-            for i in range(len(column))
-            if sound[i] and column[i] > np.float32(spec.score_threshold)
+            (-column[i], i) for i in range(len(column)) if sound[i] and column[i] > np.float32(spec.score_threshold)
         )
         cut += max(0, len(order) - spec.top_k)
         kept = []
@@ -63,9 +61,7 @@ def assert_same(spec, loc, logits, frame_size=(480, 640)):
     wanted, cut = greedy(loc, logits, spec, frame_size)
     assert [int(label) for label in got.labels] == [label for label, _, _ in wanted]
     assert got.scores.tolist() == [score for _, score, _ in wanted]
-    np.testing.assert_array_equal(
-        got.boxes, np.asarray([box for _, _, box in wanted], np.float32).reshape(-1, 4)
-    )
+    np.testing.assert_array_equal(got.boxes, np.asarray([box for _, _, box in wanted], np.float32).reshape(-1, 4))
     assert got.num_cut == cut
 
 
@@ -135,9 +131,7 @@ def test_all_boxes_equal_leave_one_a_class():
 
 
 def test_top_k_reports_what_it_cuts():
-    spec = small_spec(
-        score_threshold=0.1, top_k=7, levels=(DefaultBoxLevel((1, 1), (1, 1), ((0.5, 0.5),) * 30),)
-    )
+    spec = small_spec(score_threshold=0.1, top_k=7, levels=(DefaultBoxLevel((1, 1), (1, 1), ((0.5, 0.5),) * 30),))
     heads = np.zeros((30, 4), np.float32), np.zeros((30, 3), np.float32)
     assert Decoder(spec)(*heads, (100, 100)).num_cut == 2 * 23
 
