@@ -37,9 +37,7 @@ def mirror(image: Image, target: Target) -> tuple[Image, Target]:
     return np.ascontiguousarray(image[:, ::-1]), Target(boxes, target.labels, target.difficult, target.crowd)
 
 
-def random_crop(
-    image: Image, target: Target, rng: np.random.Generator, smallest: float = 0.5
-) -> tuple[Image, Target]:
+def random_crop(image: Image, target: Target, rng: np.random.Generator, smallest: float = 0.5) -> tuple[Image, Target]:
     """A window of ``smallest`` … 1 of each side that keeps at least one object, if there is any to keep.
 
     Objects of which too little remains are dropped; the others are cut at the window's edge.
