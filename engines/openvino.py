@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,17 @@ ABOUT = "OpenVINO on the CPU: the default where there is no GPU"
 _CONFIG = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
 
 
+@cache
+def _core() -> Any:
+    """The process's one Core, never destroyed.
+
+    A Core puts up a stack for signal handlers, and when it goes unmaps it and puts back the one that it had found.
+    Of two Cores, the second puts back what the first has unmapped; the next signal (Ctrl-C, the end of a child
+    process) then kills the process.
+    """
+    return openvino.Core()
+
+
 class OpenVinoEngine:
     """A compiled model with two requests, so that one frame is prepared while the other is inferred."""
 
@@ -34,7 +46,7 @@ class OpenVinoEngine:
         self.spec = spec
         self.precision = precision
         try:
-            model = openvino.Core().compile_model(str(path), "CPU", _CONFIG)
+            model = _core().compile_model(str(path), "CPU", _CONFIG)
         except RuntimeError as error:
             raise BackendError(f"OpenVINO cannot load {path}: {_first_line(error)}") from None
         self._requests = deque(model.create_infer_request() for _ in range(self.depth))
@@ -70,7 +82,7 @@ class OpenVinoEngine:
 def build(onnx: Path, spec: ModelSpec, folder: Path) -> Plan:
     """See ``Backend``: the plan is OpenVINO's IR, weights in FP32 or INT8 as the heads have them."""
     try:
-        model = openvino.Core().read_model(str(onnx))
+        model = _core().read_model(str(onnx))
         openvino.save_model(model, str(folder / "heads.xml"), compress_to_fp16=False)
     except RuntimeError as error:
         raise BackendError(f"OpenVINO cannot build {onnx}: {_first_line(error)}") from None
