@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 IMAGES = 300
 EPOCHS = 10
+BENCHMARK_FRAMES = 100
 FROZEN_BLOCKS = 7
 """With the first blocks kept as the sample model has them, a step takes half the time."""
 
@@ -56,7 +57,7 @@ def demo(
         data = write_dataset(folder / "data", images=IMAGES, seed=0, progress=advance)
 
     say("2/6 train ssdlite300_mobilenet_v2 on them")
-    recipe = Recipe(epochs=EPOCHS, lr=0.03, frozen_blocks=FROZEN_BLOCKS, validate_every=EPOCHS // 2)
+    recipe = Recipe(epochs=EPOCHS, lr=0.03, frozen_blocks=FROZEN_BLOCKS, validate_every=max(1, EPOCHS // 2))
     training, validation = open_dataset(data, "train"), open_dataset(data, "val")
     trained = train(training, validation, folder / "train", recipe, start_from=SAMPLE_CHECKPOINT)
     say(f"    AP50 {trained.ap50:.3f} on {len(validation)} images of other scenes, {trained.seconds:.0f} s")
@@ -122,7 +123,7 @@ def _benchmark(bundles: dict[str, Path]) -> dict[str, float]:
         results = benchmark(
             {name: (engine, engine.backend, engine.precision) for name, engine in engines.items()},
             open_source("synthetic", realtime=False),
-            frames=100,
+            frames=BENCHMARK_FRAMES,
             progress=advance,
         )
     for engine in engines.values():
