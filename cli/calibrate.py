@@ -30,7 +30,7 @@ def calibrate(
     depthwise: Annotated[
         bool, typer.Option("--depthwise", help="Quantise depthwise convolutions too; RTX engines grow by it.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of the choice of images.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice of images.")] = 0,
     no_eval: Annotated[bool, typer.Option("--no-eval", help="Do not measure AP; for images without labels.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ssd_edge.cli.common import print_json, say
+from ssd_edge.cli.common import print_json, progress, say
 
 
 def train(
@@ -48,7 +49,7 @@ def train(
     ] = 0,
     precision: Annotated[str, typer.Option(help="auto, 32-true, bf16-mixed or 16-mixed.")] = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare images.")] = 1,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted training stopped.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -83,18 +84,26 @@ def train(
         precision=precision,
         frozen_blocks=frozen_blocks,
     )
-    trained = train_detector(
-        training,
-        validation,
-        output,
-        recipe,
-        backbone_weights,
-        start_from,
-        resume,
-    )
+    with ExitStack() as checking:
+        advance = checking.enter_context(progress("looking at images"))
+
+        def begin(summary: str) -> None:
+            checking.close()  # its bar ends where Lightning's begins
+            say(summary)
+
+        trained = train_detector(
+            training,
+            validation,
+            output,
+            recipe,
+            backbone_weights,
+            start_from,
+            resume,
+            tell=begin,
+            on_check=advance,
+        )
     if as_json:
         print_json({**asdict(trained), "checkpoint": str(trained.checkpoint)})
     else:
-        say(trained.summary)
         say(f"{trained.checkpoint}: AP50 {trained.ap50:.3f} after {trained.epochs} epochs, {trained.seconds:.0f} s")
         say(f"next: ssd-edge export {trained.checkpoint}")

@@ -8,7 +8,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,8 @@ def train(
     start_from: Path | None = None,
     resume: bool = False,
     progress: bool = True,
+    tell: Callable[[str], None] | None = None,
+    on_check: Callable[[int, int], None] | None = None,
 ) -> Trained:
     """Train, validate, and keep the best checkpoint as ``folder/model.pt``.
 
@@ -140,6 +142,8 @@ def train(
         start_from: a checkpoint of ssd-edge whose fitting weights are taken first (fine-tuning).
         resume: go on from ``folder/last.ckpt``.
         progress: show a progress bar.
+        tell: called once before the first step, with one sentence on what was left out of the training images.
+        on_check: called with (done, total) while the images are looked at, before ``tell``.
 
     Raises:
         DataError: too few usable images are left.
@@ -152,9 +156,11 @@ def train(
             f"training and validation must name the same classes in the same order, but got {training.labels} "
             f"and {validation.labels}"
         )
-    report, validation_report = check_dataset(training), check_dataset(validation)
+    report, validation_report = _checked(training, validation, on_check)
     _require(report, 2, "train")
     _require(validation_report, 1, "validate")
+    if tell is not None:
+        tell(report.summary())
     last = folder / "last.ckpt"
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     network = _network(training.labels, recipe, backbone_weights, start_from)
@@ -202,6 +208,15 @@ def train(
     if validation_report.issues:
         summary += f"; for validation, {validation_report.summary()}"
     return Trained(best.path, best.ap50, trainer.current_epoch, time.monotonic() - began, summary)
+
+
+def _checked(
+    training: Dataset, validation: Dataset, progress: Callable[[int, int], None] | None
+) -> tuple[Report, Report]:
+    tell = progress or (lambda done, total: None)
+    total = len(training) + len(validation)
+    report = check_dataset(training, lambda done, _: tell(done, total))
+    return report, check_dataset(validation, lambda done, _: tell(len(training) + done, total))
 
 
 def _require(report: Report, number: int, purpose: str) -> None:
