@@ -95,14 +95,14 @@ def candidates(
     bound = np.float32(math.log(spec.score_threshold / (1 - spec.score_threshold)) - 1e-3)
     foreground = logits[:, 1:]
     with np.errstate(invalid="ignore", over="ignore"):
-        highest = foreground.max(axis=1)
-        if spec.score_function == "softmax":
-            rows = np.flatnonzero(~(highest - logits[:, 0] <= bound) & sound)
+        softmax = spec.score_function == "softmax"
+        hopeful = (foreground - logits[:, :1] if softmax else foreground) > bound
+        rows = np.flatnonzero(hopeful.any(axis=1) & sound)
+        if softmax:
             chosen = logits[rows]
             exponentials = np.exp(chosen - chosen.max(axis=1, keepdims=True))
             scores = exponentials[:, 1:] / exponentials.sum(axis=1, keepdims=True)
         else:
-            rows = np.flatnonzero(~(highest <= bound) & sound)
             scores = np.float32(1) / (np.float32(1) + np.exp(-foreground[rows]))
         flat = np.flatnonzero(scores > threshold)
     row = flat // foreground.shape[1]
