@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ssd_edge.evaluation import Evaluation
 
 IMAGES = 300
-EPOCHS = 10
+EPOCHS = 16
 BENCHMARK_FRAMES = 100
 FROZEN_BLOCKS = 7
 """With the first blocks kept as the sample model has them, a step takes half the time."""
