@@ -48,7 +48,13 @@ def measure(retrain: bool = False) -> Figure:
         ">= 0.80 after <= 60 minutes of training, INT8 within 0.01",
         fp32 >= 0.80 and abs(fp32 - int8_ap) <= 0.01 and minutes <= 60,
         detail,
+        f"INT8 {int8_ap:.3f}; FP32, INT8 by class: {_classes(ap)}; {minutes:.0f} minutes of training",
     )
+
+
+def _classes(ap: dict[str, Evaluation]) -> str:
+    pairs = zip(ap["FP32"].per_class, ap["INT8"].per_class, strict=True)
+    return ", ".join(f"{a.label} {a.voc_ap50 or 0:.3f}, {b.voc_ap50 or 0:.3f}" for a, b in pairs)
 
 
 def _train(data: Path) -> None:

@@ -20,6 +20,7 @@ class Figure:
         goal: what was aimed at, in words.
         met: whether the value, and all that the goal says beside it, is reached.
         detail: the numbers behind it.
+        beside: those of them that belong beside it in a table, in words.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Figure:
     goal: str
     met: bool
     detail: dict[str, Any] = field(default_factory=dict)
+    beside: str = ""
 
 
 def real_data(path: str) -> Path:

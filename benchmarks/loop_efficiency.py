@@ -46,6 +46,10 @@ def measure() -> Figure:
         ">= 0.95",
         value >= 0.95,
         {**detail, "machine": machine()},
+        "; ".join(
+            f"{name} {one['efficiency']:.2f} ({one['loop FPS']:.0f} of {one['engine FPS']:.0f} FPS)"
+            for name, one in detail.items()
+        ),
     )
 
 

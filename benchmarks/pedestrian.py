@@ -42,6 +42,7 @@ def measure() -> Figure:
         f"{INDEPENDENT} ± {TOLERANCE}",
         abs(value - INDEPENDENT) <= TOLERANCE,
         detail,
+        f"INT8 {ap['INT8'].ap50 or 0:.3f}; AP {ap['FP32'].ap or 0:.3f}, INT8 {ap['INT8'].ap or 0:.3f}",
     )
 
 

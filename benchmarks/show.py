@@ -54,14 +54,15 @@ def main() -> int:
             print(f"{name:16} {about}")
         return 0
     if arguments.table:
-        print("| figure | measured | goal | met |\n|---|---|---|---|")
+        print("| figure | measured | goal | met | beside it |\n|---|---|---|---|---|")
     missed = 0
     for name in arguments.only or ENTRIES:
         figure = measure(name, arguments.retrain)
         missed += not figure.met
         if arguments.table:
             shown = "not measured" if figure.value is None else f"{figure.value:.4g} {figure.unit}"
-            print(f"| {name} | {shown} | {figure.goal} | {'yes' if figure.met else 'no'} |", flush=True)
+            met = "yes" if figure.met else "no"
+            print(f"| {name} | {shown} | {figure.goal} | {met} | {figure.beside} |", flush=True)
         else:
             print(json.dumps(asdict(figure)), flush=True)
     return 1 if missed else 0
