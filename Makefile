@@ -19,7 +19,9 @@ demo: install
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	@# The newest numpy for Python 3.10 has types too vague for --strict.
+	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then echo $(BIN)/mypy; $(BIN)/mypy; \
+	else echo "mypy needs Python 3.11 or later: skipped"; fi
 	$(BIN)/lint-imports
 
 test: check
