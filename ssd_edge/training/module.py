@@ -80,8 +80,9 @@ class DetectorModule(pl.LightningModule):
         self._wanted += targets
 
     def on_validation_epoch_end(self) -> None:
-        """AP over the whole validation set."""
-        result = evaluate(self._found, self._wanted, self.network.spec.labels)
+        """AP over the whole validation set, the same in every process."""
+        found, wanted = _gathered(self._found, self._wanted)
+        result = evaluate(found, wanted, self.network.spec.labels)
         self._found, self._wanted = [], []
         self.log("val/ap", result.ap or 0.0)
         self.log("val/ap50", result.voc_map50 or 0.0, prog_bar=True)
@@ -111,3 +112,13 @@ class DetectorModule(pl.LightningModule):
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _gathered(found: list[Detections], wanted: list[Target]) -> tuple[list[Detections], list[Target]]:
+    """The results of all processes that train together."""
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return found, wanted
+    parts: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(parts, (found, wanted))
+    return [one for part in parts for one in part[0]], [one for part in parts for one in part[1]]

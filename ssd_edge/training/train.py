@@ -331,7 +331,8 @@ class _BestModel(Callback):
             assert isinstance(module, DetectorModule)
             self.ap50 = ap50
             network = module.network
-            save_checkpoint(self.path, network, network.spec.with_provenance(validation_ap50=f"{ap50:.4f}"))
+            if trainer.is_global_zero:
+                save_checkpoint(self.path, network, network.spec.with_provenance(validation_ap50=f"{ap50:.4f}"))
 
     def state_dict(self) -> dict[str, Any]:
         return {"ap50": self.ap50, "step": self.step}
