@@ -6,14 +6,12 @@ import tempfile
 from pathlib import Path
 
 import torch
-from figure import Figure, real_data
+from figure import Figure, on_openvino, real_data
 
 from ssd_edge.calibration.calibrate import calibrate
 from ssd_edge.data.images import preprocessed, sample_images
 from ssd_edge.data.readers import open_dataset
-from ssd_edge.engines.bundle import build_bundle, load_bundle
 from ssd_edge.evaluation import Evaluation
-from ssd_edge.evaluation.model import evaluate_model
 from ssd_edge.export import export_onnx
 from ssd_edge.samples import SAMPLE_CHECKPOINT
 from ssd_edge.training.checkpoints import load_checkpoint, save_checkpoint
@@ -33,7 +31,7 @@ def measure(retrain: bool = False) -> Figure:
         heads, int8 = Path(scratch) / "heads.onnx", Path(scratch) / "heads.int8.onnx"
         spec = export_onnx(network, heads, SAMPLE_CHECKPOINT)
         calibrate(heads, int8, preprocessed(sample_images(data, CALIBRATION_IMAGES, "train"), spec))
-        ap = {name: _evaluate(onnx, data) for name, onnx in (("FP32", heads), ("INT8", int8))}
+        ap = {name: on_openvino(onnx, data, "test") for name, onnx in (("FP32", heads), ("INT8", int8))}
     fp32, int8_ap = ap["FP32"].voc_map50 or 0.0, ap["INT8"].voc_map50 or 0.0
     minutes = float(spec.provenance["training_seconds"]) / 60
     detail = {
@@ -66,12 +64,3 @@ def _train(data: Path) -> None:
     # FP16 halves the file; the difference is far below what INT8 costs.
     facts = {"training_seconds": f"{trained.seconds:.0f}", "training_threads": str(torch.get_num_threads())}
     save_checkpoint(SAMPLE_CHECKPOINT, network, network.spec.with_provenance(**facts), half=True)
-
-
-def _evaluate(onnx: Path, data: Path) -> Evaluation:
-    bundle = onnx.with_suffix(".engine")
-    build_bundle(onnx, bundle, "openvino")
-    engine = load_bundle(bundle)
-    result, _ = evaluate_model(engine, data, "test")
-    engine.close()
-    return result

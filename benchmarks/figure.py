@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ssd_edge.evaluation import Evaluation
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -42,3 +45,16 @@ def real_data(path: str) -> Path:
     if not found.exists():
         raise FileNotFoundError(f"the real data is absent: {found}")
     return found
+
+
+def on_openvino(onnx: Path, data: Path, split: str = "") -> Evaluation:
+    """AP of heads as their OpenVINO bundle gives it; the bundle is built beside the ONNX file."""
+    from ssd_edge.engines.bundle import build_bundle, load_bundle
+    from ssd_edge.evaluation.model import evaluate_model
+
+    bundle = onnx.with_suffix(".engine")
+    build_bundle(onnx, bundle, "openvino")
+    engine = load_bundle(bundle)
+    result, _ = evaluate_model(engine, data, split)
+    engine.close()
+    return result

@@ -5,13 +5,10 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from figure import Figure, real_data
+from figure import Figure, on_openvino, real_data
 
 from ssd_edge.calibration.calibrate import calibrate
 from ssd_edge.data.images import image_files, preprocessed, sample_images
-from ssd_edge.engines.bundle import build_bundle, load_bundle
-from ssd_edge.evaluation import Evaluation
-from ssd_edge.evaluation.model import evaluate_model
 from ssd_edge.importing import import_onnx
 
 INDEPENDENT = 0.372
@@ -29,7 +26,7 @@ def measure() -> Figure:
         spec = import_onnx(source, description, heads)
         images = sample_images(data, CALIBRATION_IMAGES)
         result = calibrate(heads, int8, preprocessed(images, spec))
-        ap = {name: _evaluate(onnx, data) for name, onnx in (("FP32", heads), ("INT8", int8))}
+        ap = {name: on_openvino(onnx, data) for name, onnx in (("FP32", heads), ("INT8", int8))}
     value = ap["FP32"].ap50 or 0.0
     detail = {
         name: {"AP50": one.ap50, "AP": one.ap, "people": one.per_class[0].num_objects} for name, one in ap.items()
@@ -44,12 +41,3 @@ def measure() -> Figure:
         detail,
         f"INT8 {ap['INT8'].ap50 or 0:.3f}; AP {ap['FP32'].ap or 0:.3f}, INT8 {ap['INT8'].ap or 0:.3f}",
     )
-
-
-def _evaluate(onnx: Path, data: Path) -> Evaluation:
-    bundle = onnx.with_suffix(".engine")
-    build_bundle(onnx, bundle, "openvino")
-    engine = load_bundle(bundle)
-    result, _ = evaluate_model(engine, data)
-    engine.close()
-    return result
