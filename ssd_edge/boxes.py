@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from ssd_edge import arithmetic
 from ssd_edge.spec import DefaultBoxLevel
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def decode(loc: Boxes, defaults: Boxes, variances: tuple[float, float]) -> Boxes
     """The inverse of ``encode``: (A, 4) x, y, width, height → xyxy in fractions of the image."""
     centre = defaults[:, :2] + loc[:, :2] * np.float32(variances[0]) * defaults[:, 2:]
     with np.errstate(over="ignore"):  # a size of infinity is cut at the frame's edge like any other
-        size = defaults[:, 2:] * np.exp(loc[:, 2:] * np.float32(variances[1]))
+        size = defaults[:, 2:] * arithmetic.exp(loc[:, 2:] * np.float32(variances[1]))
     half = np.float32(0.5) * size
     return np.concatenate([centre - half, centre + half], axis=-1).astype(np.float32)
 

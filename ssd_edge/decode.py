@@ -12,7 +12,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from ssd_edge import boxes
+from ssd_edge import arithmetic, boxes
 from ssd_edge.detections import Detections
 from ssd_edge.spec import MAX_CLASSES, MAX_DEFAULT_BOXES, ModelSpec
 
@@ -98,12 +98,7 @@ def candidates(
         softmax = spec.score_function == "softmax"
         hopeful = (foreground - logits[:, :1] if softmax else foreground) > bound
         rows = np.flatnonzero(hopeful.any(axis=1) & sound)
-        if softmax:
-            chosen = logits[rows]
-            exponentials = np.exp(chosen - chosen.max(axis=1, keepdims=True))
-            scores = exponentials[:, 1:] / exponentials.sum(axis=1, keepdims=True)
-        else:
-            scores = np.float32(1) / (np.float32(1) + np.exp(-foreground[rows]))
+        scores = arithmetic.softmax(logits[rows])[:, 1:] if softmax else arithmetic.sigmoid(foreground[rows])
         flat = np.flatnonzero(scores > threshold)
     row = flat // foreground.shape[1]
     return rows[row], flat - row * foreground.shape[1], scores.ravel()[flat]

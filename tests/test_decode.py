@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssd_edge import boxes
+from ssd_edge import arithmetic, boxes
 from ssd_edge.decode import Decoder, nms
 from ssd_edge.spec import DefaultBoxLevel
 from tests.helpers import small_spec
@@ -21,11 +21,7 @@ def greedy(loc, logits, spec, frame_size):
     decoded = boxes.decode(loc, defaults, spec.variances)
     sound = np.isfinite(loc).all(axis=1)
     with np.errstate(invalid="ignore", over="ignore"):
-        if spec.score_function == "softmax":
-            exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-            scores = exponentials / exponentials.sum(axis=1, keepdims=True)
-        else:
-            scores = np.float32(1) / (np.float32(1) + np.exp(-logits))
+        scores = (arithmetic.softmax if spec.score_function == "softmax" else arithmetic.sigmoid)(logits)
     found, cut = [], 0
     for label in range(len(spec.labels)):
         column = scores[:, label + 1]
