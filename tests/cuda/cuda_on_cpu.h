@@ -34,6 +34,10 @@ struct uint3 {
 struct dim3 {
   unsigned x = 1, y = 1, z = 1;
 };
+struct alignas(16) float4 {  // aligned as on the GPU, where a float4 that is not is an error
+  float x, y, z, w;
+};
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 
 // Of the thread that runs: set by the scheduler each time it gives a fiber its turn.
 extern uint3 threadIdx, blockIdx;
