@@ -237,7 +237,7 @@ using Random = std::mt19937;
 // what it never wrote gives other results for other seeds.
 void new_shared_memory(Random& random) {
   char *begin = __start_cuda_shared, *end = __stop_cuda_shared;
-  // To TSan it is memory that no earlier block ever touched; so it still sees two blocks race in global memory.
+  // To TSan it is memory, and these are barriers, that no earlier block ever touched.
   if (tsan) {
     static uintptr_t first = (uintptr_t(begin) + 7) & ~uintptr_t(7), size = (uintptr_t(end) - first) & ~uintptr_t(7);
     static bool known = (__tsan_java_init(first, size), true);
@@ -253,11 +253,14 @@ void new_shared_memory(Random& random) {
   }
 }
 
-std::string describe(const Fiber& f) {
-  std::string text = "thread (" + std::to_string(f.index.x) + ", " + std::to_string(f.index.y) + ", " +
-                     std::to_string(f.index.z) + ") ";
-  if (f.state == LEFT) return text + "has left the kernel";
-  return text + "waits at " + f.function + " in line " + std::to_string(f.line);
+std::string text(uint3 i) {
+  return "(" + std::to_string(i.x) + ", " + std::to_string(i.y) + ", " + std::to_string(i.z) + ")";
+}
+
+std::string describe(const Fiber& thread) {
+  std::string name = "thread " + text(thread.index);
+  if (thread.state == LEFT) return name + " has left the kernel";
+  return name + " waits at " + thread.function + " in line " + std::to_string(thread.line);
 }
 
 bool wait_together(const Fiber& a, const Fiber& b) {
@@ -266,16 +269,19 @@ bool wait_together(const Fiber& a, const Fiber& b) {
 
 // Two threads that can't both be right, in words.
 std::string disagreement() {
-  const Fiber* waiting = nullptr;
-  for (Fiber* thread : threads) {
-    if (thread->state == LEFT) continue;
-    if (!waiting) waiting = thread;
-    if (waiting->mask != thread->mask && wait_together(*waiting, *thread))
-      return describe(*waiting) + " and " + describe(*thread) + " with another mask";
+  for (Fiber* a : threads) {
+    if (a->state != IN_WARP) continue;
+    if (!(a->mask >> a->number % WARP & 1)) return describe(*a) + " with a mask that does not hold it";
+    for (Fiber* b : threads) {
+      if (b->number / WARP != a->number / WARP || b->state == LEFT || !(a->mask >> b->number % WARP & 1)) continue;
+      if (!wait_together(*a, *b)) return describe(*a) + ", but " + describe(*b);
+      if (a->mask != b->mask) return describe(*a) + ", and " + describe(*b) + " with another mask";
+    }
   }
-  for (Fiber* thread : threads)
-    if (!wait_together(*waiting, *thread)) return describe(*waiting) + ", but " + describe(*thread);
-  return describe(*waiting) + " with a mask that does not hold it";
+  auto at_barrier = [](Fiber* thread) { return thread->state == AT_BARRIER; };
+  Fiber* a = *std::find_if(threads.begin(), threads.end(), at_barrier);
+  Fiber* b = *std::find_if(threads.begin(), threads.end(), [a](Fiber* other) { return !wait_together(*a, *other); });
+  return describe(*a) + ", but " + describe(*b);
 }
 
 // Lets the lanes of a warp go on that are all there; first is the number of lane 0. Whether there were any.
@@ -316,14 +322,12 @@ bool release_block() {
   return true;
 }
 
-// Whether all threads came to their end.
-bool run_block(unsigned seed, Random& random) {
+// Whether all threads came to their end; crew: the first of the fibers to use.
+bool run_block(Fiber* crew, unsigned seed, Random& random) {
   new_shared_memory(random);
   int count = int(threads.size());
-  // A thread of the next block is another fiber, or TSan would take both for one thread, which can't race with itself.
-  int rotation = int(random() % unsigned(count));
   for (int i = 0; i < count; ++i) {
-    Fiber& fiber = fibers[(i + rotation) % count];
+    Fiber& fiber = crew[i];
     fiber.number = i;
     fiber.index = {i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)};
     fiber.state = RUNNABLE;
@@ -340,10 +344,6 @@ bool run_block(unsigned seed, Random& random) {
     for (int first = 0; first < count; first += WARP) any |= release_warp(first);
     if (!any && !release_block()) return false;
   }
-}
-
-std::string text(uint3 i) {
-  return "(" + std::to_string(i.x) + ", " + std::to_string(i.y) + ", " + std::to_string(i.z) + ")";
 }
 
 }  // namespace
@@ -401,7 +401,10 @@ int run(const char* kernel, void (*body)(void*), void* argument, dim3 grid, dim3
   kernel_argument = argument;
   gridDim = grid;
   blockDim = block;
-  make_fibers(count);
+  // To TSan a fiber is a thread, and all that it does comes one after the other. Two crews in turn, which nothing orders,
+  // let it see a block race with the one before.
+  int crews = tsan ? 2 : 1;
+  make_fibers(count * crews);
   threads.assign(count, nullptr);
   if (tsan) scheduler_tsan_fiber = __tsan_get_current_fiber();
 
@@ -410,9 +413,10 @@ int run(const char* kernel, void (*body)(void*), void* argument, dim3 grid, dim3
   std::iota(order.begin(), order.end(), size_t(0));
   if (seed) std::shuffle(order.begin(), order.end(), random);
   publish(launch_begins);
-  for (size_t i : order) {
+  for (size_t turn = 0; turn < blocks; ++turn) {
+    size_t i = order[turn];
     blockIdx = {unsigned(i % grid.x), unsigned(i / grid.x % grid.y), unsigned(i / grid.x / grid.y)};
-    if (!run_block(seed, random)) {
+    if (!run_block(&fibers[turn % crews * count], seed, random)) {
       error = std::string(kernel) + ": block " + text(blockIdx) + ": " + disagreement();
       abandon_fibers();
       break;
