@@ -1,0 +1,198 @@
+"""The launch plan of kernels.cu: which kernels run for a model, on which buffers, with which grids and arguments.
+
+Whatever launches them, a CUDA driver, a TensorRT plugin or a test on a CPU, takes these and adds nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from ssd_edge.errors import BackendError
+from ssd_edge.spec import ModelSpec
+
+SOURCE = Path(__file__).with_name("kernels.cu")
+
+# As in kernels.cu.
+THREADS = 256
+TILE = 32
+CAPACITY = 1024
+
+_MAX_GRID_Y = 65535  # of every GPU: CUDA C++ Programming Guide, "Technical Specifications per Compute Capability"
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Device memory that a kernel reads or writes: C-contiguous, aligned to 16 bytes."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return prod(self.shape) * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One kernel launch.
+
+    Attributes:
+        kernel: its name in kernels.cu.
+        grid: blocks, (x, y, z).
+        block: threads of a block, (x, y, z).
+        inputs: names of buffers; they are the first arguments.
+        scalars: int32, a float as its bits; the next arguments.
+        outputs: names of buffers; the last arguments.
+    """
+
+    kernel: str
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    inputs: tuple[str, ...]
+    scalars: tuple[int, ...]
+    outputs: tuple[str, ...]
+
+    @property
+    def arguments(self) -> tuple[str | int, ...]:
+        """All of them in the kernel's order."""
+        return (*self.inputs, *self.scalars, *self.outputs)
+
+
+def check_limits(spec: ModelSpec, batch: int = 1) -> None:
+    """Refuse what the kernels cannot hold; a spec already keeps default boxes and classes within its limits.
+
+    Raises:
+        BackendError: top-k, detections, batch or input are beyond a limit.
+    """
+    for what, value, most in (
+        ("top_k", spec.top_k, CAPACITY),
+        ("max_detections", spec.max_detections, CAPACITY),
+        ("batch", batch, _MAX_GRID_Y),
+        ("input height", spec.input_size[0], _MAX_GRID_Y),
+    ):
+        if value > most:
+            raise BackendError(
+                f"the GPU kernels hold {what} up to {most}, but this model has {value}: export it with a smaller one"
+            )
+
+
+def heads_buffers(spec: ModelSpec, batch: int, half: bool) -> Mapping[str, Buffer]:
+    """What the network reads and writes: ``image`` (B, 3, H, W), ``loc`` (B, A, 4) and ``logits`` (B, A, C)."""
+    dtype = np.dtype(np.float16 if half else np.float32)
+    return {
+        "image": Buffer((batch, 3, *spec.input_size), dtype),
+        "loc": Buffer((batch, spec.num_default_boxes, 4), dtype),
+        "logits": Buffer((batch, spec.num_default_boxes, spec.num_classes), dtype),
+    }
+
+
+def between_buffers(spec: ModelSpec, batch: int) -> Mapping[str, Buffer]:
+    """What one decode kernel leaves to the next, in xyxy as fractions of the image.
+
+    ``all_boxes`` (B, A, 4) and ``all_scores`` (B, C−1, A) of decode, 0 where there is no candidate; ``kept_boxes``
+    (B, C−1, K, 4), ``kept_scores`` (B, C−1, K) and ``cut`` (B, C−1) of select, score 0 where nothing was kept.
+    """
+    single, integer = np.dtype(np.float32), np.dtype(np.int32)
+    boxes, labels = spec.num_default_boxes, len(spec.labels)
+    return {
+        "all_boxes": Buffer((batch, boxes, 4), single),
+        "all_scores": Buffer((batch, labels, boxes), single),
+        "kept_boxes": Buffer((batch, labels, spec.top_k, 4), single),
+        "kept_scores": Buffer((batch, labels, spec.top_k), single),
+        "cut": Buffer((batch, labels), integer),
+    }
+
+
+def result_buffers(spec: ModelSpec, batch: int) -> Mapping[str, Buffer]:
+    """What merge gives, best score first.
+
+    ``num_detections`` (B,) int32, ``boxes`` (B, M, 4) float32 xyxy in fractions of the image, ``scores`` (B, M) float32,
+    ``classes`` (B, M) int32 foreground indices, ``num_cut`` (B,) int32. Beyond the detections: 0, class −1.
+    """
+    single, integer = np.dtype(np.float32), np.dtype(np.int32)
+    return {
+        "num_detections": Buffer((batch,), integer),
+        "boxes": Buffer((batch, spec.max_detections, 4), single),
+        "scores": Buffer((batch, spec.max_detections), single),
+        "classes": Buffer((batch, spec.max_detections), integer),
+        "num_cut": Buffer((batch,), integer),
+    }
+
+
+def preprocess_launch(spec: ModelSpec, frame_size: tuple[int, int], half: bool) -> Launch:
+    """``frame`` (rows, columns, 3) uint8 BGR → ``image`` (3, H, W), one image.
+
+    Args:
+        spec: gives input size, channel order, mean and std.
+        frame_size: (rows, columns).
+        half: whether ``image`` is FP16, else FP32.
+    """
+    rows, columns = spec.input_size
+    return Launch(
+        "ssd_preprocess_fp16" if half else "ssd_preprocess_fp32",
+        (_ceil(columns, THREADS), rows, 1),
+        (THREADS, 1, 1),
+        ("frame",),
+        (*frame_size, rows, columns, int(spec.channel_order == "rgb"), *map(bits, spec.mean), *map(bits, spec.std)),
+        ("image",),
+    )
+
+
+def decode_launches(spec: ModelSpec, batch: int, half: bool) -> tuple[Launch, ...]:
+    """Heads → results: decode, select and merge, one after the other on a stream.
+
+    Args:
+        spec: the model; its default boxes, (A, 4) float32 cxcywh, are the buffer ``defaults``.
+        batch: B.
+        half: whether ``loc`` and ``logits`` are FP16, else FP32.
+    """
+    boxes, classes, labels, top_k = spec.num_default_boxes, spec.num_classes, len(spec.labels), spec.top_k
+    block = (THREADS, 1, 1)
+    return (
+        Launch(
+            "ssd_decode_fp16" if half else "ssd_decode_fp32",
+            (_ceil(boxes, TILE), batch, 1),
+            block,
+            ("loc", "logits", "defaults"),
+            (
+                boxes,
+                classes,
+                int(spec.box_order == "yxhw"),
+                int(spec.score_function == "sigmoid"),
+                bits(spec.score_threshold),
+                *map(bits, spec.variances),
+            ),
+            ("all_boxes", "all_scores"),
+        ),
+        Launch(
+            "ssd_select",
+            (labels, batch, 1),
+            block,
+            ("all_boxes", "all_scores"),
+            (boxes, labels, top_k, bits(spec.nms_iou)),
+            ("kept_boxes", "kept_scores", "cut"),
+        ),
+        Launch(
+            "ssd_merge",
+            (batch, 1, 1),
+            block,
+            ("kept_boxes", "kept_scores", "cut"),
+            (labels, top_k, spec.max_detections),
+            tuple(result_buffers(spec, batch)),
+        ),
+    )
+
+
+def bits(value: float) -> int:
+    """A float32 as the int32 of the same bits."""
+    return int(np.float32(value).view(np.int32))
+
+
+def _ceil(number: int, size: int) -> int:
+    return -(-number // size)
