@@ -112,8 +112,8 @@ def between_buffers(spec: ModelSpec, batch: int) -> Mapping[str, Buffer]:
 def result_buffers(spec: ModelSpec, batch: int) -> Mapping[str, Buffer]:
     """What merge gives, best score first.
 
-    ``num_detections`` (B,) int32, ``boxes`` (B, M, 4) float32 xyxy in fractions of the image, ``scores`` (B, M) float32,
-    ``classes`` (B, M) int32 foreground indices, ``num_cut`` (B,) int32. Beyond the detections: 0, class −1.
+    ``num_detections`` (B,) int32, ``boxes`` (B, M, 4) float32 xyxy in fractions of the image, ``scores`` (B, M)
+    float32, ``classes`` (B, M) int32 foreground indices, ``num_cut`` (B,) int32. Beyond the detections: 0, class −1.
     """
     single, integer = np.dtype(np.float32), np.dtype(np.int32)
     return {
