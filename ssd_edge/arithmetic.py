@@ -35,10 +35,10 @@ _COEFFICIENTS = tuple(
 def exp(x: Floats) -> Floats:
     """eˣ of (…) float32, within one unit in the last place; 0 where it would be subnormal, NaN of NaN."""
     flat = x.ravel()
-    result = np.empty_like(flat)
+    result: Floats = np.empty(len(flat), np.float32)
     for start in range(0, len(flat), _AT_ONCE):
         result[start : start + _AT_ONCE] = _exp(flat[start : start + _AT_ONCE])
-    return np.asarray(result.reshape(x.shape), np.float32)
+    return result.reshape(x.shape)
 
 
 def _exp(x: Floats) -> Floats:
