@@ -34,6 +34,9 @@ struct uint3 {
 struct dim3 {
   unsigned x = 1, y = 1, z = 1;
 };
+#if defined(__aarch64__) && __GNUC__ < 13
+using _Float16 = __fp16;  // what g++ called it there
+#endif
 struct alignas(16) float4 {  // aligned as on the GPU, where a float4 that is not is an error
   float x, y, z, w;
 };
