@@ -132,7 +132,6 @@ def _benchmark(bundles: dict[str, Path]) -> dict[str, float]:
 
 
 def _record(bundle: Path, video: Any, seconds: float) -> dict[str, Any]:
-    from ssd_edge.detector import Detector
     from ssd_edge.engines.bundle import load_bundle
     from ssd_edge.stream.loop import run_loop
     from ssd_edge.stream.sources import open_source
@@ -140,7 +139,7 @@ def _record(bundle: Path, video: Any, seconds: float) -> dict[str, Any]:
     engine = load_bundle(bundle)
     with progress("recording") as advance:
         report = run_loop(
-            Detector(engine),
+            engine.detector(),
             open_source("synthetic:1"),
             [video],
             duration=seconds,

@@ -55,7 +55,6 @@ def run(
         raise typer.BadParameter("--json and --save-json - both print on stdout: write one of them to a file")
     from rich.live import Live
 
-    from ssd_edge.detector import Detector
     from ssd_edge.engines.opening import open_model
     from ssd_edge.stream.loop import run_loop
     from ssd_edge.stream.sinks import Images, JsonLines, Window, has_display
@@ -77,7 +76,7 @@ def run(
     say(f"{model}: {engine.backend} {engine.precision}, on {source.name}; Ctrl-C ends it")
     with Live(console=stderr(), transient=True, refresh_per_second=2) as live:
         report = run_loop(
-            Detector(engine),
+            engine.detector(),
             source,
             sinks,
             every_frame=every_frame,

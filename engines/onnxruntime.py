@@ -14,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from ssd_edge.detector import RawHeads
-from ssd_edge.engines.base import Plan
+from ssd_edge.detector import HostDetector, RawHeads
+from ssd_edge.engines.base import BuildOptions, Plan, PlanEntry, Progress
 from ssd_edge.errors import BackendError, ModelError
 from ssd_edge.spec import METADATA_KEY, ModelSpec
 
 NAME = "onnxruntime"
 ABOUT = "ONNX Runtime on the CPU: the reference"
+TAKES_OPTIONS = False
 
 onnxruntime.set_default_logger_severity(3)  # its warnings are about graph details that a user cannot change
 
@@ -48,12 +49,16 @@ class OnnxRuntimeEngine:
             raise BackendError(f"ONNX Runtime failed: {_reason(error)}") from None
         return RawHeads(np.asarray(loc, np.float32), np.asarray(logits, np.float32))
 
+    def detector(self) -> HostDetector:
+        """See ``Heads``."""
+        return HostDetector(self)
+
     def close(self) -> None:
         """See ``Engine``."""
         self._worker.shutdown()
 
 
-def build(onnx: Path, spec: ModelSpec, folder: Path) -> Plan:
+def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, progress: Progress) -> Plan:
     """See ``Backend``: the ONNX file itself is the plan."""
     shutil.copyfile(onnx, folder / "heads.onnx")
     return Plan(("heads.onnx",), onnxruntime.__version__, precision_of(onnx))
@@ -64,9 +69,9 @@ def load(folder: Path, files: Sequence[str], spec: ModelSpec, precision: str) ->
     return OnnxRuntimeEngine(folder / files[0], spec, precision)
 
 
-def incompatibility(version: str) -> str | None:
+def incompatibility(plan: PlanEntry) -> str | None:
     """See ``Backend``: a newer runtime reads what an older one could."""
-    return newer_than_installed("ONNX Runtime", "onnxruntime", version, onnxruntime.__version__)
+    return newer_than_installed("ONNX Runtime", "onnxruntime", plan.version, onnxruntime.__version__)
 
 
 def newer_than_installed(name: str, package: str, made_by: str, installed: str) -> str | None:

@@ -12,14 +12,15 @@ import numpy as np
 import numpy.typing as npt
 import openvino
 
-from ssd_edge.detector import RawHeads
-from ssd_edge.engines.base import Plan
+from ssd_edge.detector import HostDetector, RawHeads
+from ssd_edge.engines.base import BuildOptions, Plan, PlanEntry, Progress
 from ssd_edge.engines.onnxruntime import newer_than_installed, precision_of
 from ssd_edge.errors import BackendError
 from ssd_edge.spec import ModelSpec
 
 NAME = "openvino"
 ABOUT = "OpenVINO on the CPU: the default where there is no GPU"
+TAKES_OPTIONS = False
 
 # FP32 means FP32: where the processor has bf16 instructions, OpenVINO would otherwise round to them unasked.
 _CONFIG = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
@@ -72,6 +73,10 @@ class OpenVinoEngine:
 
         return result
 
+    def detector(self) -> HostDetector:
+        """See ``Heads``."""
+        return HostDetector(self)
+
     def close(self) -> None:
         """See ``Engine``."""
         for request in self._requests:
@@ -79,7 +84,7 @@ class OpenVinoEngine:
         self._requests.clear()
 
 
-def build(onnx: Path, spec: ModelSpec, folder: Path) -> Plan:
+def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, progress: Progress) -> Plan:
     """See ``Backend``: the plan is OpenVINO's IR, weights in FP32 or INT8 as the heads have them."""
     try:
         model = _core().read_model(str(onnx))
@@ -94,9 +99,9 @@ def load(folder: Path, files: Sequence[str], spec: ModelSpec, precision: str) ->
     return OpenVinoEngine(folder / files[0], spec, precision)
 
 
-def incompatibility(version: str) -> str | None:
+def incompatibility(plan: PlanEntry) -> str | None:
     """See ``Backend``: a newer runtime reads the IR of an older one."""
-    return newer_than_installed("OpenVINO", "openvino", version, _version())
+    return newer_than_installed("OpenVINO", "openvino", plan.version, _version())
 
 
 def _version() -> str:

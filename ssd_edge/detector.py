@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from time import perf_counter
 from typing import NamedTuple, Protocol
@@ -38,6 +39,9 @@ class Heads(Protocol):
         The arrays of a result stay valid until ``depth`` further submissions.
         """
 
+    def detector(self) -> Detector:
+        """The best way from a frame to detections with these heads: ``HostDetector`` where they run on a CPU."""
+
 
 class StageTimes(NamedTuple):
     """Seconds that a frame spent in each stage; ``inference`` is from submission to result."""
@@ -54,8 +58,30 @@ class Result(NamedTuple):
     times: StageTimes
 
 
-class Detector:
-    """A model that takes frames.
+class Detector(ABC):
+    """A model that takes frames."""
+
+    spec: ModelSpec
+    depth: int
+    """How many frames may be under way at once."""
+
+    @abstractmethod
+    def submit(self, frame: Image) -> Callable[[], Result]:
+        """Start on a frame of any size; the returned call waits for the result.
+
+        Results are asked for in the order of their frames, each before ``depth`` further submissions.
+
+        Raises:
+            ValueError: the frame is not (height, width, 3) uint8.
+        """
+
+    def __call__(self, frame: Image) -> Detections:
+        """Detections of one frame, waited for."""
+        return self.submit(frame)().detections
+
+
+class HostDetector(Detector):
+    """Preprocess and decode on the CPU, around heads that run anywhere.
 
     Args:
         heads: runs the network; its spec says the rest.
@@ -68,7 +94,7 @@ class Detector:
         self._decode = Decoder(heads.spec)
 
     def submit(self, frame: Image) -> Callable[[], Result]:
-        """Start on a frame of any size; the returned call waits for the result."""
+        """See ``Detector``."""
         began = perf_counter()
         images = preprocess(frame, self.spec)
         started = perf_counter()
@@ -82,7 +108,3 @@ class Detector:
             return Result(found, StageTimes(started - began, inferred - started, perf_counter() - inferred))
 
         return result
-
-    def __call__(self, frame: Image) -> Detections:
-        """Detections of one frame, waited for."""
-        return self.submit(frame)().detections

@@ -7,7 +7,7 @@ from collections import deque
 import numpy as np
 import pytest
 
-from ssd_edge.detector import Detector, RawHeads
+from ssd_edge.detector import HostDetector, RawHeads
 from ssd_edge.preprocess import preprocess
 from tests.helpers import small_spec
 
@@ -66,7 +66,7 @@ def where(number: int, height: int = 64, width: int = 128):
 @pytest.mark.parametrize("depth", [1, 2, 4])
 def test_overlapping_results_belong_to_their_frames(depth):
     heads = FakeHeads(depth)
-    detector = Detector(heads)
+    detector = HostDetector(heads)
     assert detector.depth == depth
     waiting, seen = deque(), []
     for number in range(56):
@@ -83,14 +83,14 @@ def test_overlapping_results_belong_to_their_frames(depth):
 
 
 def test_frames_of_different_sizes_scale_their_own_boxes():
-    detector = Detector(FakeHeads(2))
+    detector = HostDetector(FakeHeads(2))
     small, large = detector.submit(frame(20, 10, 30)), detector.submit(frame(21, 400, 200))
     np.testing.assert_allclose(small().detections.boxes[0], where(20, 10, 30), atol=1e-4)
     np.testing.assert_allclose(large().detections.boxes[0], where(21, 400, 200), atol=1e-4)
 
 
 def test_call_waits_for_one_frame():
-    found = Detector(FakeHeads(1))(frame(55))
+    found = HostDetector(FakeHeads(1))(frame(55))
     np.testing.assert_allclose(found.boxes[0], where(55), atol=1e-4)
     assert found.labels.tolist() == [0]
 
@@ -104,10 +104,10 @@ def test_the_network_sees_what_preprocess_gives():
             return super().submit(images)
 
     image = np.random.default_rng(0).integers(0, 50, (50, 70, 3), np.uint8)
-    Detector(Spy(1))(image)
+    HostDetector(Spy(1))(image)
     np.testing.assert_array_equal(seen[0], preprocess(image, SPEC))
 
 
 def test_what_is_no_frame_never_reaches_the_network():
     with pytest.raises(ValueError, match="must be"):
-        Detector(FakeHeads(1))(np.zeros((8, 8), np.uint8))
+        HostDetector(FakeHeads(1))(np.zeros((8, 8), np.uint8))

@@ -12,7 +12,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ssd_edge.data.dataset import read_image
 from ssd_edge.data.readers import open_dataset
-from ssd_edge.detector import Detector
 from ssd_edge.engines.bundle import build_bundle, load_bundle
 from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine, read_spec
 from ssd_edge.engines.opening import open_model
@@ -112,7 +111,7 @@ def test_pedestrian_ap_is_the_independent_figure(pedestrian, tmp_path, backend):
     build_bundle(pedestrian, tmp_path / "a.engine", backend)
     engine = load_bundle(tmp_path / "a.engine")
     dataset = open_dataset(shared("data/coco128_yolo"), labels=("person",))
-    result = measure_ap(Detector(engine), dataset.samples, ("person",))
+    result = measure_ap(engine.detector(), dataset.samples, ("person",))
     engine.close()
     assert result.ap50 == pytest.approx(0.372, abs=0.005)
     assert result.ap == pytest.approx(0.189, abs=0.005)
@@ -170,7 +169,7 @@ def test_ultraface_batchnorms_go_into_the_convolutions(ultraface):
 def test_ultraface_finds_the_astronaut(ultraface):
     """One face, about where a person sees it: x 165 … 285, y 65 … 215 of 512 × 512."""
     engine = open_model(ultraface)
-    found = Detector(engine)(read_image(shared("media/astronaut.png"))).above(0.7)
+    found = engine.detector()(read_image(shared("media/astronaut.png"))).above(0.7)
     engine.close()
     assert len(found) == 1
     x1, y1, x2, y2 = found.boxes[0]
@@ -182,7 +181,7 @@ def test_ultraface_finds_the_astronaut(ultraface):
 
 def test_no_face_on_a_cup_of_coffee(ultraface):
     engine = open_model(ultraface)
-    assert len(Detector(engine)(read_image(shared("media/coffee.png"))).above(0.7)) == 0
+    assert len(engine.detector()(read_image(shared("media/coffee.png"))).above(0.7)) == 0
     engine.close()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ssd_edge.data.check import Report, check_dataset
 from ssd_edge.data.readers import open_dataset
-from ssd_edge.detector import Detector, Heads
+from ssd_edge.detector import Heads
 from ssd_edge.evaluation import Evaluation, measure_ap
 
 
@@ -33,7 +33,7 @@ def evaluate_model(
     report = check_dataset(dataset, lambda done, _: tell(done, total))
     left_out = len(dataset) - len(report.clean)
     result = measure_ap(
-        Detector(heads),
+        heads.detector(),
         report.clean,
         heads.spec.labels,
         lambda done: tell(len(dataset) + left_out + done, total),

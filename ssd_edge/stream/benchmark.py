@@ -111,7 +111,7 @@ def benchmark(
     turns: dict[str, list[_Turn]] = {name: [] for name in models}
     for number in range(rounds):
         for place, (name, (heads, _, _)) in enumerate(models.items()):
-            detector = Detector(heads)
+            detector = heads.detector()
             turns[name].append(
                 _Turn(
                     _engine_fps(heads, kept[0], frames, warmup),

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ssd_edge.detector import RawHeads
+from ssd_edge.detector import HostDetector, RawHeads
 from ssd_edge.models.ssd import SSD
 
 
@@ -29,6 +29,10 @@ class TorchHeads:
             loc, logits = self._network(torch.from_numpy(images))
         heads = RawHeads(loc.numpy(), logits.numpy())
         return lambda: heads
+
+    def detector(self) -> HostDetector:
+        """See ``Heads``."""
+        return HostDetector(self)
 
     def close(self) -> None:
         """Nothing is held."""

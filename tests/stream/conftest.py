@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from ssd_edge.detections import Detections
-from ssd_edge.detector import Detector, RawHeads
+from ssd_edge.detector import Detector, HostDetector, RawHeads
 from ssd_edge.stream import Frame, Sink, Source
 from tests.helpers import small_spec
 
@@ -48,6 +48,9 @@ class FakeHeads:
         logits[..., 0] = 10
         logits[0, 7] = 0, 8, 0
         return RawHeads(np.zeros((1, 56, 4), np.float32), logits)
+
+    def detector(self) -> HostDetector:
+        return HostDetector(self)
 
     def close(self) -> None:
         self._workers.shutdown()
@@ -98,7 +101,7 @@ def make_detector() -> Iterator[Callable[..., Detector]]:
 
     def make(seconds: float = 0.0, depth: int = 1) -> Detector:
         made.append(FakeHeads(seconds, depth))
-        return Detector(made[-1])
+        return made[-1].detector()
 
     yield make
     for heads in made:
