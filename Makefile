@@ -1,8 +1,9 @@
 # make demo, make test: each does all the set-up on a machine that has only python3.
 PYTHON ?= python3
 BIN := .venv/bin
+JETPACK_6 := .venv/cuda-12.6
 
-.PHONY: install demo test check docs
+.PHONY: install demo test check sanitize docs
 
 install: .venv/.installed
 
@@ -10,7 +11,12 @@ install: .venv/.installed
 	@echo "installing into .venv: a few minutes the first time"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,calibrate,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,calibrate,rtx,dev]'
+	@# CUDA's compiler as JetPack 6 needs it; without it, its tests are skipped.
+	@test -d $(JETPACK_6) || { \
+	$(BIN)/python -m pip install --quiet --no-deps --target $(JETPACK_6).part \
+	$$($(BIN)/python -c 'from ssd_edge.engines.plugins.compiler import JETPACK_6; print(*JETPACK_6)') && \
+	mv $(JETPACK_6).part $(JETPACK_6); } || echo "no CUDA 12.6 could be installed: its tests are skipped"
 	touch $@
 
 demo: install
@@ -26,6 +32,9 @@ check: install
 
 test: check
 	$(BIN)/python -m pytest
+
+sanitize: install
+	$(BIN)/python -m pytest -m sanitize tests/cuda/test_sanitizers.py
 
 docs: install
 	$(BIN)/python docs/generate_cli.py

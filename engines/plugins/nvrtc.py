@@ -19,8 +19,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         request: ``{}`` asks what is there; ``{"source", "name", "options"}`` asks to compile.
 
     Returns:
-        ``version`` [major, minor], ``architectures`` (75 is sm_75) and ``bindings``, the file that was imported; where a
-        source was given, ``log``, and ``ptx`` and ``cubin`` in base64, or none of both where it was refused. Where
+        ``version`` [major, minor], ``architectures`` (75 is sm_75) and ``bindings``, the file that was imported; where
+        a source was given, ``log``, and ``ptx`` and ``cubin`` in base64, or none of both where it was refused. Where
         there is no NVRTC, ``missing`` alone: why.
     """
     try:
