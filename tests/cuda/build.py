@@ -1,0 +1,160 @@
+"""Kernels built for a CPU: as a library that is launched from Python, or as a program under sanitizers.
+
+What was built is kept in ``build/cuda_on_cpu`` by the hash of all that it was made of.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from ssd_edge.engines.plugins.launch import Launch
+from ssd_edge.files import written_whole
+from tests.helpers import ROOT
+
+HERE = Path(__file__).parent
+BUILD = ROOT / "build" / "cuda_on_cpu"
+
+COMPILER = os.environ.get("CXX", "g++")
+
+# No contraction to fused multiply-add, as on the GPU. The scheduler is never built with a sanitizer: it changes stacks.
+COMMON = ("-std=c++17", "-O2", "-ffp-contract=off", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror")
+KERNELS = (*COMMON, "-DCUDA_ON_CPU", f"-I{HERE}")
+SANITIZERS = {
+    # Shared memory lies in a section of its own, which ASan leaves alone unless told.
+    "address": ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fsanitize-sections=cuda_shared"),
+    "thread": ("-g", "-fsanitize=thread"),
+}
+
+
+class LaunchError(Exception):
+    """A launch that ended early: the sentence of ``cuda_on_cpu_error``."""
+
+
+class Kernels:
+    """A library of kernels, launched as ``cuLaunchKernel`` does.
+
+    Args:
+        source: CUDA C++ with ``EXPORT_KERNEL`` for each kernel.
+    """
+
+    def __init__(self, source: Path) -> None:
+        self._library = ctypes.CDLL(str(library(source)))
+        self._library.cuda_on_cpu_error.restype = ctypes.c_char_p
+
+    def launch(
+        self,
+        kernel: str,
+        grid: tuple[int, int, int],
+        block: tuple[int, int, int],
+        *arguments: np.ndarray | int,
+        seed: int = 0,
+    ) -> None:
+        """Run a kernel to its end.
+
+        Args:
+            kernel: its name.
+            grid: blocks.
+            block: threads of a block.
+            arguments: arrays, whose address is passed, and int32.
+            seed: of the order of blocks and threads, and of what shared memory holds at first; 0 is the plain order.
+
+        Raises:
+            LaunchError: threads wait for others that never come, or nothing can be launched so.
+        """
+        held = [_argument(argument) for argument in arguments]
+        pointers = (ctypes.c_void_p * len(held))(*map(ctypes.addressof, held))
+        if self._library[f"{kernel}_on_cpu"](*grid, *block, pointers, ctypes.c_uint(seed)):
+            raise LaunchError(self._library.cuda_on_cpu_error().decode())
+
+    def run(self, launch: Launch, buffers: Mapping[str, np.ndarray], seed: int = 0) -> None:
+        """Run one launch of a plan on buffers of its names."""
+        arguments = [buffers[a] if isinstance(a, str) else a for a in launch.arguments]
+        self.launch(launch.kernel, launch.grid, launch.block, *arguments, seed=seed)
+
+
+def _argument(argument: np.ndarray | int) -> ctypes.c_void_p | ctypes.c_int32:
+    if isinstance(argument, np.ndarray):
+        assert argument.flags.c_contiguous, "a kernel is given an address: the array has to be contiguous"
+        return ctypes.c_void_p(argument.ctypes.data)
+    assert -(2**31) <= argument < 2**31, f"{argument} is no int32"
+    return ctypes.c_int32(argument)
+
+
+def library(source: Path) -> Path:
+    """The shared library of a source's kernels, without sanitizers."""
+    kernels = _built("kernels.o", COMPILER, *KERNELS, "-x", "c++", "-c", source)
+    return _built("kernels.so", COMPILER, "-shared", kernels, _scheduler())
+
+
+def program(source: Path, sanitizer: str) -> Path:
+    """A program that runs the launches it reads, see drive.cpp; ``sanitizer`` is one of ``SANITIZERS``."""
+    flags = SANITIZERS[sanitizer]
+    kernels = _built("kernels.o", COMPILER, *KERNELS, *flags, "-x", "c++", "-c", source)
+    driver = _built("drive.o", COMPILER, *COMMON, *flags, "-c", HERE / "drive.cpp")
+    return _built("drive", COMPILER, *flags, "-rdynamic", kernels, driver, _scheduler(), "-ldl")
+
+
+def drive(
+    built: Path, folder: Path, buffers: Mapping[str, np.ndarray], launches: Sequence[Launch], seed: int = 0
+) -> subprocess.CompletedProcess[str]:
+    """Run launches in a process of their own; the buffers hold afterwards what it left in its own.
+
+    Args:
+        built: a ``program``.
+        folder: for the files between the processes.
+        buffers: by the names in the launches.
+        launches: one after the other.
+        seed: as of ``Kernels.launch``.
+    """
+    lines = []
+    for name, array in buffers.items():
+        array.tofile(folder / name)
+        lines.append(f"buffer {name} {array.nbytes} {folder / name}")
+    for launch in launches:
+        arguments = [f"@{a}" if isinstance(a, str) else str(a) for a in launch.arguments]
+        lines.append(" ".join(map(str, ("launch", launch.kernel, seed, *launch.grid, *launch.block, *arguments))))
+    plan = "\n".join(lines) + "\n"
+    environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=1"}
+    ran = _run_with(plan, environment, str(built))
+    if "unexpected memory mapping" in ran.stderr and (setarch := shutil.which("setarch")):
+        # TSan of GCC 12 does not know the addresses that newer kernels hand out at random.
+        ran = _run_with(plan, environment, setarch, "-R", str(built))
+    for name, array in buffers.items():
+        array[...] = np.fromfile(folder / name, array.dtype).reshape(array.shape)
+    return ran
+
+
+def _run_with(plan: str, environment: Mapping[str, str], *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, input=plan, capture_output=True, text=True, check=False, env=environment)
+
+
+def _scheduler() -> Path:
+    return _built("cuda_on_cpu.o", COMPILER, *COMMON, "-c", HERE / "cuda_on_cpu.cpp")
+
+
+def _built(name: str, *command: str | Path) -> Path:
+    """What a compiler's command makes, made once; its files are the command's paths and the header."""
+    digest = hashlib.sha256(_compiler_version().encode())
+    digest.update((HERE / "cuda_on_cpu.h").read_bytes())
+    for word in command:
+        digest.update(word.read_bytes() if isinstance(word, Path) else word.encode())
+        digest.update(b"\0")
+    path = BUILD / f"{digest.hexdigest()[:32]}.{name}"
+    if not path.exists():
+        with written_whole(path) as partial:
+            subprocess.run([*map(str, command), "-o", str(partial)], check=True)
+    return path
+
+
+@cache
+def _compiler_version() -> str:
+    return subprocess.run([COMPILER, "--version"], check=True, capture_output=True, text=True).stdout
