@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ssd_edge.engines.plugins.launch import Launch
+from ssd_edge.engines.plugins.launch import SOURCE, Launch
 from ssd_edge.files import written_whole
 from tests.helpers import ROOT
 
@@ -39,15 +39,16 @@ class LaunchError(Exception):
     """A launch that ended early: the sentence of ``cuda_on_cpu_error``."""
 
 
-class Kernels:
-    """A library of kernels, launched as ``cuLaunchKernel`` does.
+class KernelLibrary:
+    """Kernels that are launched as ``cuLaunchKernel`` does.
 
-    Args:
-        source: CUDA C++ with ``EXPORT_KERNEL`` for each kernel.
+    Attributes:
+        path: of the shared library; it exports ``NAME_on_cpu`` for each kernel, see cuda_on_cpu.h.
     """
 
-    def __init__(self, source: Path) -> None:
-        self._library = ctypes.CDLL(str(library(source)))
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._library = ctypes.CDLL(str(path))
         self._library.cuda_on_cpu_error.restype = ctypes.c_char_p
 
     def launch(
@@ -55,7 +56,7 @@ class Kernels:
         kernel: str,
         grid: tuple[int, int, int],
         block: tuple[int, int, int],
-        *arguments: np.ndarray | int,
+        arguments: Sequence[np.ndarray | int],
         seed: int = 0,
     ) -> None:
         """Run a kernel to its end.
@@ -75,11 +76,6 @@ class Kernels:
         if self._library[f"{kernel}_on_cpu"](*grid, *block, pointers, ctypes.c_uint(seed)):
             raise LaunchError(self._library.cuda_on_cpu_error().decode())
 
-    def run(self, launch: Launch, buffers: Mapping[str, np.ndarray], seed: int = 0) -> None:
-        """Run one launch of a plan on buffers of its names."""
-        arguments = [buffers[a] if isinstance(a, str) else a for a in launch.arguments]
-        self.launch(launch.kernel, launch.grid, launch.block, *arguments, seed=seed)
-
 
 def _argument(argument: np.ndarray | int) -> ctypes.c_void_p | ctypes.c_int32:
     if isinstance(argument, np.ndarray):
@@ -89,13 +85,13 @@ def _argument(argument: np.ndarray | int) -> ctypes.c_void_p | ctypes.c_int32:
     return ctypes.c_int32(argument)
 
 
-def library(source: Path) -> Path:
-    """The shared library of a source's kernels, without sanitizers."""
+def kernel_library(source: Path = SOURCE) -> KernelLibrary:
+    """The library of a CUDA C++ source that has ``EXPORT_KERNEL(NAME)`` for each kernel, without sanitizers."""
     kernels = _built("kernels.o", COMPILER, *KERNELS, "-x", "c++", "-c", source)
-    return _built("kernels.so", COMPILER, "-shared", kernels, _scheduler())
+    return KernelLibrary(_built("kernels.so", COMPILER, "-shared", kernels, _scheduler()))
 
 
-def program(source: Path, sanitizer: str) -> Path:
+def program(sanitizer: str, source: Path = SOURCE) -> Path:
     """A program that runs the launches it reads, see drive.cpp; ``sanitizer`` is one of ``SANITIZERS``."""
     flags = SANITIZERS[sanitizer]
     kernels = _built("kernels.o", COMPILER, *KERNELS, *flags, "-x", "c++", "-c", source)
@@ -113,7 +109,7 @@ def drive(
         folder: for the files between the processes.
         buffers: by the names in the launches.
         launches: one after the other.
-        seed: as of ``Kernels.launch``.
+        seed: as of ``KernelLibrary.launch``.
     """
     lines = []
     for name, array in buffers.items():
