@@ -1,9 +1,9 @@
-"""What an engine is, and the backends by name."""
+"""What an engine is, what a plan is, and the backends by name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
@@ -11,6 +11,22 @@ from typing import Protocol, cast
 from ssd_edge.detector import Heads
 from ssd_edge.errors import BackendError
 from ssd_edge.spec import ModelSpec
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total)."""
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What may be asked of a backend that compiles for GPUs; the others take none of it.
+
+    Attributes:
+        precision: ``FP32``, ``FP16`` or ``INT8``; None for the backend's own choice by the heads.
+        compute_capabilities: of the GPUs to build for, as ``8.6``; none for the backend's own choice.
+    """
+
+    precision: str | None = None
+    compute_capabilities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -21,11 +37,38 @@ class Plan:
         files: names of the files written into the bundle's folder; the first is what is loaded.
         version: of the runtime that made them.
         precision: of most of the arithmetic: ``FP32``, ``FP16`` or ``INT8``.
+        facts: what else the backend found out, for people and for its own ``incompatibility``.
     """
 
     files: tuple[str, ...]
     version: str
     precision: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PlanEntry:
+    """One plan of a bundle; several may hold the same heads for different machines.
+
+    Attributes:
+        backend: a key of ``BACKENDS``.
+        version: of the runtime that made it.
+        precision: ``FP32``, ``FP16`` or ``INT8``.
+        machine: processor architecture it was made for, as ``platform.machine()``; "" where it does not matter.
+        files: its files, by the bundle's folder; the first is loaded.
+        onnx: name of the ONNX file that it was built from.
+        onnx_sha256: of that file.
+        facts: see ``Plan``.
+    """
+
+    backend: str
+    version: str
+    precision: str
+    machine: str
+    files: tuple[str, ...]
+    onnx: str
+    onnx_sha256: str
+    facts: Mapping[str, str]
 
 
 class Engine(Heads, Protocol):
@@ -39,16 +82,23 @@ class Engine(Heads, Protocol):
 
 
 class Backend(Protocol):
-    """One small module: how to build, load and check."""
+    """One small module: how to build, load and check.
+
+    Attributes:
+        NAME: its key in ``BACKENDS``.
+        ABOUT: a line for people.
+        TAKES_OPTIONS: whether ``build`` looks at its options.
+    """
 
     NAME: str
     ABOUT: str
+    TAKES_OPTIONS: bool
 
-    def build(self, onnx: Path, spec: ModelSpec, folder: Path) -> Plan:
+    def build(self, onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, progress: Progress) -> Plan:
         """Compile heads into ``folder``.
 
         Raises:
-            BackendError: the runtime refused the file.
+            BackendError: the runtime refused the file, or cannot do what the options ask for.
             MissingDependencyError: the runtime is not installed.
         """
 
@@ -60,8 +110,8 @@ class Backend(Protocol):
             MissingDependencyError: the runtime is not installed.
         """
 
-    def incompatibility(self, version: str) -> str | None:
-        """Why a plan made by ``version`` of the runtime cannot run here; None where it can."""
+    def incompatibility(self, plan: PlanEntry) -> str | None:
+        """Why a plan cannot run here, in words that follow "its … plan"; None where it can."""
 
 
 def _backend(module: str) -> Callable[[], Backend]:
@@ -72,7 +122,8 @@ BACKENDS: dict[str, Callable[[], Backend]] = {
     "openvino": _backend("ssd_edge.engines.openvino"),
     "onnxruntime": _backend("ssd_edge.engines.onnxruntime"),
 }
-"""By name; each is imported when it is asked for."""
+"""By name, best first: of a bundle's plans that can run on a machine, the first in this order does. Each is imported
+when it is asked for."""
 
 
 def get_backend(name: str) -> Backend:

@@ -1,46 +1,32 @@
-"""The bundle NAME.engine/: a manifest, the plan it describes, and the checks between a file and a running engine."""
+"""The bundle NAME.engine/: a manifest, the plans it describes, and the checks between a file and a running engine.
+
+A bundle holds at most one plan of each backend, and all of them come from the same FP32 heads: built from that very
+file, or from INT8 heads calibrated from it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import platform
+import shutil
 import tempfile
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ssd_edge import __version__
-from ssd_edge.engines.base import BACKENDS, Engine, get_backend
+from ssd_edge.engines.base import BACKENDS, Backend, BuildOptions, Engine, PlanEntry, Progress, get_backend
 from ssd_edge.errors import BackendError, BundleCompatibilityError, BundleError, BundleIntegrityError, SpecError
 from ssd_edge.files import replace_folder, sha256
 from ssd_edge.spec import ModelSpec
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 _SEAL = "manifest_sha256"
 _REBUILD = "build it again with ssd-edge build-engine"
-
-
-@dataclass(frozen=True)
-class PlanEntry:
-    """One plan of a bundle; several may hold the same heads for different machines.
-
-    Attributes:
-        backend: a key of ``BACKENDS``.
-        version: of the runtime that made it.
-        precision: ``FP32``, ``FP16`` or ``INT8``.
-        machine: processor architecture it was made for, as ``platform.machine()``; "" where it does not matter.
-        files: its files, by the bundle's folder; the first is loaded.
-    """
-
-    backend: str
-    version: str
-    precision: str
-    machine: str
-    files: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -49,9 +35,9 @@ class Manifest:
 
     Attributes:
         spec: the model.
-        plans: what can run it.
+        plans: what can run it, best first: in the order of ``BACKENDS``.
         sha256: of each file, by name.
-        provenance: where it came from: ONNX file, its SHA-256, versions, time.
+        provenance: where it came from: the FP32 heads (``onnx``) and their SHA-256, versions, time.
     """
 
     spec: ModelSpec
@@ -70,17 +56,27 @@ class Manifest:
         }
 
 
-def build_bundle(onnx: Path, output: Path, backend_name: str) -> Manifest:
+def build_bundle(
+    onnx: Path,
+    output: Path,
+    *backend_names: str,
+    options: BuildOptions | None = None,
+    add: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> Manifest:
     """Compile heads into a bundle; an existing bundle of that name is replaced once the new one is whole.
 
     Args:
         onnx: heads with a spec in their metadata.
         output: the folder to make; its name ends in ``.engine``.
-        backend_name: a key of ``BACKENDS``.
+        backend_names: keys of ``BACKENDS``: a plan of each.
+        options: for those backends that take them.
+        add: keep the plans that other backends have in a bundle of that name.
+        progress: called while a backend compiles that can tell how far it is.
 
     Raises:
-        BundleError: ``output`` is something other than a bundle.
-        BackendError: the runtime refused the heads.
+        BundleError: ``output`` is something other than a bundle, or holds plans of other heads.
+        BackendError: a runtime refused the heads, or none of the backends takes the options.
         ModelError, SpecError: the ONNX file is not heads of ssd-edge.
     """
     from ssd_edge.engines.onnxruntime import read_spec
@@ -89,21 +85,30 @@ def build_bundle(onnx: Path, output: Path, backend_name: str) -> Manifest:
         raise BundleError(f"a bundle's name ends in .engine, but got {output.name}: try {output.name}.engine")
     if output.exists() and not (output / MANIFEST).is_file():
         raise BundleError(f"{output} exists and is no bundle: choose another name, or remove it")
-    backend = get_backend(backend_name)
-    spec = read_spec(onnx)
+    backends = {name: get_backend(name) for name in backend_names}
+    _check_options(backends, options)
+    spec, digest = read_spec(onnx), sha256(onnx)
+    origin = _origin(onnx.name, digest, spec)
+    old = _manifest_to_extend(output, spec, origin) if add and output.exists() else None
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as scratch:
         folder = Path(scratch) / "bundle"
         folder.mkdir()
-        plan = backend.build(onnx, spec, folder)
-        entry = PlanEntry(backend_name, plan.version, plan.precision, platform.machine(), plan.files)
+        entries = [plan for plan in old.plans if plan.backend not in backends] if old else []
+        for entry in entries:
+            for name in entry.files:
+                shutil.copyfile(output / name, folder / name)
+        for backend_name, backend in backends.items():
+            plan = backend.build(onnx, spec, folder, options or BuildOptions(), progress)
+            facts = {**plan.facts, **_calibration(spec)}
+            made = (backend_name, plan.version, plan.precision, platform.machine(), plan.files)
+            entries.append(PlanEntry(*made, onnx.name, digest, facts))
         manifest = Manifest(
-            spec,
-            (entry,),
-            {name: sha256(folder / name) for name in plan.files},
+            old.spec if old else spec,
+            tuple(sorted(entries, key=_rank)),
+            {name: sha256(folder / name) for entry in entries for name in entry.files},
             {
-                "onnx": onnx.name,
-                "onnx_sha256": sha256(onnx),
+                **origin,
                 "ssd_edge": __version__,
                 "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 "made_on": platform.platform(),
@@ -112,6 +117,43 @@ def build_bundle(onnx: Path, output: Path, backend_name: str) -> Manifest:
         (folder / MANIFEST).write_bytes(_sealed(manifest))
         replace_folder(folder, output)
     return manifest
+
+
+def _check_options(backends: Mapping[str, Backend], options: BuildOptions | None) -> None:
+    if options not in (None, BuildOptions()) and not any(backend.TAKES_OPTIONS for backend in backends.values()):
+        raise BackendError(
+            f"precision and compute capability are asked of GPU backends: a plan of {' or '.join(backends)} has the "
+            "precision of its heads, and runs on any machine of this kind"
+        )
+
+
+def _origin(name: str, digest: str, spec: ModelSpec) -> dict[str, str]:
+    """The FP32 heads that an ONNX file is, or was calibrated from, as a manifest's provenance has them."""
+    if _calibration(spec) and "parent_sha256" in spec.provenance:
+        return {"onnx": spec.provenance.get("parent", ""), "onnx_sha256": spec.provenance["parent_sha256"]}
+    return {"onnx": name, "onnx_sha256": digest}
+
+
+def _calibration(spec: ModelSpec) -> dict[str, str]:
+    """What the spec of INT8 heads says of their calibration."""
+    return {key: value for key, value in spec.provenance.items() if key.startswith("calibration_")}
+
+
+def _manifest_to_extend(output: Path, spec: ModelSpec, origin: Mapping[str, str]) -> Manifest:
+    old = read_manifest(output)
+    same_model = replace(old.spec, provenance={}) == replace(spec, provenance={})
+    if not same_model or old.provenance.get("onnx_sha256") != origin["onnx_sha256"]:
+        raise BundleError(
+            f"{output} holds plans of other heads, made from another {old.provenance.get('onnx', 'ONNX file')}: "
+            "build it without --add, or under another name"
+        )
+    return old
+
+
+def _rank(plan: PlanEntry) -> int:
+    """Its place among plans: the best has the lowest."""
+    order = list(BACKENDS)
+    return order.index(plan.backend) if plan.backend in order else len(order)
 
 
 def _sealed(manifest: Manifest) -> bytes:
@@ -158,11 +200,14 @@ def read_manifest(folder: Path) -> Manifest:
                     str(plan["precision"]),
                     str(plan["machine"]),
                     tuple(_plain_name(name) for name in plan["files"]),
+                    str(plan["onnx"]),
+                    str(plan["onnx_sha256"]),
+                    _texts(plan["facts"]),
                 )
                 for plan in content["plans"]
             ),
             {_plain_name(name): str(value) for name, value in content["sha256"].items()},
-            {str(key): str(value) for key, value in content["provenance"].items()},
+            _texts(content["provenance"]),
         )
     except (KeyError, TypeError, AttributeError, ValueError, SpecError) as error:
         raise BundleIntegrityError(f"{folder / MANIFEST} is not a manifest of ssd-edge ({error}): {_REBUILD}") from None
@@ -175,6 +220,10 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
+def _texts(content: Any) -> dict[str, str]:
+    return {str(key): str(value) for key, value in content.items()}
+
+
 def _plain_name(name: object) -> str:
     """A file name that cannot lead out of the bundle's folder."""
     text = str(name)
@@ -183,8 +232,12 @@ def _plain_name(name: object) -> str:
     return text
 
 
-def load_bundle(folder: Path) -> Engine:
-    """The engine of a bundle that can run here, checked first; the first plan that fits is taken.
+def load_bundle(folder: Path, note: Callable[[str], None] = lambda sentence: None) -> Engine:
+    """The engine of a bundle that can run here, checked first; the best plan that can is taken.
+
+    Args:
+        folder: the bundle.
+        note: told why a better plan was passed over.
 
     Raises:
         BundleIntegrityError: missing, altered or unreadable.
@@ -192,25 +245,28 @@ def load_bundle(folder: Path) -> Engine:
         BackendError: the runtime is not installed, or refused the plan.
     """
     manifest = read_manifest(folder)
-    reasons = []
-    for plan in manifest.plans:
-        reason = _incompatibility(plan)
+    reasons: list[str] = []
+    for plan in sorted(manifest.plans, key=_rank):
+        reason = incompatibility(plan)
         if reason is None:
+            for passed_over in reasons:
+                note(f"{folder}: {passed_over}; its {plan.backend} {plan.precision} plan runs")
             return get_backend(plan.backend).load(folder, plan.files, manifest.spec, plan.precision)
         reasons.append(f"its {plan.backend} {plan.precision} plan {reason}")
-    source = manifest.provenance.get("onnx", "HEADS.onnx")
+    source = manifest.plans[0].onnx if manifest.plans else manifest.provenance.get("onnx", "HEADS.onnx")
     raise BundleCompatibilityError(
         f"{folder} cannot run here: {'; '.join(reasons) or 'it holds no plan'}. "
-        f"Run on this machine: ssd-edge build-engine {source} --output {folder.name}"
+        f"Run on this machine: ssd-edge build-engine {source} --output {folder.name} --add"
     )
 
 
-def _incompatibility(plan: PlanEntry) -> str | None:
+def incompatibility(plan: PlanEntry) -> str | None:
+    """Why a plan cannot run here, in words that follow "its … plan"; None where it can."""
     if plan.backend not in BACKENDS:
         return f"needs the backend {plan.backend!r}, which this ssd-edge ({__version__}) does not have"
     if plan.machine and plan.machine != platform.machine():
         return f"was built for {plan.machine}, and this machine is {platform.machine()}"
     try:
-        return get_backend(plan.backend).incompatibility(plan.version)
+        return get_backend(plan.backend).incompatibility(plan)
     except BackendError as error:
         return f"cannot be loaded: {error}"

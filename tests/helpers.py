@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ssd_edge.engines.base import PlanEntry
 from ssd_edge.spec import DefaultBoxLevel, ModelSpec
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,3 +34,18 @@ def small_spec(**changes: Any) -> ModelSpec:
         ),
     }
     return ModelSpec(**{**fields, **changes})
+
+
+def plan_entry(**changes: Any) -> PlanEntry:
+    """A plan as a manifest has it."""
+    fields: dict[str, Any] = {
+        "backend": "openvino",
+        "version": "1.0",
+        "precision": "FP32",
+        "machine": "",
+        "files": ("heads.xml",),
+        "onnx": "heads.onnx",
+        "onnx_sha256": "0" * 64,
+        "facts": {},
+    }
+    return PlanEntry(**{**fields, **changes})

@@ -49,11 +49,12 @@ def test_the_whole_way_from_a_checkpoint_to_a_running_loop(cli, checkpoint, data
     built = parsed(cli("build-engine", int8, "--json"))
     assert built["plans"][0]["backend"] == "openvino"
     assert built["plans"][0]["precision"] == "INT8"
-    assert built["provenance"]["onnx_sha256"] == sha256(int8)
+    assert built["plans"][0]["onnx_sha256"] == sha256(int8)
+    assert built["provenance"]["onnx_sha256"] == sha256(onnx)
 
     shown = parsed(cli("inspect", engine, "--json"))
     chain = shown["spec"]["provenance"]
-    assert shown["onnx_sha256"] == sha256(int8)
+    assert shown["onnx_sha256"] == sha256(onnx)
     assert chain["calibration_images"] == "9"
     assert {sha256(onnx), sha256(checkpoint)} <= set(chain.values())
     assert chain["dataset"] == "none"

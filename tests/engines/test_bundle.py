@@ -88,7 +88,7 @@ def test_what_the_manifest_says(backend, tmp_path):
     onnx = write_tiny(tmp_path / "heads.onnx", spec)
     built = build_bundle(onnx, tmp_path / "a.engine", backend)
     content = json.loads((tmp_path / "a.engine" / "manifest.json").read_text())
-    assert content["schema_version"] == 1
+    assert content["schema_version"] == 2
     assert content["spec"] == json.loads(spec.to_text())
     (plan,) = content["plans"]
     runtime = {"openvino": openvino.__version__.split("-")[0], "onnxruntime": onnxruntime.__version__}[backend]
@@ -109,6 +109,8 @@ def test_provenance_leads_back_to_the_data(tmp_path):
     assert manifest.provenance["onnx"] == "heads.onnx"
     assert manifest.provenance["onnx_sha256"] == sha256(onnx)
     assert manifest.provenance["ssd_edge"] == ssd_edge.__version__
+    assert manifest.plans[0].onnx == "heads.onnx"
+    assert manifest.plans[0].onnx_sha256 == sha256(onnx)
     assert manifest.spec.provenance == spec.provenance
     assert load_bundle(tmp_path / "a.engine").spec.provenance["dataset"] == "bolts"
 
@@ -181,7 +183,7 @@ def test_a_truncated_file(copy, name):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "7", "null", "{}", '{"schema_version": 1}', '{"spec": {}}', "\ufeff{}", "{" * 100]
+    "text", ["", "[]", "7", "null", "{}", '{"schema_version": 2}', '{"spec": {}}', "\ufeff{}", "{" * 100]
 )
 def test_a_manifest_that_is_none(copy, text):
     (copy / "manifest.json").write_text(text)
@@ -199,10 +201,10 @@ def test_a_sealed_manifest_with_a_wrong_field(copy, field, value):
     is_one_sentence(error)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None, [1]])
+@pytest.mark.parametrize("version", [0, 1, 3, "2", None, [2]])
 def test_another_schema_version(copy, version):
     rewrite(copy, lambda content: content.update(schema_version=version))
-    with pytest.raises(BundleCompatibilityError, match=r"schema version .*reads version 1: build it again") as error:
+    with pytest.raises(BundleCompatibilityError, match=r"schema version .*reads version 2: build it again") as error:
         load_bundle(copy)
     is_one_sentence(error)
 
@@ -245,7 +247,7 @@ def test_a_foreign_machine(bundle, monkeypatch):
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     with pytest.raises(BundleCompatibilityError, match="this machine is riscv64") as error:
         load_bundle(bundle)
-    assert "ssd-edge build-engine heads.onnx --output tiny.engine" in is_one_sentence(error)
+    assert "ssd-edge build-engine heads.onnx --output tiny.engine --add" in is_one_sentence(error)
     read_manifest(bundle)  # it can still be inspected
 
 
@@ -356,7 +358,7 @@ def test_a_damaged_bundle_can_be_rebuilt(copy, heads_onnx):
 def test_a_failed_build_leaves_the_old_bundle(copy, heads_onnx, tmp_path, monkeypatch):
     before = contents(copy)
 
-    def fail(onnx, spec, folder):
+    def fail(onnx, spec, folder, options, progress):
         (folder / "heads.xml").write_text("half of it")
         raise BackendError("it did not work")
 

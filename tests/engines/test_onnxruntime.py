@@ -18,7 +18,7 @@ from ssd_edge.engines.onnxruntime import (
 from ssd_edge.errors import ModelError, SpecError
 from ssd_edge.spec import METADATA_KEY
 from tests.engines.pipelining import CHECKS, frames
-from tests.helpers import small_spec
+from tests.helpers import plan_entry, small_spec
 from tests.models_for_tests import tiny_model, write_tiny
 
 
@@ -62,8 +62,8 @@ def test_a_newer_release_is_refused(made_by, installed, fits):
 
 
 def test_versions():
-    assert incompatibility(onnxruntime.__version__) is None
-    assert "ONNX Runtime 999.0" in incompatibility("999.0")
+    assert incompatibility(plan_entry(version=onnxruntime.__version__)) is None
+    assert "ONNX Runtime 999.0" in incompatibility(plan_entry(version="999.0"))
 
 
 def test_the_spec_comes_back(heads_onnx, tmp_path):

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from ssd_edge.engines import openvino as backend
+from ssd_edge.engines.base import BuildOptions
 from ssd_edge.engines.openvino import OpenVinoEngine, incompatibility
 from ssd_edge.errors import BackendError
 from tests.engines.pipelining import CHECKS, frames
-from tests.helpers import small_spec
+from tests.helpers import plan_entry, small_spec
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def test_submit(check, engine, heads_onnx):
 
 def test_the_plan_gives_what_the_onnx_file_gives(engine, heads_onnx, tmp_path):
     """Bit-equal: the plan is the same graph with the same FP32 weights."""
-    plan = backend.build(heads_onnx, small_spec(), tmp_path)
+    plan = backend.build(heads_onnx, small_spec(), tmp_path, BuildOptions(), print)
     assert plan.files == ("heads.xml", "heads.bin")
     loaded = backend.load(tmp_path, plan.files, small_spec(), plan.precision)
     for image in frames(5):
@@ -55,11 +56,11 @@ def test_a_damaged_plan(content, tmp_path):
 def test_a_file_that_is_not_onnx(tmp_path):
     (tmp_path / "heads.onnx").write_bytes(b"no protobuf at all")
     with pytest.raises(BackendError, match="OpenVINO cannot build") as error:
-        backend.build(tmp_path / "heads.onnx", small_spec(), tmp_path)
+        backend.build(tmp_path / "heads.onnx", small_spec(), tmp_path, BuildOptions(), print)
     assert "\n" not in str(error.value)
 
 
 def test_versions():
-    assert incompatibility("2024.6.0") is None
-    assert incompatibility(backend._version()) is None
-    assert "2999.0.1" in incompatibility("2999.0.1")
+    assert incompatibility(plan_entry(version="2024.6.0")) is None
+    assert incompatibility(plan_entry(version=backend._version())) is None
+    assert "2999.0.1" in incompatibility(plan_entry(version="2999.0.1"))
