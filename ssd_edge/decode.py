@@ -63,10 +63,7 @@ class Decoder:
             if len(kept) == spec.max_detections or taken >= len(key):
                 break
             taken *= 4
-        height, width = frame_size
-        scale = np.asarray([width, height, width, height], np.float32)
-        pixels = np.clip(box[kept], np.float32(0), np.float32(1)) * scale
-        return Detections(pixels, score[kept], label[kept], num_cut)
+        return Detections(to_pixels(box[kept], frame_size), score[kept], label[kept], num_cut)
 
     def _boxes(self, loc: Floats, index: npt.NDArray[np.int64]) -> Floats:
         """(N, 4) xyxy in fractions of the image, of the chosen default boxes only."""
@@ -74,6 +71,12 @@ class Decoder:
         if self.spec.box_order == "yxhw":
             chosen = chosen[:, [1, 0, 3, 2]]
         return boxes.decode(chosen, self.defaults[index], self.spec.variances)
+
+
+def to_pixels(box: Floats, frame_size: tuple[int, int]) -> Floats:
+    """(N, 4) xyxy in fractions of the image → in pixels of a frame of (height, width), cut at its edges."""
+    height, width = frame_size
+    return np.clip(box, np.float32(0), np.float32(1)) * np.asarray([width, height, width, height], np.float32)
 
 
 def candidates(
