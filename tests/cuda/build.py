@@ -88,24 +88,28 @@ def _argument(argument: np.ndarray | int) -> ctypes.c_void_p | ctypes.c_int32:
 def kernel_library(source: Path = SOURCE) -> KernelLibrary:
     """The library of a CUDA C++ source that has ``EXPORT_KERNEL(NAME)`` for each kernel, without sanitizers."""
     kernels = _built("kernels.o", COMPILER, *KERNELS, "-x", "c++", "-c", source)
-    return KernelLibrary(_built("kernels.so", COMPILER, "-shared", kernels, _scheduler()))
+    return KernelLibrary(_built("kernels.so", COMPILER, "-shared", kernels, _scheduler(COMPILER)))
 
 
-def program(sanitizer: str, source: Path = SOURCE) -> Path:
-    """A program that runs the launches it reads, see drive.cpp; ``sanitizer`` is one of ``SANITIZERS``."""
-    flags = SANITIZERS[sanitizer]
-    kernels = _built("kernels.o", COMPILER, *KERNELS, *flags, "-x", "c++", "-c", source)
-    driver = _built("drive.o", COMPILER, *COMMON, *flags, "-c", HERE / "drive.cpp")
-    return _built("drive", COMPILER, *flags, "-rdynamic", kernels, driver, _scheduler(), "-ldl")
+def program(sanitizer: str | None, source: Path = SOURCE, compiler: str = COMPILER) -> Path:
+    """A program that runs the launches it reads, see drive.cpp; ``sanitizer`` is one of ``SANITIZERS``, or none."""
+    flags = SANITIZERS[sanitizer] if sanitizer else ()
+    kernels = _built("kernels.o", compiler, *KERNELS, *flags, "-x", "c++", "-c", source)
+    driver = _built("drive.o", compiler, *COMMON, *flags, "-c", HERE / "drive.cpp")
+    return _built("drive", compiler, *flags, "-rdynamic", kernels, driver, _scheduler(compiler), "-ldl")
 
 
 def drive(
-    built: Path, folder: Path, buffers: Mapping[str, np.ndarray], launches: Sequence[Launch], seed: int = 0
+    command: Sequence[str | Path],
+    folder: Path,
+    buffers: Mapping[str, np.ndarray],
+    launches: Sequence[Launch],
+    seed: int = 0,
 ) -> subprocess.CompletedProcess[str]:
     """Run launches in a process of their own; the buffers hold afterwards what it left in its own.
 
     Args:
-        built: a ``program``.
+        command: a ``program``, or what runs it and the program.
         folder: for the files between the processes.
         buffers: by the names in the launches.
         launches: one after the other.
@@ -120,10 +124,10 @@ def drive(
         lines.append(" ".join(map(str, ("launch", launch.kernel, seed, *launch.grid, *launch.block, *arguments))))
     plan = "\n".join(lines) + "\n"
     environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=1"}
-    ran = _run_with(plan, environment, str(built))
+    ran = _run_with(plan, environment, *map(str, command))
     if "unexpected memory mapping" in ran.stderr and (setarch := shutil.which("setarch")):
         # TSan of GCC 12 does not know the addresses that newer kernels hand out at random.
-        ran = _run_with(plan, environment, setarch, "-R", str(built))
+        ran = _run_with(plan, environment, setarch, "-R", *map(str, command))
     for name, array in buffers.items():
         array[...] = np.fromfile(folder / name, array.dtype).reshape(array.shape)
     return ran
@@ -133,13 +137,13 @@ def _run_with(plan: str, environment: Mapping[str, str], *command: str) -> subpr
     return subprocess.run(command, input=plan, capture_output=True, text=True, check=False, env=environment)
 
 
-def _scheduler() -> Path:
-    return _built("cuda_on_cpu.o", COMPILER, *COMMON, "-c", HERE / "cuda_on_cpu.cpp")
+def _scheduler(compiler: str) -> Path:
+    return _built("cuda_on_cpu.o", compiler, *COMMON, "-c", HERE / "cuda_on_cpu.cpp")
 
 
 def _built(name: str, *command: str | Path) -> Path:
     """What a compiler's command makes, made once; its files are the command's paths and the header."""
-    digest = hashlib.sha256(_compiler_version().encode())
+    digest = hashlib.sha256(_version(str(command[0])).encode())
     digest.update((HERE / "cuda_on_cpu.h").read_bytes())
     for word in command:
         digest.update(word.read_bytes() if isinstance(word, Path) else word.encode())
@@ -152,5 +156,5 @@ def _built(name: str, *command: str | Path) -> Path:
 
 
 @cache
-def _compiler_version() -> str:
-    return subprocess.run([COMPILER, "--version"], check=True, capture_output=True, text=True).stdout
+def _version(compiler: str) -> str:
+    return subprocess.run([compiler, "--version"], check=True, capture_output=True, text=True).stdout
