@@ -1,0 +1,278 @@
+"""The kernels under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer: silent; planted faults: named.
+
+``make sanitize`` runs these. A fault is planted in a copy of kernels.cu by replacing a piece of its text, so the
+shipped source knows nothing of them; a piece that is no longer there fails the test.
+
+What TSan sees here: two threads of a block that touch the same memory, one of them writing, with no __syncthreads() or
+__syncwarp() between; a shuffle orders nothing. And two blocks that run one after the other and touch the same memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from ssd_edge.boxes import default_boxes
+from ssd_edge.engines.plugins.launch import (
+    SOURCE,
+    Launch,
+    between_buffers,
+    decode_launches,
+    preprocess_launch,
+    result_buffers,
+)
+from ssd_edge.models.registry import make_spec
+from ssd_edge.spec import ModelSpec
+from tests.cuda import build
+from tests.helpers import small_spec
+
+pytestmark = pytest.mark.sanitize
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Launches, and the buffers they run on."""
+
+    launches: Sequence[Launch]
+    buffers: Arrays
+
+
+def decoding(spec: ModelSpec, batch: int = 1, half: bool = False, change: Callable[..., None] | None = None) -> Work:
+    """Decode, select and merge of random heads; ``change`` may alter loc and logits."""
+    rng = np.random.default_rng(0)
+    dtype = np.float16 if half else np.float32
+    loc = rng.normal(0, 1, (batch, spec.num_default_boxes, 4)).astype(dtype)
+    logits = rng.normal(0, 2, (batch, spec.num_default_boxes, spec.num_classes)).astype(dtype)
+    if change is not None:
+        change(loc, logits)
+    buffers: Arrays = {"defaults": default_boxes(spec), "loc": loc, "logits": logits}
+    for name, buffer in {**between_buffers(spec, batch), **result_buffers(spec, batch)}.items():
+        buffers[name] = np.zeros(buffer.shape, buffer.dtype)
+    return Work(decode_launches(spec, batch, half), buffers)
+
+
+def preprocessing(input_size: tuple[int, int], frame_size: tuple[int, int], half: bool = False) -> Work:
+    spec = replace(small_spec(), input_size=input_size)
+    frame = np.random.default_rng(1).integers(0, 256, (*frame_size, 3), np.uint8)
+    image = np.zeros((1, 3, *input_size), np.float16 if half else np.float32)
+    return Work([preprocess_launch(spec, frame_size, half)], {"frame": frame, "image": image})
+
+
+def labels(number: int) -> tuple[str, ...]:
+    return tuple(map(str, range(number)))
+
+
+def crowded(**changes: Any) -> Work:
+    """More candidates of a class than a block can hold at once, so that the best are looked for digit by digit."""
+    spec = small_spec(labels=labels(2), score_threshold=0.001, **changes)
+    level = replace(spec.levels[0], grid=(20, 20))
+    return decoding(replace(spec, levels=(level,)))
+
+
+def all_equal(loc: npt.NDArray[Any], logits: npt.NDArray[Any]) -> None:
+    loc[...] = 0
+    logits[...] = 0
+
+
+def not_numbers(loc: npt.NDArray[Any], logits: npt.NDArray[Any]) -> None:
+    loc[:, ::7] = np.nan
+    loc[:, 1::7] = np.inf
+    loc[:, 2::7] = 6e4
+    logits[:, ::5] = np.nan
+    logits[:, 1::5, 1] = np.inf
+    logits[:, 2::5, 1] = -np.inf
+
+
+WORK: Mapping[str, Callable[[], Work]] = {
+    "small": lambda: decoding(small_spec()),
+    "one class": lambda: decoding(small_spec(labels=("only",)), batch=2),
+    "90 classes, FP16, batch 3": lambda: decoding(small_spec(labels=labels(90)), batch=3, half=True),
+    "sigmoid": lambda: decoding(small_spec(labels=labels(33), score_function="sigmoid", box_order="yxhw")),
+    "NaN and infinity": lambda: decoding(small_spec(), batch=2, change=not_numbers),
+    "NaN and infinity, FP16, sigmoid": lambda: decoding(
+        small_spec(score_function="sigmoid"), half=True, change=not_numbers
+    ),
+    "ties": lambda: decoding(small_spec(labels=labels(5)), change=all_equal),
+    "no candidate": lambda: decoding(small_spec(score_threshold=0.99), change=all_equal),
+    "crowded": crowded,
+    "crowded, the largest top-k": lambda: crowded(top_k=1024, max_detections=1024),
+    "crowded, top-k of 1": lambda: crowded(top_k=1, max_detections=1),
+    "SSD300, 20 classes": lambda: decoding(make_spec("ssd300_vgg16", labels(20))),
+    "frame of one pixel": lambda: preprocessing((5, 7), (1, 1)),
+    "smaller frame": lambda: preprocessing((20, 300), (17, 31), half=True),
+    "larger frame": lambda: preprocessing((8, 256), (61, 900)),
+}
+
+
+def run(program: Path, folder: Path, work: Work, seed: int = 1) -> tuple[int, str]:
+    ran = build.drive([program], folder, work.buffers, work.launches, seed)
+    return ran.returncode, ran.stderr
+
+
+@pytest.mark.parametrize("sanitizer", build.SANITIZERS)
+@pytest.mark.parametrize("name", WORK)
+def test_silent(name: str, sanitizer: str, tmp_path: Path) -> None:
+    """And the results are those without a sanitizer, to the last bit: the kernels have run."""
+    work = WORK[name]()
+    expected = {key: array.copy() for key, array in work.buffers.items()}
+    assert run(build.program(sanitizer), tmp_path, work) == (0, "")
+    kernels = build.kernel_library()
+    for launch in work.launches:
+        arguments = [expected[a] if isinstance(a, str) else a for a in launch.arguments]
+        kernels.launch(launch.kernel, launch.grid, launch.block, arguments)
+    for key, array in expected.items():
+        assert work.buffers[key].tobytes() == array.tobytes(), key
+
+
+# ---- planted faults
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A piece of kernels.cu replaced by another, and what has to be said then.
+
+    Attributes:
+        old: found once.
+        new: in its place.
+        work: that shows it.
+        sanitizer: to build with, or None for the scheduler's own messages.
+        says: pieces of the message.
+    """
+
+    old: str
+    new: str
+    work: str
+    sanitizer: str | None
+    says: tuple[str, ...]
+
+
+FAULTS: Mapping[str, Fault] = {
+    "missing barrier: counting begins before the histogram is empty": Fault(
+        "best.histogram[t] = 0; // THREADS bins\n    __syncthreads();",
+        "best.histogram[t] = 0;",
+        "crowded",
+        "thread",
+        ("WARNING: ThreadSanitizer: data race", "nth_largest"),
+    ),
+    "missing barrier: a box is dropped while others ask for it": Fault(
+        "dropped[j] = 1;\n    }\n    __syncthreads();",
+        "dropped[j] = 1;\n    }",
+        "small",
+        "thread",
+        ("WARNING: ThreadSanitizer: data race", "ssd_select"),
+    ),
+    "missing barrier: a tile is written while it is read": Fault(
+        "tile.scores[lane][j];\n    __syncthreads();",
+        "tile.scores[lane][j];",
+        "90 classes, FP16, batch 3",
+        "thread",
+        ("WARNING: ThreadSanitizer: data race", "decode"),
+    ),
+    "missing __syncwarp()": Fault(
+        "still = best.wanted;\n      __syncwarp();",
+        "still = best.wanted;",
+        "crowded",
+        "thread",
+        ("WARNING: ThreadSanitizer: data race", "nth_largest"),
+    ),
+    "two blocks write one number": Fault(
+        "cut[of_class] = found - number;",
+        "cut[image] = found - number;",
+        "small",
+        "thread",
+        ("WARNING: ThreadSanitizer: data race", "ssd_select"),
+    ),
+    "not atomic": Fault(
+        "atomicAdd(&best.number, mine);",
+        "best.number += mine;",
+        "crowded",
+        "thread",
+        ("WARNING: ThreadSanitizer: data race", "ssd_merge"),
+    ),
+    "overrun of shared memory": Fault(
+        "dropped[i] = 0;",
+        "unsigned char *volatile array = dropped;  // of a size that UBSan, which would speak first, does not know\n"
+        "    array[CAPACITY + i] = 0;",
+        "small",
+        "address",
+        ("ERROR: AddressSanitizer: global-buffer-overflow", "ssd_select"),
+    ),
+    "overrun of an array in shared memory": Fault(
+        "if (place < CAPACITY) best.keys[place] = key;",
+        "best.keys[place] = key;",
+        "crowded",
+        "address",
+        ("runtime error: index 1024 out of bounds",),
+    ),
+    "overrun of a result": Fault(
+        "if (x >= columns) return;",
+        "",
+        "smaller frame",
+        "address",
+        ("ERROR: AddressSanitizer: heap-buffer-overflow", "WRITE of size 2"),
+    ),
+    "overrun of an input": Fault(
+        "min(max(low + 1, 0), size - 1)",
+        "low + 1",
+        "smaller frame",
+        "address",
+        ("ERROR: AddressSanitizer: heap-buffer-overflow", "READ of size 1"),
+    ),
+    "misaligned": Fault(
+        "boxes[to] = is_one ?",
+        "*reinterpret_cast<float4 *>(reinterpret_cast<float *>(boxes + to) + 1) = is_one ?",
+        "small",
+        "address",
+        ("runtime error:", "misaligned address", "requires 16 byte alignment"),
+    ),
+    "part of a block at a barrier": Fault(
+        "if (dropped[i]) continue;",
+        "if (dropped[i] || t > i + 200) continue;",
+        "small",
+        None,
+        ("ssd_select: block (", "waits at __syncthreads() in line"),
+    ),
+    "part of a warp in a shuffle": Fault(
+        "sum = warp_sum(sum);",
+        "if (lane < 20) sum = warp_sum(sum);",
+        "small",
+        None,
+        ("ssd_decode_fp32: block (", "thread (0, 0, 0) waits at __shfl_xor_sync() in line", "but thread (20, 0, 0)"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_is_named(name: str, tmp_path: Path) -> None:
+    fault = FAULTS[name]
+    source = SOURCE.read_text()
+    assert source.count(fault.old) == 1, "kernels.cu has changed: plant the fault in its new form"
+    faulty = tmp_path / "kernels.cu"
+    faulty.write_text(source.replace(fault.old, fault.new))
+    code, message = run(build.program(fault.sanitizer, faulty), tmp_path, WORK[fault.work]())
+    assert code != 0
+    for piece in fault.says:
+        assert piece in message
+
+
+def test_reading_what_was_never_written_shows(tmp_path: Path) -> None:
+    """No sanitizer of g++ sees uninitialised memory be read, but here shared memory holds rubbish at first."""
+    source = SOURCE.read_text()
+    begins = "if (t == 0) best.number = 0;\n  __syncthreads();\n  for (int i = t; i < size"
+    assert source.count(begins) == 1
+    faulty = tmp_path / "kernels.cu"
+    faulty.write_text(source.replace(begins, begins.replace("if (t == 0) best.number = 0;", "")))
+    results = []
+    for program in (build.program(None), build.program(None, faulty)):
+        work = decoding(small_spec())
+        code, _ = run(program, tmp_path, work)
+        results.append((code, work.buffers["scores"].tobytes()))
+    assert results[0] != results[1]
