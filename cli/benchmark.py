@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ssd_edge.cli.common import print_json, progress
+from ssd_edge.cli.common import print_json, progress, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,7 @@ def benchmark(
     from ssd_edge.stream.sources import open_source
 
     where = machine()
-    engines = {str(path): open_model(path) for path in models}
+    engines = {str(path): open_model(path, say) for path in models}
     with progress("measuring") as advance:
         results = measure(
             {name: (engine, engine.backend, engine.precision) for name, engine in engines.items()},

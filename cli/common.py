@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
+from typer.core import TyperCommand
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+class NumberLists(TyperCommand):
+    """A command whose options that may be repeated also take several numbers at once: ``--option 8.6 8.9``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See click: each further number gets the option's name before it."""
+        names = {name for parameter in self.params if getattr(parameter, "multiple", False) for name in parameter.opts}
+        spelled: list[str] = []
+        option, values = "", 0
+        for argument in args:
+            if argument in names:
+                option, values = argument, 0
+            elif option and (values == 0 or re.fullmatch(r"\d+\.\d+,?", argument)):
+                spelled += [option] * (values > 0)
+                values += 1
+            else:
+                option = ""
+            spelled.append(argument)
+        return super().parse_args(ctx, spelled)
 
 
 def stderr() -> Console:

@@ -28,7 +28,7 @@ def evaluate(
     from ssd_edge.engines.opening import open_model
     from ssd_edge.evaluation.model import evaluate_model
 
-    engine = open_model(model)
+    engine = open_model(model, say)
     with progress("evaluating") as advance:
         result, report = evaluate_model(engine, data, split, advance)
     engine.close()

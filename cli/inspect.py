@@ -19,22 +19,23 @@ def inspect(
 ) -> None:
     """Show what a model is: classes, input, default boxes, precision, and where it comes from.
 
-    The files of a bundle are compared with their checksums.
+    The files of a bundle are compared with their checksums, and each of its plans with this machine.
 
     Next: ssd-edge run MODEL --camera 0
     """
     from rich.console import Console
     from rich.table import Table
 
-    facts, spec = _facts(model)
+    facts, plans, spec = _facts(model)
     if as_json:
-        print_json({**facts, "spec": spec.to_json()})
+        print_json({**facts, **({"plans": plans} if plans else {}), "spec": spec.to_json()})
         return
     table = Table(show_header=False, box=None, title=str(model), title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     rows = {
         **facts,
+        **{f"plan {k}": _described(plan) for k, plan in enumerate(plans, 1)},
         "architecture": spec.architecture,
         "labels": ", ".join(spec.labels),
         "input": f"{spec.input_size[0]}×{spec.input_size[1]} {spec.channel_order}, mean {spec.mean}, std {spec.std}",
@@ -50,19 +51,33 @@ def inspect(
     Console().print(table)
 
 
-def _facts(model: Path) -> tuple[dict[str, Any], ModelSpec]:
-    """What the container says beside the spec."""
+def _facts(model: Path) -> tuple[dict[str, Any], list[dict[str, Any]], ModelSpec]:
+    """What the container says beside the spec, and the plans of a bundle, each with why it cannot run here, or None."""
     if model.suffix == ".onnx":
         from ssd_edge.engines.onnxruntime import precision_of, read_spec
 
         spec = read_spec(model)
-        return {"kind": "heads in ONNX", "precision": precision_of(model)}, spec
+        return {"kind": "heads in ONNX", "precision": precision_of(model)}, [], spec
     if not model.is_dir():
         from ssd_edge.engines.opening import open_model
 
-        return {"kind": "checkpoint"}, open_model(model).spec
-    from ssd_edge.engines.bundle import read_manifest
+        return {"kind": "checkpoint"}, [], open_model(model).spec
+    from dataclasses import asdict
+
+    from ssd_edge.engines.bundle import incompatibility, read_manifest
 
     manifest = read_manifest(model)
-    plans = [f"{plan.backend} {plan.version} {plan.precision} {plan.machine}".strip() for plan in manifest.plans]
-    return {"kind": "engine bundle", "plans": "; ".join(plans), **manifest.provenance}, manifest.spec
+    plans = [{**asdict(plan), "cannot_run_here": incompatibility(plan)} for plan in manifest.plans]
+    return {"kind": "engine bundle", **manifest.provenance}, plans, manifest.spec
+
+
+def _described(plan: dict[str, Any]) -> str:
+    """A plan in a few lines."""
+    reason = plan["cannot_run_here"]
+    lines = [
+        f"{plan['backend']} {plan['version']} {plan['precision']} {plan['machine']}".strip(),
+        f"here: {reason}" if reason else "runs here",
+        f"from {plan['onnx']}, SHA-256 {plan['onnx_sha256']}",
+        *(f"{key}: {value}" for key, value in plan["facts"].items()),
+    ]
+    return "\n".join(lines)

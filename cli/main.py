@@ -16,6 +16,7 @@ from ssd_edge.cli.benchmark import benchmark
 from ssd_edge.cli.build_engine import build_engine
 from ssd_edge.cli.calibrate import calibrate
 from ssd_edge.cli.check_data import check_data
+from ssd_edge.cli.common import NumberLists
 from ssd_edge.cli.demo import demo
 from ssd_edge.cli.eval import evaluate
 from ssd_edge.cli.export import export
@@ -43,7 +44,7 @@ _INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 for _panel, _commands in _PANELS.items():
     for _name, _command in _commands.items():
-        app.command(_name, rich_help_panel=_panel)(_command)
+        app.command(_name, cls=NumberLists, rich_help_panel=_panel)(_command)
 
 
 def _print_version(asked: bool) -> None:

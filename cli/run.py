@@ -61,7 +61,7 @@ def run(
     from ssd_edge.stream.sources import open_source
     from ssd_edge.stream.video import Video
 
-    engine = open_model(model)
+    engine = open_model(model, say)
     labels = engine.spec.labels
     source = open_source(camera)
     sinks: list[Sink] = []

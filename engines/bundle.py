@@ -256,7 +256,7 @@ def load_bundle(folder: Path, note: Callable[[str], None] = lambda sentence: Non
     source = manifest.plans[0].onnx if manifest.plans else manifest.provenance.get("onnx", "HEADS.onnx")
     raise BundleCompatibilityError(
         f"{folder} cannot run here: {'; '.join(reasons) or 'it holds no plan'}. "
-        f"Run on this machine: ssd-edge build-engine {source} --output {folder.name} --add"
+        f"A plan for this machine: ssd-edge build-engine {source} --backend openvino --add --output {folder.name}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -10,11 +11,12 @@ from ssd_edge.engines.bundle import load_bundle
 from ssd_edge.errors import MissingDependencyError, ModelError
 
 
-def open_model(path: Path) -> Engine:
+def open_model(path: Path, note: Callable[[str], None] = lambda sentence: None) -> Engine:
     """The engine of a file or folder, by its name's ending.
 
     Args:
         path: ``NAME.engine/``, ``NAME.onnx``, or a checkpoint ``NAME.pt`` or ``NAME.ckpt``.
+        note: told why a better plan of a bundle was passed over.
 
     Raises:
         ModelError: none of these, or damaged.
@@ -35,5 +37,5 @@ def open_model(path: Path) -> Engine:
             raise MissingDependencyError("PyTorch", "train", f"{path.name} is a checkpoint and") from None
         return cast(Engine, TorchHeads(load_checkpoint(path)))
     if path.is_dir():
-        return load_bundle(path)
+        return load_bundle(path, note)
     raise ModelError(f"{path} is no model: it must be NAME.engine/, NAME.onnx, NAME.pt or NAME.ckpt")

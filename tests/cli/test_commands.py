@@ -274,7 +274,7 @@ def test_ctrl_c_ends_a_run_and_closes_its_files(bundle, tmp_path):
 
 @pytest.mark.parametrize("debug", [(), ("--debug",)])
 def test_ctrl_c_elsewhere_ends_with_130(cli, monkeypatch, heads_onnx, debug):
-    def interrupted(path):
+    def interrupted(path, note):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ssd_edge.engines.opening.open_model", interrupted)

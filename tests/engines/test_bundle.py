@@ -247,7 +247,7 @@ def test_a_foreign_machine(bundle, monkeypatch):
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     with pytest.raises(BundleCompatibilityError, match="this machine is riscv64") as error:
         load_bundle(bundle)
-    assert "ssd-edge build-engine heads.onnx --output tiny.engine --add" in is_one_sentence(error)
+    assert "ssd-edge build-engine heads.onnx --backend openvino --add --output tiny.engine" in is_one_sentence(error)
     read_manifest(bundle)  # it can still be inspected
 
 
@@ -305,7 +305,7 @@ def test_a_runtime_that_is_not_installed(copy, monkeypatch):
 def test_a_build_refuses_what_it_cannot_use(heads_onnx, tmp_path):
     with pytest.raises(BundleError, match=r"ends in \.engine, but got engine: try engine\.engine"):
         build_bundle(heads_onnx, tmp_path / "engine", "openvino")
-    with pytest.raises(BackendError, match="no backend is called 'abacus'; there are openvino, onnxruntime"):
+    with pytest.raises(BackendError, match="no backend is called 'abacus'; there are tensorrt-rtx, openvino, onnxruntime"):
         build_bundle(heads_onnx, tmp_path / "a.engine", "abacus")
     with pytest.raises(ModelError, match="there is no file"):
         build_bundle(tmp_path / "none.onnx", tmp_path / "a.engine", "openvino")

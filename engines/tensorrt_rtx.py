@@ -1,0 +1,139 @@
+"""TensorRT-RTX: plans for RTX GPUs, compiled ahead of time on any machine, also one without a GPU.
+
+A bundle's part of it: ``heads.rtx``, one plan for several compute capabilities, and the kernels that make an image of a
+frame and detections of the heads, as a cubin and as PTX for each of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+from ssd_edge.engines.base import BuildOptions, Engine, Plan, PlanEntry, Progress
+from ssd_edge.engines.driver import find_driver
+from ssd_edge.engines.onnxruntime import precision_of
+from ssd_edge.engines.plugins.compiler import Image, choose_image, compile_kernels
+from ssd_edge.engines.plugins.launch import check_limits
+from ssd_edge.engines.rtx.child import compile_in_child
+from ssd_edge.errors import BackendError, BundleCompatibilityError, MissingDependencyError
+from ssd_edge.spec import ModelSpec
+
+NAME = "tensorrt-rtx"
+ABOUT = "TensorRT-RTX on RTX GPUs, built ahead of time on any machine"
+TAKES_OPTIONS = True
+
+PLAN = "heads.rtx"
+DEFAULT_COMPUTE_CAPABILITIES = ("8.6", "8.9", "12.0")
+"""RTX 30, 40 and 50. 7.5 (RTX 20) can be asked for, but has depthwise convolutions stored as dense ones: an SSDLite for
+it takes six times the space."""
+
+_PACKAGES = ("tensorrt-rtx-cu12", "tensorrt-rtx-cu13", "tensorrt-rtx")
+
+
+def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, progress: Progress) -> Plan:
+    """See ``Backend``: FP32 heads become FP16 unless FP32 is asked for; Q/DQ heads become INT8, and FP16 elsewhere."""
+    version = installed_version()
+    if version is None:
+        raise MissingDependencyError("tensorrt-rtx-cu12", "rtx", f"building for {NAME}")
+    if find_spec("onnx") is None:
+        raise MissingDependencyError("onnx", "rtx", f"building for {NAME}")
+    precision = choose_precision(options.precision, precision_of(onnx), spec)
+    capabilities = compute_capabilities(options.compute_capabilities or DEFAULT_COMPUTE_CAPABILITIES)
+    check_limits(spec)
+    facts = compile_in_child(onnx, folder / PLAN, precision, capabilities, progress)
+    files = [PLAN]
+    for capability in capabilities:
+        for image, content in compile_kernels(f"sm_{capability.replace('.', '')}").images.items():
+            (folder / image.file_name).write_bytes(content)
+            files.append(image.file_name)
+    return Plan(tuple(files), version, precision, facts)
+
+
+def load(folder: Path, files: Sequence[str], spec: ModelSpec, precision: str) -> Engine:
+    """See ``Backend``."""
+    raise NotImplementedError
+
+
+def incompatibility(plan: PlanEntry) -> str | None:
+    """See ``Backend``: a plan runs under the release that built it, on the compute capabilities it was built for."""
+    try:
+        driver = find_driver()
+    except BackendError as error:
+        return f"needs an NVIDIA GPU and its driver, and {error}"
+    version = installed_version()
+    pip = f"pip install {_PACKAGES[0]}=={plan.version}"
+    if version is None:
+        return f"needs TensorRT-RTX {plan.version}, which is not installed: {pip}"
+    if _release(version) != _release(plan.version):
+        return (
+            f"was built by TensorRT-RTX {plan.version}, and {version} is installed: {pip}, or build it again with "
+            f"--backend {NAME}"
+        )
+    gpu = driver.gpus[0]
+    capability = ".".join(map(str, gpu.compute_capability))
+    there = plan.facts.get("compute_capabilities", "").split()
+    if capability not in there:
+        return (
+            f"was built for compute capability {', '.join(there)}, and this machine's {gpu.name} has {capability}: "
+            f"build it again with --backend {NAME} --compute-capability {' '.join([*there, capability])}"
+        )
+    try:
+        choose_image(filter(None, map(Image.of_file, plan.files)), gpu.compute_capability, driver.cuda)
+    except BundleCompatibilityError as error:
+        return f"cannot run: {error}"
+    return None
+
+
+def installed_version() -> str | None:
+    """Of TensorRT-RTX, without importing it; None where it is not installed."""
+    for package in _PACKAGES:
+        try:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def _release(version: str) -> tuple[str, ...]:
+    """1.7.1 of 1.7.1.116: what follows is the number of the build."""
+    return tuple(version.split(".")[:3])
+
+
+def choose_precision(asked: str | None, of_heads: str, spec: ModelSpec) -> str:
+    """The precision to build: what was asked for, if the heads can give it.
+
+    Args:
+        asked: ``FP32``, ``FP16``, ``INT8``, or None for the best of the heads.
+        of_heads: ``FP32``, or ``INT8`` of those with Q/DQ.
+        spec: of the heads.
+
+    Raises:
+        BackendError: the heads are of another kind, or nothing is called so.
+    """
+    if asked is None:
+        return "INT8" if of_heads == "INT8" else "FP16"
+    if asked not in {"FP32", "FP16", "INT8"}:
+        raise BackendError(f"the precision must be fp32, fp16 or int8, but got {asked.lower()!r}")
+    if asked == "INT8" and of_heads != "INT8":
+        raise BackendError("INT8 needs heads with Q/DQ, and these are FP32: make such of them with ssd-edge calibrate")
+    if asked != "INT8" and of_heads == "INT8":
+        parent = spec.provenance.get("parent", "the FP32 heads")
+        raise BackendError(
+            f"{asked} needs FP32 heads, and these are INT8: build it from {parent}, which they were calibrated from"
+        )
+    return asked
+
+
+def compute_capabilities(names: Sequence[str]) -> tuple[str, ...]:
+    """Each once, in rising order.
+
+    Raises:
+        BackendError: one has another form than 8.6.
+    """
+    for name in names:
+        if not re.fullmatch(r"[1-9]\d?\.\d", name):
+            raise BackendError(f"a compute capability looks like 8.6, but got {name!r}")
+    return tuple(sorted(set(names), key=lambda name: tuple(map(int, name.split(".")))))
