@@ -21,6 +21,7 @@ import onnx
 
 from ssd_edge.engines.half import to_half
 from ssd_edge.engines.rtx.convolutions import asked_for, check, counted, in_plan
+from ssd_edge.engines.rtx.messages import plain
 from ssd_edge.errors import BackendError, ModelError, SsdEdgeError
 
 _MEMORY = {
@@ -132,7 +133,7 @@ def _log(trt: Any) -> Any:
         def last_error(self) -> str:
             worst = (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR)
             errors = [line for severity, line in self.lines if severity in worst]
-            return _plain(errors[-1]) if errors else "it gave no reason"
+            return plain(errors[-1]) if errors else "it gave no reason"
 
     return Log()
 
@@ -167,14 +168,7 @@ def _reason(parser: Any, log: Any) -> str:
         return str(log.last_error())
     error = parser.get_error(0)
     where = f" (node {error.node_name() or error.node()}, {error.node_operator()})" if error.node_operator() else ""
-    return _plain(error.desc()) + where
-
-
-def _plain(message: str) -> str:
-    """One line, without the places in NVIDIA's source."""
-    line = " ".join(message.split())
-    line = re.sub(r"^(\[[\w.]+::\w+::\d+\] )?(I\w+::\w+: )?Error Code \d+: ", "", line)
-    return re.sub(r" (In \w+ at /_src/[^)]*)(?=\)|$)", "", line)
+    return plain(error.desc()) + where
 
 
 def main() -> None:

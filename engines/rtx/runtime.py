@@ -1,0 +1,174 @@
+"""A plan of TensorRT-RTX on the GPU: heads whose image and outputs stay in device memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ssd_edge.engines.plugins.launch import heads_buffers
+from ssd_edge.engines.rtx.jit_cache import JitCache
+from ssd_edge.engines.rtx.messages import plain
+from ssd_edge.errors import BackendError
+from ssd_edge.spec import ModelSpec
+
+_WHY_INVALID = {
+    "MALFORMED_ENGINE": "it is damaged: build it again",
+    "VERSION_MISMATCH": "another release of TensorRT-RTX built it: build it again",
+    "UNSUPPORTED_CC": "it was not built for the compute capability of this GPU: build it again for it",
+    "OLD_CUDA_DRIVER": "the NVIDIA driver is too old for it: install a newer one",
+    "OLD_CUDA_RUNTIME": "the CUDA runtime is too old for it: install a newer driver",
+    "INSUFFICIENT_GPU_MEMORY": "it needs more memory than this GPU has free",
+}
+
+
+class RtxHeads:
+    """A loaded plan, as ``DeviceHeads`` of gpu.py wants it.
+
+    The calling thread's current CUDA context is the one in which it lives.
+
+    Args:
+        plan: the file.
+        spec: of the heads in it.
+        precision: for people.
+        cache: keeps what the library compiles on this GPU.
+        library: the module ``tensorrt_rtx``, or what has its form.
+
+    Raises:
+        BackendError: the library refused the plan, or it holds other heads.
+    """
+
+    def __init__(
+        self, plan: Path, spec: ModelSpec, precision: str, cache: JitCache, library: Any | None = None
+    ) -> None:
+        trt = self._trt = library if library is not None else _library()
+        self.spec = spec
+        self.precision = precision
+        self._plan = plan
+        self._errors = _error_log(trt)
+        self._runtime = trt.Runtime(self._errors)
+        self._engine = self._deserialised(plan.read_bytes())
+        self.half = self._checked_type() == trt.DataType.HALF
+        self._file = cache
+        self._config = self._engine.create_runtime_config()
+        self._config.cuda_graph_strategy = trt.CudaGraphStrategy.DISABLED  # gpu.py captures the graph
+        self._cache = self._config.create_runtime_cache()
+        self._kept = cache.read()
+        if self._kept and not self._cache.deserialize(self._kept):
+            self._kept = b""  # of another GPU, driver or release, or damaged
+        self._config.set_runtime_cache(self._cache)
+        self._contexts: list[RtxContext] = []
+
+    def context(self) -> RtxContext:
+        """A further execution; the first one on a GPU compiles for it, and is kept.
+
+        Raises:
+            BackendError: there is not enough memory on the GPU, or the library failed.
+        """
+        native = self._engine.create_execution_context(self._config)
+        if native is None:
+            raise BackendError(f"TensorRT-RTX cannot run {self._plan} on this GPU: {self._errors.last()}")
+        self._contexts.append(RtxContext(native, self._errors))
+        self._keep()
+        return self._contexts[-1]
+
+    def close(self) -> None:
+        """Release the plan and its contexts; nothing may be enqueued afterwards, or be under way. Idempotent."""
+        if self._engine is None:
+            return
+        self._keep()
+        for context in self._contexts:
+            context.release()
+        self._contexts.clear()
+        self._cache = self._config = self._engine = self._runtime = None
+
+    def _keep(self) -> None:
+        memory = self._cache.serialize()
+        content = b"" if memory is None else bytes(memory)
+        if content and content != self._kept:
+            self._file.write(content)
+            self._kept = content
+
+    def _deserialised(self, content: bytes) -> Any:
+        trt = self._trt
+        validity, flags = self._runtime.get_engine_validity(content)
+        if validity == trt.EngineValidity.INVALID:
+            members = trt.EngineInvalidityDiagnostics.__members__.items()
+            reasons = [_WHY_INVALID[name] for name, flag in members if int(flags) & int(flag) and name in _WHY_INVALID]
+            reason = reasons[0] if reasons else self._errors.last()
+            raise BackendError(f"TensorRT-RTX cannot load {self._plan}: {reason}")
+        engine = self._runtime.deserialize_cuda_engine(content)
+        if engine is None:
+            raise BackendError(f"TensorRT-RTX cannot load {self._plan}: {self._errors.last()}")
+        return engine
+
+    def _checked_type(self) -> Any:
+        """The one type of image, loc and logits."""
+        engine = self._engine
+        names = [engine.get_tensor_name(place) for place in range(engine.num_io_tensors)]
+        found = {name: tuple(engine.get_tensor_shape(name)) for name in names}
+        wanted = {name: buffer.shape for name, buffer in heads_buffers(self.spec, 1, half=False).items()}
+        types = {engine.get_tensor_dtype(name) for name in names}
+        if found != wanted or len(types) != 1 or not types <= {self._trt.DataType.HALF, self._trt.DataType.FLOAT}:
+            raise BackendError(
+                f"{self._plan} does not hold the heads of its manifest: it must have {wanted}, but has {found}"
+            )
+        return types.pop()
+
+
+class RtxContext:
+    """One execution of the plan at a time."""
+
+    def __init__(self, native: Any, errors: Any) -> None:
+        self._native = native
+        self._errors = errors
+
+    def bind(self, image: int, loc: int, logits: int) -> None:
+        """Set the device addresses of image, loc and logits.
+
+        Raises:
+            BackendError: the library refused one.
+        """
+        for name, address in (("image", image), ("loc", loc), ("logits", logits)):
+            if not self._native.set_tensor_address(name, address):
+                raise BackendError(f"TensorRT-RTX refused the address of {name}: {self._errors.last()}")
+
+    def enqueue(self, stream: int) -> None:
+        """Start on a stream, given as its handle; may be captured into a CUDA graph.
+
+        Raises:
+            BackendError: the library failed.
+        """
+        if self._native is None:
+            raise BackendError("these heads are closed")
+        if not self._native.execute_async_v3(stream):
+            raise BackendError(f"TensorRT-RTX failed: {self._errors.last()}")
+
+    def release(self) -> None:
+        """Give the library's part back."""
+        self._native = None
+
+
+def _library() -> Any:
+    try:
+        import tensorrt_rtx
+    except ImportError as error:
+        raise BackendError(f"TensorRT-RTX cannot be loaded: {error}") from None
+    return tensorrt_rtx
+
+
+def _error_log(trt: Any) -> Any:
+    class ErrorLog(trt.ILogger):  # type: ignore[misc]
+        """Keeps the last error: the library's functions say only that they failed."""
+
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self._last = ""
+
+        def log(self, severity: Any, msg: str) -> None:
+            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+                self._last = plain(msg)
+
+        def last(self) -> str:
+            return self._last or "it gave no reason"
+
+    return ErrorLog()
