@@ -208,7 +208,7 @@ def _compiler_in(toolchain: Path | None) -> dict[str, Any]:
     if "missing" in there:
         if toolchain is not None:
             raise _no_toolchain(toolchain, there["missing"])
-        raise MissingDependencyError("NVRTC, NVIDIA's compiler,", "rtx", "compiling CUDA kernels")
+        raise MissingDependencyError("NVRTC", "rtx", "compiling CUDA kernels")
     if toolchain is not None and not Path(there["bindings"]).is_relative_to(toolchain.resolve()):
         raise _no_toolchain(toolchain, "cuda-bindings is not in it")
     return there
@@ -252,13 +252,14 @@ def _digest(request: dict[str, Any]) -> str:
 
 
 def _from_cache(path: Path) -> dict[str, Any] | None:
+    """The answer in a file; None where there is no file, or a damaged one."""
     try:
         checksum, _, text = path.read_text().partition("\n")
-    except (OSError, UnicodeDecodeError):
+        if hashlib.sha256(text.encode()).hexdigest() != checksum:
+            return None
+        answer: dict[str, Any] = json.loads(text)
+    except (OSError, ValueError):
         return None
-    if hashlib.sha256(text.encode()).hexdigest() != checksum:
-        return None
-    answer: dict[str, Any] = json.loads(text)
     return answer
 
 
