@@ -1,0 +1,208 @@
+"""NVIDIA's driver through ``cuda-bindings``. See ``ssd_edge.engines.cuda.Driver``."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from cuda.bindings import driver as cuda
+
+from ssd_edge.engines.cuda import Argument, no_driver, refused
+
+_MIB = 1 << 20
+
+
+class Bindings:
+    """See ``Driver``."""
+
+    can_capture = True
+
+    def __init__(self) -> None:
+        try:
+            (status,) = cuda.cuInit(0)
+        except RuntimeError as error:  # its loader found no library
+            raise no_driver(str(error).splitlines()[0]) from None
+        if status != cuda.CUresult.CUDA_SUCCESS:
+            raise refused(status.name, "starting the driver")
+
+    def _call(self, doing: str, answer: tuple[Any, ...]) -> Any:
+        status, *values = answer
+        if status != cuda.CUresult.CUDA_SUCCESS:
+            raise refused(status.name, doing, self)
+        return values[0] if len(values) == 1 else tuple(values)
+
+    def release(self) -> tuple[int, int]:
+        """See ``Driver``."""
+        number = self._call("asking for the driver's release", cuda.cuDriverGetVersion())
+        return number // 1000, number % 1000 // 10
+
+    def device_count(self) -> int:
+        """See ``Driver``."""
+        return int(self._call("counting GPUs", cuda.cuDeviceGetCount()))
+
+    def device_name(self, index: int) -> str:
+        """See ``Driver``."""
+        name: bytes = self._call("asking for a GPU's name", cuda.cuDeviceGetName(256, self._device(index)))
+        return name.partition(b"\0")[0].decode(errors="replace")
+
+    def compute_capability(self, index: int) -> tuple[int, int]:
+        """See ``Driver``."""
+        attribute, device = cuda.CUdevice_attribute, self._device(index)
+        major, minor = (
+            self._call("asking for a compute capability", cuda.cuDeviceGetAttribute(which, device))
+            for which in (
+                attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
+                attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+            )
+        )
+        return int(major), int(minor)
+
+    def _device(self, index: int) -> Any:
+        return self._call(f"opening GPU {index}", cuda.cuDeviceGet(index))
+
+    def retain_context(self, index: int) -> int:
+        """See ``Driver``."""
+        return int(self._call("opening the GPU's context", cuda.cuDevicePrimaryCtxRetain(self._device(index))))
+
+    def release_context(self, index: int) -> None:
+        """See ``Driver``."""
+        self._call("closing the GPU's context", cuda.cuDevicePrimaryCtxRelease(self._device(index)))
+
+    def current_context(self) -> int:
+        """See ``Driver``."""
+        return int(self._call("asking for the context", cuda.cuCtxGetCurrent()))
+
+    def set_context(self, context: int) -> None:
+        """See ``Driver``."""
+        self._call("entering the GPU's context", cuda.cuCtxSetCurrent(cuda.CUcontext(context)))
+
+    def memory(self) -> tuple[int, int]:
+        """See ``Driver``."""
+        free, total = self._call("asking for free memory", cuda.cuMemGetInfo())
+        return int(free), int(total)
+
+    def allocate(self, nbytes: int) -> int:
+        """See ``Driver``."""
+        return int(self._call(f"allocating {nbytes / _MIB:.1f} MiB on the GPU", cuda.cuMemAlloc(nbytes)))
+
+    def free(self, address: int) -> None:
+        """See ``Driver``."""
+        self._call("freeing memory on the GPU", cuda.cuMemFree(cuda.CUdeviceptr(address)))
+
+    def allocate_pinned(self, nbytes: int) -> npt.NDArray[np.uint8]:
+        """See ``Driver``."""
+        address = int(
+            self._call(f"allocating {nbytes / _MIB:.1f} MiB of pinned memory", cuda.cuMemHostAlloc(nbytes, 0))
+        )
+        return np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(address))
+
+    def free_pinned(self, array: npt.NDArray[np.uint8]) -> None:
+        """See ``Driver``."""
+        self._call("freeing pinned memory", cuda.cuMemFreeHost(array.ctypes.data))
+
+    def upload(self, address: int, array: npt.NDArray[Any], stream: int) -> None:
+        """See ``Driver``."""
+        source, target = array.ctypes.data, cuda.CUdeviceptr(address)
+        self._call("copying to the GPU", cuda.cuMemcpyHtoDAsync(target, source, array.nbytes, _stream(stream)))
+
+    def download(self, array: npt.NDArray[Any], address: int, stream: int) -> None:
+        """See ``Driver``."""
+        target, source = array.ctypes.data, cuda.CUdeviceptr(address)
+        self._call("copying from the GPU", cuda.cuMemcpyDtoHAsync(target, source, array.nbytes, _stream(stream)))
+
+    def create_stream(self) -> int:
+        """See ``Driver``."""
+        flag = cuda.CUstream_flags.CU_STREAM_NON_BLOCKING.value
+        return int(self._call("making a stream", cuda.cuStreamCreate(flag)))
+
+    def destroy_stream(self, stream: int) -> None:
+        """See ``Driver``."""
+        self._call("ending a stream", cuda.cuStreamDestroy(_stream(stream)))
+
+    def synchronize_stream(self, stream: int) -> None:
+        """See ``Driver``."""
+        self._call("waiting for the GPU", cuda.cuStreamSynchronize(_stream(stream)))
+
+    def wait_event(self, stream: int, event: int) -> None:
+        """See ``Driver``."""
+        self._call("waiting for an event", cuda.cuStreamWaitEvent(_stream(stream), cuda.CUevent(event), 0))
+
+    def create_event(self) -> int:
+        """See ``Driver``."""
+        return int(self._call("making an event", cuda.cuEventCreate(cuda.CUevent_flags.CU_EVENT_DEFAULT.value)))
+
+    def destroy_event(self, event: int) -> None:
+        """See ``Driver``."""
+        self._call("ending an event", cuda.cuEventDestroy(cuda.CUevent(event)))
+
+    def record_event(self, event: int, stream: int) -> None:
+        """See ``Driver``."""
+        self._call("recording an event", cuda.cuEventRecord(cuda.CUevent(event), _stream(stream)))
+
+    def synchronize_event(self, event: int) -> None:
+        """See ``Driver``."""
+        self._call("waiting for the GPU", cuda.cuEventSynchronize(cuda.CUevent(event)))
+
+    def milliseconds(self, start: int, end: int) -> float:
+        """See ``Driver``."""
+        answer = cuda.cuEventElapsedTime(cuda.CUevent(start), cuda.CUevent(end))
+        return float(self._call("taking the time on the GPU", answer))
+
+    def load_module(self, image: bytes) -> int:
+        """See ``Driver``."""
+        return int(self._call("loading the kernels", cuda.cuModuleLoadData(image)))
+
+    def unload_module(self, module: int) -> None:
+        """See ``Driver``."""
+        self._call("unloading the kernels", cuda.cuModuleUnload(cuda.CUmodule(module)))
+
+    def function(self, module: int, name: str) -> int:
+        """See ``Driver``."""
+        return int(
+            self._call(f"looking for kernel {name}", cuda.cuModuleGetFunction(cuda.CUmodule(module), name.encode()))
+        )
+
+    def launch(
+        self,
+        function: int,
+        grid: tuple[int, int, int],
+        block: tuple[int, int, int],
+        stream: int,
+        arguments: Sequence[Argument],
+    ) -> None:
+        """See ``Driver``."""
+        values = tuple(int(argument) for argument in arguments)
+        types = tuple(ctypes.c_int32 if isinstance(a, np.int32) else ctypes.c_void_p for a in arguments)
+        self._call(
+            "launching a kernel",
+            cuda.cuLaunchKernel(cuda.CUfunction(function), *grid, *block, 0, _stream(stream), (values, types), 0),
+        )
+
+    def begin_capture(self, stream: int) -> None:
+        """See ``Driver``."""
+        # Of this thread only: what other threads do on the GPU meanwhile is none of its business.
+        mode = cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        self._call("capturing a graph", cuda.cuStreamBeginCapture(_stream(stream), mode))
+
+    def end_capture(self, stream: int) -> int:
+        """See ``Driver``."""
+        graph = self._call("capturing a graph", cuda.cuStreamEndCapture(_stream(stream)))
+        try:
+            return int(self._call("making a graph", cuda.cuGraphInstantiate(graph, 0)))
+        finally:
+            self._call("ending a capture", cuda.cuGraphDestroy(graph))
+
+    def launch_graph(self, graph: int, stream: int) -> None:
+        """See ``Driver``."""
+        self._call("launching a graph", cuda.cuGraphLaunch(cuda.CUgraphExec(graph), _stream(stream)))
+
+    def destroy_graph(self, graph: int) -> None:
+        """See ``Driver``."""
+        self._call("ending a graph", cuda.cuGraphExecDestroy(cuda.CUgraphExec(graph)))
+
+
+def _stream(handle: int) -> Any:
+    return cuda.CUstream(handle)
