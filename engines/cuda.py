@@ -9,7 +9,7 @@ Everything here is a context manager made by a ``Device``, over either of two li
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import ExitStack, suppress
 from math import prod
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
@@ -215,7 +215,7 @@ def no_driver(reason: str) -> CudaError:
     )
 
 
-class _Resource(AbstractContextManager["_Resource"]):
+class _Resource:
     """Released at the end of its ``with``, or by ``close``, once."""
 
     def __init__(self, give_back: Callable[[], None]) -> None:

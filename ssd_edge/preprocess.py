@@ -22,8 +22,7 @@ def preprocess(frame: npt.NDArray[np.uint8], spec: ModelSpec) -> npt.NDArray[np.
     Raises:
         ValueError: the frame is not (height, width, 3) uint8.
     """
-    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or frame.size == 0:
-        raise ValueError(f"a frame must be (height, width, 3) uint8, but got {frame.shape} {frame.dtype}")
+    check_frame(frame)
     height, width = spec.input_size
     resized = cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR)
     output = np.empty((1, 3, height, width), np.float32)
@@ -35,3 +34,9 @@ def preprocess(frame: npt.NDArray[np.uint8], spec: ModelSpec) -> npt.NDArray[np.
         np.subtract(plane, np.float32(spec.mean[channel]), out=output[0, channel], dtype=np.float32)
         output[0, channel] /= np.float32(spec.std[channel])
     return output
+
+
+def check_frame(frame: npt.NDArray[np.uint8]) -> None:
+    """Raise ValueError for what is not (height, width, 3) uint8, or is empty."""
+    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or frame.size == 0:
+        raise ValueError(f"a frame must be (height, width, 3) uint8, but got {frame.shape} {frame.dtype}")
