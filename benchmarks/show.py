@@ -22,6 +22,7 @@ ENTRIES = {
     "reference-ap": "evaluation against published AP numbers",
     "pedestrian": "a model from elsewhere: its AP, FP32 and INT8, against an independent figure",
     "bccd": "the sample model on BCCD's test images, FP32 and INT8 (--retrain: train it first, by its recipe)",
+    "kernel-table": "what the CUDA kernels take of a GPU, by the compiler's report",
     "host-decode": "milliseconds of decode, 8732 boxes and 91 classes",
     "loop-efficiency": "the loop's FPS as a share of the bare engine's",
     "startup": "seconds of ssd-edge --help",

@@ -1,0 +1,124 @@
+"""What the kernels take of a GPU, by the compiler's report, and the least time that their memory traffic needs.
+
+Nothing here was run on a GPU. The times are arithmetic: the bytes that a kernel must move, each input read once and
+each output written once, divided by the bandwidth that NVIDIA states. No launch is as quick as that.
+
+python benchmarks/kernel_table.py     the tables of docs/gpu.md, in Markdown
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from figure import Figure
+
+from ssd_edge.engines.plugins.compiler import ARCHITECTURES, KernelReport, compile_kernels
+from ssd_edge.engines.plugins.launch import (
+    Buffer,
+    Launch,
+    between_buffers,
+    decode_launches,
+    heads_buffers,
+    preprocess_launch,
+    result_buffers,
+)
+from ssd_edge.models.registry import make_spec
+from ssd_edge.spec import ModelSpec
+
+JETPACK_6 = Path(sys.prefix) / "cuda-12.6"  # where make install puts it
+GOAL = 48  # KiB of shared memory: what every GPU gives a block without being asked for more
+
+BANDWIDTH = {
+    "AGX Orin": 204.8,  # NVIDIA Jetson AGX Orin Series, technical brief: LPDDR5, 256 bits × 6.4 Gb/s
+    "RTX 4090": 1008.0,  # NVIDIA Ada GPU Architecture, whitepaper, appendix A: GDDR6X, 384 bits × 21 Gb/s
+}
+"""10⁹ bytes a second."""
+
+FRAME = (720, 1280)
+CASES = {"SSD300, 20 classes": (20, "voc"), "SSD300, 90 classes": (90, "coco")}
+"""Numbers of labels and tables of box sizes; both have 8732 default boxes."""
+
+
+def measure() -> Figure:
+    """The most shared memory that a kernel takes at sm_87; met where none spills there either."""
+    compiled = reports()
+    orin = [report for target, found in compiled.items() if target.startswith("sm_87") for report in found]
+    value = max(report.shared for report in orin) / 1024
+    spills = sum(report.spills + report.stack for report in orin)
+    traffic = {case: {kernel: _with_times(size) for kernel, size in bytes_moved(case).items()} for case in CASES}
+    detail = {
+        "reports": {target: [asdict(report) for report in found] for target, found in compiled.items()},
+        "bytes moved and least microseconds, by arithmetic": traffic,
+    }
+    decode = traffic["SSD300, 90 classes"]["ssd_decode_fp16"]
+    beside = (
+        f"{max(report.registers for report in orin)} registers at most; by arithmetic, FP16 decode of 90 classes moves "
+        f"{decode['bytes'] / 1e6:.1f} MB: at least "
+        + " and ".join(f"{decode[device]:.0f} µs on an {device}" for device in BANDWIDTH)
+    )
+    unit = "KiB of shared memory at most at sm_87"
+    return Figure("kernel-table", value, unit, "< 48 and no spills", value < GOAL and spills == 0, detail, beside)
+
+
+def reports() -> Mapping[str, Sequence[KernelReport]]:
+    """The reports for every target: architectures by CUDA 13, and Orin's by CUDA 12.6 where that is installed."""
+    found = {architecture: compile_kernels(architecture).reports for architecture in ARCHITECTURES}
+    if JETPACK_6.is_dir():
+        found["sm_87, CUDA 12.6"] = compile_kernels("sm_87", JETPACK_6).reports
+    return found
+
+
+def bytes_moved(case: str) -> dict[str, int]:
+    """What each kernel must read and write, for one image, in bytes."""
+    labels, box_sizes = CASES[case]
+    spec = make_spec("ssd300_vgg16", [str(label) for label in range(labels)], box_sizes)
+    moved = {}
+    for half in (False, True):
+        buffers = {
+            "frame": Buffer((*FRAME, 3), np.dtype(np.uint8)),
+            "defaults": Buffer((spec.num_default_boxes, 4), np.dtype(np.float32)),
+            **heads_buffers(spec, 1, half),
+            **between_buffers(spec, 1),
+            **result_buffers(spec, 1),
+        }
+        for launch in (preprocess_launch(spec, FRAME, half), *decode_launches(spec, 1, half)):
+            moved[launch.kernel] = _bytes(launch, buffers, spec)
+    return moved
+
+
+def _bytes(launch: Launch, buffers: Mapping[str, Buffer], spec: ModelSpec) -> int:
+    # Boxes are read where a score asks for one: of select for what enters NMS, of merge for what is detected.
+    asked_for = {
+        ("ssd_select", "all_boxes"): len(spec.labels) * spec.top_k * 16,
+        ("ssd_merge", "kept_boxes"): spec.max_detections * 16,
+    }
+    read = sum(min(buffers[name].nbytes, asked_for.get((launch.kernel, name), sys.maxsize)) for name in launch.inputs)
+    return read + sum(buffers[name].nbytes for name in launch.outputs)
+
+
+def _with_times(size: int) -> dict[str, float]:
+    return {"bytes": size, **{device: size / (bandwidth * 1e3) for device, bandwidth in BANDWIDTH.items()}}
+
+
+def table() -> str:
+    """Two tables in Markdown."""
+    lines = ["| target | kernel | registers | shared memory, bytes | spills, bytes |", "|---|---|---|---|---|"]
+    for target, found in reports().items():
+        for report in found:
+            lines.append(f"| {target} | {report.name} | {report.registers} | {report.shared} | {report.spills} |")
+    times = " | ".join(f"{device}, least µs" for device in BANDWIDTH)
+    lines += ["", f"| model | kernel | MB moved | {times} |", "|---|---|---|" + "---|" * len(BANDWIDTH)]
+    for case in CASES:
+        for kernel, size in bytes_moved(case).items():
+            least = _with_times(size)
+            columns = " | ".join(f"{least[device]:.1f}" for device in BANDWIDTH)
+            lines.append(f"| {case} | {kernel} | {size / 1e6:.2f} | {columns} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())
