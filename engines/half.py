@@ -33,8 +33,8 @@ LARGEST = float(np.finfo(np.float16).max)
 
 _SUMS = {"Pow", "ReduceL1", "ReduceL2", "ReduceSum", "ReduceSumSquare"}
 # What may stand between a sum of squares and the division by its root.
-_UNTIL_DIVIDED = {"Add", "Clip", "Div", "Expand", "Identity", "Max", "Mul", "Pow", "Reciprocal", "ReduceSum", "Sqrt"}
-_UNTIL_DIVIDED |= {"Reshape", "Squeeze", "Unsqueeze"}
+_JOINING = {"Add", "Div", "Max", "Mul", "Pow"}
+_UNTIL_DIVIDED = _JOINING | {"Clip", "Expand", "Identity", "Reciprocal", "Reshape", "Sqrt", "Squeeze", "Unsqueeze"}
 _NORMALISATIONS = {"BatchNormalization", "GroupNormalization", "InstanceNormalization", "LayerNormalization"}
 _NORMALISATIONS |= {"LRN", "LpNormalization", "MeanVarianceNormalization", "RMSNormalization"}
 _ACTIVATIONS = {"Clip", "Elu", "HardSigmoid", "HardSwish", "LeakyRelu", "MaxPool", "Relu", "Sigmoid"}
@@ -77,7 +77,7 @@ def kept_in_float(graph: onnx.GraphProto) -> set[str]:
             sums.update(node.output)
         elif node.op_type in _UNTIL_DIVIDED and sums.intersection(read):
             # Where the sum meets what it was made of, it has been divided by.
-            if sums.union(constants).issuperset(read):
+            if sums.union(constants).issuperset(read if node.op_type in _JOINING else read[:1]):
                 sums.update(node.output)
         else:
             continue

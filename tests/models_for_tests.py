@@ -63,6 +63,38 @@ def tiny_model(spec: ModelSpec | None = None, seed: int = 0) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
 
 
+def quantised(model: onnx.ModelProto, scale: float = 0.05) -> onnx.ModelProto:
+    """A copy with explicit Q/DQ around each convolution, as ``ssd-edge calibrate`` writes it, with made-up scales."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    weights = {tensor.name: tensor for tensor in result.graph.initializer}
+    nodes: list[onnx.NodeProto] = []
+    added = {"step": np.float32(scale), "zero": np.int8(0)}
+    for node in model.graph.node:
+        changed = onnx.NodeProto()
+        changed.CopyFrom(node)
+        if node.op_type == "Conv":
+            image, weight = node.input[:2]
+            values = numpy_helper.to_array(weights[weight])
+            steps = np.abs(values).max(axis=(1, 2, 3)) / 127
+            added[f"{weight}.q"] = np.rint(values / steps[:, None, None, None]).astype(np.int8)
+            added |= {f"{weight}.steps": steps.astype(np.float32), f"{weight}.zeros": np.zeros(len(steps), np.int8)}
+            if not any(f"{image}.dq" in other.output for other in nodes):
+                nodes.append(helper.make_node("QuantizeLinear", [image, "step", "zero"], [f"{image}.q"]))
+                nodes.append(helper.make_node("DequantizeLinear", [f"{image}.q", "step", "zero"], [f"{image}.dq"]))
+            inputs = [f"{weight}.q", f"{weight}.steps", f"{weight}.zeros"]
+            nodes.append(helper.make_node("DequantizeLinear", inputs, [f"{weight}.dq"], axis=0))
+            changed.input[0], changed.input[1] = f"{image}.dq", f"{weight}.dq"
+        nodes.append(changed)
+    read = {name for node in nodes for name in node.input}
+    kept = [tensor for tensor in result.graph.initializer if tensor.name in read]
+    del result.graph.node[:], result.graph.initializer[:]
+    result.graph.node.extend(nodes)
+    result.graph.initializer.extend(kept)
+    result.graph.initializer.extend(numpy_helper.from_array(np.asarray(v), name) for name, v in added.items())
+    return result
+
+
 def write_tiny(path: Path, spec: ModelSpec | None = None, seed: int = 0) -> Path:
     """The model as heads of ssd-edge, with its spec."""
     spec = spec or small_spec()
