@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from ssd_edge.engines.base import BuildOptions, Engine, Plan, PlanEntry, Progress
-from ssd_edge.engines.driver import find_driver
+from ssd_edge.engines.cuda import Device, open_driver
+from ssd_edge.engines.gpu import GpuEngine
 from ssd_edge.engines.onnxruntime import precision_of
 from ssd_edge.engines.plugins.compiler import Image, choose_image, compile_kernels
 from ssd_edge.engines.plugins.launch import check_limits
 from ssd_edge.engines.rtx.child import compile_in_child
+from ssd_edge.engines.rtx.jit_cache import JitCache
+from ssd_edge.engines.rtx.runtime import RtxHeads
 from ssd_edge.errors import BackendError, BundleCompatibilityError, MissingDependencyError
 from ssd_edge.spec import ModelSpec
 
@@ -54,37 +59,75 @@ def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, prog
 
 def load(folder: Path, files: Sequence[str], spec: ModelSpec, precision: str) -> Engine:
     """See ``Backend``."""
-    raise NotImplementedError
+    return open_engine(folder, files, spec, precision)
+
+
+def open_engine(
+    folder: Path, files: Sequence[str], spec: ModelSpec, precision: str, library: Any | None = None
+) -> GpuEngine:
+    """A plan on the first GPU that the driver shows.
+
+    Args:
+        folder: the bundle.
+        files: of the plan, itself first.
+        spec: of its heads.
+        precision: of the plan.
+        library: the module ``tensorrt_rtx``, or what has its form; imported if not given.
+
+    Raises:
+        BackendError: no driver, too little memory, or the library refused the plan.
+        BundleCompatibilityError: no kernels for this GPU.
+    """
+    with ExitStack() as undo:
+        device = undo.enter_context(Device())
+        kernels = choose_image(_images(files), device.compute_capability, device.driver.release())
+        plan = folder / files[0]
+        heads = RtxHeads(plan, spec, precision, JitCache(plan, device.compute_capability), library)
+        undo.pop_all()
+    return GpuEngine(NAME, heads, device, (folder / kernels.file_name).read_bytes())
 
 
 def incompatibility(plan: PlanEntry) -> str | None:
     """See ``Backend``: a plan runs under the release that built it, on the compute capabilities it was built for."""
     try:
-        driver = find_driver()
-    except BackendError as error:
-        return f"needs an NVIDIA GPU and its driver, and {error}"
-    version = installed_version()
-    pip = f"pip install {_PACKAGES[0]}=={plan.version}"
-    if version is None:
-        return f"needs TensorRT-RTX {plan.version}, which is not installed: {pip}"
-    if _release(version) != _release(plan.version):
+        driver = open_driver()
+        if driver.device_count() == 0:
+            return "cannot run: the NVIDIA driver shows no GPU: see nvidia-smi, and CUDA_VISIBLE_DEVICES"
+        name, capability = driver.device_name(0), driver.compute_capability(0)
+        unfit = _of_another_release(plan.version) or _for_another_gpu(plan, name, capability)
+        if unfit is None:
+            choose_image(_images(plan.files), capability, driver.release())
+    except (BackendError, BundleCompatibilityError) as error:
+        return f"cannot run: {error}"
+    return unfit
+
+
+def _of_another_release(version: str) -> str | None:
+    installed, pip = installed_version(), f"pip install {_PACKAGES[0]}=={version}"
+    if installed is None:
+        return f"needs TensorRT-RTX {version}, which is not installed: {pip}"
+    if _release(installed) != _release(version):
         return (
-            f"was built by TensorRT-RTX {plan.version}, and {version} is installed: {pip}, or build it again with "
+            f"was built by TensorRT-RTX {version}, and {installed} is installed: {pip}, or build it again with "
             f"--backend {NAME}"
         )
-    gpu = driver.gpus[0]
-    capability = ".".join(map(str, gpu.compute_capability))
-    there = plan.facts.get("compute_capabilities", "").split()
-    if capability not in there:
-        return (
-            f"was built for compute capability {', '.join(there)}, and this machine's {gpu.name} has {capability}: "
-            f"build it again with --backend {NAME} --compute-capability {' '.join([*there, capability])}"
-        )
-    try:
-        choose_image(filter(None, map(Image.of_file, plan.files)), gpu.compute_capability, driver.cuda)
-    except BundleCompatibilityError as error:
-        return f"cannot run: {error}"
     return None
+
+
+def _for_another_gpu(plan: PlanEntry, name: str, compute_capability: tuple[int, int]) -> str | None:
+    capability = ".".join(map(str, compute_capability))
+    there = plan.facts.get("compute_capabilities", "").split()
+    if capability in there:
+        return None
+    return (
+        f"was built for compute capability {', '.join(there)}, and this machine's {name} has {capability}: "
+        f"build it again with --backend {NAME} --compute-capability {' '.join([*there, capability])}"
+    )
+
+
+def _images(files: Sequence[str]) -> list[Image]:
+    """The compiled kernels among a plan's files."""
+    return [image for name in files if (image := Image.of_file(name)) is not None]
 
 
 def installed_version() -> str | None:
