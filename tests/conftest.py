@@ -12,6 +12,9 @@ import pytest
 # one. It has to be set before torch is imported, and is passed on to the commands that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# What tests compile is kept from run to run, but not among the user's own.
+os.environ["XDG_CACHE_HOME"] = str(Path(__file__).resolve().parents[1] / "build" / "cache")
+
 # A shell's background jobs ignore Ctrl-C, and so would all that the tests start there and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
