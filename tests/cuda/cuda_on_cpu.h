@@ -6,7 +6,7 @@
 //
 // What is the same as on a GPU: indices, shared memory, barriers, shuffles, ballots, atomics, IEEE float32 arithmetic
 // (compile with -ffp-contract=off, as the GPU's code with -fmad=false). What is caught besides wrong results: a barrier
-// that part of a block does not reach, and, in sanitizer builds, memory overruns and data races.
+// that part of a block does not reach, and, in sanitizer builds, memory overruns and data races, of threads and of blocks.
 //
 // What is not: expf() and its like round as the CPU's library does; a thread that spins until another writes, spins for
 // ever; weak memory order; dynamic shared memory. __shared__ variables must stand in kernels, not in inline functions or

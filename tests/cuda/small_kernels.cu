@@ -66,7 +66,7 @@ extern "C" __global__ void order(int *turn_of_block, int *turn_of_thread, int *t
   __shared__ int block_turn;
   if (threadIdx.x == 0) block_turn = atomicAdd(&turns[0], 1);
   __syncthreads();
-  turn_of_block[blockIdx.x] = block_turn;
+  if (threadIdx.x == 0) turn_of_block[blockIdx.x] = block_turn;
   int thread_turn = atomicAdd(&turns[1], 1);
   turn_of_thread[blockIdx.x * blockDim.x + threadIdx.x] = thread_turn - block_turn * int(blockDim.x);
 }
@@ -136,6 +136,23 @@ extern "C" __global__ void not_in_mask(int *result) {
   result[threadIdx.x] = __ballot_sync(0xfffffffeu, 1);
 }
 
+// Data races, which only ThreadSanitizer sees: in one order of threads and blocks all is well.
+
+extern "C" __global__ void shuffle_as_barrier(int *result) {
+  __shared__ int held[32];
+  int t = threadIdx.x;
+  held[t] = t;
+  int lane = __shfl_xor_sync(~0u, t, 1);  // orders no memory
+  result[t] = held[lane];
+}
+
+// No barrier of one block orders anything in another.
+extern "C" __global__ void blocks_share_a_number(int *number) {
+  if (blockIdx.x % 2 == 0 && threadIdx.x == 0) *number = 1;
+  __syncthreads();
+  if (blockIdx.x % 2 == 1 && threadIdx.x == 0) *number = 1;
+}
+
 EXPORT_KERNEL(indices)
 EXPORT_KERNEL(shuffles)
 EXPORT_KERNEL(ballots)
@@ -153,3 +170,5 @@ EXPORT_KERNEL(two_barriers)
 EXPORT_KERNEL(lane_at_barrier)
 EXPORT_KERNEL(two_masks)
 EXPORT_KERNEL(not_in_mask)
+EXPORT_KERNEL(shuffle_as_barrier)
+EXPORT_KERNEL(blocks_share_a_number)

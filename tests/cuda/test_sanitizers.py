@@ -34,6 +34,8 @@ from tests.helpers import small_spec
 
 pytestmark = pytest.mark.sanitize
 
+SMALL_KERNELS = build.HERE / "small_kernels.cu"
+
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -261,6 +263,37 @@ def test_a_planted_fault_is_named(name: str, tmp_path: Path) -> None:
     assert code != 0
     for piece in fault.says:
         assert piece in message
+
+
+@pytest.mark.parametrize("kernel", ["shuffle_as_barrier", "blocks_share_a_number"])
+def test_what_orders_no_memory(kernel: str, tmp_path: Path) -> None:
+    launch = Launch(kernel, (2, 1, 1), (32, 1, 1), (), (), ("result",))
+    work = Work([launch], {"result": np.zeros(64, np.int32)})
+    # In plain order the even block writes, then has a barrier, then the odd block has one, and then writes.
+    code, message = run(build.program("thread", SMALL_KERNELS), tmp_path, work, seed=0)
+    assert code != 0
+    assert "WARNING: ThreadSanitizer: data race" in message
+    assert kernel in message
+
+
+@pytest.mark.parametrize("sanitizer", build.SANITIZERS)
+@pytest.mark.parametrize("kernel", ["reverse", "order"])
+def test_barriers_and_atomics_order_memory(kernel: str, sanitizer: str, tmp_path: Path) -> None:
+    """Sound kernels, over several blocks and rounds: silent."""
+    blocks, threads = 5, 96
+    values = np.arange(blocks * threads, dtype=np.int32)
+    grid, block = (blocks, 1, 1), (threads, 1, 1)
+    launch, buffers = {
+        "reverse": (
+            Launch("reverse", grid, block, ("from",), (4,), ("to",)),
+            {"from": values, "to": np.zeros_like(values)},
+        ),
+        "order": (
+            Launch("order", grid, block, (), (), ("blocks", "threads", "turns")),
+            {"blocks": values[:blocks].copy(), "threads": np.zeros_like(values), "turns": np.zeros(2, np.int32)},
+        ),
+    }[kernel]
+    assert run(build.program(sanitizer, SMALL_KERNELS), tmp_path, Work([launch], buffers)) == (0, "")
 
 
 def test_reading_what_was_never_written_shows(tmp_path: Path) -> None:
