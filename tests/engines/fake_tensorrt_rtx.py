@@ -1,0 +1,184 @@
+"""``tensorrt_rtx`` as its runtime half would be on a machine with a GPU: a plan is an ONNX file, run by ONNX Runtime on
+the addresses that it is given. Names and parameters are those of the real module: test_tensorrt_rtx.py compares them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+
+import numpy as np
+import onnxruntime
+
+
+class DataType(enum.Enum):
+    FLOAT = 0
+    HALF = 1
+    INT32 = 3
+
+
+class EngineValidity(enum.Enum):
+    VALID = 0
+    SUBOPTIMAL = 1
+    INVALID = 2
+
+
+class EngineInvalidityDiagnostics(enum.IntEnum):
+    VERSION_MISMATCH = 1
+    UNSUPPORTED_CC = 2
+    OLD_CUDA_DRIVER = 4
+    OLD_CUDA_RUNTIME = 8
+    INSUFFICIENT_GPU_MEMORY = 16
+    MALFORMED_ENGINE = 32
+    CUDA_ERROR = 64
+
+
+class CudaGraphStrategy(enum.Enum):
+    DISABLED = 0
+    WHOLE_GRAPH_CAPTURE = 1
+
+
+class ILogger:
+    class Severity(enum.IntEnum):
+        INTERNAL_ERROR = 0
+        ERROR = 1
+        WARNING = 2
+        INFO = 3
+        VERBOSE = 4
+
+    def __init__(self):
+        pass
+
+
+class FakeTensorRtRtx:
+    """The module.
+
+    Args:
+        launch: ``launch(stream, work)`` has a stream do work in its turn; at once if not given.
+    """
+
+    DataType, EngineValidity, EngineInvalidityDiagnostics = DataType, EngineValidity, EngineInvalidityDiagnostics
+    CudaGraphStrategy, ILogger = CudaGraphStrategy, ILogger
+
+    def __init__(self, launch=lambda stream, work: work()):
+        self.launch = launch
+        self.validity = EngineValidity.VALID, 0
+        self.fails = set()
+        """Names of methods that fail, as the real ones do: with False or None, and a message to the logger."""
+        self.contexts = 0
+        """Alive."""
+        self.compiled = b"compiled for this GPU"
+        """What the JIT cache holds after a context was made."""
+
+    def Runtime(self, logger):  # noqa: N802 - its name
+        return Runtime(self, logger)
+
+
+class _Part:
+    def __init__(self, library, logger):
+        self.library, self.logger = library, logger
+
+    def failed(self, name):
+        if name in self.library.fails:
+            self.logger.log(ILogger.Severity.WARNING, "a warning before")
+            self.logger.log(ILogger.Severity.ERROR, f"{name}: Error Code 1: it failed In f at /_src/a.cpp:7")
+            self.logger.log(ILogger.Severity.INFO, "and something after")
+        return name in self.library.fails
+
+
+class Runtime(_Part):
+    def get_engine_validity(self, buffer):
+        return self.library.validity
+
+    def deserialize_cuda_engine(self, serialized_engine):
+        if self.failed("deserialize_cuda_engine"):
+            return None
+        return ICudaEngine(self.library, self.logger, bytes(serialized_engine))
+
+
+class ICudaEngine(_Part):
+    def __init__(self, library, logger, content):
+        super().__init__(library, logger)
+        self.session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        self.tensors = {node.name: node for node in (*self.session.get_inputs(), *self.session.get_outputs())}
+
+    @property
+    def num_io_tensors(self):
+        return len(self.tensors)
+
+    def get_tensor_name(self, index):
+        return list(self.tensors)[index]
+
+    def get_tensor_shape(self, name):
+        return self.tensors[name].shape
+
+    def get_tensor_dtype(self, name):
+        kinds = {"tensor(float)": DataType.FLOAT, "tensor(float16)": DataType.HALF, "tensor(int32)": DataType.INT32}
+        return kinds[self.tensors[name].type]
+
+    def create_runtime_config(self):
+        return IRuntimeConfig(self.library, self.logger)
+
+    def create_execution_context(self, runtime_config):
+        if self.failed("create_execution_context"):
+            return None
+        runtime_config.cache.content = self.library.compiled
+        return IExecutionContext(self, runtime_config)
+
+
+class IRuntimeConfig(_Part):
+    cuda_graph_strategy = CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+    cache = None
+
+    def create_runtime_cache(self):
+        return IRuntimeCache(self.library, self.logger)
+
+    def set_runtime_cache(self, cache):
+        self.cache = cache
+        return True
+
+
+class IRuntimeCache(_Part):
+    content = b""
+
+    def deserialize(self, blob):
+        if bytes(blob) != self.library.compiled:
+            return False
+        self.content = bytes(blob)
+        return True
+
+    def serialize(self):
+        return memoryview(self.content)
+
+
+class IExecutionContext(_Part):
+    def __init__(self, engine, runtime_config):
+        super().__init__(engine.library, engine.logger)
+        self.engine, self.config, self.addresses = engine, runtime_config, {}
+        self.library.contexts += 1
+
+    def __del__(self):
+        self.library.contexts -= 1
+
+    def set_tensor_address(self, name, memory):
+        self.addresses[name] = int(memory)
+        return not self.failed("set_tensor_address")
+
+    def execute_async_v3(self, stream_handle):
+        if self.failed("execute_async_v3") or set(self.addresses) != set(self.engine.tensors):
+            return False
+        self.library.launch(int(stream_handle), self.execute)
+        return True
+
+    def execute(self):
+        arrays = {name: self.array(name) for name in self.engine.tensors}
+        names = [node.name for node in self.engine.session.get_outputs()]
+        for name, value in zip(names, self.engine.session.run(names, {"image": arrays["image"]}), strict=True):
+            arrays[name][...] = value
+
+    def array(self, name):
+        """What stands at a tensor's address."""
+        dtype = np.dtype(np.float16 if self.engine.get_tensor_dtype(name) == DataType.HALF else np.float32)
+        shape = tuple(self.engine.get_tensor_shape(name))
+        memory = (ctypes.c_byte * (dtype.itemsize * int(np.prod(shape)))).from_address(self.addresses[name])
+        return np.frombuffer(memory, dtype).reshape(shape)

@@ -1,0 +1,355 @@
+"""Plans of TensorRT-RTX at run time, over a library that has the real one's names and parameters: no GPU is here."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from ssd_edge.engines.half import to_half
+from ssd_edge.engines.plugins.launch import heads_buffers
+from ssd_edge.engines.rtx.jit_cache import JitCache
+from ssd_edge.engines.rtx.messages import plain
+from ssd_edge.engines.rtx.runtime import RtxHeads
+from ssd_edge.errors import BackendError
+from tests.engines import fake_tensorrt_rtx
+from tests.engines.fake_tensorrt_rtx import EngineInvalidityDiagnostics, EngineValidity, FakeTensorRtRtx
+from tests.helpers import small_spec
+
+# The library that the tests run over is the real one in form.
+
+
+@pytest.fixture(scope="module")
+def real():
+    return pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
+
+
+def parameters_of_real(method):
+    """Of each overload, by the text that pybind11 gives a method; without self."""
+    text = inspect.getdoc(method)
+    found = re.findall(rf"\b{method.__name__}\((.*)\)(?: -> |$)", text, re.MULTILINE)
+    return [re.findall(r"(?:^|, )(\w+): ", parameters)[1:] for parameters in found if "*args" not in parameters]
+
+
+METHODS = [
+    (kind, name)
+    for kind in ("Runtime", "ICudaEngine", "IRuntimeConfig", "IRuntimeCache", "IExecutionContext")
+    for name, method in vars(getattr(fake_tensorrt_rtx, kind)).items()
+    if inspect.isfunction(method) and name not in {"__init__", "__del__", "execute", "array"}
+]
+
+
+def test_the_fake_has_methods():
+    assert len(METHODS) == 13
+
+
+@pytest.mark.parametrize(("kind", "name"), METHODS)
+def test_a_method_is_the_real_ones(real, kind, name):
+    mine = list(inspect.signature(getattr(getattr(fake_tensorrt_rtx, kind), name)).parameters)[1:]
+    assert mine in parameters_of_real(getattr(getattr(real, kind), name))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("ICudaEngine", "num_io_tensors"), ("IRuntimeConfig", "cuda_graph_strategy")]
+)
+def test_a_property_is_the_real_ones(real, kind, name):
+    assert isinstance(vars(getattr(real, kind))[name], property)
+    assert not inspect.isfunction(vars(getattr(fake_tensorrt_rtx, kind))[name])
+
+
+@pytest.mark.parametrize("kind", ["DataType", "EngineValidity", "EngineInvalidityDiagnostics", "CudaGraphStrategy"])
+def test_an_enumeration_is_the_real_ones(real, kind):
+    members = {name: int(value) for name, value in getattr(real, kind).__members__.items()}
+    mine = {name: value.value for name, value in getattr(fake_tensorrt_rtx, kind).__members__.items()}
+    assert mine.items() <= members.items()
+    severities = {name: int(value) for name, value in real.ILogger.Severity.__members__.items()}
+    assert {name: int(value) for name, value in FakeTensorRtRtx.ILogger.Severity.__members__.items()} == severities
+
+
+# Running.
+
+
+@pytest.fixture(params=["FP16", "FP32"])
+def plan(request, heads_onnx, tmp_path):
+    """What the fake takes for a plan: heads in ONNX, as the real library would be given them."""
+    model = onnx.load(heads_onnx)
+    path = tmp_path / "a.engine" / "heads.rtx"
+    path.parent.mkdir()
+    path.write_bytes((to_half(model) if request.param == "FP16" else model).SerializeToString())
+    return path
+
+
+def opened(plan, library=None, cache=None):
+    return RtxHeads(plan, small_spec(), "FP16", cache or JitCache(plan, (8, 9)), library or FakeTensorRtRtx())
+
+
+class Memory:
+    """What the device would hold for one context."""
+
+    def __init__(self, heads):
+        buffers = heads_buffers(heads.spec, 1, heads.half)
+        self.arrays = {name: np.zeros(buffer.shape, buffer.dtype) for name, buffer in buffers.items()}
+
+    def addresses(self):
+        return {name: array.ctypes.data for name, array in self.arrays.items()}
+
+
+def test_heads_run_where_they_are_bound(plan):
+    """Two contexts, each with its own memory; reference: ONNX Runtime on the plan itself, to the last bit."""
+    heads = opened(plan)
+    session = onnxruntime.InferenceSession(str(plan), providers=["CPUExecutionProvider"])
+    contexts = [(heads.context(), Memory(heads)) for _ in range(2)]
+    rng = np.random.default_rng(0)
+    for context, memory in contexts:
+        context.bind(**memory.addresses())
+        memory.arrays["image"][...] = rng.normal(0, 1, (1, 3, 32, 32))
+    for context, _ in contexts:
+        context.enqueue(7)
+    for _, memory in contexts:
+        wanted = session.run(["loc", "logits"], {"image": memory.arrays["image"]})
+        for name, right in zip(("loc", "logits"), wanted, strict=True):
+            assert right.any()
+            np.testing.assert_array_equal(memory.arrays[name], right)
+    heads.close()
+
+
+def test_what_heads_say_of_themselves(plan):
+    heads = opened(plan)
+    kind = onnx.load(plan).graph.input[0].type.tensor_type.elem_type
+    assert heads.half == (kind == onnx.TensorProto.FLOAT16)
+    assert (heads.spec, heads.precision) == (small_spec(), "FP16")
+    heads.close()
+
+
+def test_work_goes_to_the_stream_that_is_named(plan):
+    """And nothing is done before the stream comes to it."""
+    waiting = []
+    heads = opened(plan, FakeTensorRtRtx(lambda stream, work: waiting.append((stream, work))))
+    context, memory = heads.context(), Memory(heads)
+    context.bind(**memory.addresses())
+    context.enqueue(0x7F00_0000_1234)
+    assert not memory.arrays["logits"].any()
+    ((stream, work),) = waiting
+    assert stream == 0x7F00_0000_1234
+    work()
+    assert memory.arrays["logits"].any()
+    heads.close()
+
+
+def test_the_library_does_not_make_graphs_of_its_own(plan):
+    """gpu.py captures its work, and a capture within a capture fails."""
+    library = FakeTensorRtRtx()
+    heads = opened(plan, library)
+    assert heads._config.cuda_graph_strategy is library.CudaGraphStrategy.DISABLED
+    heads.close()
+
+
+def test_closing_releases_the_contexts(plan):
+    library = FakeTensorRtRtx()
+    heads = opened(plan, library)
+    context, _ = heads.context(), heads.context()
+    assert library.contexts == 2
+    heads.close()
+    heads.close()
+    gc.collect()
+    assert library.contexts == 0
+    with pytest.raises(BackendError, match="these heads are closed"):
+        context.enqueue(7)
+
+
+# What fails, fails in one sentence.
+
+
+def sentence(error):
+    text = str(error.value)
+    assert "\n" not in text
+    assert "/_src/" not in text
+    return text
+
+
+@pytest.mark.parametrize("name", ["deserialize_cuda_engine", "create_execution_context"])
+def test_a_plan_that_the_library_refuses(plan, name):
+    library = FakeTensorRtRtx()
+    library.fails = {name}
+    with pytest.raises(BackendError, match=r"heads\.rtx") as error:
+        opened(plan, library).context()
+    assert sentence(error).endswith("it failed")
+
+
+@pytest.mark.parametrize("name", ["set_tensor_address", "execute_async_v3"])
+def test_a_call_that_the_library_refuses(plan, name):
+    library = FakeTensorRtRtx()
+    heads = opened(plan, library)
+    context, memory = heads.context(), Memory(heads)
+    context.bind(**memory.addresses())
+    library.fails = {name}
+    call = {
+        "set_tensor_address": lambda: context.bind(**memory.addresses()),
+        "execute_async_v3": lambda: context.enqueue(7),
+    }[name]
+    with pytest.raises(BackendError, match="TensorRT-RTX") as error:
+        call()
+    assert sentence(error).endswith("it failed")
+    heads.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("MALFORMED_ENGINE", "damaged: build it again"),
+        ("VERSION_MISMATCH", "another release of TensorRT-RTX"),
+        ("UNSUPPORTED_CC", "compute capability of this GPU"),
+        ("OLD_CUDA_DRIVER", "install a newer one"),
+        ("OLD_CUDA_RUNTIME", "install a newer driver"),
+        ("INSUFFICIENT_GPU_MEMORY", "more memory than this GPU has"),
+        ("CUDA_ERROR", "it gave no reason"),
+    ],
+)
+def test_why_a_plan_is_not_valid(plan, name, words):
+    library = FakeTensorRtRtx()
+    library.validity = EngineValidity.INVALID, int(EngineInvalidityDiagnostics[name])
+    with pytest.raises(BackendError, match=f"cannot load .*{words}") as error:
+        opened(plan, library)
+    sentence(error)
+
+
+def test_a_plan_that_may_be_slower_runs(plan):
+    library = FakeTensorRtRtx()
+    library.validity = EngineValidity.SUBOPTIMAL, 0
+    opened(plan, library).close()
+
+
+@pytest.mark.parametrize("changes", [{"labels": ("a", "b", "c")}, {"input_size": (64, 32)}])
+def test_a_plan_of_other_heads(plan, changes):
+    with pytest.raises(BackendError, match="does not hold the heads of its manifest") as error:
+        RtxHeads(plan, small_spec(**changes), "FP16", JitCache(plan, (8, 9)), FakeTensorRtRtx())
+    sentence(error)
+
+
+def test_no_library(plan, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    with pytest.raises(BackendError, match="TensorRT-RTX cannot be loaded: ") as error:
+        RtxHeads(plan, small_spec(), "FP16", JitCache(plan, (8, 9)))
+    sentence(error)
+
+
+@pytest.mark.parametrize("size", [0, 10, 100, 5000])
+def test_the_real_library_refuses_a_truncated_plan_and_lives(real, plan, size, tmp_path):
+    """Without a GPU it refuses a whole plan too: what is shown is that the process goes on."""
+    (tmp_path / "heads.rtx").write_bytes(plan.read_bytes()[:size])
+    with pytest.raises(BackendError, match=r"TensorRT-RTX cannot load .*heads\.rtx: ") as error:
+        RtxHeads(tmp_path / "heads.rtx", small_spec(), "FP16", JitCache(plan, (8, 9)))
+    sentence(error)
+
+
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [
+        ("plain words", "plain words"),
+        ("two\n  lines", "two lines"),
+        (
+            "[a.cpp::f::48] Error Code 2: Internal Error (x failed. y In f at /_src/a/b.cpp:48)",
+            "Internal Error (x failed. y)",
+        ),
+        ("IBuilder::build: Error Code 4: Usage (no profile. In g at /_src/c.cpp:40)", "Usage (no profile)"),
+        (
+            "Error reading properties: In h at /_src/p.cpp:130 (cudaError 35: too old) Ensure it.",
+            "Error reading properties (cudaError 35: too old) Ensure it.",
+        ),
+    ],
+)
+def test_what_the_library_says_as_part_of_a_sentence(said, left):
+    assert plain(said) == left
+
+
+# The JIT cache.
+
+
+@pytest.fixture(autouse=True)
+def user_caches(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+    return tmp_path / "user"
+
+
+def test_what_was_compiled_is_kept_in_the_bundle(plan):
+    library = FakeTensorRtRtx()
+    heads = opened(plan, library)
+    assert not (plan.parent / "jit.sm_89.cache").exists()
+    heads.context()
+    assert (plan.parent / "jit.sm_89.cache").read_bytes() == library.compiled
+    heads.close()
+
+
+def test_the_next_start_is_given_it(plan, monkeypatch):
+    given = []
+    original = fake_tensorrt_rtx.IRuntimeCache.deserialize
+
+    def deserialize(self, blob):
+        given.append((bytes(blob), original(self, blob)))
+        return given[-1][1]
+
+    monkeypatch.setattr(fake_tensorrt_rtx.IRuntimeCache, "deserialize", deserialize)
+    for _ in range(2):
+        heads = opened(plan)
+        heads.context()
+        heads.close()
+    assert given == [(b"compiled for this GPU", True)]
+
+
+def test_a_cache_that_the_library_refuses_is_replaced(plan):
+    place = plan.parent / "jit.sm_89.cache"
+    place.write_bytes(b"compiled for another driver")
+    heads = opened(plan)
+    heads.context()
+    heads.close()
+    assert place.read_bytes() == b"compiled for this GPU"
+
+
+def test_a_cache_that_is_good_is_not_written_again(plan):
+    place = plan.parent / "jit.sm_89.cache"
+    place.write_bytes(b"compiled for this GPU")
+    before = place.stat().st_mtime_ns
+    heads = opened(plan)
+    heads.context()
+    heads.close()
+    assert place.stat().st_mtime_ns == before
+
+
+def test_each_kind_of_gpu_has_its_own(plan):
+    JitCache(plan, (8, 6)).write(b"a")
+    JitCache(plan, (12, 0)).write(b"b")
+    assert JitCache(plan, (8, 6)).read() == b"a"
+    assert {path.name for path in plan.parent.glob("jit*")} == {"jit.sm_86.cache", "jit.sm_120.cache"}
+
+
+def test_a_bundle_that_cannot_be_written_to(plan, user_caches, monkeypatch):
+    """The user's caches are the next place; two bundles do not meet there."""
+
+    def refuse(self, *arguments):
+        if self.parent == plan.parent:
+            raise PermissionError("read-only")
+        return original(self, *arguments)
+
+    original = Path.write_bytes
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    cache = JitCache(plan, (8, 9))
+    cache.write(b"kept")
+    (kept,) = user_caches.rglob("*.cache")
+    assert kept.parts[-4:-2] == ("ssd-edge", "jit")
+    assert not (plan.parent / "jit.sm_89.cache").exists()
+    assert cache.read() == b"kept"
+    assert JitCache(plan.with_name("other.rtx"), (8, 9)).read() == b""
+
+
+def test_no_place_at_all(plan, user_caches):
+    user_caches.write_text("a file where a folder should be")
+    (plan.parent / "jit.sm_89.cache").mkdir()
+    JitCache(plan, (8, 9)).write(b"lost")
+    assert JitCache(plan, (8, 9)).read() == b""
