@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from ssd_edge.errors import CalibrationError, MissingDependencyError
 
 try:
     import onnx
-    from onnx import numpy_helper, version_converter
+    from onnx import external_data_helper, numpy_helper, version_converter
 except ImportError:
     raise MissingDependencyError("onnx", "calibrate", "calibration") from None
 
@@ -43,8 +43,8 @@ def read_heads(path: Path) -> onnx.ModelProto:
     """An FP32 model from a file, with BatchNormalization folded into its convolutions and constants computed.
 
     Raises:
-        CalibrationError: the file is missing, no ONNX or already quantised, keeps weights elsewhere, has no
-            convolution, or not one float32 image input of fixed height and width.
+        CalibrationError: the file is missing, no ONNX or already quantised, keeps weights outside its own folder, has
+            no convolution, or not one float32 image input of fixed height and width.
     """
     try:
         model = onnx.load(str(path), load_external_data=False)
@@ -53,6 +53,7 @@ def read_heads(path: Path) -> onnx.ModelProto:
     except Exception:  # protobuf's own, which says nothing a person could use
         raise CalibrationError(f"{path} is not an ONNX model") from None
     _refuse(model, path)
+    _load_weights(model, path)
     return _with_opset(_folded(model, path), path)
 
 
@@ -64,22 +65,6 @@ def convolutions(model: onnx.ModelProto) -> list[Convolution]:
         for node in model.graph.node
         if node.op_type == "Conv" and node.input[1] in weights
     ]
-
-
-def choose(model: onnx.ModelProto, *, skip: Sequence[str] = (), depthwise: bool = False) -> list[Convolution]:
-    """The convolutions that become INT8: all, but for those to skip, and for depthwise ones unless asked for.
-
-    Raises:
-        CalibrationError: a name to skip is not that of a convolution, or none is left.
-    """
-    found = convolutions(model)
-    unknown = sorted(set(skip) - {convolution.name for convolution in found})
-    if unknown:
-        raise CalibrationError(f"no convolution is named {', '.join(map(repr, unknown))}, so it cannot be skipped")
-    chosen = [c for c in found if c.name not in skip and (depthwise or not c.depthwise)]
-    if not chosen:
-        raise CalibrationError("no convolution is left to quantise: skip fewer, or include the depthwise ones")
-    return chosen
 
 
 def count_convolutions(model: onnx.ModelProto) -> int:
@@ -107,13 +92,24 @@ def with_outputs(model: onnx.ModelProto, tensors: Collection[str]) -> bytes:
     return bytes(wider.SerializeToString())
 
 
+def activations(model: onnx.ModelProto) -> list[str]:
+    """Names of the image and of all float32 tensors that nodes make, in the graph's order."""
+    import onnxruntime
+
+    made = [name for node in model.graph.node for name in node.output if name]
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(with_outputs(model, made), options, providers=["CPUExecutionProvider"])
+    of_floats = {value.name for value in session.get_outputs() if value.type == "tensor(float)"}
+    return [*(value.name for value in model.graph.input), *(name for name in made if name in of_floats)]
+
+
 def _refuse(model: onnx.ModelProto, path: Path) -> None:
     """Raise CalibrationError where the model is not one that can be calibrated."""
     kinds = {node.op_type for node in model.graph.node}
     if any(kind.startswith(("QuantizeLinear", "DequantizeLinear", "QLinear")) for kind in kinds):
         raise CalibrationError(f"{path} is already quantised: calibrate the FP32 model it was made from")
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
-        raise CalibrationError(f"{path} keeps weights in another file: export it again with all weights inside")
     if "Conv" not in kinds:
         raise CalibrationError(f"{path} has no convolution, so there is nothing to calibrate")
     images = _images(model)
@@ -130,6 +126,26 @@ def _refuse(model: onnx.ModelProto, path: Path) -> None:
         )
     if isinstance(batch, int) and batch != 1:
         raise CalibrationError(f"{path} takes {batch} images at once: export it with a batch of 1 or a free one")
+
+
+def _load_weights(model: onnx.ModelProto, path: Path) -> None:
+    """Take in the weights that stand in other files, of the model's own folder and no other."""
+    folder = path.resolve().parent
+    for tensor in model.graph.initializer:
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        name = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+        file = (folder / name).resolve()
+        if folder not in file.parents:
+            raise CalibrationError(
+                f"{path} wants weights from {name!r}, outside its own folder: export it again with all weights inside"
+            )
+        if not file.is_file():
+            raise CalibrationError(f"{path} keeps weights in {name!r}, which does not lie beside it")
+    try:
+        external_data_helper.load_external_data_for_model(model, str(folder))
+    except Exception as error:  # what is cut short or linked is refused with exceptions of several kinds
+        raise CalibrationError(f"the weights of {path} cannot be read: {str(error).splitlines()[0]}") from None
 
 
 def _images(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:

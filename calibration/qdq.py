@@ -7,86 +7,109 @@ Around each chosen convolution, with s the scales:
                             └── float32 bias
 
 Both grids are symmetric (zero point 0), and weights have a scale for each output channel, as NVIDIA's parser wants.
-Weights are stored as int8, a quarter of the size. Convolutions that read the same tensor share its pair; every other
-node goes on reading the float tensor, and no convolution's output is quantised unless a chosen one reads it: never
-between the network and decode.
+Weights are stored as int8, a quarter of the size. All that reads a tensor through a pair shares the one pair; every
+other node goes on reading the float tensor. Where pairs stand is what ``placement`` says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from ssd_edge.calibration.graph import Convolution, initializers, to_array
-from ssd_edge.calibration.scales import LARGEST, weight_scales
+from ssd_edge.calibration.graph import initializers, to_array
+from ssd_edge.calibration.placement import Placement
+from ssd_edge.calibration.scales import rounded, weight_scales
 
 _ZERO = "ssd_edge_zero_point"
 
 
-def insert_qdq(model: onnx.ModelProto, chosen: Sequence[Convolution], scales: Mapping[str, float]) -> onnx.ModelProto:
-    """A copy of an FP32 model in which the chosen convolutions are INT8.
+class Int8Weight(NamedTuple):
+    """A weight on its grid: steps (O, …) int8 and their size by output channel (O,) float32."""
+
+    steps: npt.NDArray[np.int8]
+    scale: npt.NDArray[np.float32]
+
+
+def quantised_weights(model: onnx.ModelProto, placement: Placement) -> dict[str, Int8Weight]:
+    """The weights of the convolutions that become INT8, each value rounded to its nearest step, by name."""
+    weights = initializers(model)
+    found = {}
+    for name in dict.fromkeys(convolution.weight for convolution in placement.convolutions):
+        weight = to_array(weights[name])
+        scale = weight_scales(weight)
+        found[name] = Int8Weight(rounded(weight, scale), scale)
+    return found
+
+
+def insert_qdq(
+    model: onnx.ModelProto, placement: Placement, scales: Mapping[str, float], weights: Mapping[str, Int8Weight]
+) -> onnx.ModelProto:
+    """A copy of an FP32 model with pairs where the placement says.
 
     Args:
         model: as ``read_heads`` gives it.
-        chosen: convolutions of this model.
-        scales: of each tensor that a chosen convolution reads, by its name.
+        placement: of this model.
+        scales: of each tensor that has a pair, by its name.
+        weights: of each convolution that becomes INT8, by the name of its weight.
     """
     quantised = onnx.ModelProto()
     quantised.CopyFrom(model)
     graph = quantised.graph
-    names = {convolution.name for convolution in chosen}
-    weights = {convolution.weight for convolution in chosen}
     added = [_tensor(_ZERO, np.zeros((), np.int8))]
+    added += [_tensor(f"{tensor}_scale", np.float32(scales[tensor])) for tensor in placement.readers]
     nodes: list[onnx.NodeProto] = []
-    for name, tensor in initializers(model).items():
-        if name in weights:
-            constants, node = _weight(name, to_array(tensor))
-            added += constants
-            nodes.append(node)
+    for name, weight in weights.items():
+        constants, node = _weight(name, weight)
+        added += constants
+        nodes.append(node)
+    through = {use: tensor for tensor, uses in placement.readers.items() for use in uses}
+    weight_of = {convolution.name: convolution.weight for convolution in placement.convolutions}
     written: set[str] = set()
+
+    def write(kind: str, tensor: str, given: str, made: str) -> str:
+        if made not in written:
+            written.add(made)
+            inputs = [given, f"{tensor}_scale", _ZERO]
+            nodes.append(helper.make_node(kind, inputs, [made], f"{tensor}_{kind}"))
+        return made
+
     for node in graph.node:
-        if node.name in names:
-            entry, weight = node.input[:2]
-            if entry not in written:
-                written.add(entry)
-                added.append(_tensor(f"{entry}_scale", np.float32(scales[entry])))
-                nodes += _pair(entry)
-            node.input[0], node.input[1] = f"{entry}_dequantised", f"{weight}_dequantised"
+        for position in range(len(node.input)):
+            tensor = through.get((node.name, position))
+            if tensor is None:
+                continue
+            node.input[position] = write("QuantizeLinear", tensor, tensor, f"{tensor}_quantised")
+            if node.name not in placement.int8_nodes:
+                node.input[position] = write("DequantizeLinear", tensor, f"{tensor}_quantised", f"{tensor}_dequantised")
+        if node.name in placement.int8_nodes:
+            node.output[0] = f"{node.output[0]}_quantised"
+            written.add(node.output[0])
+        if node.name in weight_of:
+            node.input[1] = f"{weight_of[node.name]}_dequantised"
         nodes.append(node)
 
     still_read = {name for node in nodes for name in node.input}
     kept = [tensor for tensor in graph.initializer if tensor.name in still_read]
     result = onnx.GraphProto()
     result.CopyFrom(graph)
-    del result.node[:], result.initializer[:]
+    del result.node[:], result.initializer[:], result.value_info[:]
     result.node.extend(nodes)
     result.initializer.extend([*kept, *added])
     graph.CopyFrom(result)
     return quantised
 
 
-def _pair(tensor: str) -> list[onnx.NodeProto]:
-    """Q and DQ of an activation, with one scale."""
-    scale = f"{tensor}_scale"
-    quantised, dequantised = f"{tensor}_quantised", f"{tensor}_dequantised"
-    return [
-        helper.make_node("QuantizeLinear", [tensor, scale, _ZERO], [quantised], f"{tensor}_QuantizeLinear"),
-        helper.make_node("DequantizeLinear", [quantised, scale, _ZERO], [dequantised], f"{tensor}_DequantizeLinear"),
-    ]
-
-
-def _weight(name: str, weight: npt.NDArray[np.float32]) -> tuple[list[onnx.TensorProto], onnx.NodeProto]:
-    """A weight (O, …) in int8, its scales and zero points (O,), and the DQ that gives it back."""
-    scale = weight_scales(weight)
-    steps = np.rint(weight / scale.reshape(-1, *[1] * (weight.ndim - 1)))
-    constants = {
-        f"{name}_quantised": np.clip(steps, -LARGEST, LARGEST).astype(np.int8),
-        f"{name}_scale": scale,
-        f"{name}_zero_point": np.zeros(len(scale), np.int8),
+def _weight(name: str, weight: Int8Weight) -> tuple[list[onnx.TensorProto], onnx.NodeProto]:
+    """A weight's constants, with its zero points (O,), and the DQ that gives it back."""
+    constants: dict[str, npt.NDArray[np.generic]] = {
+        f"{name}_quantised": weight.steps,
+        f"{name}_scale": weight.scale,
+        f"{name}_zero_point": np.zeros(len(weight.scale), np.int8),
     }
     node = helper.make_node(
         "DequantizeLinear", list(constants), [f"{name}_dequantised"], f"{name}_DequantizeLinear", axis=0

@@ -16,67 +16,130 @@ if TYPE_CHECKING:
 
 def calibrate(
     onnx: Annotated[Path, typer.Argument(help="FP32 heads of ssd-edge export or import-onnx.")],
-    data: Annotated[Path, typer.Argument(help="A data set, or a folder of images like those the engine will see.")],
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A data set to measure AP on and, without --images, to calibrate with.", show_default=False
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The INT8 file; NAME.int8.onnx beside it if not given.")
     ] = None,
-    method: Annotated[
-        str, typer.Option(help="How scales are chosen: percentile, entropy (Kullback-Leibler) or min-max.")
-    ] = "percentile",
-    images: Annotated[int, typer.Option(min=1, help="Images to calibrate with, spread over the data.")] = 128,
+    images: Annotated[
+        Path | None, typer.Option(help="What to calibrate with: a folder of images, a data set or a video.")
+    ] = None,
+    num_images: Annotated[int, typer.Option(min=1, help="Images to calibrate with, a seeded choice.")] = 128,
     split: Annotated[str, typer.Option(help="Part of the data set to calibrate with, such as train.")] = "",
     eval_split: Annotated[str, typer.Option(help="Part to measure AP on, such as val.")] = "",
+    method: Annotated[
+        str,
+        typer.Option(help="How scales are chosen: mse, percentile, entropy, min-max or moving-average."),
+    ] = "mse",
     skip: Annotated[list[str] | None, typer.Option(help="A convolution to leave in FP32; may be repeated.")] = None,
     depthwise: Annotated[
         bool, typer.Option("--depthwise", help="Quantise depthwise convolutions too; RTX engines grow by it.")
     ] = False,
+    float_ends: Annotated[
+        str, typer.Option(help="Which convolutions at the network's ends stay in FP32: none, first, last or both.")
+    ] = "none",
+    scales: Annotated[
+        Path | None, typer.Option(help="Take these scales, JSON or a TensorRT calibration cache, in place of images.")
+    ] = None,
+    save_scales: Annotated[Path | None, typer.Option(help="Write the scales as JSON.")] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Write a calibration cache for TensorRT up to 10 and DLA, with every activation."),
+    ] = None,
+    cache_for: Annotated[str, typer.Option(help="Version of TensorRT that will read the cache.")] = "10.3.0",
     seed: Annotated[int, typer.Option(min=0, help="Of the choice of images.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Make do with fewer than 32 images.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do not go on from an interrupted calibration.")] = False,
     no_eval: Annotated[bool, typer.Option("--no-eval", help="Do not measure AP; for images without labels.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Make an INT8 model: explicit Q/DQ in ONNX, which OpenVINO, ONNX Runtime, TensorRT and TensorRT-RTX all take.
 
     The AP before and after is measured here, on the CPU, with the very file that a device gets. Calibrate with
-    images like those the camera will see; a hundred suffice.
+    images like those the camera will see; a hundred suffice. Interrupted, it goes on where it was when it is
+    started again in the same way.
 
     Next: ssd-edge build-engine NAME.int8.onnx
     """
     try:
         from ssd_edge.calibration.calibrate import calibrate as calibrate_heads
+        from ssd_edge.calibration.calibrate import calibrate_with, every_scale
+        from ssd_edge.calibration.choice import LEAST_IMAGES, choose_images
+        from ssd_edge.calibration.interchange import cache_header, read_scales, write_cache, write_scales
+        from ssd_edge.calibration.policy import Policy
+        from ssd_edge.calibration.state import StateFile
     except ModuleNotFoundError as error:
         from ssd_edge.errors import MissingDependencyError
 
         raise MissingDependencyError(error.name or "onnx", "calibrate", "calibrate") from None
     from rich.console import Console
 
-    from ssd_edge.data.images import image_files, preprocessed, readable, spread
+    from ssd_edge.data.images import preprocessed
     from ssd_edge.engines.onnxruntime import read_spec
 
+    source = images or data
+    if scales is not None and images is not None:
+        raise typer.BadParameter("--scales and --images exclude each other: scales come from one of them")
+    if data is None and not no_eval:
+        raise typer.BadParameter("AP is measured on DATA: give it, or add --no-eval")
     target = output or onnx.with_suffix(".int8.onnx")
+    policy = Policy(tuple(skip or ()), depthwise, float_ends)
     spec = read_spec(onnx)
-    if not no_eval:
+    header = cache_header(cache_for)
+    if data is not None and not no_eval:
         _require_labels(data, eval_split, spec)
-    files = spread(image_files(data, split), images, seed)
-    unreadable: list[str] = []
-    with progress("calibrating") as advance:
-        result = calibrate_heads(
-            onnx,
-            target,
-            preprocessed(readable(files, unreadable.append), spec),
-            method=method,
-            skip=skip or (),
-            depthwise=depthwise,
-            progress=lambda done: advance(done, len(files)),
-        )
-    for sentence in unreadable:
-        say(f"left out: {sentence}")
-    before = None if no_eval else _ap(onnx, spec, "FP32", data, eval_split)
-    after = None if no_eval else _ap(target, spec, "INT8", data, eval_split)
+    if scales is not None:
+        every = read_scales(scales)
+        result = calibrate_with(onnx, target, every, policy=policy)
+        origin = f"scales of {scales}"
+    elif source is not None:
+        least = 1 if force else LEAST_IMAGES
+        chosen = choose_images(source, num_images, split=split, seed=seed, labels=spec.labels, least=least)
+        if chosen.missing:
+            say(f"no image to calibrate with shows {', '.join(chosen.missing)}: take more, or others", "yellow")
+        state = StateFile(target.with_name(f"{target.name}.partial"), chosen.key)
+        if fresh:
+            state.remove()
+        unreadable: list[str] = []
+        with progress("calibrating") as advance:
+            result = calibrate_heads(
+                onnx,
+                target,
+                preprocessed(chosen.read(unreadable.append), spec),
+                method=method,
+                policy=policy,
+                least=least,
+                everything=cache is not None,
+                state=state,
+                progress=lambda done: advance(done, chosen.number),
+            )
+        for sentence in unreadable:
+            say(f"left out: {sentence}")
+        if state.stale:
+            say("an interrupted calibration was of another model, other images or options: begun anew")
+        if state.resumed:
+            say(f"went on where an interrupted calibration stopped, after {state.resumed} images")
+        every = every_scale(result, method)
+        origin = f"{method} over {result.num_images} images"
+    else:
+        raise typer.BadParameter("nothing to calibrate with: give DATA, --images or --scales")
+    if save_scales is not None:
+        write_scales(save_scales, result.scales)
+    if cache is not None:
+        write_cache(cache, every, header)
+
+    before = after = None
+    if data is not None and not no_eval:
+        before, after = (_ap(path, spec, name, data, eval_split) for path, name in ((onnx, "FP32"), (target, "INT8")))
     if as_json:
         print_json(
             {
                 "onnx": str(target),
-                "method": result.method,
+                "method": "given" if scales is not None else method,
                 "images": result.num_images,
                 "convolutions": result.num_convolutions,
                 "quantised": result.num_quantised,
@@ -85,10 +148,7 @@ def calibrate(
             }
         )
         return
-    say(
-        f"{target}: {result.num_quantised} of {result.num_convolutions} convolutions in INT8, "
-        f"{result.method} over {result.num_images} images"
-    )
+    say(f"{target}: {result.num_quantised} of {result.num_convolutions} convolutions in INT8, {origin}")
     if before and after:
         Console().print(_table(before, after))
     say(f"next: ssd-edge build-engine {target}")

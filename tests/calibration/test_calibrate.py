@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import json
 import sys
 
 import numpy as np
@@ -11,7 +10,9 @@ import openvino
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from ssd_edge.calibration.calibrate import calibrate, scales_to_json
+from ssd_edge.calibration.calibrate import calibrate
+from ssd_edge.calibration.calibrators import METHODS
+from ssd_edge.calibration.policy import Policy
 from ssd_edge.calibration.scales import weight_scales
 from ssd_edge.errors import CalibrationError, MissingDependencyError, SpecError
 from ssd_edge.spec import METADATA_KEY, ModelSpec
@@ -73,7 +74,7 @@ def test_the_file_is_explicit_qdq_as_nvidias_parser_wants_it(heads, tmp_path):
 
 def test_depthwise_and_skipped_convolutions(heads, tmp_path):
     output = tmp_path / "int8.onnx"
-    calibrate(heads, output, images(), depthwise=True, skip=["loc", "first"])
+    calibrate(heads, output, images(), policy=Policy(depthwise=True, skip=["loc", "first"]))
     assert quantised_convolutions(output) == {"first": False, "depthwise": True, "loc": False, "logits": True}
 
 
@@ -103,7 +104,7 @@ def test_int8_outputs_are_those_of_a_numpy_reference(heads, tmp_path):
         assert found["sum"] == pytest.approx(e.sum(), rel=1e-4)
 
 
-@pytest.mark.parametrize("method", ["min-max", "entropy", "percentile"])
+@pytest.mark.parametrize("method", METHODS)
 def test_openvino_and_onnx_runtime_agree_and_are_near_fp32(heads, tmp_path, method):
     output = tmp_path / "int8.onnx"
     calibrate(heads, output, images(8), method=method)
@@ -129,7 +130,7 @@ def test_metadata_is_kept_and_the_spec_says_where_it_comes_from(heads, tmp_path)
         "parent_sha256": hashlib.sha256(heads.read_bytes()).hexdigest(),
         "calibration_method": "entropy",
         "calibration_images": "3",
-        "calibration_images_sha256": result.image_set_sha256,
+        "calibration_images_sha256": result.observations.image_set_sha256,
     }
     assert spec.with_provenance() == small_spec(provenance=spec.provenance)
 
@@ -148,7 +149,7 @@ def test_a_damaged_spec_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("image", [np.zeros((1, 3, 8, 8), np.float32), np.full((1, 3, 8, 8), 0.7, np.float32)])
-@pytest.mark.parametrize("method", ["min-max", "entropy", "percentile"])
+@pytest.mark.parametrize("method", METHODS)
 def test_images_that_are_all_alike_still_give_a_sound_file(heads, tmp_path, image, method):
     output = tmp_path / "int8.onnx"
     result = calibrate(heads, output, [image] * 3, method=method)
@@ -178,12 +179,6 @@ def test_a_free_batch_and_other_opsets_are_taken(tmp_path):
         assert np.isfinite(run(output, images(1)[0])["loc"]).all()
 
 
-def external(model):
-    tensor = model.graph.initializer[0]
-    tensor.data_location = TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value="weights.bin")
-
-
 def without_convolutions(model):
     model.CopyFrom(helper.make_model(helper.make_graph([], "none", [], [])))
 
@@ -211,7 +206,6 @@ def broken(model):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (external, "weights in another file"),
         (without_convolutions, "no convolution"),
         (of_free_size, "fixed but for the batch"),
         (of_batch_four, "takes 4 images at once"),
@@ -248,8 +242,8 @@ def test_files_that_are_no_models_are_refused(tmp_path):
     ("choice", "sentence"),
     [
         ({"method": "median"}, "method must be one of"),
-        ({"skip": ["nowhere"]}, "no convolution is named 'nowhere'"),
-        ({"skip": ["first", "loc", "logits"]}, "no convolution is left"),
+        ({"policy": Policy(skip=["nowhere"])}, "no convolution is named 'nowhere'"),
+        ({"policy": Policy(skip=["first", "loc", "logits"])}, "no convolution is left"),
     ],
 )
 def test_choices_that_cannot_be_met_are_refused_before_any_image_is_read(heads, tmp_path, choice, sentence):
@@ -267,11 +261,6 @@ def test_a_file_that_cannot_be_written_leaves_nothing(heads, tmp_path):
     with pytest.raises(CalibrationError, match="cannot write"):
         calibrate(heads, folder, images())
     assert {entry.name for entry in tmp_path.iterdir()} == {"heads.onnx", "int8.onnx"}
-
-
-def test_scales_as_json_read_back_exactly():
-    scales = {"image": 0.1, "b": float(np.float32(1 / 3))}
-    assert json.loads(scales_to_json(scales)) == scales
 
 
 def test_the_pedestrian_detector_keeps_its_heads_in_int8(tmp_path):

@@ -8,10 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stnp
 
-from ssd_edge.calibration.graph import with_outputs
-from ssd_edge.calibration.histograms import NUM_BINS, Histogram, Observations, observe
-from ssd_edge.errors import CalibrationError
-from tests.calibration.nets import images, tiny_net
+from ssd_edge.calibration.histograms import NUM_BINS, Histogram
 
 arrays = stnp.arrays(
     np.float32, st.integers(0, 40), elements=st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -60,30 +57,11 @@ def test_a_value_that_is_not_finite_is_refused_and_leaves_no_trace(bad):
     assert not histogram.counts.any()
 
 
-def test_observing_counts_inputs_and_inner_tensors_and_reports_progress():
-    model, pictures, done = tiny_net(), images(3), []
-    seen = observe(with_outputs(model, ["image", "b"]), ["image", "b"], iter(pictures), done.append)
-    alone = Histogram()
-    for picture in pictures:
-        alone.add(picture)
-    assert np.array_equal(seen.histograms["image"].counts, alone.counts)
-    assert seen.histograms["b"].counts.sum() + seen.histograms["b"].zeros == 3 * 8 * 8 * 8
-    assert seen.histograms["b"].zeros > 0
-    assert done == [1, 2, 3]
-    assert len(set(seen.image_hashes)) == 3
-
-
-def test_the_image_set_hash_ignores_order_and_sees_a_change():
-    assert Observations({}, ("a", "b")).image_set_sha256 == Observations({}, ("b", "a")).image_set_sha256
-    assert Observations({}, ("a", "b")).image_set_sha256 != Observations({}, ("a", "c")).image_set_sha256
-
-
-@pytest.mark.parametrize(("shape", "dtype"), [((1, 3, 9, 8), "f4"), ((1, 3, 8, 8), "f8"), ((2, 3, 8, 8), "f4")])
-def test_an_image_of_another_shape_or_type_is_refused(shape, dtype):
-    with pytest.raises(CalibrationError, match=r"must be .* float32"):
-        observe(tiny_net().SerializeToString(), ["image"], [np.zeros(shape, dtype)])
-
-
-def test_no_images_are_refused():
-    with pytest.raises(CalibrationError, match="needs images"):
-        observe(tiny_net().SerializeToString(), ["image"], [])
+def test_the_ranges_of_images_are_added_up():
+    """By hand: (−1, 3), (2, 5) and an image of no values, whose range is 0 … 0."""
+    histogram, other = Histogram(), Histogram()
+    for values in ([-1, 3], [2, 5]):
+        histogram.add(np.asarray(values, np.float32))
+    other.add(np.zeros(0, np.float32))
+    histogram.merge(other)
+    assert (histogram.images, histogram.lows, histogram.highs) == (3, 1.0, 8.0)

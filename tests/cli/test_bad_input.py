@@ -65,7 +65,9 @@ def test_a_truncated_image_is_left_out_and_said(cli, heads_onnx, spoilt, tmp_pat
     done = cli("eval", heads_onnx, spoilt)
     assert done.code == 0
     assert "left out 1 image of 12 images" in done.err
-    done = cli("calibrate", heads_onnx, spoilt, "--split", "train", "-o", tmp_path / "int8.onnx", "--no-eval")
+    done = cli(
+        "calibrate", heads_onnx, spoilt, "--force", "--split", "train", "-o", tmp_path / "int8.onnx", "--no-eval"
+    )
     assert done.code == 0
     assert "1.png" in done.err
     assert "over 8 images" in done.err
@@ -77,7 +79,7 @@ def test_no_image_that_can_be_read(cli, command, heads_onnx, spoilt, tmp_path):
         path.write_bytes(b"no picture")
     arguments = {
         "eval": ("eval", heads_onnx, spoilt),
-        "calibrate": ("calibrate", heads_onnx, spoilt, "-o", tmp_path / "int8.onnx"),
+        "calibrate": ("calibrate", heads_onnx, spoilt, "--force", "-o", tmp_path / "int8.onnx"),
         "train": ("train", spoilt, "-o", tmp_path / "run"),
     }[command]
     cli(*arguments).sentence("image")
@@ -125,7 +127,7 @@ def test_an_empty_data_set(cli, command, kind, heads_onnx, checkpoint, tmp_path)
         "check-data": ("check-data", data),
         "train": ("train", data, "-o", output),
         "eval": ("eval", heads_onnx, data),
-        "calibrate": ("calibrate", heads_onnx, data, "-o", output),
+        "calibrate": ("calibrate", heads_onnx, data, "--force", "-o", output),
         "export": ("export", checkpoint, "-o", output.with_suffix(".onnx"), "--images", data),
     }[command]
     cli(*arguments).sentence(data.name)
@@ -279,7 +281,7 @@ def test_an_onnx_file_that_is_none_of_ours(cli, command, name, other_onnx, data,
     model = other_onnx / f"{name}.onnx"
     arguments = {
         "build-engine": ("build-engine", model, "-o", tmp_path / "a.engine"),
-        "calibrate": ("calibrate", model, data, "-o", tmp_path / "int8.onnx"),
+        "calibrate": ("calibrate", model, data, "--force", "-o", tmp_path / "int8.onnx"),
         "run": ("run", model, "-c", pictures, *LOOP),
         "eval": ("eval", model, data),
         "inspect": ("inspect", model),
@@ -295,7 +297,9 @@ def test_a_backend_that_is_none(cli, heads_onnx, tmp_path):
 
 
 def test_a_method_that_is_none(cli, heads_onnx, data, tmp_path):
-    cli("calibrate", heads_onnx, data, "-o", tmp_path / "a.onnx", "--method", "guess").sentence("guess", "entropy")
+    cli("calibrate", heads_onnx, data, "--force", "-o", tmp_path / "a.onnx", "--method", "guess").sentence(
+        "guess", "entropy"
+    )
 
 
 def test_a_model_that_is_none(cli, data, tmp_path):
@@ -386,6 +390,6 @@ def test_a_full_disk_while_building(heads_onnx, bundle, tmp_path):
 def test_a_full_disk_while_calibrating(heads_onnx, pictures, tmp_path):
     """The file that was there stays."""
     path = write_tiny(tmp_path / "int8.onnx")
-    limited(4000, "calibrate", heads_onnx, pictures, "-o", path, "--no-eval")
+    limited(4000, "calibrate", heads_onnx, pictures, "--force", "-o", path, "--no-eval")
     assert read_spec(path) == small_spec()
     assert [path.name for path in tmp_path.iterdir()] == ["int8.onnx"]

@@ -40,7 +40,7 @@ def test_the_whole_way_from_a_checkpoint_to_a_running_loop(cli, checkpoint, data
     assert all(0 < float(difference) < 1e-4 for difference in differences.groups())
     assert f"next: ssd-edge calibrate {onnx} DATA" in exported.err
 
-    quantised = parsed(cli("calibrate", onnx, data, "--split", "train", "--eval-split", "val", "--json"))
+    quantised = parsed(cli("calibrate", onnx, data, "--force", "--split", "train", "--eval-split", "val", "--json"))
     assert quantised["onnx"] == str(int8)
     assert quantised["images"] == 9
     assert 0 < quantised["quantised"] < quantised["convolutions"]
@@ -188,7 +188,7 @@ def test_benchmark_shows_engines_side_by_side(cli, heads_onnx, bundle, pictures)
 
 
 def test_calibrate_shows_the_ap_before_and_after(cli, heads_onnx, data, tmp_path):
-    done = cli("calibrate", heads_onnx, data, "-o", tmp_path / "int8.onnx", "--method", "min-max")
+    done = cli("calibrate", heads_onnx, data, "--force", "-o", tmp_path / "int8.onnx", "--method", "min-max")
     assert done.code == 0
     assert "AP FP32" in done.out
     assert "AP INT8" in done.out
@@ -196,7 +196,7 @@ def test_calibrate_shows_the_ap_before_and_after(cli, heads_onnx, data, tmp_path
 
 
 def test_calibrate_with_a_folder_of_pictures(cli, heads_onnx, pictures, tmp_path):
-    done = cli("calibrate", heads_onnx, pictures, "-o", tmp_path / "int8.onnx", "--no-eval")
+    done = cli("calibrate", heads_onnx, pictures, "--force", "-o", tmp_path / "int8.onnx", "--no-eval")
     assert (done.code, done.out) == (0, "")
 
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ssd_edge.calibration.calibrators import METHODS, entropy, min_max, moving_average, mse, percentile
 from ssd_edge.calibration.histograms import Histogram
-from ssd_edge.calibration.scales import METHODS, entropy, find_scales, min_max, percentile, to_scale, weight_scales
+from ssd_edge.calibration.scales import find_scales, rounded, to_scale, weight_scales
 from ssd_edge.errors import CalibrationError
 
 
@@ -93,6 +94,42 @@ def test_min_max_cuts_nothing():
     assert min_max(of([-3.5, 0, 2])) == 3.5
 
 
+def test_the_moving_average_is_the_range_of_an_average_image():
+    """By hand: minima −4 and 0, maxima 1 and 2: means −2 and 1.5. ORT's, see test_reference_calibrators."""
+    histogram = of([-4, 1])
+    histogram.add(np.asarray([0, 2], np.float32))
+    assert moving_average(histogram) == 2.0
+    assert moving_average(of([-3.5, 0, 2])) == 3.5
+
+
+def square_error(values, amax) -> float:
+    """Of rounding to ±127 steps, written out."""
+    step = amax / 127
+    return float(np.mean((values - np.clip(np.rint(values / step), -127, 127) * step) ** 2))
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_mse_is_within_a_hundredth_of_the_best_of_two_thousand_cuts(name):
+    """Brute force over the values themselves. The spike of a ReLU6 at its bound, too, is judged by where it lies."""
+    values = np.asarray(SAMPLES[name], np.float32).astype(np.float64)
+    largest = np.abs(values).max()
+    best = min(square_error(values, cut) for cut in largest * np.linspace(0.0005, 1, 2000))
+    assert square_error(values, mse(of(values))) <= 1.01 * best
+
+
+def test_mse_cuts_one_outlier_among_many():
+    values = np.append(RANDOM.normal(size=200_000), 60.0)
+    assert 3 < mse(of(values)) < 30
+
+
+def test_mse_is_fast():
+    histogram = of(SAMPLES["long tail"])
+    began = time.process_time()
+    for _ in range(5):
+        mse(histogram)
+    assert (time.process_time() - began) / 5 < 0.2
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("values", [[], [0.0] * 9, [2.5] * 9, [-1e-45], [3e38, -3e38], [0.0, 1e-38, 1e38]])
 def test_a_scale_is_never_zero_nan_or_infinite(method, values):
@@ -104,7 +141,7 @@ def test_a_scale_is_never_zero_nan_or_infinite(method, values):
 
 
 def test_an_unknown_method_is_refused():
-    with pytest.raises(CalibrationError, match="min-max, entropy, percentile"):
+    with pytest.raises(CalibrationError, match="percentile, mse, entropy, min-max, moving-average"):
         find_scales({}, "median")
 
 
@@ -118,3 +155,8 @@ def test_weights_have_a_scale_for_each_output_channel():
     weights = np.zeros((3, 2, 1, 1), np.float32)
     weights[0, 1], weights[1, 0] = -2.54, 1.27
     assert weight_scales(weights) == pytest.approx([0.02, 0.01, 1 / 127])
+
+
+def test_weights_are_rounded_to_the_nearest_step_of_their_channel():
+    weights = np.asarray([[0.1, -0.26], [9.0, 0.0]], np.float32).reshape(2, 2, 1, 1)
+    assert rounded(weights, np.asarray([0.1, 0.05], np.float32)).reshape(2, 2).tolist() == [[1, -3], [127, 0]]

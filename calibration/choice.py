@@ -1,0 +1,143 @@
+"""Which images to calibrate with: a seeded choice from a data set, a folder or a video."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ssd_edge.data.dataset import Dataset, Image
+from ssd_edge.data.images import SUFFIXES, image_files, readable, spread
+from ssd_edge.data.readers import open_dataset
+from ssd_edge.errors import CalibrationError
+from ssd_edge.stream.files import VideoSource
+
+LEAST_IMAGES = 32
+"""Fewer are refused unless forced: their ranges are those of a few scenes, and the camera will see others."""
+
+_LABEL_FILES = {".json", ".yaml", ".yml"}
+
+
+@dataclass(frozen=True)
+class ChosenImages:
+    """Images to calibrate with, not read yet.
+
+    Attributes:
+        number: how many there are.
+        key: one hash of which they are, in their order: paths, sizes and times of files, numbers of frames.
+        missing: classes that none of them shows; empty where the labels are not known.
+        read: gives them one by one, and the sentence about each that cannot be read to its argument.
+    """
+
+    number: int
+    key: str
+    missing: tuple[str, ...]
+    read: Callable[[Callable[[str], None]], Iterator[Image]]
+
+
+def choose_images(
+    source: Path, number: int, *, split: str = "", seed: int = 0, labels: Sequence[str] = (), least: int = LEAST_IMAGES
+) -> ChosenImages:
+    """Choose by seed: the same files, or frames, for the same seed.
+
+    Args:
+        source: a data set, a folder of images, an image or a video.
+        number: how many at most.
+        split: a part of the data set.
+        seed: of the choice.
+        labels: class names that the images should show.
+        least: how many are needed.
+
+    Raises:
+        DataError: no such data set, split or image.
+        SourceError: a video that cannot be read.
+        CalibrationError: fewer than are needed.
+    """
+    if source.is_file() and source.suffix.lower() not in SUFFIXES | _LABEL_FILES:
+        chosen = _of_video(source, number, seed)
+    else:
+        chosen = _of_files(source, number, split, seed, labels)
+    if chosen.number < least:
+        raise CalibrationError(
+            f"calibration needs at least {least} images, but {source} gives {chosen.number}: "
+            "add images like those the camera will see, or --force to make do with these"
+        )
+    return chosen
+
+
+def _of_files(source: Path, number: int, split: str, seed: int, labels: Sequence[str]) -> ChosenImages:
+    dataset = None if source.is_file() and source.suffix.lower() in SUFFIXES else _dataset(source, split)
+    if dataset is not None:
+        files = [sample.image for sample in dataset]
+    else:
+        files = [source] if source.is_file() else image_files(source)
+    files = spread(files, number, seed)
+    facts = [f"{file.absolute()}\0{_size_and_time(file)}" for file in files]
+    missing = _missing(dataset, files, labels) if dataset is not None else ()
+    return ChosenImages(len(files), _hash(facts), missing, lambda on_error: readable(files, on_error))
+
+
+def _dataset(source: Path, split: str) -> Dataset | None:
+    """None for a plain folder of images."""
+    plain = not split and source.is_dir() and any(file.suffix.lower() in SUFFIXES for file in source.iterdir())
+    return None if plain else open_dataset(source, split)
+
+
+def _missing(dataset: Dataset, files: Iterable[Path], labels: Sequence[str]) -> tuple[str, ...]:
+    chosen = set(files)
+    shown = {
+        dataset.labels[label] for sample in dataset if sample.image in chosen for label in sample.target.labels.tolist()
+    }
+    return tuple(label for label in labels if label not in shown)
+
+
+def _of_video(path: Path, number: int, seed: int) -> ChosenImages:
+    """One frame of each of ``number`` equal stretches: neighbours are too much alike to tell more."""
+    total = _count_frames(path)
+    edges = np.linspace(0, total, min(number, total) + 1)
+    random = np.random.default_rng(seed)
+    frames = sorted({int(random.integers(int(a), max(int(b), int(a) + 1))) for a, b in pairwise(edges)})
+    facts = [f"{path.absolute()}\0{_size_and_time(path)}", *map(str, frames)]
+    return ChosenImages(len(frames), _hash(facts), (), lambda on_error: _read_frames(path, frames))
+
+
+def _count_frames(path: Path) -> int:
+    source = VideoSource(path)  # which says what is wrong with a file that is none
+    source.close()
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    total = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    if total <= 0:  # not all containers say
+        total = 0
+        while capture.grab():
+            total += 1
+    capture.release()
+    return total
+
+
+def _read_frames(path: Path, frames: Sequence[int]) -> Iterator[Image]:
+    wanted, source = set(frames), VideoSource(path)
+    try:
+        while (frame := source.read()) is not None:
+            if frame.index in wanted:
+                yield frame.image
+            if frame.index >= frames[-1]:
+                return
+    finally:
+        source.close()
+
+
+def _size_and_time(path: Path) -> str:
+    try:
+        facts = path.stat()
+    except OSError:  # said when it is read
+        return ""
+    return f"{facts.st_size} {facts.st_mtime_ns}"
+
+
+def _hash(facts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(facts).encode(errors="surrogatepass")).hexdigest()

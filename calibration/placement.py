@@ -1,0 +1,194 @@
+"""Where Q/DQ pairs stand: at the inputs of the convolutions that become INT8, and where a pair more lets NVIDIA's
+compiler fuse one of them with its neighbours.
+
+A convolution takes in the activation and the Q that follow, and then writes int8, if nothing between them has to be
+float. So, by "Q/DQ Layer-Placement Recommendations" in NVIDIA's TensorRT documentation, "Working with Quantized Types":
+
+    residual add     its skip is read through a pair, the convolution's own output directly: Conv + Add + Q fuse
+    max pooling      its input is read through a pair of its output's scale: int8 passes on unchanged
+    average pooling  its input is read through a pair of its own, if nobody needs it in float
+    concatenation    it joins int8, of the one scale of the whole, and its result has a DQ only
+
+A pair stands at such a place only if all that reads the result reads it through a pair too. So none ever stands between
+the last convolutions and the network's outputs: decode gets what they computed.
+
+A concatenation between pairs, DQ … Concat … Q, says the same as one of int8. But OpenVINO (2026.4) then takes signed
+values for unsigned ones, and what is below zero is lost.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import onnx
+
+from ssd_edge.calibration.graph import Convolution, initializers
+
+_ACTIVATIONS = {"Clip", "HardSigmoid", "HardSwish", "LeakyRelu", "PRelu", "Relu", "Sigmoid"}
+
+Use = tuple[str, int]
+"""An input of a node: (its name, position)."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where pairs stand.
+
+    Attributes:
+        convolutions: those that become INT8, in the graph's order.
+        readers: of each tensor that has a pair, what reads it through the pair; in the graph's order.
+        int8_nodes: names of the nodes that read and give int8 itself, with no DQ before and no Q behind them.
+        scale_of: of each of these tensors, the one whose histogram gives its scale: itself, or one that it shares with.
+    """
+
+    convolutions: tuple[Convolution, ...]
+    readers: Mapping[str, tuple[Use, ...]]
+    int8_nodes: frozenset[str]
+    scale_of: Mapping[str, str]
+
+    @property
+    def observed(self) -> tuple[str, ...]:
+        """The tensors whose histograms are needed."""
+        return tuple(dict.fromkeys(self.scale_of.values()))
+
+
+def place(model: onnx.ModelProto, chosen: Iterable[Convolution]) -> Placement:
+    """Pairs for these convolutions, and for what stands between them."""
+    chosen = tuple(chosen)
+    pairs = _Pairs(model, {convolution.name for convolution in chosen})
+    found = -1
+    while found != pairs.count:  # a pair behind a node may allow one before it
+        found = pairs.count
+        for node in reversed(model.graph.node):
+            if node.op_type in _RULES:
+                _RULES[node.op_type](node, pairs)
+    return pairs.placement(chosen)
+
+
+class _Pairs:
+    """The pairs placed so far, and what the rules ask of the graph."""
+
+    def __init__(self, model: onnx.ModelProto, chosen: set[str]) -> None:
+        self._nodes = {node.name: node for node in model.graph.node}
+        self._maker = {name: node.name for node in model.graph.node for name in node.output}
+        self._order = {node.name: k for k, node in enumerate(model.graph.node)}
+        self._constants = initializers(model).keys()
+        self._outputs = {value.name for value in model.graph.output}
+        self._chosen = chosen
+        self._uses: dict[str, list[Use]] = defaultdict(list)
+        self._through: dict[str, set[Use]] = defaultdict(set)
+        self._shared: dict[str, str] = {}
+        self._int8_nodes: set[str] = set()
+        for node in model.graph.node:
+            for position, name in enumerate(node.input):
+                self._uses[name].append((node.name, position))
+            if node.name in chosen:
+                self.add(node, 0)
+
+    @property
+    def count(self) -> int:
+        """Inputs that are read through a pair."""
+        return sum(map(len, self._through.values()))
+
+    def add(self, node: onnx.NodeProto, position: int) -> None:
+        """Let an input be read through a pair."""
+        self._through[node.input[position]].add((node.name, position))
+
+    def share(self, one: str, other: str) -> None:
+        """Let two tensors have one scale."""
+        one, other = self._root(one), self._root(other)
+        if one != other:
+            self._shared[one] = other
+
+    def join(self, node: onnx.NodeProto) -> None:
+        """Let a node work on int8, with one scale for all that it reads and gives."""
+        self._int8_nodes.add(node.name)
+        for position, name in enumerate(node.input):
+            self.add(node, position)
+            self.share(name, node.output[0])
+
+    def has(self, tensor: str) -> bool:
+        """Whether there is a pair behind a tensor."""
+        return tensor in self._through
+
+    def is_constant(self, tensor: str) -> bool:
+        """Whether a tensor is a weight."""
+        return tensor in self._constants
+
+    def made_by(self, tensor: str) -> int | None:
+        """The place in the graph of the INT8 convolution that makes a tensor, and for one reader alone; else None."""
+        node = self._maker.get(tensor, "")
+        alone = len(self._uses[tensor]) == 1 and tensor not in self._outputs
+        return self._order[node] if node in self._chosen and alone else None
+
+    def in_int8(self, tensor: str) -> bool:
+        """Whether all that reads a tensor does so through a pair."""
+        uses = self._uses[tensor]
+        return bool(uses) and tensor not in self._outputs and self._through.get(tensor, set()).issuperset(uses)
+
+    def activated(self, tensor: str) -> str:
+        """What an activation makes of a tensor that nothing else reads; the tensor itself where there is none."""
+        uses = self._uses[tensor]
+        reader = self._nodes[uses[0][0]] if len(uses) == 1 and tensor not in self._outputs else None
+        return reader.output[0] if reader is not None and reader.op_type in _ACTIVATIONS else tensor
+
+    def only_this_in_float(self, tensor: str, node: onnx.NodeProto) -> bool:
+        """Whether all else that reads a tensor does so through a pair."""
+        others = {use for use in self._uses[tensor] if use[0] != node.name}
+        return tensor not in self._outputs and self._through.get(tensor, set()).issuperset(others)
+
+    def placement(self, chosen: tuple[Convolution, ...]) -> Placement:
+        """All of it; where tensors share a scale, the histogram of the last one counts, since it holds the others."""
+        tensors = [name for name in self._uses if name in self._through]
+        last = {self._root(name): name for name in tensors}
+        return Placement(
+            chosen,
+            {name: tuple(sorted(self._through[name], key=lambda use: self._order[use[0]])) for name in tensors},
+            frozenset(self._int8_nodes),
+            {name: last[self._root(name)] for name in tensors},
+        )
+
+    def _root(self, tensor: str) -> str:
+        while tensor in self._shared:
+            tensor = self._shared[tensor]
+        return tensor
+
+
+def _at_max_pool(node: onnx.NodeProto, pairs: _Pairs) -> None:
+    if len(node.output) == 1 and pairs.in_int8(node.output[0]):
+        pairs.add(node, 0)
+        pairs.share(node.input[0], node.output[0])
+
+
+def _at_average_pool(node: onnx.NodeProto, pairs: _Pairs) -> None:
+    if pairs.in_int8(node.output[0]) and pairs.only_this_in_float(node.input[0], node):
+        pairs.add(node, 0)
+
+
+def _at_add(node: onnx.NodeProto, pairs: _Pairs) -> None:
+    """Of two convolutions, the later takes in the sum, and the other's output is the skip."""
+    made_by = [pairs.made_by(name) for name in node.input]
+    places = [place for place in made_by if place is not None]
+    if not places:
+        return
+    skip = 1 - made_by.index(max(places))
+    tensor = node.input[skip]
+    if not pairs.is_constant(tensor) and (pairs.has(tensor) or pairs.in_int8(pairs.activated(node.output[0]))):
+        pairs.add(node, skip)
+
+
+def _at_concat(node: onnx.NodeProto, pairs: _Pairs) -> None:
+    if pairs.in_int8(node.output[0]) and not any(map(pairs.is_constant, node.input)):
+        pairs.join(node)
+
+
+_RULES: dict[str, Callable[[onnx.NodeProto, _Pairs], None]] = {
+    "Add": _at_add,
+    "AveragePool": _at_average_pool,
+    "Concat": _at_concat,
+    "GlobalAveragePool": _at_average_pool,
+    "MaxPool": _at_max_pool,
+}
+"""By kind of node: where it may read int8, it adds the pairs for that."""

@@ -1,0 +1,102 @@
+"""What an interrupted calibration leaves beside its output, so that the next one goes on from there."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+
+from ssd_edge.calibration.histograms import Histogram
+from ssd_edge.calibration.observe import Observations
+from ssd_edge.errors import CalibrationError
+from ssd_edge.files import written_whole
+
+SECONDS_BETWEEN = 5.0
+"""Seconds of work that an interruption costs at most."""
+
+
+@dataclass
+class StateFile:
+    """Observations on disk, written whole or not at all, every few seconds.
+
+    Attributes:
+        path: the file.
+        images_key: one hash of what images there will be, and in which order.
+        seconds_between: how long ``save`` waits after it has written.
+        stale: whether ``begin`` found observations of another network, or of other tensors or images.
+        resumed: images of the observations that ``begin`` found.
+    """
+
+    path: Path
+    images_key: str
+    seconds_between: float = SECONDS_BETWEEN
+    stale: bool = field(init=False, default=False)
+    resumed: int = field(init=False, default=0)
+    _key: str = field(init=False, default="")
+    _due: float = field(init=False, default=0.0)
+
+    def begin(self, network: bytes, tensors: Sequence[str]) -> Observations:
+        """What was observed until the interruption; nothing yet where there was none, or it was of something else."""
+        digest = hashlib.sha256(hashlib.sha256(network).digest())
+        digest.update("\0".join([*tensors, "", self.images_key]).encode())
+        self._key = digest.hexdigest()
+        self._due = monotonic() + self.seconds_between
+        found = self._read()
+        self.stale = found is None and self.path.exists()
+        self.resumed = found.num_images if found else 0
+        return found or Observations.of(tensors)
+
+    def save(self, seen: Observations) -> None:
+        """Write what was observed, unless that was done a moment ago.
+
+        Raises:
+            CalibrationError: the file cannot be written.
+        """
+        if monotonic() < self._due:
+            return
+        histograms = seen.histograms.values()
+        try:
+            with written_whole(self.path) as partial, partial.open("wb") as file:
+                np.savez_compressed(
+                    file,
+                    key=self._key,
+                    names=np.array(list(seen.histograms)),
+                    counts=np.stack([h.counts for h in histograms]),
+                    exponents=np.array([h.exponent for h in histograms]),
+                    zeros=np.array([h.zeros for h in histograms]),
+                    amax=np.array([h.amax for h in histograms]),
+                    images=np.array([h.images for h in histograms]),
+                    lows=np.array([h.lows for h in histograms]),
+                    highs=np.array([h.highs for h in histograms]),
+                    image_hashes=np.array(seen.image_hashes),
+                )
+        except OSError as error:
+            raise CalibrationError(f"cannot write {self.path}: {error.strerror}") from None
+        self._due = monotonic() + self.seconds_between
+
+    def remove(self) -> None:
+        """The work is done."""
+        self.path.unlink(missing_ok=True)
+
+    def _read(self) -> Observations | None:
+        try:
+            with np.load(self.path, allow_pickle=False) as content:
+                if str(content["key"]) != self._key:
+                    return None
+                rows = zip(
+                    content["names"].tolist(),
+                    content["counts"],
+                    *(content[name].tolist() for name in ("exponents", "zeros", "amax", "images", "lows", "highs")),
+                    strict=True,
+                )
+                return Observations(
+                    {name: Histogram(np.array(counts), *rest) for name, counts, *rest in rows},
+                    content["image_hashes"].tolist(),
+                )
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+            return None  # cut short, or not ours: as good as none
