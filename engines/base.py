@@ -58,6 +58,7 @@ class PlanEntry:
         files: its files, by the bundle's folder; the first is loaded.
         onnx: name of the ONNX file that it was built from.
         onnx_sha256: of that file.
+        provenance: in the spec of that file: what INT8 heads say of their calibration, others do not.
         facts: see ``Plan``.
     """
 
@@ -68,6 +69,7 @@ class PlanEntry:
     files: tuple[str, ...]
     onnx: str
     onnx_sha256: str
+    provenance: Mapping[str, str]
     facts: Mapping[str, str]
 
 

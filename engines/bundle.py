@@ -34,7 +34,7 @@ class Manifest:
     """What ``manifest.json`` says.
 
     Attributes:
-        spec: the model.
+        spec: the model, with the provenance of the heads that were built first.
         plans: what can run it, best first: in the order of ``BACKENDS``.
         sha256: of each file, by name.
         provenance: where it came from: the FP32 heads (``onnx``) and their SHA-256, versions, time.
@@ -100,9 +100,8 @@ def build_bundle(
                 shutil.copyfile(output / name, folder / name)
         for backend_name, backend in backends.items():
             plan = backend.build(onnx, spec, folder, options or BuildOptions(), progress)
-            facts = {**plan.facts, **_calibration(spec)}
             made = (backend_name, plan.version, plan.precision, platform.machine(), plan.files)
-            entries.append(PlanEntry(*made, onnx.name, digest, facts))
+            entries.append(PlanEntry(*made, onnx.name, digest, spec.provenance, plan.facts))
         manifest = Manifest(
             old.spec if old else spec,
             tuple(sorted(entries, key=_rank)),
@@ -129,14 +128,9 @@ def _check_options(backends: Mapping[str, Backend], options: BuildOptions | None
 
 def _origin(name: str, digest: str, spec: ModelSpec) -> dict[str, str]:
     """The FP32 heads that an ONNX file is, or was calibrated from, as a manifest's provenance has them."""
-    if _calibration(spec) and "parent_sha256" in spec.provenance:
+    if {"calibration_method", "parent_sha256"} <= spec.provenance.keys():
         return {"onnx": spec.provenance.get("parent", ""), "onnx_sha256": spec.provenance["parent_sha256"]}
     return {"onnx": name, "onnx_sha256": digest}
-
-
-def _calibration(spec: ModelSpec) -> dict[str, str]:
-    """What the spec of INT8 heads says of their calibration."""
-    return {key: value for key, value in spec.provenance.items() if key.startswith("calibration_")}
 
 
 def _manifest_to_extend(output: Path, spec: ModelSpec, origin: Mapping[str, str]) -> Manifest:
@@ -202,6 +196,7 @@ def read_manifest(folder: Path) -> Manifest:
                     tuple(_plain_name(name) for name in plan["files"]),
                     str(plan["onnx"]),
                     str(plan["onnx_sha256"]),
+                    _texts(plan["provenance"]),
                     _texts(plan["facts"]),
                 )
                 for plan in content["plans"]
@@ -251,7 +246,8 @@ def load_bundle(folder: Path, note: Callable[[str], None] = lambda sentence: Non
         if reason is None:
             for passed_over in reasons:
                 note(f"{folder}: {passed_over}; its {plan.backend} {plan.precision} plan runs")
-            return get_backend(plan.backend).load(folder, plan.files, manifest.spec, plan.precision)
+            spec = replace(manifest.spec, provenance=plan.provenance)
+            return get_backend(plan.backend).load(folder, plan.files, spec, plan.precision)
         reasons.append(f"its {plan.backend} {plan.precision} plan {reason}")
     source = manifest.plans[0].onnx if manifest.plans else manifest.provenance.get("onnx", "HEADS.onnx")
     raise BundleCompatibilityError(

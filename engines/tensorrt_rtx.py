@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ssd_edge.engines.base import BuildOptions, Engine, Plan, PlanEntry, Progress
-from ssd_edge.engines.cuda import Device, open_driver
+from ssd_edge.engines.cuda import Device, Driver, open_driver
 from ssd_edge.engines.gpu import GpuEngine
 from ssd_edge.engines.onnxruntime import precision_of
 from ssd_edge.engines.plugins.compiler import Image, choose_image, compile_kernels
@@ -88,18 +88,30 @@ def open_engine(
 
 
 def incompatibility(plan: PlanEntry) -> str | None:
-    """See ``Backend``: a plan runs under the release that built it, on the compute capabilities it was built for."""
+    """See ``Backend``."""
     try:
-        driver = open_driver()
-        if driver.device_count() == 0:
-            return "cannot run: the NVIDIA driver shows no GPU: see nvidia-smi, and CUDA_VISIBLE_DEVICES"
-        name, capability = driver.device_name(0), driver.compute_capability(0)
-        unfit = _of_another_release(plan.version) or _for_another_gpu(plan, name, capability)
-        if unfit is None:
-            choose_image(_images(plan.files), capability, driver.release())
-    except (BackendError, BundleCompatibilityError) as error:
+        return why_unfit(plan, open_driver())
+    except BackendError as error:
         return f"cannot run: {error}"
-    return unfit
+
+
+def why_unfit(plan: PlanEntry, driver: Driver) -> str | None:
+    """A plan runs under the release that built it, on the compute capabilities it was built for; else why not.
+
+    Raises:
+        BackendError: the driver failed.
+    """
+    if driver.device_count() == 0:
+        return "cannot run: the NVIDIA driver shows no GPU: see nvidia-smi, and CUDA_VISIBLE_DEVICES"
+    name, capability = driver.device_name(0), driver.compute_capability(0)
+    unfit = _of_another_release(plan.version) or _for_another_gpu(plan, name, capability)
+    if unfit is not None:
+        return unfit
+    try:
+        choose_image(_images(plan.files), capability, driver.release())
+    except BundleCompatibilityError as error:
+        return f"cannot run: {error}"
+    return None
 
 
 def _of_another_release(version: str) -> str | None:

@@ -46,6 +46,7 @@ def plan_entry(**changes: Any) -> PlanEntry:
         "files": ("heads.xml",),
         "onnx": "heads.onnx",
         "onnx_sha256": "0" * 64,
+        "provenance": {},
         "facts": {},
     }
     return PlanEntry(**{**fields, **changes})
