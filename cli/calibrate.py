@@ -42,6 +42,10 @@ def calibrate(
     float_ends: Annotated[
         str, typer.Option(help="Which convolutions at the network's ends stay in FP32: none, first, last or both.")
     ] = "none",
+    least_products: Annotated[
+        int,
+        typer.Option(min=0, help="Leave convolutions in FP32 that sum fewer products to a value: 512 for RTX GPUs."),
+    ] = 0,
     scales: Annotated[
         Path | None, typer.Option(help="Take these scales, JSON or a TensorRT calibration cache, in place of images.")
     ] = None,
@@ -87,7 +91,7 @@ def calibrate(
     if data is None and not no_eval:
         raise typer.BadParameter("AP is measured on DATA: give it, or add --no-eval")
     target = output or onnx.with_suffix(".int8.onnx")
-    policy = Policy(tuple(skip or ()), depthwise, float_ends)
+    policy = Policy(tuple(skip or ()), depthwise, float_ends, least_products)
     spec = read_spec(onnx)
     header = cache_header(cache_for)
     if data is not None and not no_eval:

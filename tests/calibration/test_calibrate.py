@@ -78,6 +78,17 @@ def test_depthwise_and_skipped_convolutions(heads, tmp_path):
     assert quantised_convolutions(output) == {"first": False, "depthwise": True, "loc": False, "logits": True}
 
 
+@pytest.mark.parametrize(
+    ("least", "int8"),
+    [(8, {"first", "depthwise", "loc", "logits"}), (9, {"first", "depthwise"}), (10, {"first"}), (27, {"first"})],
+)
+def test_convolutions_of_few_products_stay_in_float(heads, tmp_path, least, int8):
+    """first sums 3·3·3 products to a value, depthwise 3·3, loc and logits 8."""
+    output = tmp_path / "int8.onnx"
+    calibrate(heads, output, images(), policy=Policy(depthwise=True, least_products=least))
+    assert {name for name, quantised in quantised_convolutions(output).items() if quantised} == int8
+
+
 def test_int8_outputs_are_those_of_a_numpy_reference(heads, tmp_path):
     output = tmp_path / "int8.onnx"
     result = calibrate(heads, output, images(), method="min-max")
@@ -244,6 +255,7 @@ def test_files_that_are_no_models_are_refused(tmp_path):
         ({"method": "median"}, "method must be one of"),
         ({"policy": Policy(skip=["nowhere"])}, "no convolution is named 'nowhere'"),
         ({"policy": Policy(skip=["first", "loc", "logits"])}, "no convolution is left"),
+        ({"policy": Policy(least_products=28)}, "no convolution is left"),
     ],
 )
 def test_choices_that_cannot_be_met_are_refused_before_any_image_is_read(heads, tmp_path, choice, sentence):
