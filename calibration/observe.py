@@ -61,12 +61,12 @@ def observe(
         CalibrationError: no image; an image of another shape or dtype, a tensor that becomes NaN or infinite, or a
             model that ONNX Runtime refuses. Then ``seen`` is of no further use.
     """
-    session = _session(network)
-    (entry,) = session.get_inputs()
+    runtime = session(network)
+    (entry,) = runtime.get_inputs()
     outputs = [name for name in seen.histograms if name != entry.name]
     for image in islice(images, seen.num_images, None):
         _check_image(image, entry.shape)
-        values = dict(zip(outputs, session.run(outputs, {entry.name: image}) if outputs else [], strict=True))
+        values = dict(zip(outputs, runtime.run(outputs, {entry.name: image}) if outputs else [], strict=True))
         values[entry.name] = image
         for name, histogram in seen.histograms.items():
             try:
@@ -83,7 +83,12 @@ def observe(
         raise CalibrationError("calibration needs images, but got none")
 
 
-def _session(network: bytes) -> Any:
+def session(network: bytes) -> Any:
+    """ONNX Runtime's session of a serialised model.
+
+    Raises:
+        CalibrationError: ONNX Runtime refuses it.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
