@@ -22,7 +22,9 @@ ENTRIES = {
     "reference-ap": "evaluation against published AP numbers",
     "pedestrian": "a model from elsewhere: its AP, FP32 and INT8, against an independent figure",
     "bccd": "the sample model on BCCD's test images, FP32 and INT8 (--retrain: train it first, by its recipe)",
+    "emulated-equals-cpu": "the GPU's way over an emulated driver: frames whose detections are the CPU's",
     "kernel-table": "what the CUDA kernels take of a GPU, by the compiler's report",
+    "rtx-table": "RTX bundles built here: size, convolutions by precision, device memory, build seconds",
     "host-decode": "milliseconds of decode, 8732 boxes and 91 classes",
     "loop-efficiency": "the loop's FPS as a share of the bare engine's",
     "startup": "seconds of ssd-edge --help",
@@ -52,7 +54,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.list:
         for name, about in ENTRIES.items():
-            print(f"{name:16} {about}")
+            print(f"{name:20} {about}")
         return 0
     if arguments.table:
         print("| figure | measured | goal | met | beside it |\n|---|---|---|---|---|")
