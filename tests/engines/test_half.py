@@ -163,17 +163,25 @@ def test_no_round_trip_between_what_stays_in_float(features):
     assert operators(converted, "Cast") == ["x_fp32", "unit_fp16"]
 
 
+def photos():
+    """And a black frame."""
+    for name in ("astronaut.png", "chelsea.png"):
+        yield cv2.imread(str(shared(f"media/{name}")))
+    yield np.zeros((300, 300, 3), np.uint8)
+
+
+def assert_close(found, wanted):
+    """Some tens of layers, each rounding its output once: errors add up as a walk, √35·ε of a value, and the largest of
+    40000 of them is five times that."""
+    for head, right in zip(found, wanted, strict=True):
+        assert head.dtype == np.float16
+        np.testing.assert_allclose(head.astype(np.float32), right, rtol=0, atol=30 * EPSILON * np.abs(right).max())
+
+
 @pytest.mark.slow
-def test_ssd300_on_real_photos_and_a_black_frame():
-    """Reference: the FP32 heads on ONNX Runtime. Activations are made as large as a trained network's.
-
-    35 layers, each rounding its output once: errors add up as a walk, √35·ε of a value, and the largest of 40000 of
-    them is five times that.
-    """
+def test_ssd300_on_real_photos_and_a_black_frame(tmp_path):
+    """Reference: the FP32 heads on ONNX Runtime. Activations are made as large as a trained network's."""
     torch = pytest.importorskip("torch")
-    import tempfile
-    from pathlib import Path
-
     from ssd_edge.export import export_onnx
     from ssd_edge.models.registry import make_network, make_spec
 
@@ -181,25 +189,36 @@ def test_ssd300_on_real_photos_and_a_black_frame():
         torch.manual_seed(3)
         network = make_network(make_spec("ssd300_vgg16", ("person",)))
     with torch.no_grad():
-        network.backbone.features[0].weight *= 60  # type: ignore[union-attr]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "heads.onnx"
-        spec = export_onnx(network, path)
-        model = onnx.load(path)
+        network.backbone.features[0].weight *= 60
+    spec = export_onnx(network, tmp_path / "heads.onnx")
+    model = onnx.load(tmp_path / "heads.onnx")
+    run_half = session(to_half(model))
     (square,) = operators(model, "ReduceSum")
     model.graph.output.append(onnx.ValueInfoProto(name=square))
     run = session(model)
-    del model.graph.output[-1]
-    run_half = session(to_half(model))
-    frames = [cv2.imread(str(shared(f"media/{name}"))) for name in ("astronaut.png", "chelsea.png")]
-    for frame in (*frames, np.zeros((300, 300, 3), np.uint8)):
+    for frame in photos():
         image = preprocess(frame, spec)
         *wanted, sums = run(None, {"image": image})
-        found = run_half(None, {"image": image.astype(np.float16)})
         assert sums.max() > 2 * LARGEST
-        for head, right in zip(found, wanted, strict=True):
-            assert head.dtype == np.float16
-            np.testing.assert_allclose(head.astype(np.float32), right, rtol=0, atol=30 * EPSILON * np.abs(right).max())
+        assert_close(run_half(None, {"image": image.astype(np.float16)}), wanted)
+
+
+@pytest.mark.slow
+def test_a_trained_ssdlite_on_real_photos_and_a_black_frame(tmp_path):
+    """Reference: the FP32 heads on ONNX Runtime."""
+    pytest.importorskip("torch")
+    from ssd_edge.export import export_onnx
+    from ssd_edge.samples import SAMPLE_CHECKPOINT
+    from ssd_edge.training.checkpoints import load_checkpoint
+
+    spec = export_onnx(load_checkpoint(SAMPLE_CHECKPOINT), tmp_path / "heads.onnx")
+    model = onnx.load(tmp_path / "heads.onnx")
+    run, run_half = session(model), session(to_half(model))
+    for frame in photos():
+        image = preprocess(frame, spec)
+        wanted = run(None, {"image": image})
+        assert np.abs(wanted[1]).max() > 5
+        assert_close(run_half(None, {"image": image.astype(np.float16)}), wanted)
 
 
 def session(model):

@@ -531,6 +531,16 @@ def test_no_driver():
     assert "\n" not in reason
 
 
+def test_no_library_for_the_driver(monkeypatch):
+    """As in the base install."""
+    for name in ("cuda", "cuda.bindings", "pycuda"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for name in ("ssd_edge.engines.cuda_bindings", "ssd_edge.engines.cuda_pycuda"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    reason = backend.incompatibility(rtx_entry())
+    assert re.search(r"cannot run: .*cuda-bindings.*not installed: pip install 'ssd-edge\[\w+\]'", reason)
+
+
 def test_nothing_of_nvidias_is_imported_to_look_at_a_bundle():
     """89 MB of it."""
     program = (
