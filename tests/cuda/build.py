@@ -101,6 +101,14 @@ def program(sanitizer: str | None, source: Path = SOURCE, compiler: str = COMPIL
     return _built("drive", compiler, *flags, "-rdynamic", kernels, driver, _scheduler(compiler), "-ldl")
 
 
+def driver_library() -> Path:
+    """The emulated driver, see emulated_driver/driver.h; its soname is that of the real one."""
+    folder = HERE / "emulated_driver"
+    header, sources = folder / "driver.h", sorted(folder.glob("*.cpp"))
+    name = "-Wl,-soname,libcuda.so.1"
+    return _built("libcuda.so.1", COMPILER, *COMMON, "-include", header, "-shared", name, *sources, "-ldl")
+
+
 def drive(
     command: Sequence[str | Path],
     folder: Path,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 
 import numpy as np
-from cuda.bindings import driver as cuda
 
 from ssd_edge.detector import Heads
 from ssd_edge.engines.cuda import Device, PinnedArray
@@ -61,9 +60,9 @@ class HostContext:
     def enqueue(self, stream: int) -> None:
         driver = self._owner.device.driver
         driver.download(self._arrays["image"].array, self._addresses["image"], stream)
-        address = ctypes.cast(self._function, ctypes.c_void_p).value
-        (status,) = cuda.cuLaunchHostFunc(cuda.CUstream(stream), cuda.CUhostFn(_ptr=address), 0)
-        assert status == cuda.CUresult.CUDA_SUCCESS, status
+        # Not by cuda-bindings: what it allocates for such a call is freed after the first run, and graphs run it again.
+        status = ctypes.CDLL("libcuda.so.1").cuLaunchHostFunc(ctypes.c_void_p(stream), self._function, None)
+        assert status == 0, status
         for name in ("loc", "logits"):
             driver.upload(self._addresses[name], self._arrays[name].array, stream)
 

@@ -1,0 +1,209 @@
+// The driver itself, its devices, and contexts: one primary for each device, and those that a program makes.
+#include <dlfcn.h>
+
+#include <cstdio>
+
+#include "driver.h"
+
+namespace {
+
+thread_local std::vector<Context*> stack;  // of current contexts: the last one is current
+
+bool is_device(int device) { return device >= 0 && device < machine.devices; }
+
+Context* primary_of(int device) {
+  for (auto& entry : contexts.made)
+    if (entry.second->primary && entry.second->device == device) return entry.second.get();
+  return nullptr;
+}
+
+}  // namespace
+
+Context* current_context() { return stack.empty() ? nullptr : contexts.find(stack.back()); }
+
+void forget_contexts() { stack.clear(); }
+
+EXPORT Result cuInit(unsigned) {
+  return call("cuInit", NOTHING, [&] {
+    if (machine.devices < 1) return NO_DEVICE;
+    started = true;
+    return SUCCESS;
+  });
+}
+
+EXPORT Result cuDriverGetVersion(int* release) {
+  return call("cuDriverGetVersion", NOTHING, [&] {
+    *release = machine.release;
+    return SUCCESS;
+  });
+}
+
+// ---- devices: their handle is their number
+
+EXPORT Result cuDeviceGetCount(int* count) {
+  return call("cuDeviceGetCount", STARTED, [&] {
+    *count = machine.devices;
+    return SUCCESS;
+  });
+}
+
+EXPORT Result cuDeviceGet(int* device, int number) {
+  return call("cuDeviceGet", STARTED, [&] {
+    if (!is_device(number)) return INVALID_DEVICE;
+    *device = number;
+    return SUCCESS;
+  });
+}
+
+EXPORT Result cuDeviceGetName(char* name, int size, int device) {
+  return call("cuDeviceGetName", STARTED, [&] {
+    if (!is_device(device)) return INVALID_DEVICE;
+    std::snprintf(name, size_t(size), "Emulated GPU %d", device);
+    return SUCCESS;
+  });
+}
+
+EXPORT Result cuDeviceGetAttribute(int* value, int attribute, int device) {
+  return call("cuDeviceGetAttribute", STARTED, [&] {
+    if (!is_device(device)) return INVALID_DEVICE;
+    if (attribute != 75 && attribute != 76) return INVALID_VALUE;  // COMPUTE_CAPABILITY_MAJOR, _MINOR
+    *value = attribute == 75 ? machine.major : machine.minor;
+    return SUCCESS;
+  });
+}
+
+EXPORT Result cuDeviceComputeCapability(int* major, int* minor, int device) {
+  return call("cuDeviceComputeCapability", STARTED, [&] {
+    if (!is_device(device)) return INVALID_DEVICE;
+    *major = machine.major;
+    *minor = machine.minor;
+    return SUCCESS;
+  });
+}
+
+// ---- contexts
+
+EXPORT Result cuDevicePrimaryCtxRetain(Context** context, int device) {
+  return call("cuDevicePrimaryCtxRetain", STARTED, [&] {
+    if (!is_device(device)) return INVALID_DEVICE;
+    Context* primary = primary_of(device);
+    if (!primary) primary = contexts.add(new Context{device, true});
+    ++primary->uses;
+    *context = primary;
+    return SUCCESS;
+  });
+}
+
+EXPORT Result cuDevicePrimaryCtxRelease_v2(int device) {
+  return call("cuDevicePrimaryCtxRelease", STARTED | GIVES_BACK, [&] {
+    Context* primary = primary_of(device);
+    if (!primary) return INVALID_CONTEXT;
+    if (--primary->uses == 0) contexts.made.erase(primary);
+    return SUCCESS;
+  });
+}
+
+EXPORT Result cuCtxCreate_v4(Context** context, void*, unsigned, int device) {
+  return call("cuCtxCreate", STARTED, [&] {
+    if (!is_device(device)) return INVALID_DEVICE;
+    *context = contexts.add(new Context{device, false});
+    stack.push_back(*context);
+    return SUCCESS;
+  });
+}
+
+EXPORT Result cuCtxDestroy_v2(Context* context) {
+  return call("cuCtxDestroy", STARTED | GIVES_BACK, [&] {
+    if (!contexts.find(context) || context->primary) return INVALID_CONTEXT;
+    if (!stack.empty() && stack.back() == context) stack.pop_back();
+    contexts.made.erase(context);
+    return SUCCESS;
+  });
+}
+
+// What pycuda ends its contexts with: there is one user of each, so that it is the end of the context.
+EXPORT Result cuCtxDetach(Context* context) { return cuCtxDestroy_v2(context); }
+
+EXPORT Result cuCtxGetCurrent(Context** context) {
+  return call("cuCtxGetCurrent", STARTED, [&] {
+    *context = current_context();
+    return SUCCESS;
+  });
+}
+
+EXPORT Result cuCtxSetCurrent(Context* context) {
+  return call("cuCtxSetCurrent", STARTED, [&] {
+    if (context && !contexts.find(context)) return INVALID_CONTEXT;
+    if (!stack.empty()) stack.pop_back();
+    if (context) stack.push_back(context);
+    return SUCCESS;
+  });
+}
+
+EXPORT Result cuCtxPushCurrent_v2(Context* context) {
+  return call("cuCtxPushCurrent", STARTED, [&] {
+    if (!contexts.find(context)) return INVALID_CONTEXT;
+    stack.push_back(context);
+    return SUCCESS;
+  });
+}
+
+EXPORT Result cuCtxPopCurrent_v2(Context** context) {
+  return call("cuCtxPopCurrent", STARTED, [&] {
+    if (stack.empty()) return INVALID_CONTEXT;
+    *context = stack.back();
+    stack.pop_back();
+    return SUCCESS;
+  });
+}
+
+EXPORT Result cuCtxGetDevice(int* device) {
+  return call("cuCtxGetDevice", CONTEXT, [&] {
+    *device = current_context()->device;
+    return SUCCESS;
+  });
+}
+
+// ---- how libraries find functions and errors' texts; not counted, because nothing can fail there
+
+// The newest form of a function that is here: their names end in a version.
+EXPORT Result cuGetProcAddress_v2(const char* name, void** function, int, uint64_t, int* status) {
+  static void* self = [] {
+    Dl_info info;
+    dladdr(reinterpret_cast<void*>(&cuInit), &info);
+    return dlopen(info.dli_fname, RTLD_LAZY);
+  }();
+  *function = nullptr;
+  for (const char* version : {"_v4", "_v3", "_v2", ""})
+    if (!*function) *function = dlsym(self, (std::string(name) + version).c_str());
+  if (status) *status = *function ? 0 : 1;  // CU_GET_PROC_ADDRESS_SUCCESS, _SYMBOL_NOT_FOUND
+  return *function ? SUCCESS : NOT_FOUND;
+}
+
+EXPORT Result cuGetErrorString(Result result, const char** text) {
+  static const std::map<Result, const char*> texts = {
+      // As NVIDIA's library has them, which pycuda gives on and nothing else.
+      {SUCCESS, "no error"},
+      {INVALID_VALUE, "invalid argument"},
+      {OUT_OF_MEMORY, "out of memory"},
+      {NOT_INITIALIZED, "initialization error"},
+      {NO_DEVICE, "no CUDA-capable device is detected"},
+      {INVALID_DEVICE, "invalid device ordinal"},
+      {INVALID_IMAGE, "device kernel image is invalid"},
+      {INVALID_CONTEXT, "invalid device context"},
+      {NO_BINARY_FOR_GPU, "no kernel image is available for execution on the device"},
+      {UNSUPPORTED_PTX_VERSION, "the provided PTX was compiled with an unsupported toolchain."},
+      {INVALID_HANDLE, "invalid resource handle"},
+      {NOT_FOUND, "named symbol not found"},
+      {NOT_READY, "device not ready"},
+      {ILLEGAL_ADDRESS, "an illegal memory access was encountered"},
+      {LAUNCH_FAILED, "unspecified launch failure"},
+      {NOT_PERMITTED, "operation not permitted"},
+      {NOT_SUPPORTED, "operation not supported"},
+      {CAPTURE_UNSUPPORTED, "operation not permitted when stream is capturing"},
+      {CAPTURE_INVALIDATED, "operation failed due to a previous error during capture"},
+  };
+  auto found = texts.find(result);
+  *text = found == texts.end() ? nullptr : found->second;
+  return *text ? SUCCESS : INVALID_VALUE;
+}

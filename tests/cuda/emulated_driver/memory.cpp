@@ -1,0 +1,116 @@
+// Device memory, which lies in the CPU's memory at an address that nobody can use by mistake, and pinned memory.
+#include <algorithm>
+#include <cstring>
+
+#include "driver.h"
+
+namespace {
+
+// A device address is the CPU's with these bits added: to dereference it ends the process, on every CPU.
+constexpr Address ON_DEVICE = 0xD000000000000000;
+constexpr size_t ALIGNMENT = 256;  // of all memory that the driver gives
+constexpr size_t BESIDE = 256;     // bytes before and behind an allocation, which nobody may write
+constexpr char RUBBISH = char(0xCD), UNTOUCHED = char(0xB5);
+
+int freed_while_used = 0;
+
+Memory make(size_t bytes) {
+  Memory memory;
+  size_t room = BESIDE + (bytes + BESIDE + ALIGNMENT);
+  memory.block.reset(new char[room]);
+  std::memset(memory.block.get(), UNTOUCHED, room);
+  auto begin = reinterpret_cast<uintptr_t>(memory.block.get()) + BESIDE;
+  memory.bytes = reinterpret_cast<char*>((begin + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+  memory.size = bytes;
+  std::memset(memory.bytes, RUBBISH, bytes);
+  return memory;
+}
+
+size_t in_use() {
+  size_t sum = 0;
+  for (auto& entry : device_memory) sum += entry.second.size;
+  return sum;
+}
+
+// The allocation in which all of these bytes lie, or end().
+std::map<Address, Memory>::iterator holder(std::map<Address, Memory>& memory, Address address, size_t bytes) {
+  auto after = memory.upper_bound(address);
+  if (after == memory.begin()) return memory.end();
+  auto found = std::prev(after);
+  bool inside = address - found->first <= found->second.size && bytes <= found->second.size - (address - found->first);
+  return inside ? found : memory.end();
+}
+
+Result give_back(std::map<Address, Memory>& memory, Address address) {
+  auto found = memory.find(address);
+  if (found == memory.end()) return refuse(INVALID_VALUE, "freed, but never allocated or freed already");
+  if (awaited(address, found->second.size)) ++freed_while_used;
+  memory.erase(found);
+  return SUCCESS;
+}
+
+}  // namespace
+
+char* on_host(Address address, size_t bytes) {
+  auto found = holder(device_memory, address, bytes);
+  return found == device_memory.end() ? nullptr : found->second.bytes + (address - found->first);
+}
+
+bool is_pinned(const void* address, size_t bytes) {
+  return holder(pinned_memory, Address(address), bytes) != pinned_memory.end();
+}
+
+std::string written_beside() {
+  auto touched = [](char byte) { return byte != UNTOUCHED; };
+  for (auto& entry : device_memory) {
+    const Memory& memory = entry.second;
+    char *first = memory.bytes - BESIDE, *end = memory.bytes + memory.size;
+    if (std::any_of(first, memory.bytes, touched)) return "before the allocation of " + std::to_string(memory.size) + " bytes";
+    if (std::any_of(end, end + BESIDE, touched)) return "behind the allocation of " + std::to_string(memory.size) + " bytes";
+  }
+  return "";
+}
+
+EXPORT Result cuMemAlloc_v2(Address* address, size_t bytes) {
+  return call("cuMemAlloc", CONTEXT | NO_CAPTURE, [&] {
+    if (bytes == 0) return INVALID_VALUE;
+    if (bytes > machine.memory - in_use()) return OUT_OF_MEMORY;
+    Memory memory = make(bytes);
+    *address = Address(memory.bytes) | ON_DEVICE;
+    device_memory[*address] = std::move(memory);
+    return SUCCESS;
+  });
+}
+
+EXPORT Result cuMemFree_v2(Address address) {
+  return call("cuMemFree", CONTEXT | NO_CAPTURE | GIVES_BACK, [&] { return give_back(device_memory, address); });
+}
+
+EXPORT Result cuMemHostAlloc(void** address, size_t bytes, unsigned) {
+  return call("cuMemHostAlloc", CONTEXT | NO_CAPTURE, [&] {
+    if (bytes == 0) return INVALID_VALUE;
+    Memory memory = make(bytes);
+    *address = memory.bytes;
+    pinned_memory[Address(*address)] = std::move(memory);
+    return SUCCESS;
+  });
+}
+
+EXPORT Result cuMemFreeHost(void* address) {
+  return call("cuMemFreeHost", CONTEXT | NO_CAPTURE | GIVES_BACK, [&] { return give_back(pinned_memory, Address(address)); });
+}
+
+EXPORT Result cuMemGetInfo_v2(size_t* available, size_t* total) {
+  return call("cuMemGetInfo", CONTEXT, [&] {
+    *available = machine.memory - in_use();
+    *total = machine.memory;
+    return SUCCESS;
+  });
+}
+
+// How often memory was freed while work that uses it was still to be done. A GPU may forgive it, or not.
+EXPORT int emulated_freed_while_used() {
+  int times = freed_while_used;
+  freed_while_used = 0;
+  return times;
+}
