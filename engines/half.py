@@ -170,7 +170,10 @@ class _Converter:
             if name in self._weights:
                 made = name if kind == _FLOAT else self._new(f"{name}_fp16")
                 tensor = self._weights[name] if kind == _FLOAT else _halved(self._weights[name], name, bound)
-                self._constants.append(helper.make_tensor(made, tensor.data_type, tensor.dims, tensor.raw_data, True))
+                named = onnx.TensorProto()
+                named.CopyFrom(tensor)  # whichever of its fields holds the values
+                named.name = made
+                self._constants.append(named)
                 self._forms[name, kind] = made
             else:
                 self._cast(self._forms[name, _other(kind)], self._new(f"{name}_{_SUFFIX[kind]}"), kind)

@@ -271,6 +271,20 @@ def test_only_activations_between_two_int8_nodes_stay():
 # Corners of the format.
 
 
+def test_numbers_in_whichever_field_of_the_tensor():
+    """NVIDIA's Model Optimizer leaves scales in ``float_data``; a file from elsewhere once ended in a ValueError."""
+    model = quantised(tiny_model())
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            values = numpy_helper.to_array(tensor)
+            tensor.ClearField("raw_data")
+            tensor.float_data.extend(values.ravel().tolist())
+    image = np.random.default_rng(2).normal(0, 1, (1, 3, 32, 32)).astype(np.float32)
+    wanted = evaluated(to_half(quantised(tiny_model())), image=image)
+    for found, same in zip(evaluated(to_half(model), image=image), wanted, strict=True):
+        np.testing.assert_array_equal(found, same)
+
+
 def test_bounds_that_mean_none():
     lowest, highest = np.finfo(np.float32).min, np.finfo(np.float32).max
     model = net(
