@@ -1,0 +1,110 @@
+"""Bias correction: what quantisation adds to a convolution's output on average is taken from its bias.
+
+Source: M. Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", arXiv 1906.04721,
+section 4.2, with the means taken over images, as in its appendix D, but of each convolution by itself: it is given what
+the FP32 network gives it, so that one pass over the images serves them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper, numpy_helper
+
+from ssd_edge.calibration.calibrate import Network
+from ssd_edge.calibration.graph import initializers, to_array
+from ssd_edge.calibration.observe import session
+from ssd_edge.calibration.qdq import Int8Weight
+
+_TWIN = "ssd_edge_twin_"
+
+Shifts = Mapping[str, npt.NDArray[np.float64]]
+"""By convolution: what quantisation adds to each output channel (O,), on average."""
+
+
+def output_shifts(
+    network: Network,
+    scales: Mapping[str, float],
+    weights: Mapping[str, Int8Weight],
+    images: Iterable[npt.NDArray[np.float32]],
+) -> dict[str, npt.NDArray[np.float64]]:
+    """See ``Shifts``.
+
+    Args:
+        network: FP32.
+        scales: of each tensor that has a pair.
+        weights: on their grids, by name.
+        images: (1, 3, H, W) float32, preprocessed.
+    """
+    names = [convolution.name for convolution in network.placement.convolutions]
+    runtime = session(_with_twins(network, scales, weights).SerializeToString())
+    (entry,) = runtime.get_inputs()
+    sums = [np.float64(0)] * len(names)
+    number = 0
+    for image in images:
+        found = runtime.run([_TWIN + name for name in names], {entry.name: image})
+        sums = [total + one.reshape(-1).astype(np.float64) for total, one in zip(sums, found, strict=True)]
+        number += 1
+    return {name: np.asarray(total / number) for name, total in zip(names, sums, strict=True)}
+
+
+def corrected(network: Network, shifts: Shifts) -> Network:
+    """The network with biases that make up for the shifts; the one given is left as it was."""
+    model = onnx.ModelProto()
+    model.CopyFrom(network.model)
+    constants = initializers(network.model)
+    for node in model.graph.node:
+        if node.name in shifts:
+            has_bias = len(node.input) > 2 and node.input[2]
+            old = to_array(constants[node.input[2]]) if has_bias else np.float32(0)
+            name = f"{node.name}_corrected_bias"
+            model.graph.initializer.append(numpy_helper.from_array((old - shifts[node.name]).astype(np.float32), name))
+            node.input[:] = [*node.input[:2], name]
+    _drop_unread(model)
+    return replace(network, model=model)
+
+
+def _with_twins(network: Network, scales: Mapping[str, float], weights: Mapping[str, Int8Weight]) -> onnx.ModelProto:
+    """The FP32 network, with a quantised twin beside each convolution, and the mean by which it differs as output."""
+    model = onnx.ModelProto()
+    model.CopyFrom(network.model)
+    chosen = {convolution.name: convolution for convolution in network.placement.convolutions}
+    zero = f"{_TWIN}zero_point"
+    constants: dict[str, npt.NDArray[np.generic]] = {zero: np.zeros((), np.int8)}
+    nodes = []
+    for node in network.model.graph.node:
+        nodes.append(node)
+        if node.name not in chosen:
+            continue
+        convolution, name = chosen[node.name], _TWIN + node.name
+        weight = weights[convolution.weight]
+        constants[f"{name}_scale"] = np.asarray(scales[convolution.entry], np.float32)
+        constants[f"{name}_weight"] = weight.steps * weight.scale.reshape(-1, *[1] * (weight.steps.ndim - 1))
+        twin = onnx.NodeProto()
+        twin.CopyFrom(node)
+        twin.name, twin.output[0] = f"{name}_twin", f"{name}_twin"
+        twin.input[:] = [f"{name}_dequantised", f"{name}_weight", *node.input[2:]]
+        grid = [f"{name}_scale", zero]
+        nodes += [
+            helper.make_node("QuantizeLinear", [convolution.entry, *grid], [f"{name}_quantised"]),
+            helper.make_node("DequantizeLinear", [f"{name}_quantised", *grid], [f"{name}_dequantised"]),
+            twin,
+            helper.make_node("Sub", [twin.output[0], node.output[0]], [f"{name}_difference"]),
+            helper.make_node("GlobalAveragePool", [f"{name}_difference"], [name]),
+        ]
+        model.graph.output.append(onnx.ValueInfoProto(name=name))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())
+    return model
+
+
+def _drop_unread(model: onnx.ModelProto) -> None:
+    read = {name for node in model.graph.node for name in node.input}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in read]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)

@@ -1,0 +1,307 @@
+"""The accuracy contract: INT8 heads that lose no more AP than a budget allows, with few convolutions in float.
+
+What is searched over is a ``Recipe``. Each is written, and measured by whoever asks: on the validation images, with the
+very file that a device gets. From cheap to dear:
+
+1. the calibration methods, ordered by how far their heads are from FP32 on a few images, best first;
+2. if none holds the budget: how much each convolution contributes to that distance, found by leaving it alone in float;
+3. the worst of them in float, twice as many each time until the budget holds; then half-way back while it still does;
+4. of those, one after the other back in INT8 that the budget can bear.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+import numpy.typing as npt
+
+from ssd_edge.calibration.bias import corrected, output_shifts
+from ssd_edge.calibration.calibrate import CalibrationResult, Network, prepare, quantise, scales_of
+from ssd_edge.calibration.calibrators import DEFAULT_METHOD, METHODS
+from ssd_edge.calibration.divergence import Reference
+from ssd_edge.calibration.observe import Observations
+from ssd_edge.calibration.placement import place
+from ssd_edge.calibration.policy import Policy, choose
+from ssd_edge.calibration.qdq import insert_qdq, quantised_weights
+from ssd_edge.spec import ModelSpec
+
+MOST_IN_FLOAT = 0.5
+"""The search ends where more than this share of the convolutions would have to stay in float."""
+
+_METHODS_TRIED = 3
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to INT8 heads.
+
+    Attributes:
+        method: a name of ``METHODS``.
+        bias_correction: whether biases make up for what quantisation adds on average.
+        in_float: names of convolutions left in float, beside those that the policy leaves.
+    """
+
+    method: str = DEFAULT_METHOD
+    bias_correction: bool = True
+    in_float: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A recipe that was measured.
+
+    Attributes:
+        recipe: the way.
+        ap: of its heads, in points.
+        drop: points of AP below FP32; negative where INT8 is better.
+        num_int8: convolutions in INT8.
+    """
+
+    recipe: Recipe
+    ap: float
+    drop: float
+    num_int8: int
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What a convolution contributes to the distance from FP32; see ``divergence``.
+
+    Attributes:
+        alone: the distance where it alone is INT8.
+        without: the distance where it alone, of those that are INT8, is in float.
+    """
+
+    alone: float
+    without: float
+
+
+@dataclass
+class Search:
+    """What a search found, and how.
+
+    Attributes:
+        fp32_ap: in points.
+        budget: points of AP that may be lost.
+        distances: from FP32, by method; with and without bias correction.
+        sensitivities: by convolution; empty where the methods sufficed.
+        trials: in their order.
+        reason: why it ended, in a sentence.
+    """
+
+    fp32_ap: float
+    budget: float
+    distances: dict[str, tuple[float, float]] = field(default_factory=dict)
+    sensitivities: dict[str, Sensitivity] = field(default_factory=dict)
+    trials: list[Trial] = field(default_factory=list)
+    reason: str = ""
+
+    @property
+    def best(self) -> Trial:
+        """Of those within the budget the one with most in INT8, then the smallest drop; else the smallest drop."""
+        within = [trial for trial in self.trials if trial.drop <= self.budget]
+        if within:
+            return min(within, key=lambda trial: (-trial.num_int8, trial.drop))
+        return min(self.trials, key=lambda trial: trial.drop)
+
+    @property
+    def met(self) -> bool:
+        """Whether the budget holds."""
+        return any(trial.drop <= self.budget for trial in self.trials)
+
+
+class Bench:
+    """Makes INT8 heads of recipes, from one pass over the calibration images.
+
+    Args:
+        heads: the FP32 ONNX file.
+        policy: what stays in float in any case.
+        seen: observations of every activation.
+        images: some of the calibration images, (1, 3, H, W) float32 each.
+        spec: of the heads.
+    """
+
+    def __init__(
+        self,
+        heads: Path,
+        policy: Policy,
+        seen: Observations,
+        images: Sequence[npt.NDArray[np.float32]],
+        spec: ModelSpec,
+    ) -> None:
+        self._whole = prepare(heads, policy)
+        self._policy, self._seen, self._images = policy, seen, images
+        self._reference = Reference(self._whole.model, spec, images)
+        self._shifts: dict[str, Mapping[str, npt.NDArray[np.float64]]] = {}
+        self.candidates = tuple(convolution.name for convolution in self._whole.placement.convolutions)
+
+    def divergence(self, recipe: Recipe) -> float:
+        """From FP32, on the images."""
+        network, scales = self._prepared(recipe)
+        weights = quantised_weights(network.model, network.placement)
+        return self._reference.divergence(insert_qdq(network.model, network.placement, scales, weights))
+
+    def sensitivity(self, recipe: Recipe, convolution: str) -> Sensitivity:
+        """Of one convolution, around a recipe."""
+        others = tuple(name for name in self.candidates if name != convolution)
+        return Sensitivity(
+            self.divergence(replace(recipe, in_float=others)),
+            self.divergence(replace(recipe, in_float=(*recipe.in_float, convolution))),
+        )
+
+    def write(self, recipe: Recipe, output: Path, contract: str = "none") -> CalibrationResult:
+        """The INT8 file of a recipe, with what it was made by, and the contract it keeps, in its provenance.
+
+        Raises:
+            CalibrationError: the file cannot be written.
+        """
+        network, scales = self._prepared(recipe)
+        return quantise(
+            network,
+            scales,
+            output,
+            seen=self._seen,
+            calibration_method=recipe.method,
+            bias_correction="yes" if recipe.bias_correction else "no",
+            calibration_images=str(self._seen.num_images),
+            calibration_images_sha256=self._seen.image_set_sha256,
+            contract=contract,
+        )
+
+    def _prepared(self, recipe: Recipe) -> tuple[Network, dict[str, float]]:
+        network = self._without(recipe.in_float)
+        scales = scales_of(network, self._seen, recipe.method)
+        if recipe.bias_correction:
+            if recipe.method not in self._shifts:
+                # Each convolution is looked at by itself, so that the shifts of all serve for any choice of them.
+                weights = quantised_weights(self._whole.model, self._whole.placement)
+                of_whole = scales_of(self._whole, self._seen, recipe.method)
+                self._shifts[recipe.method] = output_shifts(self._whole, of_whole, weights, self._images)
+            chosen = {convolution.name for convolution in network.placement.convolutions}
+            shifts = self._shifts[recipe.method]
+            network = corrected(network, {name: shift for name, shift in shifts.items() if name in chosen})
+        return network, scales
+
+    def _without(self, in_float: tuple[str, ...]) -> Network:
+        """The network with these in float too."""
+        policy = replace(self._policy, skip=(*self._policy.skip, *in_float))
+        model = self._whole.model
+        return replace(self._whole, placement=place(model, choose(model, policy)))
+
+
+def search(
+    bench: Bench,
+    fp32_ap: float,
+    measure: Callable[[Path], float],
+    budget: float,
+    *,
+    bias_correction: bool = True,
+    methods: Sequence[str] = tuple(METHODS),
+    deadline: float = float("inf"),
+    tell: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> Search:
+    """Look for a recipe within the budget.
+
+    Args:
+        bench: makes the heads.
+        fp32_ap: of the FP32 heads, in points.
+        measure: AP of an INT8 file, in points.
+        budget: points of AP that may be lost.
+        bias_correction: whether recipes may use it; where it brings nothing, they do not.
+        methods: to choose from.
+        deadline: of ``time.monotonic``; nothing new is begun after it, once one recipe was measured.
+        tell: called with what is being done, and how far it is.
+
+    Raises:
+        CalibrationError: the heads cannot be quantised.
+    """
+    found = Search(fp32_ap, budget)
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder) / "int8.onnx"
+
+        def tried(recipe: Recipe) -> Trial:
+            result = bench.write(recipe, scratch)
+            ap = measure(scratch)
+            found.trials.append(Trial(recipe, ap, fp32_ap - ap, result.num_quantised))
+            return found.trials[-1]
+
+        recipes = _by_distance(bench, found, methods, bias_correction, tell)
+        for number, recipe in enumerate(recipes[:_METHODS_TRIED]):
+            if number and monotonic() >= deadline:
+                break
+            tell("AP of methods", number, _METHODS_TRIED)
+            if tried(recipe).drop <= budget:
+                break
+        if not found.met:
+            _leave_in_float(bench, found, tried, deadline, tell)
+    found.reason = _reason(found, bench, monotonic() >= deadline)
+    return found
+
+
+def _by_distance(
+    bench: Bench,
+    found: Search,
+    methods: Sequence[str],
+    bias_correction: bool,
+    tell: Callable[[str, int, int], None],
+) -> list[Recipe]:
+    """A recipe of each method, with bias correction where that helps, closest to FP32 first."""
+    ranked = []
+    for number, method in enumerate(methods):
+        tell("comparing methods", number, len(methods))
+        plain = bench.divergence(Recipe(method, bias_correction=False))
+        better = bench.divergence(Recipe(method)) if bias_correction else plain
+        found.distances[method] = plain, better
+        ranked.append((min(plain, better), Recipe(method, bias_correction=better < plain)))
+    return [recipe for _, recipe in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def _leave_in_float(
+    bench: Bench,
+    found: Search,
+    tried: Callable[[Recipe], Trial],
+    deadline: float,
+    tell: Callable[[str, int, int], None],
+) -> None:
+    """Steps 2 to 4, from the best recipe so far."""
+    base = found.best.recipe
+    for number, name in enumerate(bench.candidates):
+        if monotonic() >= deadline:
+            return
+        tell("sensitivity of convolutions", number, len(bench.candidates))
+        found.sensitivities[name] = bench.sensitivity(base, name)
+    worst_first = sorted(found.sensitivities, key=lambda name: found.sensitivities[name].without)
+    most = int(len(worst_first) * MOST_IN_FLOAT)
+
+    def holds(number: int) -> bool:
+        tell("AP with convolutions in float", number, most)
+        return tried(replace(base, in_float=tuple(worst_first[:number]))).drop <= found.budget
+
+    too_few, enough = 0, 1
+    while enough <= most and monotonic() < deadline and not holds(enough):
+        too_few, enough = enough, max(min(2 * enough, most), enough + 1)
+    while enough - too_few > 1 and found.met and monotonic() < deadline:
+        middle = (too_few + enough) // 2
+        too_few, enough = (too_few, middle) if holds(middle) else (middle, enough)
+    if found.met:
+        for name in reversed(found.best.recipe.in_float[:-1]):
+            if monotonic() >= deadline:
+                return
+            kept = tuple(other for other in found.best.recipe.in_float if other != name)
+            tried(replace(base, in_float=kept))
+
+
+def _reason(found: Search, bench: Bench, late: bool) -> str:
+    best, total = found.best, len(bench.candidates)
+    share = f"{best.num_int8} of {total} convolutions in INT8"
+    if found.met:
+        return f"the budget of {found.budget:g} points holds: AP drops by {best.drop:.2f} with {share}"
+    why = "time is up" if late else f"not even with half of the convolutions in float ({total // 2} of {total})"
+    return (
+        f"the budget of {found.budget:g} points does not hold, {why}: at best AP drops by {best.drop:.2f}, with {share}"
+    )
