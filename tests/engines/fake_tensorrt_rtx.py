@@ -50,18 +50,26 @@ class ILogger:
         pass
 
 
+def at_once(context, stream):
+    """Work on the addresses of this process's memory, and wait for no stream."""
+    arrays = {name: context.array(name) for name in context.addresses}
+    for name, value in context.engine.outputs(arrays["image"]).items():
+        arrays[name][...] = value
+
+
 class FakeTensorRtRtx:
     """The module.
 
     Args:
-        launch: ``launch(stream, work)`` has a stream do work in its turn; at once if not given.
+        run: ``run(context, stream)`` does an execution's work.
+        released: ``released(context)`` is told of the end of each.
     """
 
     DataType, EngineValidity, EngineInvalidityDiagnostics = DataType, EngineValidity, EngineInvalidityDiagnostics
     CudaGraphStrategy, ILogger = CudaGraphStrategy, ILogger
 
-    def __init__(self, launch=lambda stream, work: work()):
-        self.launch = launch
+    def __init__(self, run=at_once, released=lambda context: None):
+        self.run, self.released = run, released
         self.validity = EngineValidity.VALID, 0
         self.fails = set()
         """Names of methods that fail, as the real ones do: with False or None, and a message to the logger."""
@@ -116,6 +124,11 @@ class ICudaEngine(_Part):
         kinds = {"tensor(float)": DataType.FLOAT, "tensor(float16)": DataType.HALF, "tensor(int32)": DataType.INT32}
         return kinds[self.tensors[name].type]
 
+    def outputs(self, image):
+        """What the network gives."""
+        names = [node.name for node in self.session.get_outputs()]
+        return dict(zip(names, self.session.run(names, {"image": image}), strict=True))
+
     def create_runtime_config(self):
         return IRuntimeConfig(self.library, self.logger)
 
@@ -159,6 +172,7 @@ class IExecutionContext(_Part):
 
     def __del__(self):
         self.library.contexts -= 1
+        self.library.released(self)
 
     def set_tensor_address(self, name, memory):
         self.addresses[name] = int(memory)
@@ -167,14 +181,8 @@ class IExecutionContext(_Part):
     def execute_async_v3(self, stream_handle):
         if self.failed("execute_async_v3") or set(self.addresses) != set(self.engine.tensors):
             return False
-        self.library.launch(int(stream_handle), self.execute)
+        self.library.run(self, int(stream_handle))
         return True
-
-    def execute(self):
-        arrays = {name: self.array(name) for name in self.engine.tensors}
-        names = [node.name for node in self.engine.session.get_outputs()]
-        for name, value in zip(names, self.engine.session.run(names, {"image": arrays["image"]}), strict=True):
-            arrays[name][...] = value
 
     def array(self, name):
         """What stands at a tensor's address."""

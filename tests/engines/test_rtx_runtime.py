@@ -20,7 +20,7 @@ from ssd_edge.engines.rtx.messages import plain
 from ssd_edge.engines.rtx.runtime import RtxHeads
 from ssd_edge.errors import BackendError
 from tests.engines import fake_tensorrt_rtx
-from tests.engines.fake_tensorrt_rtx import EngineInvalidityDiagnostics, EngineValidity, FakeTensorRtRtx
+from tests.engines.fake_tensorrt_rtx import EngineInvalidityDiagnostics, EngineValidity, FakeTensorRtRtx, at_once
 from tests.helpers import small_spec
 
 # The library that the tests run over is the real one in form.
@@ -42,7 +42,7 @@ METHODS = [
     (kind, name)
     for kind in ("Runtime", "ICudaEngine", "IRuntimeConfig", "IRuntimeCache", "IExecutionContext")
     for name, method in vars(getattr(fake_tensorrt_rtx, kind)).items()
-    if inspect.isfunction(method) and name not in {"__init__", "__del__", "execute", "array"}
+    if inspect.isfunction(method) and name not in {"__init__", "__del__", "outputs", "array"}
 ]
 
 
@@ -131,14 +131,14 @@ def test_what_heads_say_of_themselves(plan):
 def test_work_goes_to_the_stream_that_is_named(plan):
     """And nothing is done before the stream comes to it."""
     waiting = []
-    heads = opened(plan, FakeTensorRtRtx(lambda stream, work: waiting.append((stream, work))))
+    heads = opened(plan, FakeTensorRtRtx(lambda context, stream: waiting.append((context, stream))))
     context, memory = heads.context(), Memory(heads)
     context.bind(**memory.addresses())
     context.enqueue(0x7F00_0000_1234)
     assert not memory.arrays["logits"].any()
-    ((stream, work),) = waiting
+    ((native, stream),) = waiting
     assert stream == 0x7F00_0000_1234
-    work()
+    at_once(native, stream)
     assert memory.arrays["logits"].any()
     heads.close()
 
