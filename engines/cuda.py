@@ -1,218 +1,49 @@
 """CUDA from Python: device and pinned memory, streams, events, kernels and graphs, each released in its turn.
 
-Everything here is a context manager made by a ``Device``, over either of two libraries that wrap NVIDIA's driver:
-``cuda_bindings.py`` and ``cuda_pycuda.py``.
+Everything here is a context manager made by a ``Device``, over either of two libraries that wrap NVIDIA's driver: see
+``cuda_driver.py``.
 
     with Device() as device, device.buffer(4096) as buffer, device.stream() as stream: ...
 """
 
 from __future__ import annotations
 
+import re
+import struct
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from math import prod
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from ssd_edge.errors import BackendError, MissingDependencyError
+from ssd_edge.engines.cuda_driver import Argument, CudaError, Driver, no_driver, open_driver, refused
 
-Argument = np.uint64 | np.int32
-"""Of a kernel: a device address, or an int32 (a float as its bits)."""
+__all__ = [
+    "Argument",
+    "CudaError",
+    "Device",
+    "DeviceBuffer",
+    "Driver",
+    "Event",
+    "Graph",
+    "Module",
+    "PinnedArray",
+    "Stream",
+    "no_driver",
+    "open_driver",
+    "refused",
+]
+
+_MIB = 1 << 20
+_UNSUITABLE = {"CUDA_ERROR_UNSUPPORTED_PTX_VERSION", "CUDA_ERROR_INVALID_PTX", "CUDA_ERROR_NO_BINARY_FOR_GPU"}
+
+_ELF = struct.Struct("<16sHHIQQQIHHHHHH")  # the header of an ELF file of 64 bits, and places in it
+_SECTIONS_AT, _SECTION_SIZE, _SECTIONS = 6, 11, 12
 
 _Self = TypeVar("_Self", bound="_Resource")
-
-
-class CudaError(BackendError):
-    """The driver refused something.
-
-    Attributes:
-        name: of the driver's error, such as ``CUDA_ERROR_OUT_OF_MEMORY``.
-    """
-
-    def __init__(self, name: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.name = name
-
-
-class Driver(Protocol):
-    """What this file needs of a library that wraps the driver. Handles and device addresses are plain ints.
-
-    Each method raises CudaError where the driver refuses; ``stream`` 0 is the default stream.
-    """
-
-    can_capture: bool
-    """Whether a stream's work can be captured into a graph."""
-
-    def release(self) -> tuple[int, int]:
-        """The latest CUDA release that the driver knows, (13, 0)."""
-
-    def device_count(self) -> int:
-        """GPUs that programs may use."""
-
-    def device_name(self, index: int) -> str:
-        """As the driver calls it."""
-
-    def compute_capability(self, index: int) -> tuple[int, int]:
-        """Such as (8, 7)."""
-
-    def retain_context(self, index: int) -> int:
-        """The GPU's primary context, which libraries in this process share."""
-
-    def release_context(self, index: int) -> None:
-        """The inverse."""
-
-    def current_context(self) -> int:
-        """Of this thread; 0 if there is none."""
-
-    def set_context(self, context: int) -> None:
-        """Make it this thread's."""
-
-    def memory(self) -> tuple[int, int]:
-        """Bytes free and in all on the current context's GPU."""
-
-    def allocate(self, nbytes: int) -> int:
-        """Device memory."""
-
-    def free(self, address: int) -> None:
-        """The inverse."""
-
-    def allocate_pinned(self, nbytes: int) -> npt.NDArray[np.uint8]:
-        """Host memory that is copied from and to without a detour, (nbytes,)."""
-
-    def free_pinned(self, array: npt.NDArray[np.uint8]) -> None:
-        """The inverse; nothing may look at the array afterwards."""
-
-    def upload(self, address: int, array: npt.NDArray[Any], stream: int) -> None:
-        """Start a copy to the device."""
-
-    def download(self, array: npt.NDArray[Any], address: int, stream: int) -> None:
-        """Start a copy from the device."""
-
-    def create_stream(self) -> int:
-        """That does not wait for the default stream."""
-
-    def destroy_stream(self, stream: int) -> None:
-        """The inverse; work under way goes on."""
-
-    def synchronize_stream(self, stream: int) -> None:
-        """Wait until all work on it is done."""
-
-    def wait_event(self, stream: int, event: int) -> None:
-        """Let a stream's later work wait for an event."""
-
-    def create_event(self) -> int:
-        """That takes the time."""
-
-    def destroy_event(self, event: int) -> None:
-        """The inverse."""
-
-    def record_event(self, event: int, stream: int) -> None:
-        """Let it happen once all work on the stream up to now is done."""
-
-    def synchronize_event(self, event: int) -> None:
-        """Wait until it has happened."""
-
-    def milliseconds(self, start: int, end: int) -> float:
-        """Between two events that have happened."""
-
-    def load_module(self, image: bytes) -> int:
-        """A cubin, or PTX with a NUL at its end."""
-
-    def unload_module(self, module: int) -> None:
-        """The inverse."""
-
-    def function(self, module: int, name: str) -> int:
-        """A kernel."""
-
-    def launch(
-        self,
-        function: int,
-        grid: tuple[int, int, int],
-        block: tuple[int, int, int],
-        stream: int,
-        arguments: Sequence[Argument],
-    ) -> None:
-        """Start a kernel."""
-
-    def begin_capture(self, stream: int) -> None:
-        """From now on work on the stream is noted, not done."""
-
-    def end_capture(self, stream: int) -> int:
-        """The noted work as a graph that can be launched; whatever happens, the capture is over."""
-
-    def launch_graph(self, graph: int, stream: int) -> None:
-        """Start all of it."""
-
-    def destroy_graph(self, graph: int) -> None:
-        """The inverse of ``end_capture``."""
-
-
-def open_driver(library: str = "") -> Driver:
-    """The driver, through ``cuda-bindings`` where that is installed, else ``pycuda``.
-
-    Args:
-        library: ``cuda-bindings`` or ``pycuda`` to insist on one.
-
-    Raises:
-        MissingDependencyError: it is not installed.
-        CudaError: there is no driver.
-    """
-    if library in {"", "cuda-bindings"}:
-        try:
-            from ssd_edge.engines.cuda_bindings import Bindings
-
-            return Bindings()
-        except ModuleNotFoundError:
-            if library:
-                raise MissingDependencyError("cuda-bindings", "cuda", "running on a GPU") from None
-    if library in {"", "pycuda"}:
-        try:
-            from ssd_edge.engines.cuda_pycuda import PyCuda
-
-            return PyCuda()
-        except ModuleNotFoundError:
-            pass
-    raise MissingDependencyError(library or "cuda-bindings (or pycuda)", "cuda", "running on a GPU") from None
-
-
-def refused(name: str, doing: str, driver: Driver | None = None) -> CudaError:
-    """The driver's error in a sentence.
-
-    Args:
-        name: of the error, such as ``CUDA_ERROR_LAUNCH_FAILED``.
-        doing: what was tried, as "allocating 4.0 MiB on the GPU".
-        driver: for what the machine has, where that helps.
-    """
-    if name in {"CUDA_ERROR_UNSUPPORTED_PTX_VERSION", "CUDA_ERROR_INVALID_PTX", "CUDA_ERROR_NO_BINARY_FOR_GPU"}:
-        known = "" if driver is None else " (CUDA {}.{})".format(*driver.release())
-        return CudaError(
-            name,
-            f"{doing} failed: the kernels were compiled by a CUDA release or for a GPU that this driver{known} "
-            "does not know: update the driver, or build the bundle again with an older compiler",
-        )
-    hints = {
-        "CUDA_ERROR_NO_DEVICE": "the driver finds no GPU: see nvidia-smi, and CUDA_VISIBLE_DEVICES",
-        "CUDA_ERROR_OUT_OF_MEMORY": "the GPU is out of memory: end other programs on it (nvidia-smi lists them), "
-        "or take a smaller model",
-        "CUDA_ERROR_LAUNCH_FAILED": "a kernel ended in an error, and the GPU's context is lost: start again, "
-        "and run ssd-edge under compute-sanitizer to find the place",
-        "CUDA_ERROR_ILLEGAL_ADDRESS": "a kernel used memory that is not its own, and the GPU's context is lost: "
-        "start again, and run ssd-edge under compute-sanitizer to find the place",
-        "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH": "kernel driver and libcuda are of different releases: restart the machine",
-    }
-    return CudaError(name, f"{doing} failed: {hints.get(name, f'the driver answers {name}')}")
-
-
-def no_driver(reason: str) -> CudaError:
-    """There is nothing to call."""
-    return CudaError(
-        "CUDA_ERROR_NOT_INITIALIZED",
-        f"this machine has no NVIDIA driver that can be used ({reason}): install it (nvidia-smi must list the GPU), "
-        "or run a bundle built with --backend openvino",
-    )
 
 
 class _Resource:
@@ -227,7 +58,9 @@ class _Resource:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        # What went wrong first is what is told: releases that fail after it mostly fail because of it.
+        with suppress(CudaError) if error is not None else nullcontext():
+            self.close()
 
     def close(self) -> None:
         """Give it back; a second time does nothing."""
@@ -245,7 +78,10 @@ class DeviceBuffer(_Resource):
     """
 
     def __init__(self, driver: Driver, nbytes: int) -> None:
-        self.address, self.nbytes = driver.allocate(nbytes), nbytes
+        try:
+            self.address, self.nbytes = driver.allocate(nbytes), nbytes
+        except CudaError as error:
+            raise _too_little(error, nbytes, driver) from None
         super().__init__(lambda: driver.free(self.address))
 
 
@@ -300,7 +136,13 @@ class Module(_Resource):
     """Compiled kernels on the device."""
 
     def __init__(self, driver: Driver, image: bytes) -> None:
-        self._driver, self._handle = driver, driver.load_module(image)
+        image = _complete(image)
+        try:
+            self._handle = driver.load_module(image)
+        except CudaError as error:
+            raise _unsuitable(error, image, driver) from None
+        self._driver = driver
+        self._functions: dict[str, int] = {}
         super().__init__(lambda: driver.unload_module(self._handle))
 
     def function(self, name: str) -> int:
@@ -309,7 +151,9 @@ class Module(_Resource):
         Raises:
             CudaError: the module has none of that name.
         """
-        return self._driver.function(self._handle, name)
+        if name not in self._functions:
+            self._functions[name] = self._driver.function(self._handle, name)
+        return self._functions[name]
 
 
 class Stream(_Resource):
@@ -321,8 +165,12 @@ class Stream(_Resource):
 
     def __init__(self, driver: Driver, adopted: object | None = None) -> None:
         self._driver = driver
-        self.handle = driver.create_stream() if adopted is None else stream_handle(adopted)
-        super().__init__(lambda: driver.destroy_stream(self.handle) if adopted is None else None)
+        if adopted is None:
+            self.handle = driver.create_stream()
+            super().__init__(lambda: driver.destroy_stream(self.handle))
+        else:
+            self.handle = driver.adopt_stream(adopted)
+            super().__init__(lambda: driver.disown_stream(self.handle))
 
     def upload(self, buffer: DeviceBuffer, array: npt.NDArray[Any]) -> None:
         """Copy a contiguous array to the device; pinned, it must stay as it is until the copy is done."""
@@ -371,50 +219,65 @@ class Stream(_Resource):
         self._driver.begin_capture(self.handle)
         try:
             work()
+            handle = self._driver.end_capture(self.handle)
         except BaseException:
             _discard_capture(self._driver, self.handle)
             raise
-        return Graph(self._driver, self._driver.end_capture(self.handle))
+        return Graph(self._driver, handle)
 
 
 def _discard_capture(driver: Driver, stream: int) -> None:
-    with suppress(CudaError):  # the capture is over, and what went wrong in it is about to be told
+    with suppress(CudaError):  # it may be over already, and what went wrong in it is about to be told
         driver.destroy_graph(driver.end_capture(stream))
 
 
 class Device(_Resource):
-    """One GPU.
+    """One GPU, and a CUDA context on it that is this thread's until the device is closed.
 
     Args:
-        index: which, in the driver's order; with ``adopt``, that to which the context belongs.
+        index: which, in the driver's order; not asked for with ``adopt``.
         driver: the library to call it through; by default as ``open_driver`` chooses.
         adopt: work in the context that is this thread's already, such as one that pycuda made, and leave it behind.
 
+    Attributes:
+        index: in the driver's order.
+        name: as the driver calls it.
+        compute_capability: such as (8, 7).
+
     Raises:
-        CudaError: no driver, or no such GPU.
+        CudaError: no driver, no such GPU, or no context to adopt.
     """
 
     def __init__(self, index: int = 0, driver: Driver | None = None, *, adopt: bool = False) -> None:
         self.driver = driver or open_driver()
+        with ExitStack() as undo:
+            self.index = self._adopt() if adopt else self._open(index, undo)
+            self.name = self.driver.device_name(self.index)
+            self.compute_capability = self.driver.compute_capability(self.index)
+            super().__init__(undo.pop_all().close)
+
+    def _adopt(self) -> int:
+        self._context = self.driver.current_context()
+        if not self._context:
+            raise CudaError("CUDA_ERROR_INVALID_CONTEXT", "this thread has no CUDA context to adopt")
+        return self.driver.current_device()
+
+    def _open(self, index: int, undo: ExitStack) -> int:
         count = self.driver.device_count()
-        if index >= count:
+        if not 0 <= index < count:
             raise CudaError(
                 "CUDA_ERROR_NO_DEVICE", f"there is no GPU {index}: the driver finds {count}, counted from 0"
             )
-        self.name = self.driver.device_name(index)
-        self.compute_capability = self.driver.compute_capability(index)
-        if adopt:
-            self._context = self.driver.current_context()
-            if not self._context:
-                raise CudaError("CUDA_ERROR_INVALID_CONTEXT", "this thread has no CUDA context to adopt")
-            super().__init__(lambda: None)
-        else:
-            self._context = self.driver.retain_context(index)
-            super().__init__(lambda: self.driver.release_context(index))
-            with ExitStack() as undo:
-                undo.callback(self.close)
-                self.activate()
-                undo.pop_all()
+        before = self.driver.current_context()
+        self._context = self.driver.retain_context(index)
+        undo.callback(self.driver.release_context, index)
+        undo.callback(self._deactivate, before)
+        self.activate()
+        return index
+
+    def _deactivate(self, before: int) -> None:
+        if self.driver.current_context() == self._context:
+            self.driver.set_context(before)
 
     def activate(self) -> None:
         """Make this GPU the calling thread's: whoever uses it in another thread than opened it calls this first."""
@@ -453,21 +316,49 @@ class Device(_Resource):
         return Module(self.driver, image)
 
 
-def stream_handle(stream: object) -> int:
-    """The CUstream of a handle, a pycuda Stream, or an object of the ``__cuda_stream__`` protocol.
+def _too_little(error: CudaError, nbytes: int, driver: Driver) -> CudaError:
+    """The same error with what was asked for, and what there is."""
+    doing = f"allocating {nbytes / _MIB:.1f} MiB on the GPU"
+    if error.name != "CUDA_ERROR_OUT_OF_MEMORY":
+        return refused(error.name, doing)
+    try:
+        free, total = driver.memory()
+    except CudaError:
+        return refused(error.name, doing)
+    return refused(error.name, f"{doing}, which has {free / _MIB:.1f} of {total / _MIB:.1f} MiB free,")
+
+
+def _complete(image: bytes) -> bytes:
+    """The image, whose end the driver has to find by itself: it is told no size.
 
     Raises:
-        TypeError: none of these.
+        CudaError: it is cut off, or neither a cubin nor PTX.
     """
-    if isinstance(stream, int):
-        return stream
-    protocol = getattr(stream, "__cuda_stream__", None)
-    if protocol is not None:
-        return int(protocol()[1])
-    handle = getattr(stream, "handle", None)
-    if handle is None:
-        raise TypeError(f"a stream must be a handle, a pycuda Stream or have __cuda_stream__, but got {stream!r}")
-    return int(handle)
+    if image.startswith(b"\x7fELF") and len(image) >= _ELF.size:
+        fields = _ELF.unpack_from(image)
+        end = fields[_SECTIONS_AT] + fields[_SECTION_SIZE] * fields[_SECTIONS]
+        if end <= len(image):
+            return image
+    elif b".version" in image:
+        return image if image.endswith(b"\0") else image + b"\0"
+    raise CudaError("CUDA_ERROR_INVALID_IMAGE", "the kernels are neither a whole cubin nor PTX: build the bundle again")
+
+
+def _unsuitable(error: CudaError, image: bytes, driver: Driver) -> CudaError:
+    """The same error with what the image needs, and what the driver knows, where one of these is the reason."""
+    if error.name not in _UNSUITABLE:
+        return error
+    ptx = re.search(rb"\.version\s+([\d.]+)\s+\.target\s+(\w+)", image)
+    if image.startswith(b"\x7fELF") or ptx is None:
+        kind = "a cubin for another GPU or of another CUDA release"
+    else:
+        kind = f"PTX {ptx[1].decode()} for {ptx[2].decode()}"
+    major, minor = driver.release()
+    return CudaError(
+        error.name,
+        f"loading the kernels failed: they are {kind}, and the driver, of CUDA {major}.{minor}, does not take it: "
+        "install a newer driver, or build the bundle again for this GPU and by the driver's CUDA release",
+    )
 
 
 def _check_copy(buffer: DeviceBuffer, array: npt.NDArray[Any]) -> None:

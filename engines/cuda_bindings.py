@@ -1,18 +1,17 @@
-"""NVIDIA's driver through ``cuda-bindings``. See ``ssd_edge.engines.cuda.Driver``."""
+"""NVIDIA's driver through ``cuda-bindings``. See ``ssd_edge.engines.cuda_driver.Driver``."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from cuda.bindings import driver as cuda
 
-from ssd_edge.engines.cuda import Argument, no_driver, refused
-
-_MIB = 1 << 20
+from ssd_edge.engines.cuda_driver import Argument, no_driver, refused, stream_handle
 
 
 class Bindings:
@@ -27,11 +26,12 @@ class Bindings:
             raise no_driver(str(error).splitlines()[0]) from None
         if status != cuda.CUresult.CUDA_SUCCESS:
             raise refused(status.name, "starting the driver")
+        self._devices: dict[int, Any] = {}
 
     def _call(self, doing: str, answer: tuple[Any, ...]) -> Any:
         status, *values = answer
         if status != cuda.CUresult.CUDA_SUCCESS:
-            raise refused(status.name, doing, self)
+            raise refused(status.name, doing)
         return values[0] if len(values) == 1 else tuple(values)
 
     def release(self) -> tuple[int, int]:
@@ -61,7 +61,9 @@ class Bindings:
         return int(major), int(minor)
 
     def _device(self, index: int) -> Any:
-        return self._call(f"opening GPU {index}", cuda.cuDeviceGet(index))
+        if index not in self._devices:
+            self._devices[index] = self._call(f"opening GPU {index}", cuda.cuDeviceGet(index))
+        return self._devices[index]
 
     def retain_context(self, index: int) -> int:
         """See ``Driver``."""
@@ -75,6 +77,10 @@ class Bindings:
         """See ``Driver``."""
         return int(self._call("asking for the context", cuda.cuCtxGetCurrent()))
 
+    def current_device(self) -> int:
+        """See ``Driver``."""
+        return int(self._call("asking for the context's GPU", cuda.cuCtxGetDevice()))
+
     def set_context(self, context: int) -> None:
         """See ``Driver``."""
         self._call("entering the GPU's context", cuda.cuCtxSetCurrent(cuda.CUcontext(context)))
@@ -86,7 +92,7 @@ class Bindings:
 
     def allocate(self, nbytes: int) -> int:
         """See ``Driver``."""
-        return int(self._call(f"allocating {nbytes / _MIB:.1f} MiB on the GPU", cuda.cuMemAlloc(nbytes)))
+        return int(self._call("allocating memory on the GPU", cuda.cuMemAlloc(nbytes)))
 
     def free(self, address: int) -> None:
         """See ``Driver``."""
@@ -94,9 +100,7 @@ class Bindings:
 
     def allocate_pinned(self, nbytes: int) -> npt.NDArray[np.uint8]:
         """See ``Driver``."""
-        address = int(
-            self._call(f"allocating {nbytes / _MIB:.1f} MiB of pinned memory", cuda.cuMemHostAlloc(nbytes, 0))
-        )
+        address = int(self._call("allocating pinned memory", cuda.cuMemHostAlloc(nbytes, 0)))
         return np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(address))
 
     def free_pinned(self, array: npt.NDArray[np.uint8]) -> None:
@@ -121,6 +125,16 @@ class Bindings:
     def destroy_stream(self, stream: int) -> None:
         """See ``Driver``."""
         self._call("ending a stream", cuda.cuStreamDestroy(_stream(stream)))
+
+    def adopt_stream(self, stream: object) -> int:
+        """See ``Driver``: a handle, a pycuda Stream, or anything with ``__cuda_stream__``."""
+        handle = stream_handle(stream)
+        if handle is None:
+            raise TypeError(f"a stream must be a handle, a pycuda Stream or have __cuda_stream__, but got {stream!r}")
+        return handle
+
+    def disown_stream(self, stream: int) -> None:
+        """See ``Driver``."""
 
     def synchronize_stream(self, stream: int) -> None:
         """See ``Driver``."""
@@ -190,10 +204,14 @@ class Bindings:
     def end_capture(self, stream: int) -> int:
         """See ``Driver``."""
         graph = self._call("capturing a graph", cuda.cuStreamEndCapture(_stream(stream)))
-        try:
-            return int(self._call("making a graph", cuda.cuGraphInstantiate(graph, 0)))
-        finally:
-            self._call("ending a capture", cuda.cuGraphDestroy(graph))
+        with ExitStack() as undo:
+            try:
+                executable = int(self._call("making a graph", cuda.cuGraphInstantiate(graph, 0)))
+                undo.callback(self.destroy_graph, executable)
+            finally:
+                self._call("ending a capture", cuda.cuGraphDestroy(graph))
+            undo.pop_all()
+        return executable
 
     def launch_graph(self, graph: int, stream: int) -> None:
         """See ``Driver``."""
