@@ -259,14 +259,16 @@ EXPORT Result cuStreamBeginCapture_v2(Handle handle, int) {
 }
 
 EXPORT Result cuStreamEndCapture(Handle handle, Handle* graph) {
-  return call("cuStreamEndCapture", CONTEXT, [&] {
+  Result result = call("cuStreamEndCapture", CONTEXT, [&] {
     Stream* stream = stream_of(handle);
     if (!stream) return INVALID_HANDLE;
     if (!stream->capture) return INVALID_VALUE;
     *graph = stream->invalidated ? nullptr : graphs.add(stream->capture.release());
-    stream->capture.reset();
     return *graph ? SUCCESS : CAPTURE_INVALIDATED;
   });
+  std::lock_guard<std::recursive_mutex> lock(driver_lock);
+  if (Stream* stream = streams.find(handle)) stream->capture.reset();  // whatever came of it, it is over
+  return result;
 }
 
 EXPORT Result cuGraphInstantiateWithFlags(Handle* executable, Handle handle, unsigned long long) {
