@@ -53,8 +53,8 @@ class RtxHeads:
         self._config.cuda_graph_strategy = trt.CudaGraphStrategy.DISABLED  # gpu.py captures the graph
         self._cache = self._config.create_runtime_cache()
         self._kept = cache.read()
-        if self._kept and not self._cache.deserialize(self._kept):
-            self._kept = b""  # of another GPU, driver or release, or damaged
+        if self._kept:
+            self._cache.deserialize(self._kept)  # it refuses what is of another GPU, driver or release, or damaged
         self._config.set_runtime_cache(self._cache)
         self._contexts: list[RtxContext] = []
 

@@ -268,6 +268,16 @@ def test_only_activations_between_two_int8_nodes_stay():
     assert found["loc1.out.last"] == TensorProto.FLOAT16  # a Transpose on the way to an output
 
 
+def test_an_activation_that_others_read_too_becomes_half():
+    """Kept, it would stand in memory in FP32 for them."""
+    model = quantised(tiny_model())
+    model.graph.node.append(helper.make_node("Sigmoid", ["stem.out"], ["more"]))
+    model.graph.output.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, [1, 8, 16, 16]))
+    found = types(to_half(model))
+    assert found["stem.out"] == TensorProto.FLOAT16
+    assert found["body.out"] == TensorProto.FLOAT
+
+
 # Corners of the format.
 
 

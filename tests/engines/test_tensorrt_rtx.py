@@ -142,6 +142,25 @@ def test_every_convolution_has_the_precision_asked_for(precision, heads_onnx, in
 
 
 @needs_compiler
+def test_fp32_is_not_rounded_to_tf32(heads_onnx, tmp_path, monkeypatch):
+    """The library's default would."""
+    import tensorrt_rtx as trt
+
+    made = []
+
+    class Builder(trt.Builder):
+        def create_builder_config(self):
+            made.append(super().create_builder_config())
+            assert made[-1].get_flag(trt.BuilderFlag.TF32)
+            return made[-1]
+
+    monkeypatch.setattr(trt, "Builder", Builder)
+    compile_plan(heads_onnx, tmp_path / "heads.rtx", "FP32", TARGETS, silent)
+    (config,) = made
+    assert not config.get_flag(trt.BuilderFlag.TF32)
+
+
+@needs_compiler
 def test_half_of_the_convolutions_in_int8(tmp_path):
     """INT8 and FP16 side by side, as depthwise layers are left."""
     model = quantised(tiny_model())
