@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 JETPACK_6 := .venv/cuda-12.6
+PYCUDA := .venv/pycuda
 
 .PHONY: install demo test check sanitize docs
 
@@ -30,8 +31,12 @@ check: install
 	else echo "mypy needs Python 3.11 or later: skipped"; fi
 	$(BIN)/lint-imports
 
-test: check
+test: check $(PYCUDA)
 	$(BIN)/python -m pytest
+
+# For its tests only, which are skipped without it: a minute, and the headers of a CUDA toolkit.
+$(PYCUDA): | install
+	@$(BIN)/python -m tests.cuda.install_pycuda $@ || echo "pycuda could not be built: its tests are skipped"
 
 sanitize: install
 	$(BIN)/python -m pytest -m sanitize tests/cuda/test_sanitizers.py

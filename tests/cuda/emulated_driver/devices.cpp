@@ -180,30 +180,45 @@ EXPORT Result cuGetProcAddress_v2(const char* name, void** function, int, uint64
   return *function ? SUCCESS : NOT_FOUND;
 }
 
+namespace {
+
+// As NVIDIA's library has them: pycuda gives on the text and nothing else.
+const std::map<Result, std::pair<const char*, const char*>> errors = {
+    {SUCCESS, {"CUDA_SUCCESS", "no error"}},
+    {INVALID_VALUE, {"CUDA_ERROR_INVALID_VALUE", "invalid argument"}},
+    {OUT_OF_MEMORY, {"CUDA_ERROR_OUT_OF_MEMORY", "out of memory"}},
+    {NOT_INITIALIZED, {"CUDA_ERROR_NOT_INITIALIZED", "initialization error"}},
+    {NO_DEVICE, {"CUDA_ERROR_NO_DEVICE", "no CUDA-capable device is detected"}},
+    {INVALID_DEVICE, {"CUDA_ERROR_INVALID_DEVICE", "invalid device ordinal"}},
+    {INVALID_IMAGE, {"CUDA_ERROR_INVALID_IMAGE", "device kernel image is invalid"}},
+    {INVALID_CONTEXT, {"CUDA_ERROR_INVALID_CONTEXT", "invalid device context"}},
+    {NO_BINARY_FOR_GPU,
+     {"CUDA_ERROR_NO_BINARY_FOR_GPU", "no kernel image is available for execution on the device"}},
+    {UNSUPPORTED_PTX_VERSION,
+     {"CUDA_ERROR_UNSUPPORTED_PTX_VERSION", "the provided PTX was compiled with an unsupported toolchain."}},
+    {INVALID_HANDLE, {"CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"}},
+    {NOT_FOUND, {"CUDA_ERROR_NOT_FOUND", "named symbol not found"}},
+    {NOT_READY, {"CUDA_ERROR_NOT_READY", "device not ready"}},
+    {ILLEGAL_ADDRESS, {"CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"}},
+    {LAUNCH_FAILED, {"CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure"}},
+    {NOT_PERMITTED, {"CUDA_ERROR_NOT_PERMITTED", "operation not permitted"}},
+    {NOT_SUPPORTED, {"CUDA_ERROR_NOT_SUPPORTED", "operation not supported"}},
+    {CAPTURE_UNSUPPORTED,
+     {"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED", "operation not permitted when stream is capturing"}},
+    {CAPTURE_INVALIDATED,
+     {"CUDA_ERROR_STREAM_CAPTURE_INVALIDATED", "operation failed due to a previous error during capture"}},
+};
+
+}  // namespace
+
+EXPORT Result cuGetErrorName(Result result, const char** name) {
+  auto found = errors.find(result);
+  *name = found == errors.end() ? nullptr : found->second.first;
+  return *name ? SUCCESS : INVALID_VALUE;
+}
+
 EXPORT Result cuGetErrorString(Result result, const char** text) {
-  static const std::map<Result, const char*> texts = {
-      // As NVIDIA's library has them, which pycuda gives on and nothing else.
-      {SUCCESS, "no error"},
-      {INVALID_VALUE, "invalid argument"},
-      {OUT_OF_MEMORY, "out of memory"},
-      {NOT_INITIALIZED, "initialization error"},
-      {NO_DEVICE, "no CUDA-capable device is detected"},
-      {INVALID_DEVICE, "invalid device ordinal"},
-      {INVALID_IMAGE, "device kernel image is invalid"},
-      {INVALID_CONTEXT, "invalid device context"},
-      {NO_BINARY_FOR_GPU, "no kernel image is available for execution on the device"},
-      {UNSUPPORTED_PTX_VERSION, "the provided PTX was compiled with an unsupported toolchain."},
-      {INVALID_HANDLE, "invalid resource handle"},
-      {NOT_FOUND, "named symbol not found"},
-      {NOT_READY, "device not ready"},
-      {ILLEGAL_ADDRESS, "an illegal memory access was encountered"},
-      {LAUNCH_FAILED, "unspecified launch failure"},
-      {NOT_PERMITTED, "operation not permitted"},
-      {NOT_SUPPORTED, "operation not supported"},
-      {CAPTURE_UNSUPPORTED, "operation not permitted when stream is capturing"},
-      {CAPTURE_INVALIDATED, "operation failed due to a previous error during capture"},
-  };
-  auto found = texts.find(result);
-  *text = found == texts.end() ? nullptr : found->second;
+  auto found = errors.find(result);
+  *text = found == errors.end() ? nullptr : found->second.second;
   return *text ? SUCCESS : INVALID_VALUE;
 }

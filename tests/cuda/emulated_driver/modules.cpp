@@ -118,6 +118,11 @@ EXPORT Result cuModuleGetFunction(Handle* function, Handle handle, const char* n
   });
 }
 
+// An older way to say the block's size, which pycuda still says before it says it again in cuLaunchKernel().
+EXPORT Result cuFuncSetBlockShape(Handle function, int, int, int) {
+  return call("cuFuncSetBlockShape", CONTEXT, [&] { return kernel_of(function) ? SUCCESS : INVALID_HANDLE; });
+}
+
 EXPORT Result cuLaunchKernel(Handle function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
                              unsigned bz, unsigned shared, Handle handle, void** parameters, void** extra) {
   return call("cuLaunchKernel", CONTEXT, [&] {

@@ -1,0 +1,349 @@
+"""NVIDIA's driver through ``pycuda``. See ``ssd_edge.engines.cuda_driver.Driver``.
+
+pycuda has objects where the driver has handles, so that they are kept here by their handles. It works in the context
+that it pushed last itself, whatever the driver's current one is, so that the current one is pushed around each call.
+What it lacks is asked of the driver's library directly: which context is current, and the names of errors.
+
+It has no graphs. When the driver refuses to release something, pycuda writes that to stderr, and no error comes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pycuda.driver as cuda
+
+from ssd_edge.engines.cuda_driver import Argument, CudaError, refused, stream_handle
+
+_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: does not wait for the default stream
+
+
+class PyCuda:
+    """See ``Driver``."""
+
+    can_capture = False
+
+    def __init__(self) -> None:
+        self._library = _library()
+        self._contexts: dict[int, cuda.Context] = {}
+        self._retained: Counter[int] = Counter()  # by GPU, whose primary context is the same each time
+        self._primary: dict[int, int] = {}
+        self._memory: dict[int, cuda.DeviceAllocation] = {}
+        self._streams: dict[int, cuda.Stream] = {0: None}  # the default one
+        self._adopted: Counter[int] = Counter()
+        self._events: dict[int, cuda.Event] = {}
+        self._modules: dict[int, cuda.Module] = {}
+        self._functions: dict[int, cuda.Function] = {}
+        self._of_module: dict[int, list[int]] = {}  # functions, which keep it alive
+        self._numbers = itertools.count(1)  # handles of what pycuda shows none of
+        with _told("starting the driver"):
+            cuda.init()
+
+    @contextmanager
+    def _call(self, doing: str) -> Iterator[None]:
+        """Have the current context on top of pycuda's, and its errors in sentences."""
+        handle = self.current_context()
+        context = self._contexts.get(handle)
+        if context is None:
+            raise CudaError(
+                "CUDA_ERROR_INVALID_CONTEXT",
+                f"{doing} failed: pycuda works in its own contexts and the GPU's primary one, and this thread's is "
+                f"{'another' if handle else 'none'}",
+            )
+        below = cuda.Context.get_current()
+        with _told(doing):
+            if below == context:
+                yield
+                return
+            context.push()
+            try:
+                yield
+            finally:
+                self._leave()
+                if below is not None:
+                    self.set_context(handle)  # and not the one below, which pycuda made current
+
+    def _leave(self) -> None:
+        try:
+            cuda.Context.pop()
+        except cuda.Error:
+            cuda.Context.pop()  # of a context left on its stack, pycuda makes an abort of the process, at its end
+            raise
+
+    def _raw(self, function: str, doing: str, *arguments: Any) -> None:
+        status = self._library[function](*arguments)
+        if status:
+            raise refused(_errors()[0].get(status, f"error {status}"), doing)
+
+    def release(self) -> tuple[int, int]:
+        """See ``Driver``."""
+        with _told("asking for the driver's release"):
+            number = int(cuda.get_driver_version())
+        return number // 1000, number % 1000 // 10
+
+    def device_count(self) -> int:
+        """See ``Driver``."""
+        with _told("counting GPUs"):
+            return int(cuda.Device.count())
+
+    def device_name(self, index: int) -> str:
+        """See ``Driver``."""
+        with _told("asking for a GPU's name"):
+            return str(cuda.Device(index).name())
+
+    def compute_capability(self, index: int) -> tuple[int, int]:
+        """See ``Driver``."""
+        with _told("asking for a compute capability"):
+            major, minor = cuda.Device(index).compute_capability()
+        return int(major), int(minor)
+
+    def retain_context(self, index: int) -> int:
+        """See ``Driver``."""
+        if not self._retained[index]:
+            with _told("opening the GPU's context"):
+                context = cuda.Device(index).retain_primary_context()
+            self._contexts[context.handle] = context
+            self._primary[index] = context.handle
+        self._retained[index] += 1
+        return self._primary[index]
+
+    def release_context(self, index: int) -> None:
+        """See ``Driver``."""
+        self._retained[index] -= 1
+        if self._retained[index]:
+            return
+        context, below = self._contexts.pop(self._primary.pop(index)), cuda.Context.get_current()
+        with _told("closing the GPU's context"):
+            context.push()  # pycuda releases a context in whichever thread only where it is current,
+            context.detach()  # and leaves it on the driver's stack, below the one that was current before
+        self._pop()
+        if below is not None:
+            self._pop()
+            self._raw("cuCtxPushCurrent_v2", "closing the GPU's context", ctypes.c_void_p(below.handle))
+
+    def _pop(self) -> None:
+        self._raw("cuCtxPopCurrent_v2", "closing the GPU's context", ctypes.byref(ctypes.c_void_p()))
+
+    def current_context(self) -> int:
+        """See ``Driver``."""
+        current = ctypes.c_void_p()
+        self._raw("cuCtxGetCurrent", "asking for the context", ctypes.byref(current))
+        handle = current.value or 0
+        own = cuda.Context.get_current()
+        if own is not None and own.handle == handle:
+            self._contexts.setdefault(handle, own)
+        return handle
+
+    def current_device(self) -> int:
+        """See ``Driver``."""
+        with self._call("asking for the context's GPU"):
+            device = cuda.Context.get_device()
+            return next(index for index in range(cuda.Device.count()) if cuda.Device(index) == device)
+
+    def set_context(self, context: int) -> None:
+        """See ``Driver``."""
+        self._raw("cuCtxSetCurrent", "entering the GPU's context", ctypes.c_void_p(context))
+
+    def memory(self) -> tuple[int, int]:
+        """See ``Driver``."""
+        with self._call("asking for free memory"):
+            free, total = cuda.mem_get_info()
+        return int(free), int(total)
+
+    def allocate(self, nbytes: int) -> int:
+        """See ``Driver``."""
+        with self._call("allocating memory on the GPU"):
+            allocation = cuda.mem_alloc(nbytes)
+        self._memory[int(allocation)] = allocation
+        return int(allocation)
+
+    def free(self, address: int) -> None:
+        """See ``Driver``."""
+        allocation = self._memory.pop(address)
+        with self._call("freeing memory on the GPU"):
+            allocation.free()
+
+    def allocate_pinned(self, nbytes: int) -> npt.NDArray[np.uint8]:
+        """See ``Driver``."""
+        with self._call("allocating pinned memory"):
+            array: npt.NDArray[np.uint8] = cuda.pagelocked_empty(nbytes, np.uint8)
+        return array
+
+    def free_pinned(self, array: npt.NDArray[np.uint8]) -> None:
+        """See ``Driver``."""
+        owner: Any = array.base
+        with self._call("freeing pinned memory"):
+            owner.free()
+
+    def upload(self, address: int, array: npt.NDArray[Any], stream: int) -> None:
+        """See ``Driver``."""
+        with self._call("copying to the GPU"):
+            cuda.memcpy_htod_async(address, array, self._stream(stream))
+
+    def download(self, array: npt.NDArray[Any], address: int, stream: int) -> None:
+        """See ``Driver``."""
+        with self._call("copying from the GPU"):
+            cuda.memcpy_dtoh_async(array, address, self._stream(stream))
+
+    def create_stream(self) -> int:
+        """See ``Driver``."""
+        with self._call("making a stream"):
+            stream = cuda.Stream(_NON_BLOCKING)
+        self._streams[stream.handle] = stream
+        return int(stream.handle)
+
+    def destroy_stream(self, stream: int) -> None:
+        """See ``Driver``."""
+        with self._call("ending a stream"):
+            del self._streams[stream]  # nothing else holds it
+
+    def adopt_stream(self, stream: object) -> int:
+        """See ``Driver``: a pycuda Stream, the default stream, or one that this object made."""
+        if isinstance(stream, cuda.Stream):
+            self._streams[stream.handle] = stream
+            self._adopted[stream.handle] += 1
+            return int(stream.handle)
+        handle = stream_handle(stream)
+        if handle is None or handle not in self._streams:
+            raise TypeError(
+                f"pycuda takes a pycuda Stream or 0, the default one, but got {stream!r}: use cuda-bindings"
+            )
+        return handle
+
+    def disown_stream(self, stream: int) -> None:
+        """See ``Driver``."""
+        if stream in self._adopted:
+            self._adopted[stream] -= 1
+            if not self._adopted[stream]:
+                del self._adopted[stream], self._streams[stream]
+
+    def _stream(self, handle: int) -> Any:
+        return self._streams[handle]
+
+    def synchronize_stream(self, stream: int) -> None:
+        """See ``Driver``."""
+        with self._call("waiting for the GPU"):
+            (self._stream(stream) or cuda.Context).synchronize()
+
+    def wait_event(self, stream: int, event: int) -> None:
+        """See ``Driver``."""
+        with self._call("waiting for an event"):
+            self._stream(stream).wait_for_event(self._events[event])
+
+    def create_event(self) -> int:
+        """See ``Driver``."""
+        number = next(self._numbers)
+        with self._call("making an event"):
+            self._events[number] = cuda.Event()
+        return number
+
+    def destroy_event(self, event: int) -> None:
+        """See ``Driver``."""
+        with self._call("ending an event"):
+            del self._events[event]
+
+    def record_event(self, event: int, stream: int) -> None:
+        """See ``Driver``."""
+        with self._call("recording an event"):
+            self._events[event].record(self._stream(stream))
+
+    def synchronize_event(self, event: int) -> None:
+        """See ``Driver``."""
+        with self._call("waiting for the GPU"):
+            self._events[event].synchronize()
+
+    def milliseconds(self, start: int, end: int) -> float:
+        """See ``Driver``."""
+        with self._call("taking the time on the GPU"):
+            return float(self._events[end].time_since(self._events[start]))
+
+    def load_module(self, image: bytes) -> int:
+        """See ``Driver``."""
+        number = next(self._numbers)
+        with self._call("loading the kernels"):
+            self._modules[number] = cuda.module_from_buffer(image)
+        self._of_module[number] = []
+        return number
+
+    def unload_module(self, module: int) -> None:
+        """See ``Driver``."""
+        with self._call("unloading the kernels"):
+            for function in self._of_module.pop(module):
+                del self._functions[function]
+            del self._modules[module]
+
+    def function(self, module: int, name: str) -> int:
+        """See ``Driver``."""
+        number = next(self._numbers)
+        with self._call(f"looking for kernel {name}"):
+            self._functions[number] = self._modules[module].get_function(name)
+        self._of_module[module].append(number)
+        return number
+
+    def launch(
+        self,
+        function: int,
+        grid: tuple[int, int, int],
+        block: tuple[int, int, int],
+        stream: int,
+        arguments: Sequence[Argument],
+    ) -> None:
+        """See ``Driver``."""
+        with self._call("launching a kernel"):
+            self._functions[function](*arguments, grid=grid, block=block, stream=self._stream(stream))
+
+    def begin_capture(self, stream: int) -> None:
+        """See ``Driver``: pycuda cannot."""
+        raise _NO_GRAPHS
+
+    def end_capture(self, stream: int) -> int:
+        """See ``Driver``: pycuda cannot."""
+        raise _NO_GRAPHS
+
+    def launch_graph(self, graph: int, stream: int) -> None:
+        """See ``Driver``: pycuda cannot."""
+        raise _NO_GRAPHS
+
+    def destroy_graph(self, graph: int) -> None:
+        """See ``Driver``: pycuda cannot."""
+        raise _NO_GRAPHS
+
+
+_NO_GRAPHS = CudaError("CUDA_ERROR_NOT_SUPPORTED", "pycuda has no CUDA graphs: use cuda-bindings")
+
+
+@contextmanager
+def _told(doing: str) -> Iterator[None]:
+    """pycuda's errors in sentences: all that it gives on of the driver's answer is its text."""
+    try:
+        yield
+    except cuda.Error as error:
+        text = re.sub(r"^\w+ failed: | - .*", "", str(error), flags=re.DOTALL)
+        raise refused(_errors()[1].get(text, text), doing) from None
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+
+
+@cache
+def _errors() -> tuple[dict[int, str], dict[str, str]]:
+    """The names of the driver's errors by their numbers, and by their texts."""
+    library, name, text = _library(), ctypes.c_char_p(), ctypes.c_char_p()
+    by_number, by_text = {}, {}
+    for number in range(1, 1000):
+        known = not library.cuGetErrorName(number, ctypes.byref(name))
+        if known and not library.cuGetErrorString(number, ctypes.byref(text)) and name.value and text.value:
+            by_number[number] = by_text[text.value.decode()] = name.value.decode()
+    return by_number, by_text
