@@ -7,7 +7,7 @@ decoded while the network works on the other.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from time import perf_counter
 from typing import Protocol
 
@@ -18,7 +18,7 @@ from ssd_edge.boxes import default_boxes
 from ssd_edge.decode import to_pixels
 from ssd_edge.detections import Detections
 from ssd_edge.detector import Detector, Image, RawHeads, Result, StageTimes
-from ssd_edge.engines.cuda import Argument, CudaError, Device, DeviceBuffer, Module, PinnedArray
+from ssd_edge.engines.cuda import Argument, Device, DeviceBuffer, Module, PinnedArray
 from ssd_edge.engines.plugins.launch import (
     Buffer,
     Launch,
@@ -215,10 +215,9 @@ class _Slot:
         return result
 
     def _drain(self) -> None:
-        """Wait for what is under way, before anything is released; that it failed was told, or is nobody's concern."""
+        """Wait for what is under way, before anything is released."""
         self._device.activate()
-        with suppress(CudaError):
-            self._stream.synchronize()
+        self._stream.synchronize()
 
     def _detections(self, frame_size: tuple[int, int]) -> Detections:
         views = self._views

@@ -141,3 +141,20 @@ def test_each_failing_call_is_one_sentence_and_leaks_nothing(emulated: Emulated,
             scenario()
         leaks = emulated.leaks()
         assert sum(leaks.values()) <= emulated.refused_releases(), f"call {number}: {leaks}"
+
+
+def test_each_copy_or_kernel_that_fails_on_the_gpu_is_one_sentence(emulated: Emulated, cpu: OnnxRuntimeEngine) -> None:
+    """The first failure on the GPU ends the context: nothing can be given back any more, and the program goes on."""
+    (frame,) = frames(1, [(60, 80)])
+    for number in range(100):
+        emulated.reset()
+        emulated.fail_work(number, 719)  # CUDA_ERROR_LAUNCH_FAILED
+        try:
+            engine = open_gpu(cpu)
+            engine.detector()(frame)
+        except BackendError as error:
+            sentence = str(error)
+        else:
+            break
+        assert "\n" not in sentence and "context is lost" in sentence  # noqa: PT018
+    assert 15 < number < 100  # all of them: defaults, two slots that warm up, and the frame
