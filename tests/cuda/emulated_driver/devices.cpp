@@ -180,6 +180,12 @@ EXPORT Result cuGetProcAddress_v2(const char* name, void** function, int, uint64
   return *function ? SUCCESS : NOT_FOUND;
 }
 
+// NVRTC asks for private functions of NVIDIA's own driver, and does without where there are none.
+EXPORT Result cuGetExportTable(const void** table, const void*) {
+  *table = nullptr;
+  return NOT_SUPPORTED;
+}
+
 namespace {
 
 // As NVIDIA's library has them: pycuda gives on the text and nothing else.
