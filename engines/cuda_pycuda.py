@@ -215,9 +215,7 @@ class PyCuda:
             return int(stream.handle)
         handle = stream_handle(stream)
         if handle is None or handle not in self._streams:
-            raise TypeError(
-                f"pycuda takes a pycuda Stream or 0, the default one, but got {stream!r}: use cuda-bindings"
-            )
+            raise TypeError(f"with pycuda a stream must be a pycuda Stream or 0, but got {stream!r}: use cuda-bindings")
         return handle
 
     def disown_stream(self, stream: int) -> None:
