@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ssd_edge.calibration.rewrite import activate_before_joining
 from ssd_edge.errors import CalibrationError, MissingDependencyError
 
 try:
@@ -42,6 +43,8 @@ class Convolution:
 def read_heads(path: Path) -> onnx.ModelProto:
     """An FP32 model from a file, with BatchNormalization folded into its convolutions and constants computed.
 
+    Activations behind a concatenation are moved before it.
+
     Raises:
         CalibrationError: the file is missing, no ONNX or already quantised, keeps weights outside its own folder, has
             no convolution, or not one float32 image input of fixed height and width.
@@ -54,7 +57,9 @@ def read_heads(path: Path) -> onnx.ModelProto:
         raise CalibrationError(f"{path} is not an ONNX model") from None
     _refuse(model, path)
     _load_weights(model, path)
-    return _with_opset(_folded(model, path), path)
+    model = _with_opset(_folded(model, path), path)
+    activate_before_joining(model)
+    return model
 
 
 def convolutions(model: onnx.ModelProto) -> list[Convolution]:

@@ -12,8 +12,8 @@ float. So, by "Q/DQ Layer-Placement Recommendations" in NVIDIA's TensorRT docume
 A pair stands at such a place only if all that reads the result reads it through a pair too. So none ever stands between
 the last convolutions and the network's outputs: decode gets what they computed.
 
-A concatenation between pairs, DQ … Concat … Q, says the same as one of int8. But OpenVINO (2026.4) then takes signed
-values for unsigned ones, and what is below zero is lost.
+A concatenation between pairs, DQ … Concat … Q, says the same as one of int8. But there OpenVINO (2026.4) loses the zero
+point that it gives int8 to make it unsigned, and the convolution behind is off by a quarter of its range.
 """
 
 from __future__ import annotations

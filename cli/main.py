@@ -16,6 +16,7 @@ from ssd_edge.cli.benchmark import benchmark
 from ssd_edge.cli.build_engine import build_engine
 from ssd_edge.cli.calibrate import calibrate
 from ssd_edge.cli.check_data import check_data
+from ssd_edge.cli.check_onnx import check_onnx
 from ssd_edge.cli.common import NumberLists
 from ssd_edge.cli.demo import demo
 from ssd_edge.cli.eval import evaluate
@@ -37,7 +38,12 @@ app = typer.Typer(
 
 _PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Make a model": {"check-data": check_data, "train": train, "import-onnx": import_onnx, "export": export},
-    "Make it fast": {"calibrate": calibrate, "build-engine": build_engine, "inspect": inspect},
+    "Make it fast": {
+        "calibrate": calibrate,
+        "check-onnx": check_onnx,
+        "build-engine": build_engine,
+        "inspect": inspect,
+    },
     "Use it": {"run": run, "eval": evaluate, "benchmark": benchmark, "demo": demo},
 }
 _INTERRUPTED = 130  # what typer makes of Ctrl-C

@@ -17,7 +17,8 @@ HEAD = """\
 
 `ssd-edge COMMAND --help` shows the same in a terminal. Results go to stdout; what is said to a person, and progress
 bars, go to stderr. Exit code 0: done; 2: one sentence on stderr says what was met and what to do (`ssd-edge --debug
-COMMAND …` shows where in the code); 130: Ctrl-C. `check-data` ends with 1 where it found something.
+COMMAND …` shows where in the code); 130: Ctrl-C. `check-data` and `check-onnx` end with 1 where they
+found something.
 """
 
 

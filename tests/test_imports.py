@@ -110,6 +110,7 @@ def test_onnx_heads_run_without_onnx(heads_onnx, pictures):
         (("export", "model.pt"), "train"),
         (("calibrate", "heads.onnx", "data"), "calibrate"),
         (("import-onnx", "heads.onnx", "spec.json"), "calibrate"),
+        (("check-onnx", "heads.onnx"), "calibrate"),
         (("demo",), "train,calibrate"),
     ],
 )

@@ -200,6 +200,28 @@ def test_calibrate_with_a_folder_of_pictures(cli, heads_onnx, pictures, tmp_path
     assert (done.code, done.out) == (0, "")
 
 
+def test_check_onnx_says_what_would_become_int8_and_what_is_in_the_way(cli, heads_onnx, pictures, tmp_path):
+    int8, spoilt = tmp_path / "int8.onnx", tmp_path / "spoilt.onnx"
+    done = cli("check-onnx", heads_onnx)
+    assert (done.code, done.err) == (0, "")
+    assert "FP32, 0 of 8 convolutions in INT8" in done.out
+    assert "ssd-edge calibrate would make 8 of them INT8" in done.out
+
+    assert cli("calibrate", heads_onnx, pictures, "--force", "-o", int8, "--no-eval").code == 0
+    assert "8 of 8 convolutions in INT8\nnothing found" in cli("check-onnx", int8).out
+
+    model = onnx.load(int8)
+    (zero,) = [tensor for tensor in model.graph.initializer if tensor.name == "ssd_edge_zero_point"]
+    zero.CopyFrom(onnx.numpy_helper.from_array(np.int8(3), zero.name))
+    onnx.save(model, spoilt)
+    done = cli("check-onnx", spoilt)
+    assert done.code == 1
+    assert "error: QuantizeLinear 'image_QuantizeLinear' has the zero point 3" in done.out
+    done = cli("check-onnx", spoilt, "--json")
+    assert done.code == 1
+    assert json.loads(done.out)["findings"][0]["gravity"] == "error"
+
+
 # The loop and its files.
 
 

@@ -21,6 +21,7 @@ NEXT = {
     "import-onnx": "ssd-edge eval",
     "export": "ssd-edge calibrate",
     "calibrate": "ssd-edge build-engine",
+    "check-onnx": "ssd-edge calibrate",
     "build-engine": "ssd-edge run",
     "inspect": "ssd-edge run",
     "eval": "ssd-edge calibrate",

@@ -1,0 +1,71 @@
+"""``ssd-edge check-onnx``: what keeps a network from running in INT8."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ssd_edge.cli.common import print_json
+
+if TYPE_CHECKING:
+    from ssd_edge.calibration.lint import LintReport
+
+_STYLES = {"error": "red", "warning": "yellow", "note": ""}
+_SHOWN = 20
+
+
+def check_onnx(
+    onnx: Annotated[Path, typer.Argument(help="Any ONNX file: FP32, or INT8 of whatever tool.", show_default=False)],
+    show_all: Annotated[bool, typer.Option("--all", help=f"List every note, not the first {_SHOWN}.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for another program.")] = False,
+) -> None:
+    """Look through an ONNX file for what keeps it from running in INT8 as it should, and say what to do about it.
+
+    Errors: NVIDIA's parser refuses it, or a runtime computes something else than the file says. Warnings: a pair of
+    Q/DQ, or the lack of one, blocks a fusion. Notes: convolutions that stay in float. Of FP32 files it says what
+    ssd-edge calibrate would make INT8.
+
+    Exit code 0: no error and no warning; 1: there are some; 2: the file cannot be read.
+
+    Next: ssd-edge calibrate HEADS.onnx DATA, or ssd-edge build-engine NAME.int8.onnx
+    """
+    try:
+        from ssd_edge.calibration.lint import check_onnx as check
+    except ModuleNotFoundError as error:
+        from ssd_edge.errors import MissingDependencyError
+
+        raise MissingDependencyError(error.name or "onnx", "calibrate", "check-onnx") from None
+    report = check(onnx)
+    if as_json:
+        print_json({"onnx": str(onnx), **report.to_json()})
+    else:
+        _show(onnx, report, show_all)
+    if report.count("error") or report.count("warning"):
+        raise typer.Exit(1)
+
+
+def _show(onnx: Path, report: LintReport, show_all: bool) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+
+    def say(line: str, style: str = "") -> None:
+        printable = "".join(c if c.isprintable() else "�" for c in line)  # names come from strangers' files
+        console.print(Text(printable, style), soft_wrap=True)
+
+    say(f"{onnx}: {report.form}, {report.int8} of {report.convolutions} convolutions in INT8", "bold")
+    if report.would_be_int8:
+        say(f"ssd-edge calibrate would make {len(report.would_be_int8)} of them INT8")
+    notes = 0
+    for finding in report.findings:
+        notes += finding.gravity == "note"
+        if show_all or finding.gravity != "note" or notes <= _SHOWN:
+            say(f"{finding.gravity}: {finding.sentence}", _STYLES[finding.gravity])
+    if notes > _SHOWN and not show_all:
+        say(f"… and {notes - _SHOWN} more notes: add --all to list them")
+    counts = {gravity: report.count(gravity) for gravity in _STYLES}
+    counted = [f"{number} {gravity}{'s' if number > 1 else ''}" for gravity, number in counts.items() if number]
+    say(", ".join(counted) or "nothing found", "" if counted else "green")

@@ -1,0 +1,63 @@
+"""TensorRT-RTX's real builder, which needs no GPU: does it take a file, and what does it make of the convolutions?
+
+``python -m tests.calibration.rtx FILE.onnx FILE.plan`` builds in a process of its own: some files kill it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import util
+from pathlib import Path
+
+import onnx
+import pytest
+
+from ssd_edge.engines.rtx.convolutions import asked_for, in_plan
+from tests.helpers import ROOT
+
+
+@dataclass(frozen=True)
+class RtxPlan:
+    """What the builder made; no bytes where it refused, or died."""
+
+    content: bytes
+
+    def convolutions(self, model: onnx.ModelProto) -> Mapping[str, str]:
+        """Precision by name of the node, as the plan has it."""
+        return in_plan(self.content, asked_for(model))
+
+
+def plan_of(path: Path) -> RtxPlan:
+    """Build for an RTX 30; the test is skipped where TensorRT-RTX is not installed."""
+    if util.find_spec("tensorrt_rtx") is None:
+        pytest.skip("TensorRT-RTX is not installed: pip install 'ssd-edge[rtx]'")
+    made = path.with_suffix(".plan")
+    made.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "tests.calibration.rtx", str(path), str(made)]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr, done.stderr
+    return RtxPlan(made.read_bytes() if made.is_file() else b"")
+
+
+def main() -> None:
+    """Write the plan, or nothing."""
+    import tensorrt_rtx as trt
+
+    source, target = map(Path, sys.argv[1:])
+    builder = trt.Builder(trt.Logger(trt.Logger.INTERNAL_ERROR))
+    network = builder.create_network(0)
+    parser = trt.OnnxParser(network, builder.logger)
+    if parser.parse_from_file(str(source)):
+        config = builder.create_builder_config()
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(trt.ComputeCapability.SM86, 0)
+        plan = builder.build_serialized_network(network, config)
+        if plan is not None:
+            target.write_bytes(memoryview(plan))
+
+
+if __name__ == "__main__":
+    main()
