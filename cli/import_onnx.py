@@ -12,7 +12,12 @@ from ssd_edge.cli.common import print_json, say
 
 def import_onnx(
     onnx: Annotated[Path, typer.Argument(help="The ONNX file with its raw heads.")],
-    spec: Annotated[Path, typer.Argument(help="A JSON file that describes the model, as above.")],
+    spec: Annotated[
+        Path,
+        typer.Argument(
+            help="A JSON file that describes the model, as above; or the FP32 heads, if another tool quantised them."
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("heads.onnx"),
     loc: Annotated[str, typer.Option(help="Name of the regression output; found by its shape otherwise.")] = "",
     logits: Annotated[str, typer.Option(help="Name of the class output; found by its shape otherwise.")] = "",

@@ -18,10 +18,19 @@ from ssd_edge.boxes import cell_sizes
 from ssd_edge.errors import ModelError, SpecError
 from ssd_edge.files import sha256
 from ssd_edge.heads_file import write_heads
-from ssd_edge.spec import SPEC_VERSION, ModelSpec
+from ssd_edge.spec import METADATA_KEY, SPEC_VERSION, ModelSpec
 
 OPSET = 20
 _ACTIVATIONS = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
+# ONNX Runtime's own ideas of Q/DQ, among them int32 biases, which NVIDIA's parser refuses: a file that has Q/DQ keeps
+# them as they are.
+_OF_QDQ = [
+    "DoubleQDQPairsRemover",
+    "EnsureUniqueDQForNodeUnit",
+    "QDQPropagationTransformer",
+    "QDQS8ToU8Transformer",
+    "WeightBiasQuantization",
+]
 _SHAPING = {"Concat", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 
 
@@ -35,7 +44,7 @@ def import_onnx(source: Path, description: Path, output: Path, loc: str = "", lo
     Args:
         source: ONNX file with one image input (1, 3, H, W), a regression output (1, A, 4) and a class output
             (1, A, C) whose class 0 is background.
-        description: JSON file, see ``read_description``.
+        description: JSON file, or heads with a spec, see ``read_description``.
         output: the file to write.
         loc: name of the regression output; found by its shape where empty.
         logits: name of the class output; found by its shape where empty.
@@ -66,9 +75,13 @@ def read_description(path: Path) -> ModelSpec:
     maps, each with ``grid`` [rows, columns] and its boxes as ``boxes`` [[scale, ratio], …] (w = s·√a, h = s/√a) or as
     ``sizes`` [[width, height], …] in fractions of the image; ``step`` is 1/grid where not given.
 
+    An ONNX file with a spec in it serves as well: other tools that quantise heads of this project leave the spec out.
+
     Raises:
         SpecError: no such file, not JSON, or not a valid spec.
     """
+    if path.suffix == ".onnx":
+        return _spec_of(path)
     try:
         content: Any = json.loads(path.read_text())
     except OSError as error:
@@ -93,6 +106,19 @@ def read_description(path: Path) -> ModelSpec:
         )
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from None
+
+
+def _spec_of(path: Path) -> ModelSpec:
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except OSError as error:
+        raise SpecError(f"cannot read {path}: {error.strerror}") from None
+    except Exception as error:  # protobuf's and onnx's have no common base
+        raise SpecError(f"{path} is no ONNX file: {_first_line(error)}") from None
+    text = next((entry.value for entry in model.metadata_props if entry.key == METADATA_KEY), None)
+    if text is None:
+        raise SpecError(f"{path} carries no model spec: give a description as JSON, or heads made by ssd-edge")
+    return ModelSpec.from_text(text)
 
 
 def _level(level: dict[str, Any]) -> dict[str, Any]:
@@ -150,18 +176,30 @@ def _simplified(
         options.log_severity_level = 4
         try:
             session = onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"], disabled_optimizers=_OF_QDQ
             )
             names = [value.name for value in session.get_outputs()]
             arrays = session.run(names, {image: np.zeros((1, 3, *spec.input_size), np.float32)})
             shapes = {name: tuple(np.shape(array)) for name, array in zip(names, arrays, strict=True)}
             model = onnx.load(folded)
+            _refuse_others_operators(model, source)
             own = [opset for opset in model.opset_import if opset.domain in ("", "ai.onnx")]
             del model.opset_import[:]
             model.opset_import.extend(own)
             return onnx.version_converter.convert_version(model, OPSET), shapes
+        except ModelError:
+            raise
         except Exception as error:  # neither library has a common base of its exceptions
             raise ModelError(f"{source} is no ONNX file that can be imported: {_first_line(error)}") from None
+
+
+def _refuse_others_operators(model: onnx.ModelProto, source: Path) -> None:
+    others = sorted({node.op_type for node in model.graph.node if node.domain not in ("", "ai.onnx")})
+    if others:
+        raise ModelError(
+            f"{source} uses {', '.join(others)}, which ONNX itself does not have: export it with ONNX's own operators; "
+            "if it is INT8, in the Q/DQ format"
+        )
 
 
 def _outputs(found: dict[str, tuple[int, ...]], spec: ModelSpec, loc: str, logits: str, source: Path) -> dict[str, str]:

@@ -13,15 +13,16 @@ from onnx import TensorProto, helper, numpy_helper
 from ssd_edge.data.dataset import read_image
 from ssd_edge.data.readers import open_dataset
 from ssd_edge.engines.bundle import build_bundle, load_bundle
-from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine, read_spec
+from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine, precision_of, read_spec
 from ssd_edge.engines.opening import open_model
 from ssd_edge.errors import ModelError, SpecError
 from ssd_edge.evaluation import measure_ap
 from ssd_edge.files import sha256
 from ssd_edge.importing import import_onnx, read_description
 from ssd_edge.preprocess import preprocess
+from tests.foreign import ORT, by_onnx_runtime, with_float_weights
 from tests.helpers import ROOT, shared, small_spec
-from tests.models_for_tests import tiny_model
+from tests.models_for_tests import quantised, tiny_model, write_tiny
 
 DESCRIPTION = {
     "labels": ["bolt", "nut"],
@@ -344,6 +345,79 @@ def test_the_imported_file_can_be_imported_again(bring, tmp_path):
     engine = open_model(again)
     agree(engine.submit(IMAGE)(), wanted)
     engine.close()
+
+
+# INT8 of other tools.
+
+
+def exactly(path, *outputs):
+    """What a file says, operator by operator: without the optimiser, which rounds INT8 in ways of its own."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return session.run(list(outputs), {"image": IMAGE})
+
+
+def types_of_weights(path):
+    return [tensor.data_type for tensor in onnx.load(path).graph.initializer]
+
+
+@pytest.mark.parametrize("options", sorted(set(ORT) - {"QOperator"}))
+def test_onnx_runtimes_int8_stays_as_it_is(bring, tmp_path, options, capfd):
+    """To the last bit; in particular no bias becomes int32 that was none, which NVIDIA's parser would refuse."""
+    heads = tmp_path / "fp32.onnx"
+    onnx.save(tiny_model(), heads)
+    source = by_onnx_runtime(heads, tmp_path / "int8.onnx", [IMAGE], options)
+    bring(onnx.load(source))
+    for found, wanted in zip(exactly(bring.file, "loc", "logits"), exactly(source, "loc", "logits"), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    has_int32 = TensorProto.INT32 in types_of_weights(source)
+    assert (TensorProto.INT32 in types_of_weights(bring.file)) == has_int32
+    assert precision_of(bring.file) == "INT8"
+
+
+def test_onnx_runtimes_own_operators_are_refused(tmp_path, capfd):
+    heads = tmp_path / "fp32.onnx"
+    onnx.save(tiny_model(), heads)
+    source = by_onnx_runtime(heads, tmp_path / "int8.onnx", [IMAGE], "QOperator")
+    with pytest.raises(ModelError, match=r"uses QLinearConcat, .* if it is INT8, in the Q/DQ format"):
+        import_onnx(source, describe(tmp_path), tmp_path / "heads.onnx")
+
+
+def test_the_style_of_model_optimizer(bring, tmp_path):
+    """Weights as floats with a Q behind them: they are stored as int8 then, and the numbers stay."""
+    source = tmp_path / "modelopt.onnx"
+    onnx.save(with_float_weights(quantised(tiny_model())), source)
+    bring(onnx.load(source))
+    for found, wanted in zip(exactly(bring.file, "loc", "logits"), exactly(source, "loc", "logits"), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    assert TensorProto.INT8 in types_of_weights(bring.file)
+    assert bring.file.stat().st_size < 0.6 * source.stat().st_size
+
+
+def test_the_spec_of_the_fp32_heads_serves_as_description(tmp_path):
+    """Other tools leave out the spec of the heads that they quantise."""
+    fp32, bare, output = (tmp_path / name for name in ("fp32.onnx", "bare.onnx", "heads.onnx"))
+    write_tiny(fp32)
+    onnx.save(quantised(tiny_model()), bare)
+    import_onnx(bare, fp32, output)
+    spec = read_spec(output)
+    assert spec.provenance["parent_sha256"] == sha256(bare)
+    assert spec == small_spec(provenance=spec.provenance)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: None, "cannot read"),
+        (lambda path: path.write_text("text"), "is no ONNX file"),
+        (lambda path: onnx.save(tiny_model(), path), "carries no model spec"),
+    ],
+)
+def test_an_onnx_file_that_describes_nothing(tmp_path, make, words):
+    make(tmp_path / "spec.onnx")
+    with pytest.raises(SpecError, match=words):
+        read_description(tmp_path / "spec.onnx")
 
 
 # What cannot be imported.
