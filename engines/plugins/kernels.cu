@@ -17,6 +17,7 @@
 #endif
 
 #define THREADS 256   // of a block, in every kernel
+#define BLOCKS 4      // at once on a multiprocessor: says how many registers a thread may have, so that none spills
 #define TILE 32       // default boxes of a block of decode
 #define CAPACITY 1024 // the most that K and M may be; a power of two
 
@@ -125,7 +126,7 @@ __device__ inline void preprocess(const unsigned char *frame, int frame_rows, in
 }
 
 #define PREPROCESS(NAME, OUT)                                                                                          \
-  extern "C" __global__ void __launch_bounds__(THREADS)                                                                \
+  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)                                                        \
       NAME(const unsigned char *__restrict__ frame, int frame_rows, int frame_columns, int rows, int columns,          \
            int is_rgb, int mean0, int mean1, int mean2, int deviation0, int deviation1, int deviation2,                \
            OUT *__restrict__ image) {                                                                                  \
@@ -205,7 +206,7 @@ __device__ inline void decode(const In *loc, const In *logits, const float4 *def
 }
 
 #define DECODE(NAME, IN)                                                                                               \
-  extern "C" __global__ void __launch_bounds__(THREADS)                                                                \
+  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)                                                        \
       NAME(const IN *__restrict__ loc, const IN *__restrict__ logits, const float4 *__restrict__ defaults,             \
            int num_boxes, int num_classes, int is_yxhw, int is_sigmoid, int threshold, int centre_variance,            \
            int size_variance, float4 *__restrict__ boxes, float *__restrict__ scores) {                                \
@@ -329,7 +330,7 @@ __device__ inline float side(float low, float high) {
 __device__ inline float area(const float4 &box) { return side(box.x, box.z) * side(box.y, box.w); }
 
 // Grid: (C − 1, B). Top-k of a class, then greedy NMS down from its best box.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     ssd_select(const float4 *__restrict__ boxes, const float *__restrict__ scores, int num_boxes, int num_labels,
                int top_k, int iou_threshold, float4 *__restrict__ kept_boxes, float *__restrict__ kept_scores,
                int *__restrict__ cut) {
@@ -368,7 +369,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
 // ---------------------------------------------------------------- merge
 // Grid: (B). Classes and, in each, ranks follow each other, so equal scores are ordered by class, then by box index.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     ssd_merge(const float4 *__restrict__ kept_boxes, const float *__restrict__ kept_scores, const int *__restrict__ cut,
               int num_labels, int top_k, int max_detections, int *__restrict__ num_detections,
               float4 *__restrict__ boxes, float *__restrict__ scores, int *__restrict__ classes,
@@ -391,7 +392,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   }
   __syncthreads();
   int mine = 0;
-  for (int label = t; label < num_labels; label += THREADS) mine += cut[static_cast<size_t>(image) * num_labels + label];
+  const int *of_classes = cut + static_cast<size_t>(image) * num_labels;
+  for (int label = t; label < num_labels; label += THREADS) mine += of_classes[label];
   if (mine) atomicAdd(&best.number, mine);
   __syncthreads();
   if (t == 0) num_cut[image] = best.number;
