@@ -13,9 +13,10 @@ import ctypes
 import itertools
 import re
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any
 
@@ -73,12 +74,27 @@ class PyCuda:
                 if below is not None:
                     self.set_context(handle)  # and not the one below, which pycuda made current
 
+    @contextmanager
+    def _release(self, doing: str) -> Iterator[None]:
+        """The same, but what is to be released is, even if the current context cannot be found out: pycuda knows it."""
+        failed = None
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._call(doing))
+            except CudaError as error:
+                failed = error
+            with _told(doing):
+                yield
+        if failed is not None:
+            raise failed
+
     def _leave(self) -> None:
+        # Of a context left on its stack, pycuda makes an abort of the process, at its end. So a refusal that does not
+        # last is not worth an error, for which what was just made would be lost; one that lasts, the next call tells.
         try:
             cuda.Context.pop()
         except cuda.Error:
-            cuda.Context.pop()  # of a context left on its stack, pycuda makes an abort of the process, at its end
-            raise
+            cuda.Context.pop()
 
     def _raw(self, function: str, doing: str, *arguments: Any) -> None:
         status = self._library[function](*arguments)
@@ -123,13 +139,17 @@ class PyCuda:
         if self._retained[index]:
             return
         context, below = self._contexts.pop(self._primary.pop(index)), cuda.Context.get_current()
-        with _told("closing the GPU's context"):
-            context.push()  # pycuda releases a context in whichever thread only where it is current,
-            context.detach()  # and leaves it on the driver's stack, below the one that was current before
-        self._pop()
-        if below is not None:
+        # pycuda releases a context in whichever thread only where it is current, and leaves it on the driver's stack,
+        # below the one that was current before.
+        try:
+            with _told("closing the GPU's context"), ExitStack() as stack:
+                stack.callback(context.detach)
+                context.push()
+        finally:
             self._pop()
-            self._raw("cuCtxPushCurrent_v2", "closing the GPU's context", ctypes.c_void_p(below.handle))
+            if below is not None:
+                self._pop()
+                self._raw("cuCtxPushCurrent_v2", "closing the GPU's context", ctypes.c_void_p(below.handle))
 
     def _pop(self) -> None:
         self._raw("cuCtxPopCurrent_v2", "closing the GPU's context", ctypes.byref(ctypes.c_void_p()))
@@ -170,7 +190,7 @@ class PyCuda:
     def free(self, address: int) -> None:
         """See ``Driver``."""
         allocation = self._memory.pop(address)
-        with self._call("freeing memory on the GPU"):
+        with self._release("freeing memory on the GPU"):
             allocation.free()
 
     def allocate_pinned(self, nbytes: int) -> npt.NDArray[np.uint8]:
@@ -182,7 +202,7 @@ class PyCuda:
     def free_pinned(self, array: npt.NDArray[np.uint8]) -> None:
         """See ``Driver``."""
         owner: Any = array.base
-        with self._call("freeing pinned memory"):
+        with self._release("freeing pinned memory"):
             owner.free()
 
     def upload(self, address: int, array: npt.NDArray[Any], stream: int) -> None:
@@ -204,7 +224,7 @@ class PyCuda:
 
     def destroy_stream(self, stream: int) -> None:
         """See ``Driver``."""
-        with self._call("ending a stream"):
+        with self._release("ending a stream"):
             del self._streams[stream]  # nothing else holds it
 
     def adopt_stream(self, stream: object) -> int:
@@ -247,7 +267,7 @@ class PyCuda:
 
     def destroy_event(self, event: int) -> None:
         """See ``Driver``."""
-        with self._call("ending an event"):
+        with self._release("ending an event"):
             del self._events[event]
 
     def record_event(self, event: int, stream: int) -> None:
@@ -275,7 +295,7 @@ class PyCuda:
 
     def unload_module(self, module: int) -> None:
         """See ``Driver``."""
-        with self._call("unloading the kernels"):
+        with self._release("unloading the kernels"):
             for function in self._of_module.pop(module):
                 del self._functions[function]
             del self._modules[module]
@@ -325,8 +345,12 @@ def _told(doing: str) -> Iterator[None]:
     """pycuda's errors in sentences: all that it gives on of the driver's answer is its text."""
     try:
         yield
-    except cuda.Error as error:
-        text = re.sub(r"^\w+ failed: | - .*", "", str(error), flags=re.DOTALL)
+    except (cuda.Error, UnicodeDecodeError) as error:
+        # pycuda destroys a stream when nothing holds it any more, so the error must not, which lasts until it is read.
+        traceback.clear_frames(error.__traceback__)
+        # With a module, a compiler's log follows, which is rubbish of any bytes if the driver did not write one.
+        message = error.object if isinstance(error, UnicodeDecodeError) else str(error).encode()
+        text = re.sub(rb"^\w+ failed: | - .*", b"", message, flags=re.DOTALL).decode(errors="replace")
         raise refused(_errors()[1].get(text, text), doing) from None
 
 

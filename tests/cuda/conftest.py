@@ -6,6 +6,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,7 @@ def module(device: Device) -> Iterator[Module]:
         yield module
 
 
+@cache
 def host_kernels(compute_capability: tuple[int, int], kind: str) -> bytes:
     """host_kernels.cu compiled; ``kind`` is cubin or ptx."""
     images = compile_kernels("sm_{}{}".format(*compute_capability), source=HOST_KERNELS).images
