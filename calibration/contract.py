@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ssd_edge.calibration.bias import corrected, output_shifts
-from ssd_edge.calibration.calibrate import CalibrationResult, Network, prepare, quantise, scales_of
+from ssd_edge.calibration.calibrate import CalibrationResult, Network, quantise, scales_of
 from ssd_edge.calibration.calibrators import DEFAULT_METHOD, METHODS
 from ssd_edge.calibration.divergence import Reference
 from ssd_edge.calibration.observe import Observations
@@ -119,8 +119,8 @@ class Bench:
     """Makes INT8 heads of recipes, from one pass over the calibration images.
 
     Args:
-        heads: the FP32 ONNX file.
-        policy: what stays in float in any case.
+        network: FP32, as it was observed: equalised or not.
+        policy: what stays in float in any case; that of the network.
         seen: observations of every activation.
         images: some of the calibration images, (1, 3, H, W) float32 each.
         spec: of the heads.
@@ -128,14 +128,13 @@ class Bench:
 
     def __init__(
         self,
-        heads: Path,
+        network: Network,
         policy: Policy,
         seen: Observations,
         images: Sequence[npt.NDArray[np.float32]],
         spec: ModelSpec,
     ) -> None:
-        self._whole = prepare(heads, policy)
-        self._policy, self._seen, self._images = policy, seen, images
+        self._whole, self._policy, self._seen, self._images = network, policy, seen, images
         self._reference = Reference(self._whole.model, spec, images)
         self._shifts: dict[str, Mapping[str, npt.NDArray[np.float64]]] = {}
         self.candidates = tuple(convolution.name for convolution in self._whole.placement.convolutions)
