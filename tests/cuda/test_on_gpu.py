@@ -1,0 +1,35 @@
+"""The tests of the host code once more, on the machine's own GPU, where there is one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.cuda.conftest import REAL_GPU
+from tests.helpers import ROOT
+
+LOOK = """
+from ssd_edge.engines.cuda import open_driver
+from ssd_edge.errors import BackendError
+try:
+    print(open_driver().device_count())
+except BackendError as error:
+    print(error)
+"""
+
+
+@pytest.mark.gpu
+def test_the_host_code() -> None:
+    """In a process of their own: in this one, the driver is the emulated one."""
+    found = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    if not found.strip().isdigit():
+        pytest.skip(found.strip())
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/cuda/test_cuda.py"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, check=False, env={**os.environ, REAL_GPU: "1"}
+    )
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout[-4000:]
