@@ -76,15 +76,15 @@ class PyCuda:
 
     @contextmanager
     def _release(self, doing: str) -> Iterator[None]:
-        """The same, but what is to be released is, even if the current context cannot be found out: pycuda knows it."""
+        """The same, tried twice: of what it cannot destroy for lack of its context, pycuda makes an abort."""
         failed = None
         with ExitStack() as stack:
             try:
                 stack.enter_context(self._call(doing))
             except CudaError as error:
                 failed = error
-            with _told(doing):
-                yield
+                stack.enter_context(self._call(doing))
+            yield
         if failed is not None:
             raise failed
 
@@ -189,9 +189,8 @@ class PyCuda:
 
     def free(self, address: int) -> None:
         """See ``Driver``."""
-        allocation = self._memory.pop(address)
         with self._release("freeing memory on the GPU"):
-            allocation.free()
+            self._memory.pop(address).free()
 
     def allocate_pinned(self, nbytes: int) -> npt.NDArray[np.uint8]:
         """See ``Driver``."""

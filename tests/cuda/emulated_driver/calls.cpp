@@ -3,7 +3,7 @@
 
 Machine machine;
 std::recursive_mutex driver_lock;
-bool started = false;
+bool asleep = true, started = false;
 
 Table<Context> contexts;
 Table<Stream> streams;
@@ -14,7 +14,6 @@ std::map<Address, Memory> device_memory, pinned_memory;
 
 namespace {
 
-bool asleep = true;  // without a GPU, until a test wakes it: other tests of the same process have none
 std::vector<const char*> called;
 int refused_releases = 0;
 std::string message;
@@ -36,7 +35,6 @@ Result refuse(Result result, const std::string& why) {
 
 // Negative: refused, and done nevertheless.
 Result admit(const char* function, int needs) {
-  if (asleep) return NO_DEVICE;
   long number = long(called.size());
   called.push_back(function);
   Context* context = current_context();
@@ -64,7 +62,7 @@ Result admit(const char* function, int needs) {
 
 // ---- for the tests
 
-// Whether there is a GPU at all.
+// Whether cuInit() finds a GPU. Not until a test wants one: other tests of the same process have none.
 EXPORT void emulated_wake(int awake) { asleep = !awake; }
 
 // As new: nothing made, counted or failing. Handles from before are refused afterwards.
@@ -75,7 +73,7 @@ EXPORT void emulated_reset() {
   modules.made.clear();
   events.made.clear();
   streams.made.clear();
-  contexts.made.clear();
+  forget_contexts();
   device_memory.clear();
   pinned_memory.clear();
   called.clear();
@@ -84,7 +82,6 @@ EXPORT void emulated_reset() {
   failure = Failure();
   machine = Machine();
   started = false;
-  forget_contexts();
 }
 
 EXPORT void emulated_set(const char* what, long value) {

@@ -2,12 +2,17 @@
 #include <dlfcn.h>
 
 #include <cstdio>
+#include <set>
 
 #include "driver.h"
 
 namespace {
 
 thread_local std::vector<Context*> stack;  // of current contexts: the last one is current
+
+// Of tests before, whose objects may be collected late: pycuda enters their context once more, and ends the process if
+// that is refused.
+std::set<Context*> forgotten;
 
 bool is_device(int device) { return device >= 0 && device < machine.devices; }
 
@@ -21,11 +26,15 @@ Context* primary_of(int device) {
 
 Context* current_context() { return stack.empty() ? nullptr : contexts.find(stack.back()); }
 
-void forget_contexts() { stack.clear(); }
+void forget_contexts() {
+  for (auto& entry : contexts.made) forgotten.insert(entry.second.get());
+  contexts.made.clear();
+  stack.clear();
+}
 
 EXPORT Result cuInit(unsigned) {
   return call("cuInit", NOTHING, [&] {
-    if (machine.devices < 1) return NO_DEVICE;
+    if (asleep || machine.devices < 1) return NO_DEVICE;
     started = true;
     return SUCCESS;
   });
@@ -141,15 +150,15 @@ EXPORT Result cuCtxSetCurrent(Context* context) {
 }
 
 EXPORT Result cuCtxPushCurrent_v2(Context* context) {
-  return call("cuCtxPushCurrent", STARTED, [&] {
-    if (!contexts.find(context)) return INVALID_CONTEXT;
+  return call("cuCtxPushCurrent", NOTHING, [&] {
+    if (!contexts.find(context) && !forgotten.count(context)) return INVALID_CONTEXT;
     stack.push_back(context);
     return SUCCESS;
   });
 }
 
 EXPORT Result cuCtxPopCurrent_v2(Context** context) {
-  return call("cuCtxPopCurrent", STARTED, [&] {
+  return call("cuCtxPopCurrent", NOTHING, [&] {
     if (stack.empty()) return INVALID_CONTEXT;
     *context = stack.back();
     stack.pop_back();

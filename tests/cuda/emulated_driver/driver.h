@@ -61,7 +61,7 @@ enum Needs {
 Result admit(const char* function, int needs);
 Result refuse(Result result, const std::string& why);  // keeps the reason for emulated_message()
 extern std::recursive_mutex driver_lock;
-extern bool started;
+extern bool asleep, started;
 
 template <class Body>
 Result call(const char* function, int needs, Body body) {
@@ -165,7 +165,7 @@ extern std::map<Address, Memory> device_memory, pinned_memory;
 // ---- between the files
 
 Context* current_context();  // of this thread, or none
-void forget_contexts();      // as if this thread had never had one
+void forget_contexts();
 void lose(Context* context, Result result);  // after a failure on the device
 extern thread_local bool in_host_function;
 
