@@ -13,7 +13,6 @@ magnitude / 127, as the eight hexadecimal digits of a float32, the highest byte 
 from __future__ import annotations
 
 import json
-import math
 import re
 import struct
 from collections.abc import Mapping
@@ -27,6 +26,9 @@ from ssd_edge.files import written_whole
 CALIBRATOR = "EntropyCalibration2"
 """Whose cache is written: that of ``IInt8EntropyCalibrator2``, which trtexec uses and DLA asks for. TensorRT compares
 the name with the calibrator that reads the cache; how the scales were found, it cannot tell."""
+
+# A denormal scale would be 0 on a GPU.
+_LEAST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 _HEADER = re.compile(r"TRT-\w+-\w+")
 _LINE = re.compile(r"(.+): ([0-9a-fA-F]{1,8})")
@@ -48,8 +50,7 @@ def read_scales(path: Path) -> dict[str, float]:
         raise CalibrationError(f"{path} is neither scales as JSON nor a calibration cache of TensorRT") from None
     scales = _from_cache(text, path) if text.startswith("TRT-") else _from_json(text, path)
     for name, scale in scales.items():
-        # A denormal scale would be 0 on a GPU.
-        if not (math.isfinite(scale) and np.finfo(np.float32).tiny <= scale <= np.finfo(np.float32).max):
+        if not _LEAST <= scale <= _LARGEST:
             raise CalibrationError(f"{path}: the scale of {name!r} must be above 0 and finite, but is {scale}")
     if not scales:
         raise CalibrationError(f"{path} holds no scales")

@@ -34,7 +34,7 @@ class StateFile:
 
     path: Path
     images_key: str
-    seconds_between: float = SECONDS_BETWEEN
+    seconds_between: float = field(default_factory=lambda: SECONDS_BETWEEN)
     stale: bool = field(init=False, default=False)
     resumed: int = field(init=False, default=0)
     _key: str = field(init=False, default="")
@@ -85,7 +85,7 @@ class StateFile:
 
     def _read(self) -> Observations | None:
         try:
-            with np.load(self.path, allow_pickle=False) as content:
+            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as content:
                 if str(content["key"]) != self._key:
                     return None
                 rows = zip(

@@ -104,7 +104,9 @@ def calibrate(
         least = 1 if force else LEAST_IMAGES
         chosen = choose_images(source, num_images, split=split, seed=seed, labels=spec.labels, least=least)
         if chosen.missing:
-            say(f"no image to calibrate with shows {', '.join(chosen.missing)}: take more, or others", "yellow")
+            more = f" and {len(chosen.missing) - 5} classes more" if len(chosen.missing) > 5 else ""
+            shown = ", ".join(chosen.missing[:5]) + more
+            say(f"no image to calibrate with shows {shown}: take more, or others", "yellow")
         state = StateFile(target.with_name(f"{target.name}.partial"), chosen.key)
         if fresh:
             state.remove()

@@ -233,6 +233,57 @@ def test_a_model_that_cannot_be_calibrated_is_refused_in_one_sentence(tmp_path, 
     assert "\n" not in str(caught.value)
 
 
+# Weights outside the file.
+
+
+def with_weights_outside(folder, name="weights.bin"):
+    """heads.onnx, its convolutions' weights in another file; all else stays inside."""
+    folder.mkdir(exist_ok=True)
+    model, content = tiny_net(), b""
+    for tensor in model.graph.initializer:
+        if tensor.name.endswith("weight") and len(tensor.dims) == 4:
+            tensor.data_location = TensorProto.EXTERNAL
+            for key, value in (("location", name), ("offset", len(content)), ("length", len(tensor.raw_data))):
+                tensor.external_data.add(key=key, value=str(value))
+            content += tensor.raw_data
+            tensor.ClearField("raw_data")
+    return saved(model, folder), content
+
+
+def test_weights_beside_the_file_are_taken_in(heads, tmp_path):
+    outside, content = with_weights_outside(tmp_path / "outside")
+    (outside.parent / "weights.bin").write_bytes(content)
+    first, second = tmp_path / "a.onnx", tmp_path / "b.onnx"
+    calibrate(heads, first, images())
+    calibrate(outside, second, images())
+    models = [onnx.load(path, load_external_data=False) for path in (first, second)]
+    for model in models:
+        del model.metadata_props[:]
+    assert models[0] == models[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("../weights.bin", r"wants weights from '\.\./weights\.bin', outside its own folder"),
+        ("/etc/passwd", "outside its own folder"),
+        ("", "outside its own folder"),
+        ("link.bin", "outside its own folder"),
+        ("weights.bin", "which does not lie beside it"),
+        ("short.bin", r"the weights of .*heads\.onnx cannot be read"),
+    ],
+)
+def test_weights_from_elsewhere_are_not(tmp_path, name, sentence):
+    path, content = with_weights_outside(tmp_path / "outside", name)
+    (tmp_path / "weights.bin").write_bytes(content)
+    (path.parent / "link.bin").symlink_to(tmp_path / "weights.bin")
+    (path.parent / "short.bin").write_bytes(content[:100])
+    with pytest.raises(CalibrationError, match=sentence) as caught:
+        calibrate(path, tmp_path / "int8.onnx", images())
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "int8.onnx").exists()
+
+
 def test_what_is_already_quantised_is_refused(heads, tmp_path):
     output = tmp_path / "int8.onnx"
     calibrate(heads, output, images())

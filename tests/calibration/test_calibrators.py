@@ -19,28 +19,34 @@ def of(values) -> Histogram:
     return histogram
 
 
+def divergence(bins: np.ndarray, i: int) -> float:
+    """KL(P ‖ Q) of the pseudocode of S7310 for a cut after i bins; infinite where Q is empty and P is not."""
+    p = bins[:i].copy()
+    p[i - 1] += bins[i:].sum()
+    level = np.arange(i) * 128 // i
+    filled = bins[:i] > 0
+    mean = np.bincount(level, bins[:i], 128) / np.maximum(np.bincount(level, filled, 128), 1)
+    q = np.where(filled, mean[level], 0)
+    if np.any((q == 0) & (p > 0)):
+        return np.inf
+    p, q = p / p.sum(), q / q.sum()
+    there = p > 0
+    return float(np.sum(p[there] * np.log(p[there] / q[there])))
+
+
 def slow_entropy(histogram: Histogram) -> float:
-    """The pseudocode of S7310 as it stands, with the rule that no more than 1 % are cut."""
+    """The pseudocode as it stands, with the rule that no more than 1 % are cut."""
     bins = histogram.counts.astype(float)
     bins = bins[: np.flatnonzero(bins)[-1] + 1]
     if len(bins) <= 128:
         return histogram.amax
-    best, best_divergence = len(bins), np.inf
+    best, smallest = len(bins), np.inf
     for i in range(128, len(bins) + 1):
-        p = bins[:i].copy()
-        outliers = bins[i:].sum()
-        p[i - 1] += outliers
-        level = np.arange(i) * 128 // i
-        filled = bins[:i] > 0
-        mean = np.bincount(level, bins[:i], 128) / np.maximum(np.bincount(level, filled, 128), 1)
-        q = np.where(filled, mean[level], 0)
-        if outliers > 0.01 * bins.sum() or np.any((q == 0) & (p > 0)):
+        if bins[i:].sum() > 0.01 * bins.sum():
             continue
-        p, q = p / p.sum(), q / q.sum()
-        there = p > 0
-        divergence = float(np.sum(p[there] * np.log(p[there] / q[there])))
-        if divergence <= best_divergence + 1e-12:
-            best, best_divergence = i, divergence
+        found = divergence(bins, i)
+        if found <= smallest + 1e-12:
+            best, smallest = i, found
     return min((best + 0.5) * histogram.bin_width, histogram.amax)
 
 

@@ -29,6 +29,50 @@ def spoil(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+# Nothing, or not enough, to calibrate with.
+
+
+def test_too_few_images(cli, heads_onnx, pictures, tmp_path):
+    arguments = ("calibrate", heads_onnx, pictures, "-o", tmp_path / "int8.onnx", "--no-eval")
+    cli(*arguments).sentence("at least 32 images", "gives 9", "--force")
+    assert not list(tmp_path.iterdir())
+
+
+def test_too_few_images_that_can_be_read(cli, heads_onnx, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for k in range(33):
+        picture(folder / f"{k}.png", k)
+    for k in range(2):
+        spoil(folder / f"{k}.png")
+    arguments = ("calibrate", heads_onnx, folder, "-o", tmp_path / "int8.onnx", "--no-eval")
+    cli(*arguments).sentence("at least 32 images, but only 31 could be used")
+    assert not (tmp_path / "int8.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--no-eval",), "nothing to calibrate with: give DATA, --images or --scales"),
+        (("--images", "photos"), "AP is measured on DATA: give it, or add --no-eval"),
+        (("--no-eval", "--images", "photos", "--scales", "s.json"), "--scales and --images exclude each other"),
+    ],
+)
+def test_nothing_to_calibrate_with(cli, heads_onnx, arguments, words, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    done = cli("calibrate", heads_onnx, *arguments)
+    assert done.code == 2
+    assert words in done.err
+
+
+def test_scales_of_another_model(cli, heads_onnx, tmp_path):
+    (tmp_path / "scales.json").write_text('{"image": 0.1, "elsewhere": 0.1}')
+    arguments = ("calibrate", heads_onnx, "--scales", tmp_path / "scales.json", "--no-eval", "-o", tmp_path / "a.onnx")
+    cli(*arguments).sentence("the scales lack", "of this very network")
+    cli(*arguments, "--cache-for", "11.0").sentence("TensorRT 7 to 10", "11.0")
+    assert [path.name for path in tmp_path.iterdir()] == ["scales.json"]
+
+
 # A missing or truncated image.
 
 

@@ -200,6 +200,76 @@ def test_calibrate_with_a_folder_of_pictures(cli, heads_onnx, pictures, tmp_path
     assert (done.code, done.out) == (0, "")
 
 
+def test_calibrate_with_a_video_and_then_with_its_scales(cli, heads_onnx, tmp_path):
+    video, names = tmp_path / "clip.avi", ("int8.onnx", "again.onnx", "third.onnx")
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
+    for k in range(60):
+        writer.write(np.random.default_rng(k).integers(0, 255, (48, 64, 3), np.uint8))
+    writer.release()
+    outputs = [tmp_path / name for name in names]
+    scales, cache = tmp_path / "scales.json", tmp_path / "model.cache"
+    files = ("--save-scales", scales, "--cache", cache, "--cache-for", "8.6.1")
+    done = cli("calibrate", heads_onnx, "--images", video, "--num-images", 40, "-o", outputs[0], "--no-eval", *files)
+    assert (done.code, done.out) == (0, "")
+    assert "8 of 8 convolutions in INT8, mse over 40 images" in done.err
+    assert cache.read_text().startswith("TRT-8601-EntropyCalibration2\nimage: ")
+
+    for output, given in zip(outputs[1:], (scales, cache), strict=True):
+        done = parsed(cli("calibrate", heads_onnx, "--scales", given, "-o", output, "--no-eval", "--json"))
+        assert (done["method"], done["images"]) == ("given", 0)
+        models = [onnx.load(path) for path in (outputs[0], output)]
+        for model in models:
+            del model.metadata_props[:]
+        assert models[0] == models[1]
+
+
+def test_calibrate_names_the_classes_that_are_missing(cli, heads_onnx, spoilt, tmp_path):
+    for path in (spoilt / "labels").rglob("*.txt"):
+        path.write_text("0" + path.read_text()[1:])
+    done = cli("calibrate", heads_onnx, spoilt, "--force", "-o", tmp_path / "int8.onnx", "--no-eval")
+    assert done.code == 0
+    assert "no image to calibrate with shows nut" in done.err
+
+
+def test_calibrate_goes_on_after_an_interruption(cli, heads_onnx, pictures, tmp_path, monkeypatch):
+    from ssd_edge.calibration import state
+
+    output, left = tmp_path / "int8.onnx", tmp_path / "int8.onnx.partial"
+    arguments = ("calibrate", heads_onnx, pictures, "--force", "-o", output, "--no-eval")
+    monkeypatch.setattr(state, "SECONDS_BETWEEN", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr("ssd_edge.data.images.read_image", stopping_after(5))
+        assert cli(*arguments).code == 130
+    assert left.is_file()
+    assert not output.exists()
+    kept = left.read_bytes()
+    done = cli(*arguments)
+    assert done.code == 0
+    assert "went on where an interrupted calibration stopped, after 5 images" in done.err
+    assert "over 9 images" in done.err
+    assert not left.exists()
+
+    left.write_bytes(kept)
+    assert "went on" not in cli(*arguments, "--fresh").err
+    left.write_bytes(kept)
+    done = cli(*arguments, "--num-images", 7)
+    assert "another model, other images or options: begun anew" in done.err
+
+
+def stopping_after(number):
+    """read_image, and Ctrl-C after so many images."""
+    from ssd_edge.data.dataset import read_image
+
+    left = iter([None] * number)
+
+    def read(path):
+        if next(left, "none") == "none":
+            raise KeyboardInterrupt
+        return read_image(path)
+
+    return read
+
+
 def test_check_onnx_says_what_would_become_int8_and_what_is_in_the_way(cli, heads_onnx, pictures, tmp_path):
     int8, spoilt = tmp_path / "int8.onnx", tmp_path / "spoilt.onnx"
     done = cli("check-onnx", heads_onnx)

@@ -1,0 +1,189 @@
+"""An interrupted calibration goes on."""
+
+from __future__ import annotations
+
+import errno
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from ssd_edge.calibration.calibrate import calibrate
+from ssd_edge.calibration.policy import Policy
+from ssd_edge.calibration.state import StateFile
+from ssd_edge.errors import CalibrationError
+from tests.calibration.nets import images, saved, tiny_net
+
+
+@pytest.fixture
+def heads(tmp_path):
+    return saved(tiny_net(), tmp_path)
+
+
+@pytest.fixture
+def state(tmp_path):
+    """A new object for the same file, as in a new process; it writes after each image."""
+
+    def make(key="these images"):
+        return StateFile(tmp_path / "int8.onnx.partial", key, seconds_between=0)
+
+    return make
+
+
+def interrupted(pictures, after):
+    yield from islice(pictures, after)
+    raise KeyboardInterrupt
+
+
+def run_until(heads, output, state, after):
+    with pytest.raises(KeyboardInterrupt):
+        calibrate(heads, output, interrupted(images(9), after), state=state)
+    assert state.path.exists()
+    assert not output.exists()
+
+
+def test_it_goes_on_where_it_was_and_ends_as_if_it_had_not_stopped(heads, tmp_path, state):
+    output, whole, run = tmp_path / "int8.onnx", tmp_path / "whole.onnx", []
+    calibrate(heads, whole, images(9))
+    run_until(heads, output, state(), 4)
+    again = state()
+    result = calibrate(heads, output, images(9), state=again, progress=run.append)
+    assert (again.resumed, again.stale, run) == (4, False, [5, 6, 7, 8, 9])
+    assert output.read_bytes() == whole.read_bytes()
+    assert result.num_images == 9
+    assert not again.path.exists()
+
+
+def test_it_can_be_interrupted_twice(heads, tmp_path, state):
+    output = tmp_path / "int8.onnx"
+    run_until(heads, output, state(), 2)
+    run_until(heads, output, state(), 5)
+    again = state()
+    calibrate(heads, output, images(9), state=again)
+    assert again.resumed == 5
+
+
+@pytest.mark.parametrize("change", ["images", "network", "tensors"])
+def test_what_is_of_something_else_is_not_taken(heads, tmp_path, state, change):
+    output = tmp_path / "int8.onnx"
+    run_until(heads, output, state(), 4)
+    again = state("others" if change == "images" else "these images")
+    if change == "network":
+        saved(tiny_net(**{"first.bias": np.ones(8, np.float32)}), tmp_path)
+    policy = Policy(depthwise=change == "tensors")
+    result = calibrate(heads, output, images(9), policy=policy, state=again)
+    assert (again.resumed, again.stale, result.num_images) == (0, True, 9)
+
+
+def test_the_method_may_change(heads, tmp_path, state):
+    output, whole = tmp_path / "int8.onnx", tmp_path / "whole.onnx"
+    calibrate(heads, whole, images(9), method="entropy")
+    run_until(heads, output, state(), 4)
+    calibrate(heads, output, images(9), method="entropy", state=state())
+    assert output.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", b"text", None])
+def test_a_file_that_is_cut_short_counts_as_none(heads, tmp_path, state, content):
+    output = tmp_path / "int8.onnx"
+    run_until(heads, output, state(), 4)
+    path = state().path
+    path.write_bytes(path.read_bytes()[:-50] if content is None else content)
+    again = state()
+    assert calibrate(heads, output, images(9), state=again).num_images == 9
+    assert (again.resumed, again.stale) == (0, True)
+
+
+def test_it_waits_before_it_writes_again(heads, tmp_path):
+    slow = StateFile(tmp_path / "a.partial", "key", seconds_between=3600)
+    with pytest.raises(KeyboardInterrupt):
+        calibrate(heads, tmp_path / "int8.onnx", interrupted(images(9), 4), state=slow)
+    assert not slow.path.exists()
+
+
+def test_all_images_are_done_already(heads, tmp_path, state):
+    """Interrupted between the last image and the end."""
+    output, whole = tmp_path / "int8.onnx", tmp_path / "whole.onnx"
+    calibrate(heads, whole, images(9))
+    run_until(heads, output, state(), 9)
+    calibrate(heads, output, images(9), state=state())
+    assert output.read_bytes() == whole.read_bytes()
+
+
+# A full disk.
+
+
+def full(monkeypatch, suffix):
+    """Writing a file of that name ends with ENOSPC half-way, as on a full disk."""
+    write, opened = Path.write_bytes, Path.open
+
+    def half(path, content):
+        write(path, content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    class Full:
+        def __init__(self, file):
+            self.file = file
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.file.close()
+
+        def write(self, content):
+            self.file.write(content[:10])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+    monkeypatch.setattr(Path, "write_bytes", lambda p, c: half(p, c) if suffix in p.name else write(p, c))
+    monkeypatch.setattr(
+        Path,
+        "open",
+        lambda p, *a, **k: Full(opened(p, *a, **k)) if suffix in p.name and "w" in str(a) else opened(p, *a, **k),
+    )
+
+
+def test_a_disk_that_is_full_at_the_end_leaves_the_old_output_and_the_state(heads, tmp_path, state, monkeypatch):
+    """Once there is space again, it goes on."""
+    output = tmp_path / "int8.onnx"
+    output.write_bytes(b"the old one")
+    with monkeypatch.context() as patch:
+        full(patch, ".int8.onnx.")
+        with pytest.raises(CalibrationError, match=r"cannot write .*int8\.onnx: No space left on device"):
+            calibrate(heads, output, images(9))
+    assert output.read_bytes() == b"the old one"
+    assert {path.name for path in tmp_path.iterdir()} == {"heads.onnx", "int8.onnx"}
+
+
+def test_a_disk_that_is_full_midway(heads, tmp_path, state, monkeypatch):
+    output = tmp_path / "int8.onnx"
+    output.write_bytes(b"the old one")
+    full(monkeypatch, ".partial")
+    with pytest.raises(CalibrationError, match=r"cannot write .*\.partial: No space left on device"):
+        calibrate(heads, output, images(9), state=state())
+    assert output.read_bytes() == b"the old one"
+    assert {path.name for path in tmp_path.iterdir()} == {"heads.onnx", "int8.onnx"}
+
+
+def test_what_was_kept_before_the_disk_was_full_serves_afterwards(heads, tmp_path, state, monkeypatch):
+    output = tmp_path / "int8.onnx"
+    run_until(heads, output, state(), 4)
+    with monkeypatch.context() as patch:
+        full(patch, ".int8.onnx.")
+        with pytest.raises(CalibrationError, match="No space left"):
+            calibrate(heads, output, images(9), state=state())
+    again = state()
+    calibrate(heads, output, images(9), state=again)
+    assert again.resumed >= 4
+    assert onnx.load(output).graph.node
+
+
+def test_the_file_is_no_pickle(tmp_path, state):
+    """Nothing in it is executed."""
+    np.savez(state().path, key=np.array({"an": "object"}, dtype=object))
+    assert state().begin(b"network", ["x"]).num_images == 0
