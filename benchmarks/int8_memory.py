@@ -1,0 +1,114 @@
+"""Memory and images/s of calibrating SSD300-VGG16, beside ONNX Runtime's own calibrators; all in one run.
+
+Each is a process of its own, whose peak is what Linux counts (VmHWM). The network is untrained and the images are noise:
+neither memory nor time depends on the values. Ours feeds all its methods in one pass; theirs, one method each, keeps what
+the network computed for all images, so it gets few.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from figure import Figure
+
+MODEL = "ssd300_vgg16"
+FEW, MANY = 50, 500
+THEIRS = {"MinMax": 16, "Percentile": 8, "Entropy": 8}
+LIMIT = 2048
+
+
+def measure() -> Figure:
+    """The peak of MANY images, that of FEW, and images/s of each calibrator."""
+    with tempfile.TemporaryDirectory() as folder:
+        heads = Path(folder) / "heads.onnx"
+        _export(heads)
+        few, many = (_child("ours", heads, number) for number in (FEW, MANY))
+        theirs = {name: _child(name, heads, number) for name, number in THEIRS.items()}
+    fastest = max(one["images/s"] for one in theirs.values())
+    peak = many["peak MiB"]
+    return Figure(
+        "int8-memory",
+        peak,
+        f"MiB at most, {MANY} images through SSD300-VGG16",
+        f"<= {LIMIT}",
+        peak <= LIMIT,
+        {f"ours, {FEW} images": few, f"ours, {MANY} images": many}
+        | {f"ONNX Runtime's {name}, {THEIRS[name]} images": one for name, one in theirs.items()},
+        f"{FEW} images: {few['peak MiB']:.0f} MiB; {many['images/s']:.1f} images/s for all methods, ONNX Runtime's "
+        f"calibrators {min(one['images/s'] for one in theirs.values()):.1f} to {fastest:.1f} for one",
+    )
+
+
+def _export(heads: Path) -> None:
+    from ssd_edge.export import export_onnx
+    from ssd_edge.models.registry import make_network, make_spec
+
+    export_onnx(make_network(make_spec(MODEL, [f"class {k}" for k in range(20)])), heads)
+
+
+def _child(kind: str, heads: Path, number: int) -> dict[str, Any]:
+    command = [sys.executable, __file__, kind, str(heads), str(number)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _images(number: int) -> Iterator[npt.NDArray[np.float32]]:
+    random = np.random.default_rng(0)
+    for _ in range(number):
+        yield random.normal(0, 1, (1, 3, 300, 300)).astype(np.float32)
+
+
+def _ours(heads: Path, number: int) -> None:
+    """All that ``calibrate`` does, from reading to writing."""
+    from ssd_edge.calibration.calibrate import calibrate
+
+    calibrate(heads, heads.with_suffix(".int8.onnx"), _images(number))
+
+
+def _theirs(name: str, heads: Path, number: int) -> None:
+    """What quantize_static does to find scales: one method, and tensors of convolutions only, as ours."""
+    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod
+    from onnxruntime.quantization.calibrate import create_calibrator
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        """Images, one at a time."""
+
+        def __init__(self) -> None:
+            self._images = _images(number)
+
+        def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
+            image = next(self._images, None)
+            return None if image is None else {"image": image}
+
+    wider = str(heads.with_suffix(f".{name}.onnx"))
+    options = {"symmetric": True}
+    calibrator = create_calibrator(heads, ["Conv"], wider, getattr(CalibrationMethod, name), extra_options=options)
+    calibrator.collect_data(Reader())
+    calibrator.compute_data()
+
+
+def main() -> None:
+    """One child: a kind, the heads and how many images."""
+    kind, heads, number = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    began = perf_counter()
+    if kind == "ours":
+        _ours(heads, number)
+    else:
+        _theirs(kind, heads, number)
+    seconds = perf_counter() - began
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    print(json.dumps({"peak MiB": int(line.split()[1]) / 1024, "seconds": seconds, "images/s": number / seconds}))
+
+
+if __name__ == "__main__":
+    main()
