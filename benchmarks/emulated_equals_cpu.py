@@ -55,12 +55,11 @@ def measure() -> Figure:
 
 def compare() -> dict[str, Any]:
     """Both ways over the same frames."""
-    from tests.cuda.emulated import use_emulated_driver
-
     from ssd_edge.engines.cuda import Device
     from ssd_edge.engines.gpu import GpuEngine
     from ssd_edge.engines.plugins.compiler import compile_kernels
     from ssd_edge.stream.sources import open_source
+    from tests.cuda.emulated import use_emulated_driver
     from tests.cuda.host_heads import HostHeads
 
     emulated = use_emulated_driver()

@@ -38,7 +38,7 @@ def exp(x: Floats) -> Floats:
     result: Floats = np.empty(len(flat), np.float32)
     for start in range(0, len(flat), _AT_ONCE):
         result[start : start + _AT_ONCE] = _exp(flat[start : start + _AT_ONCE])
-    return result.reshape(x.shape)
+    return np.asarray(result.reshape(x.shape), np.float32)
 
 
 def _exp(x: Floats) -> Floats:
@@ -46,7 +46,7 @@ def _exp(x: Floats) -> Floats:
     exponent = np.rint(bounded * _LOG2_E)
     rest = bounded - exponent * _LN2_HIGH
     rest -= exponent * _LN2_LOW
-    result = np.full_like(rest, _COEFFICIENTS[0])
+    result: Floats = np.full(rest.shape, _COEFFICIENTS[0], np.float32)
     for coefficient in _COEFFICIENTS[1:]:
         result *= rest
         result += coefficient
