@@ -1,8 +1,8 @@
 """Memory and images/s of calibrating SSD300-VGG16, beside ONNX Runtime's own calibrators; all in one run.
 
-Each is a process of its own, whose peak is what Linux counts (VmHWM). The network is untrained and the images are noise:
-neither memory nor time depends on the values. Ours feeds all its methods in one pass; theirs, one method each, keeps what
-the network computed for all images, so it gets few.
+Each is a process of its own, whose peak is what Linux counts (VmHWM). The network is untrained and the images are
+noise: neither memory nor time depends on the values. Ours feeds all its methods in one pass; theirs, one method each,
+keeps what the network computed for all images, so it gets few.
 """
 
 from __future__ import annotations
