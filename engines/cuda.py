@@ -276,8 +276,14 @@ class Device(_Resource):
         return index
 
     def _deactivate(self, before: int) -> None:
-        if self.driver.current_context() == self._context:
+        if self.driver.current_context() != self._context:
+            return
+        try:
             self.driver.set_context(before)
+        except CudaError as error:
+            if error.name not in {"CUDA_ERROR_INVALID_CONTEXT", "CUDA_ERROR_CONTEXT_IS_DESTROYED"}:
+                raise
+            self.driver.set_context(0)  # whoever made that one has ended it meanwhile
 
     def activate(self) -> None:
         """Make this GPU the calling thread's: whoever uses it in another thread than opened it calls this first."""

@@ -24,13 +24,14 @@ HOST_KERNELS = HERE / "host_kernels.cu"
 
 @pytest.fixture
 def emulated() -> Iterator[Emulated]:
-    """An emulated GPU; a test that lets nothing fail must give all back, and not while it is used."""
+    """An emulated GPU. A test that lets nothing fail must give all back, unused, and leave its context."""
     if REAL_GPU in os.environ:
         pytest.skip("asks the emulated driver")
     with emulated_gpu() as gpu:
         yield gpu
         if not gpu.failing:
             assert gpu.leaks() == {}, "not given back"
+            assert gpu.entered() == 0, "contexts entered and not left"
             assert gpu.freed_while_used() == 0, "freed under work that uses it"
 
 

@@ -92,6 +92,10 @@ class Emulated:
         """How often memory was freed under work that was still to be done; counted anew with each question."""
         return int(self._library.emulated_freed_while_used())
 
+    def entered(self) -> int:
+        """How many contexts this thread has entered and not left."""
+        return int(self._library.emulated_entered())
+
     def message(self) -> str:
         """Why the last call was refused, or the last work failed."""
         return str(self._library.emulated_message().decode())

@@ -344,6 +344,16 @@ def test_a_thread_has_the_context_back_that_it_had(driver: Driver) -> None:
     assert driver.current_context() == before
 
 
+def test_a_device_that_is_closed_under_another_one(emulated: Emulated, library: str) -> None:
+    emulated.machine(devices=2)
+    driver = open_driver(library)
+    first, second = Device(0, driver), Device(1, driver)
+    inside = driver.current_context()
+    first.close()
+    assert driver.current_context() == inside
+    second.close()
+
+
 def test_an_adopted_context_is_left_as_it_is(driver: Driver) -> None:
     with Device(driver=driver) as owner:
         with Device(driver=driver, adopt=True) as device:

@@ -173,6 +173,9 @@ EXPORT Result cuCtxGetDevice(int* device) {
   });
 }
 
+// For the tests: how many contexts this thread entered and did not leave, whether they are still there or not.
+EXPORT int emulated_entered() { return int(stack.size()); }
+
 // ---- how libraries find functions and errors' texts; not counted, because nothing can fail there
 
 // The newest form of a function that is here: their names end in a version.
