@@ -1,0 +1,45 @@
+"""The GPU's way from frame to detections over pycuda, which has no graphs: the same, launch by launch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ssd_edge.detector import HostDetector
+from ssd_edge.engines.cuda import Device, open_driver
+from ssd_edge.engines.gpu import GpuEngine
+from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine, read_spec
+from tests.cuda.conftest import use_pycuda
+from tests.cuda.emulated import Emulated
+from tests.cuda.host_heads import HostHeads
+from tests.cuda.test_gpu import assert_equal, cubin, frames
+
+
+@pytest.mark.parametrize("adopt", [False, True])
+def test_detections_are_the_hosts_to_the_last_bit(emulated: Emulated, heads_onnx: Path, adopt: bool) -> None:
+    """``adopt``: in a context that pycuda made before, as pycuda.autoinit does."""
+    use_pycuda()
+    driver = open_driver("pycuda")
+    import pycuda.driver as pycuda
+
+    context = pycuda.Device(0).make_context() if adopt else None
+    cpu = OnnxRuntimeEngine(heads_onnx, read_spec(heads_onnx), "FP32")
+    host = HostDetector(cpu)
+    device = Device(driver=driver, adopt=adopt)
+    engine = GpuEngine("emulated", HostHeads(cpu, device), device, cubin())
+    detector = engine.detector()
+    seen = 0
+    for first, second in zip(frames(4, [(60, 80)]), frames(4, [(33, 200)]), strict=True):
+        results = [detector.submit(frame) for frame in (first, second)]
+        for frame, result in zip((first, second), results, strict=True):
+            wanted = host(frame)
+            assert_equal(result().detections, wanted)
+            seen += len(wanted)
+    assert seen > 50
+    assert not {name for name in emulated.called() if "Graph" in name or "Capture" in name}
+    engine.close()
+    cpu.close()
+    if context is not None:
+        context.pop()
+        context.detach()
