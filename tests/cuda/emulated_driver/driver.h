@@ -1,5 +1,5 @@
-// A libcuda for the tests: NVIDIA's driver API on a machine without a GPU. The real cuda-bindings and pycuda run over it,
-// because it has the real library's name, functions and signatures (https://docs.nvidia.com/cuda/cuda-driver-api).
+// A libcuda for the tests: NVIDIA's driver API on a machine without a GPU. The real cuda-bindings and pycuda run over
+// it: it has the real library's name, functions and signatures (https://docs.nvidia.com/cuda/cuda-driver-api).
 //
 //   calls.cpp    every call passes here: counted, refused where a test wants that; what was made and not given back
 //   devices.cpp  devices and contexts
@@ -12,7 +12,8 @@
 //   - Work waits in its stream until somebody waits for it. What is read too early is never there by luck.
 //   - Device addresses are none of the CPU's. New memory holds rubbish, and what a kernel writes beside it is seen.
 //   - Handles that were destroyed, and those of another context, are refused.
-// It is not a GPU: streams never really overlap, and the default stream waits for no other.
+// It is not a GPU: streams never really overlap, the default stream waits for no other, and one thread at a time is in
+// the driver, also while its work runs.
 #pragma once
 
 #include <cstddef>

@@ -51,7 +51,8 @@ Result read_cubin(const char* image, Module& module) {
   for (unsigned i = 0; i < header.e_shnum; ++i) {
     Elf64_Shdr part = section(i);
     std::string name = names + part.sh_name;
-    if (name.rfind(info, 0) == 0) read_attributes(image + part.sh_offset, part.sh_size, module.kernels[name.substr(info.size())]);
+    if (name.rfind(info, 0) == 0)
+      read_attributes(image + part.sh_offset, part.sh_size, module.kernels[name.substr(info.size())]);
     if (name.rfind(shared, 0) == 0) module.kernels[name.substr(shared.size())].shared = unsigned(part.sh_size);
   }
   return SUCCESS;
@@ -68,11 +69,14 @@ int release_of(int major, int minor) {
 
 Result read_ptx(const std::string& text, Module& module) {
   std::smatch found;
-  if (!std::regex_search(text, found, std::regex(R"(\.version\s+(\d+)\.(\d+))"))) return refuse(INVALID_IMAGE, "neither a cubin nor PTX");
+  if (!std::regex_search(text, found, std::regex(R"(\.version\s+(\d+)\.(\d+))")))
+    return refuse(INVALID_IMAGE, "neither a cubin nor PTX");
   if (release_of(std::stoi(found[1]), std::stoi(found[2])) > machine.release)
     return refuse(UNSUPPORTED_PTX_VERSION, "PTX " + found[1].str() + "." + found[2].str());
-  if (!std::regex_search(text, found, std::regex(R"(\.target\s+sm_(\d+))"))) return refuse(INVALID_IMAGE, "PTX without .target");
-  if (std::stoi(found[1]) > machine.major * 10 + machine.minor) return refuse(NO_BINARY_FOR_GPU, "PTX for sm_" + found[1].str());
+  if (!std::regex_search(text, found, std::regex(R"(\.target\s+sm_(\d+))")))
+    return refuse(INVALID_IMAGE, "PTX without .target");
+  if (std::stoi(found[1]) > machine.major * 10 + machine.minor)
+    return refuse(NO_BINARY_FOR_GPU, "PTX for sm_" + found[1].str());
   const std::regex entry(R"(\.entry\s+(\w+)\s*\(([^)]*)\)\s*(?:\.maxntid\s+(\d+)(?:,\s*(\d+))?(?:,\s*(\d+))?)?)");
   const std::regex parameter(R"(\.param\s+(?:\.align\s+\d+\s+)?\.[a-z](\d+))");
   const std::sregex_iterator none;

@@ -65,8 +65,9 @@ std::string written_beside() {
   for (auto& entry : device_memory) {
     const Memory& memory = entry.second;
     char *first = memory.bytes - BESIDE, *end = memory.bytes + memory.size;
-    if (std::any_of(first, memory.bytes, touched)) return "before the allocation of " + std::to_string(memory.size) + " bytes";
-    if (std::any_of(end, end + BESIDE, touched)) return "behind the allocation of " + std::to_string(memory.size) + " bytes";
+    std::string which = " the allocation of " + std::to_string(memory.size) + " bytes";
+    if (std::any_of(first, memory.bytes, touched)) return "before" + which;
+    if (std::any_of(end, end + BESIDE, touched)) return "behind" + which;
   }
   return "";
 }
@@ -97,7 +98,8 @@ EXPORT Result cuMemHostAlloc(void** address, size_t bytes, unsigned) {
 }
 
 EXPORT Result cuMemFreeHost(void* address) {
-  return call("cuMemFreeHost", CONTEXT | NO_CAPTURE | GIVES_BACK, [&] { return give_back(pinned_memory, Address(address)); });
+  return call("cuMemFreeHost", CONTEXT | NO_CAPTURE | GIVES_BACK,
+              [&] { return give_back(pinned_memory, Address(address)); });
 }
 
 EXPORT Result cuMemGetInfo_v2(size_t* available, size_t* total) {

@@ -1,4 +1,4 @@
-// Modules, and launches of their kernels: each is a function NAME_on_cpu() of the library that emulated_kernels() names.
+// Modules, and launches of their kernels: each is a NAME_on_cpu() of the library that emulated_kernels() names.
 #include <dlfcn.h>
 #include <unistd.h>
 

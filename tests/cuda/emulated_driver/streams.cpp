@@ -22,7 +22,8 @@ Event* event_of(Handle handle) {
 }
 
 Result run(Work& work) {
-  if (works_until_failure >= 0 && works_until_failure-- == 0) return refuse(failing_work, "work fails because the test wants it");
+  if (works_until_failure >= 0 && works_until_failure-- == 0)
+    return refuse(failing_work, "work fails because the test wants it");
   return work.body();
 }
 
@@ -149,6 +150,8 @@ EXPORT Result cuLaunchHostFunc(Handle handle, void (*function)(void*), void* dat
 
 // ---- copies
 
+static const char FREED[] = "a copy of memory that was freed";
+
 EXPORT Result cuMemcpyHtoDAsync_v2(Address target, const void* source, size_t bytes, Handle handle) {
   return call("cuMemcpyHtoDAsync", CONTEXT, [&] {
     Stream* stream = stream_of(handle);
@@ -161,7 +164,7 @@ EXPORT Result cuMemcpyHtoDAsync_v2(Address target, const void* source, size_t by
     if (!pinned) taken->assign(static_cast<const char*>(source), static_cast<const char*>(source) + bytes);
     auto copy = [=]() -> Result {
       char* to = on_host(target, bytes);
-      if (!to || (pinned && !is_pinned(source, bytes))) return refuse(ILLEGAL_ADDRESS, "a copy of memory that was freed");
+      if (!to || (pinned && !is_pinned(source, bytes))) return refuse(ILLEGAL_ADDRESS, FREED);
       std::memcpy(to, pinned ? source : taken->data(), bytes);
       return SUCCESS;
     };
@@ -178,7 +181,7 @@ EXPORT Result cuMemcpyDtoHAsync_v2(void* target, Address source, size_t bytes, H
     if (!pinned && stream->capture) return refuse(CAPTURE_UNSUPPORTED, "a captured copy to memory that is not pinned");
     auto copy = [=]() -> Result {
       char* from = on_host(source, bytes);
-      if (!from || (pinned && !is_pinned(target, bytes))) return refuse(ILLEGAL_ADDRESS, "a copy of memory that was freed");
+      if (!from || (pinned && !is_pinned(target, bytes))) return refuse(ILLEGAL_ADDRESS, FREED);
       std::memcpy(target, from, bytes);
       return SUCCESS;
     };
@@ -281,7 +284,9 @@ EXPORT Result cuGraphInstantiateWithFlags(Handle* executable, Handle handle, uns
 }
 
 EXPORT Result cuGraphDestroy(Handle graph) {
-  return call("cuGraphDestroy", CONTEXT | GIVES_BACK, [&] { return graphs.made.erase(graph) ? SUCCESS : INVALID_HANDLE; });
+  return call("cuGraphDestroy", CONTEXT | GIVES_BACK, [&] {
+    return graphs.made.erase(graph) ? SUCCESS : INVALID_HANDLE;
+  });
 }
 
 EXPORT Result cuGraphLaunch(Handle executable, Handle handle) {
