@@ -53,7 +53,11 @@ def install(target: Path, cuda: Path, work: Path) -> None:
     subprocess.run(
         [*pip, "--target", target, f"pycuda=={VERSION}"],
         check=True,
-        env={**os.environ, "HOME": str(work)},
+        env={
+            "XDG_CONFIG_HOME": str(Path.home() / ".config"),
+            **os.environ,
+            "HOME": str(work),
+        },  # pip's own settings stay
     )
 
 
