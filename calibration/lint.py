@@ -406,7 +406,8 @@ def _pools(graph: QdqGraph) -> Iterator[Finding]:
         pair, source = graph.dequantise(node.input[0]), graph.int8_source(node.input[0])
         behind = [graph.values(reader.input[1]) for reader in graph.readers[node.output[0]]]
         others = [reader for reader in graph.readers[node.input[0]] if reader.op_type != "QuantizeLinear"]
-        if pair is None and source is not None and (node.op_type == "MaxPool" or len(others) == 1):
+        alone = len(others) == 1 and node.input[0] not in graph.outputs
+        if pair is None and source is not None and (node.op_type == "MaxPool" or alone):
             yield Finding(
                 "blocks fusion",
                 name_of(node),

@@ -48,6 +48,13 @@ PATTERNS: dict[str, list[Step]] = {
         op("Add", "long", "short", made="sum"),
         conv("sum", "out"),
     ],
+    "two convolutions added, with an activation": [
+        conv("image", "short"),
+        conv("image", "long"),
+        op("Add", "short", "long", made="sum"),
+        op("Relu", "sum", made="r"),
+        conv("r", "out"),
+    ],
     "a sum that is an output": [
         conv("image", "a"),
         op("Relu", "a", made="r"),
@@ -121,8 +128,8 @@ def pattern(name: str) -> onnx.ModelProto:
     return network(PATTERNS[name])
 
 
-def network(steps: Sequence[Step]) -> onnx.ModelProto:
-    """The graph of these steps."""
+def network(steps: Sequence[Step], *also: str) -> onnx.ModelProto:
+    """The graph of these steps; some inner tensors may be outputs also."""
     random = np.random.default_rng(7)
     nodes, weights = [], []
     for kind, sources, made, attributes in steps:
@@ -136,7 +143,7 @@ def network(steps: Sequence[Step]) -> onnx.ModelProto:
             attributes = {"pads": [1, 1, 1, 1], "group": group}
         nodes.append(helper.make_node(kind, inputs, [made], made, **attributes))
     read = {name for node in nodes for name in node.input}
-    ends = [node.output[0] for node in nodes if node.output[0] not in read]
+    ends = [node.output[0] for node in nodes if node.output[0] not in read or node.output[0] in also]
     graph = helper.make_graph(
         nodes,
         "pattern",

@@ -60,8 +60,8 @@ def test_a_value_that_is_not_finite_is_refused_and_leaves_no_trace(bad):
 def test_the_ranges_of_images_are_added_up():
     """By hand: (−1, 3), (2, 5) and an image of no values, whose range is 0 … 0."""
     histogram, other = Histogram(), Histogram()
-    for values in ([-1, 3], [2, 5]):
-        histogram.add(np.asarray(values, np.float32))
+    histogram.add(np.asarray([-1, 3], np.float32))
+    other.add(np.asarray([2, 5], np.float32))
     other.add(np.zeros(0, np.float32))
     histogram.merge(other)
     assert (histogram.images, histogram.lows, histogram.highs) == (3, 1.0, 8.0)

@@ -396,6 +396,13 @@ def test_nothing_is_the_matter_with_what_calibrate_makes(name, depthwise, tmp_pa
     assert (report.form, report.int8, report.convolutions) == ("Q/DQ", result.num_quantised, result.num_convolutions)
 
 
+@pytest.mark.parametrize(("name", "output"), [("max pool", "pool"), ("average pool", "a"), ("residual", "b")])
+def test_what_is_an_output_too_may_be_float(name, output, tmp_path):
+    heads = saved(network(PATTERNS[name], output), tmp_path)
+    calibrate(heads, tmp_path / "int8.onnx", pictures())
+    assert check_onnx(tmp_path / "int8.onnx").findings == ()
+
+
 def test_fp32_says_what_would_become_int8(tmp_path):
     report = check_onnx(saved(tiny_net(), tmp_path))
     assert (report.form, report.int8, report.convolutions) == ("FP32", 0, 4)

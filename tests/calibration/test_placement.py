@@ -22,6 +22,7 @@ EXPECTED = {
     "residual": {"image": ["stem"], "skip": ["a", "sum"], "a": ["b"], "sum": ["out"]},
     "residual with an activation": {"image": ["skip"], "skip": ["a", "sum"], "r": ["out"]},
     "two convolutions added": {"image": ["short", "a"], "short": ["sum"], "a": ["long"], "sum": ["out"]},
+    "two convolutions added, with an activation": {"image": ["short", "long"], "short": ["sum"], "r": ["out"]},
     "a sum that is an output": {"image": ["a"], "a": ["b"]},
     "max pool": {"image": ["a"], "a": ["pool"], "pool": ["out"]},
     "max pool read in float too": {"image": ["a"], "pool": ["out"]},
@@ -65,6 +66,22 @@ def test_pairs_stand_where_the_rules_say(name):
     assert found.int8_nodes == {tensor for tensor in ("joined", "two", "three") if tensor in EXPECTED[name]}
 
 
+@pytest.mark.parametrize(
+    ("name", "output", "readers"),
+    [
+        ("residual", "b", {"image": ["stem"], "skip": ["a"], "a": ["b"], "sum": ["out"]}),
+        ("two convolutions added", "long", {"image": ["short", "a"], "a": ["long"], "long": ["sum"], "sum": ["out"]}),
+        ("max pool", "pool", {"image": ["a"], "pool": ["out"]}),
+        ("average pool", "a", {"image": ["a"], "pool": ["out"]}),
+    ],
+)
+def test_what_is_an_output_too_is_needed_in_float(name, output, readers):
+    """A convolution whose own result is an output does not take in a sum."""
+    model = network(PATTERNS[name], output)
+    found = place(model, choose(model, Policy()))
+    assert {tensor: [node for node, _ in uses] for tensor, uses in found.readers.items()} == readers
+
+
 @pytest.mark.parametrize("name", PATTERNS)
 def test_what_shares_a_scale_has_the_same(name, tmp_path):
     prepared = prepare(saved(pattern(name), tmp_path))
@@ -106,9 +123,9 @@ def test_an_activation_behind_a_concatenation_is_moved_before_it(tmp_path):
     placement = place(model, choose(model, Policy()))
     assert placement.int8_nodes == {"joined"}
 
-    model = network([*PATTERNS["concatenation with an activation"], op("Sigmoid", "joined", made="also")])
+    model = network([*PATTERNS["concatenation with an activation"], op("Exp", "joined", made="also")])
     kinds = [node.op_type for node in read_heads(saved(model, tmp_path)).graph.node]
-    assert kinds.count("Relu") == 1
+    assert sorted(kinds) == ["Concat", "Conv", "Conv", "Conv", "Exp", "Relu"]
 
 
 def dequantised_on_the_way(model: onnx.ModelProto) -> list[str]:
