@@ -7,7 +7,7 @@ decoded while the network works on the other.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, suppress
 from time import perf_counter
 from typing import Protocol
 
@@ -18,7 +18,7 @@ from ssd_edge.boxes import default_boxes
 from ssd_edge.decode import to_pixels
 from ssd_edge.detections import Detections
 from ssd_edge.detector import Detector, Image, RawHeads, Result, StageTimes
-from ssd_edge.engines.cuda import Argument, Device, DeviceBuffer, Module, PinnedArray
+from ssd_edge.engines.cuda import Argument, CudaError, Device, DeviceBuffer, Module, PinnedArray
 from ssd_edge.engines.plugins.launch import (
     Buffer,
     Launch,
@@ -163,7 +163,7 @@ class _Slot:
         context.bind(self._addresses["image"], self._addresses["loc"], self._addresses["logits"])
         self._infer = self._as_graph(stack, lambda: context.enqueue(self._stream.handle))
         self._decode = self._as_graph(stack, self._launch_decode)
-        stack.callback(self._drain)
+        stack.push(self._drain)
 
     def submit_frame(self, frame: Image) -> Callable[[], Result]:
         """Start on a frame."""
@@ -214,10 +214,11 @@ class _Slot:
 
         return result
 
-    def _drain(self) -> None:
-        """Wait for what is under way, before anything is released."""
-        self._device.activate()
-        self._stream.synchronize()
+    def _drain(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Wait for what is under way, before anything is released; what went wrong first is what is told."""
+        with suppress(CudaError) if error is not None else nullcontext():
+            self._device.activate()
+            self._stream.synchronize()
 
     def _detections(self, frame_size: tuple[int, int]) -> Detections:
         views = self._views
