@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ssd_edge.engines.cuda_driver import Argument, CudaError, Driver, no_driver, open_driver, refused
+from ssd_edge.engines.cuda_driver import Argument, CudaError, Driver, no_driver, refused
+from ssd_edge.errors import MissingDependencyError
 
 __all__ = [
     "Argument",
@@ -44,6 +45,36 @@ _ELF = struct.Struct("<16sHHIQQQIHHHHHH")  # the header of an ELF file of 64 bit
 _SECTIONS_AT, _SECTION_SIZE, _SECTIONS = 6, 11, 12
 
 _Self = TypeVar("_Self", bound="_Resource")
+
+
+def open_driver(library: str = "") -> Driver:
+    """The driver, through ``cuda-bindings`` where that is installed, else ``pycuda``.
+
+    Args:
+        library: ``cuda-bindings`` or ``pycuda`` to insist on one.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+        CudaError: there is no driver, or no GPU.
+    """
+    if library in {"", "cuda-bindings"}:
+        try:
+            from ssd_edge.engines.cuda_bindings import Bindings
+
+            return Bindings()
+        except ModuleNotFoundError:
+            if library:
+                raise MissingDependencyError("cuda-bindings", "cuda", "running on a GPU") from None
+    if library in {"", "pycuda"}:
+        try:
+            from ssd_edge.engines.cuda_pycuda import PyCuda
+
+            return PyCuda()
+        except ModuleNotFoundError:
+            pass
+        except ImportError as error:  # it links with the driver's library
+            raise no_driver(str(error)) from None
+    raise MissingDependencyError(library or "cuda-bindings (or pycuda)", "cuda", "running on a GPU") from None
 
 
 class _Resource:

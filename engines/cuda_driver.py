@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ssd_edge.errors import BackendError, MissingDependencyError
+from ssd_edge.errors import BackendError
 
 Argument = np.uint64 | np.int32
 """Of a kernel: a device address, or an int32 (a float as its bits)."""
@@ -153,36 +153,6 @@ class Driver(Protocol):
 
     def destroy_graph(self, graph: int) -> None:
         """The inverse of ``end_capture``."""
-
-
-def open_driver(library: str = "") -> Driver:
-    """The driver, through ``cuda-bindings`` where that is installed, else ``pycuda``.
-
-    Args:
-        library: ``cuda-bindings`` or ``pycuda`` to insist on one.
-
-    Raises:
-        MissingDependencyError: it is not installed.
-        CudaError: there is no driver, or no GPU.
-    """
-    if library in {"", "cuda-bindings"}:
-        try:
-            from ssd_edge.engines.cuda_bindings import Bindings
-
-            return Bindings()
-        except ModuleNotFoundError:
-            if library:
-                raise MissingDependencyError("cuda-bindings", "cuda", "running on a GPU") from None
-    if library in {"", "pycuda"}:
-        try:
-            from ssd_edge.engines.cuda_pycuda import PyCuda
-
-            return PyCuda()
-        except ModuleNotFoundError:
-            pass
-        except ImportError as error:  # it links with the driver's library
-            raise no_driver(str(error)) from None
-    raise MissingDependencyError(library or "cuda-bindings (or pycuda)", "cuda", "running on a GPU") from None
 
 
 _HINTS = {
