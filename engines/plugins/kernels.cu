@@ -53,8 +53,8 @@ __device__ inline void store(float *to, float value) { *to = value; }
 // Cephes, single/expf.c, with the same constants and the same order of operations as arithmetic.exp.
 __device__ inline float portable_exp(float x) {
   if (x != x) return x;
-  if (x > 88.72283f) return __int_as_float(0x7f800000); // infinity
-  if (x < -87.33654f) return 0.0f;                      // would be subnormal
+  if (x < -87.33654f) return 0.0f; // would be subnormal
+  x = fminf(x, 89.0f);             // infinite below
   float exponent = rintf(x * 1.44269504f);
   float rest = x - exponent * 0.693359375f;
   rest -= exponent * -2.12194440e-4f;

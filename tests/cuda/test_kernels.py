@@ -149,6 +149,26 @@ def test_decode_alone(kernels: KernelLibrary, labels: int, score_function: str) 
         np.testing.assert_array_equal(memory["all_scores"][image], scores.T)
 
 
+def test_exp_is_the_references_for_every_kind_of_float(kernels: KernelLibrary) -> None:
+    """Seen in the sides of boxes, which are exp(loc · variance) times a default box of size 1."""
+    level = small_spec().levels[0]
+    spec = small_spec(levels=(replace(level, grid=(100, 100), sizes=((1.0, 1.0),)),), variances=(0.1, 1.0))
+    rng = np.random.default_rng(0)
+    kinds = np.concatenate(
+        [
+            rng.integers(0, 2**32, 8000, np.uint64).astype(np.uint32).view(np.float32),  # any bits at all
+            rng.uniform(-90, 90, 8000).astype(np.float32),
+            np.linspace(88.70, 88.75, 2000, dtype=np.float32),  # where infinity begins
+            np.linspace(-87.35, -87.32, 2000, dtype=np.float32),  # where subnormals would
+        ]
+    )
+    loc = np.zeros((1, 10000, 4), np.float32)
+    loc[0, :, 2:] = rng.permutation(kinds).reshape(10000, 2)
+    memory = decode_on_cpu(kernels, spec, loc, np.zeros((1, 10000, spec.num_classes), np.float32))
+    with np.errstate(invalid="ignore"):  # inf − inf, of boxes that are no candidates
+        np.testing.assert_array_equal(memory["all_boxes"][0], boxes.decode(loc[0], memory["defaults"], spec.variances))
+
+
 @pytest.mark.parametrize("candidates", [0, 1, 5, 399, 400, 401, 1023, 1024, 1025, 2500])
 @pytest.mark.parametrize("top_k", [1, 400, 1024])
 def test_select_alone(kernels: KernelLibrary, candidates: int, top_k: int) -> None:
