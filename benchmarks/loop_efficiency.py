@@ -10,10 +10,11 @@ from figure import Figure
 
 from ssd_edge.engines.bundle import build_bundle, load_bundle
 from ssd_edge.export import export_onnx
+from ssd_edge.machine.summary import summary
 from ssd_edge.models.registry import make_network, make_spec
 from ssd_edge.models.ssd import SSD
 from ssd_edge.samples import SAMPLE_CHECKPOINT
-from ssd_edge.stream.benchmark import benchmark, machine
+from ssd_edge.stream.benchmark import benchmark
 from ssd_edge.stream.sources import open_source
 from ssd_edge.training.checkpoints import load_checkpoint
 
@@ -45,7 +46,7 @@ def measure() -> Figure:
         "loop FPS / engine FPS, the lower of two models",
         ">= 0.95",
         value >= 0.95,
-        {**detail, "machine": machine()},
+        {**detail, "machine": summary()},
         "; ".join(
             f"{name} {one['efficiency']:.2f} ({one['loop FPS']:.0f} of {one['engine FPS']:.0f} FPS)"
             for name, one in detail.items()

@@ -37,11 +37,11 @@ def benchmark(
     from rich.console import Console
 
     from ssd_edge.engines.opening import open_model
+    from ssd_edge.machine.summary import summary
     from ssd_edge.stream.benchmark import benchmark as measure
-    from ssd_edge.stream.benchmark import machine
     from ssd_edge.stream.sources import open_source
 
-    where = machine()
+    where = summary()
     engines = {str(path): open_model(path, say) for path in models}
     with progress("measuring") as advance:
         results = measure(

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
-import platform
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import median
 from time import monotonic, perf_counter
 from typing import Any, NamedTuple
@@ -23,7 +19,6 @@ from ssd_edge.stream.stats import STAGES, Histogram, Percentiles
 
 _KEPT_FRAMES = 64
 END_TO_END = "end to end"
-_PACKAGES = ("ssd-edge", "numpy", "opencv-python", "openvino", "onnxruntime")
 
 
 class Replay(Source):
@@ -197,32 +192,3 @@ def _median(name: str, backend: str, precision: str, frames: int, turns: Sequenc
         middle(END_TO_END),
         {stage: middle(stage) for stage in STAGES},
     )
-
-
-def machine() -> dict[str, Any]:
-    """What a figure depends on beside the engine: processor, threads, load, versions."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return {
-        "processor": _processor(),
-        "threads": cores,
-        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "versions": versions,
-    }
-
-
-def _processor() -> str:
-    board = Path("/proc/device-tree/model")  # what a Jetson calls itself
-    if board.is_file():
-        return board.read_text(errors="replace").strip("\0\n ")
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    names = (line.split(":", 1)[1].strip() for line in lines if line.lower().startswith("model name"))
-    return next(names, platform.processor() or platform.machine())

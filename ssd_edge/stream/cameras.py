@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from time import monotonic
 
 import cv2
 
 from ssd_edge.errors import SourceError
+from ssd_edge.machine.cameras import video_devices
+from ssd_edge.machine.host import this_host
 from ssd_edge.stream.files import VideoSource, bgr, frame_rate
 from ssd_edge.stream.frames import Frame, Pacer, Source
 
@@ -134,7 +135,7 @@ def camera(number: int, size: tuple[int, int] | None, fps: float | None) -> Sour
     Raises:
         SourceError: there is none, or it gives no frames; the sentence lists those that exist.
     """
-    found = sorted(str(path) for path in Path("/dev").glob("video*")) if sys.platform.startswith("linux") else []
+    found = [f"/dev/{device}" for device in video_devices(this_host())]
     there = f"there are {', '.join(found)}" if found else "plug one in, or try 'synthetic'"
     lost = f"camera {number} gives no frames: is it connected, and not in use elsewhere? ({there})"
     if sys.platform.startswith("linux") and f"/dev/video{number}" not in found:

@@ -18,6 +18,7 @@ import cv2
 
 from ssd_edge.detections import Detections
 from ssd_edge.errors import SinkError
+from ssd_edge.machine.display import session_of
 from ssd_edge.stream.draw import annotate
 from ssd_edge.stream.frames import Frame
 from ssd_edge.stream.stats import Rate
@@ -278,7 +279,7 @@ def has_display() -> bool:
     """
     if not sys.platform.startswith("linux"):
         return True
-    if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+    if not session_of(os.environ):
         return False
     attempt = [sys.executable, "-c", "import cv2; cv2.namedWindow('ssd-edge')"]
     try:

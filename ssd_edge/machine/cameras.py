@@ -1,0 +1,107 @@
+"""Cameras on Linux: USB cameras and those on a Jetson's CSI connectors, with names, formats, and how to use each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ssd_edge.machine.finding import Finding, Remedy
+from ssd_edge.machine.host import Host, UnansweredError
+
+_SYSTEM_OPENCV = Remedy(
+    "this OpenCV has no GStreamer, which it needs; the system's has. In an environment made by python3 -m venv "
+    "--system-site-packages",
+    "sudo apt install python3-opencv && pip uninstall opencv-python",
+)
+
+
+def probe(host: Host) -> list[Finding]:
+    """See ``examine.PROBES``."""
+    if host.system != "Linux":
+        return [Finding("cameras", "not listed on this system: try ssd-edge run --camera 0")]
+    devices = video_devices(host)
+    if not devices:
+        return [Finding("cameras", "none; --camera synthetic draws one", facts={"cameras": []})]
+    try:
+        answers: dict[str, dict[str, Any]] = host.ask("v4l2")
+        trouble = []
+    except UnansweredError as error:
+        answers = {}
+        trouble = [Finding("formats", str(error), "unknown")]
+    findings, on_csi = [], 0
+    for device in devices:
+        name = host.read(f"/sys/class/video4linux/{device}/name") or ""
+        answer = answers.get(device, {})
+        if _is_csi(name):
+            findings.append(_csi(host, device, name, on_csi))
+            on_csi += 1
+        elif "error" in answer:
+            findings.append(_unreadable(device, name, str(answer["error"])))
+        elif answer.get("captures", True):
+            findings.append(_usb(device, name, answer))
+    return [*findings, *trouble] or [Finding("cameras", "none that gives frames", facts={"cameras": []})]
+
+
+def video_devices(host: Host) -> list[str]:
+    """``video0`` and so on, on Linux; a camera may have several, and not all give frames."""
+    if host.system != "Linux":
+        return []
+    return host.names("/dev", "video[0-9]*")
+
+
+def _is_csi(name: str) -> bool:
+    return name.startswith("vi-output")
+
+
+def _usb(device: str, name: str, answer: dict[str, Any]) -> Finding:
+    sizes = {kind: tuple(size) for kind, size in answer.get("formats", {}).items()}
+    formats = [kind + (f" to {width}×{height}" if width else "") for kind, (width, height) in sizes.items()]
+    parts = [name or answer.get("card", "") or "a camera", *([", ".join(formats)] if formats else [])]
+    number = device.removeprefix("video")
+    value = f"{': '.join(parts)}; --camera {number}"
+    facts = {"device": f"/dev/{device}", "camera": name, "formats": sizes, "connection": answer.get("bus", "")}
+    return Finding(f"/dev/{device}", value, facts=facts)
+
+
+def _unreadable(device: str, name: str, error: str) -> Finding:
+    value = f"{name or 'a camera'} cannot be opened: {error}"
+    facts = {"device": f"/dev/{device}", "camera": name, "error": error}
+    remedy = Remedy("plug it in again")
+    if error == "Permission denied":
+        remedy = Remedy("join the group that may, and log in again", "sudo usermod -aG video $USER")
+    return Finding(f"/dev/{device}", value, "problem", remedy, facts)
+
+
+def _csi(host: Host, device: str, name: str, sensor: int) -> Finding:
+    """NVIDIA's camera stack makes colours of what the sensor gives, so it is used by a pipeline, not by its number.
+
+    https://docs.nvidia.com/jetson/archives/r36.4/DeveloperGuide/SD/CameraDevelopment.html
+    """
+    chip = name.removeprefix("vi-output, ")
+    line = csi_pipeline(sensor)
+    facts = {"device": f"/dev/{device}", "camera": chip, "connection": "CSI", "pipeline": line}
+    value = f"{chip} on CSI, sensor {sensor}"
+    if not host.names("/usr/lib/aarch64-linux-gnu/gstreamer-1.0", "libgstnvarguscamerasrc.so"):
+        remedy = Remedy("GStreamer's plugin for it is missing", "sudo apt install nvidia-l4t-gstreamer")
+        return Finding(f"/dev/{device}", value, "problem", remedy, facts)
+    if not _has_gstreamer(host):
+        return Finding(f"/dev/{device}", value, "problem", _SYSTEM_OPENCV, facts)
+    return Finding(f"/dev/{device}", f"{value}; --camera '{line}'", facts=facts)
+
+
+def _has_gstreamer(host: Host) -> bool:
+    try:
+        return bool(host.ask("opencv").get("gstreamer"))
+    except UnansweredError:
+        return True  # the row of OpenCV says that nobody knows
+
+
+def csi_pipeline(sensor: int) -> str:
+    """A Jetson's CSI camera for ``--camera``.
+
+    Args:
+        sensor: counted from 0.
+    """
+    return (
+        f"nvarguscamerasrc sensor-id={sensor} ! video/x-raw(memory:NVMM),width=1280,height=720,framerate=30/1 ! "
+        "nvvidconv ! video/x-raw,format=BGRx ! videoconvert ! video/x-raw,format=BGR ! appsink drop=1"
+    )

@@ -1,0 +1,37 @@
+"""The OpenCV that Python finds, and what it was built with."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import Any
+
+
+def answer() -> dict[str, Any]:
+    """What OpenCV can do.
+
+    Returns:
+        ``version`` and ``file``; ``gstreamer``, ``ffmpeg`` and ``v4l2``: whether it reads by them; ``gui``: what draws
+        its windows, empty for none. Or ``missing``: why it cannot be imported.
+    """
+    try:
+        import cv2
+    except ImportError as error:
+        return {"missing": str(error)}
+    built: str = cv2.getBuildInformation()
+    has = cv2.videoio_registry.hasBackend  # a back end that is a plugin is listed also where it cannot be loaded
+    # GUI:                           QT5
+    gui = re.search(r"^ *GUI: +(\S+)", built, re.MULTILINE)
+    return {
+        "version": cv2.__version__,
+        "file": cv2.__file__,
+        "gstreamer": bool(has(cv2.CAP_GSTREAMER)),
+        "ffmpeg": bool(has(cv2.CAP_FFMPEG)),
+        "v4l2": bool(has(cv2.CAP_V4L2)),
+        "gui": "" if gui is None or gui[1] == "NONE" else gui[1],
+    }
+
+
+if __name__ == "__main__":
+    json.dump(answer(), sys.stdout)

@@ -1,0 +1,85 @@
+"""The cameras of Linux and their formats, by the questions of <linux/videodev2.h>; none is started or set."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+# Numbers and layouts of <linux/videodev2.h>: they are part of the kernel's interface, and never change.
+_QUERYCAP, _ENUM_FMT, _ENUM_FRAMESIZES = 0x80685600, 0xC0405602, 0xC02C564A
+_CAPABILITY = struct.Struct("=16s32s32sIII12x")  # driver, card, bus, version, capabilities, of this node
+_FORMAT = struct.Struct("=III32s4s16x")  # index, type, flags, description, pixel format
+_SIZE = struct.Struct("=I4sI8I")  # index, pixel format, type, then width and height, or a range of both
+_SINGLE, _MULTI = 0x1, 0x1000  # it captures video, in one plane or several
+_BUFFER_TYPES = {_SINGLE: 1, _MULTI: 9}
+_MOST = 64  # formats, and sizes of one; broken drivers list without end
+
+
+def answer(folder: Path = Path("/dev")) -> dict[str, dict[str, Any]]:
+    """Each ``video*`` of a folder, by name.
+
+    Returns:
+        ``captures``: whether it gives frames (a camera may have further nodes that do not), ``card``, ``bus`` and
+        ``formats``: pixel format, such as ``MJPG``, to the largest [width, height], which may be [0, 0]: not said. Or
+        ``error``: why it cannot be opened or asked.
+    """
+    return {path.name: _device(path) for path in folder.glob("video*")}
+
+
+def _device(path: Path) -> dict[str, Any]:
+    try:
+        device = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        return {"error": error.strerror}
+    try:
+        _, card, bus, _, _, caps = _CAPABILITY.unpack(_ask(device, _QUERYCAP, bytes(_CAPABILITY.size)))
+        kind = caps & _SINGLE or caps & _MULTI
+        formats = {name: _largest(device, name) for name in _formats(device, _BUFFER_TYPES[kind])} if kind else {}
+    except OSError as error:
+        return {"error": error.strerror}
+    finally:
+        os.close(device)
+    return {"captures": bool(kind), "card": _text(card), "bus": _text(bus), "formats": formats}
+
+
+def _formats(device: int, buffer_type: int) -> Iterator[str]:
+    for index in range(_MOST):
+        try:
+            asked = _ask(device, _ENUM_FMT, _FORMAT.pack(index, buffer_type, 0, b"", b""))
+        except OSError:  # EINVAL after the last
+            return
+        yield _FORMAT.unpack(asked)[4].decode("ascii", errors="replace")
+
+
+def _largest(device: int, pixel_format: str) -> tuple[int, int]:
+    largest = (0, 0)
+    for index in range(_MOST):
+        try:
+            asked = _ask(device, _ENUM_FRAMESIZES, _SIZE.pack(index, pixel_format.encode(), 0, *[0] * 8))
+        except OSError:
+            break
+        _, _, kind, *numbers = _SIZE.unpack(asked)
+        # Either one size, or a range: least, most and step of the width, then of the height.
+        size = (numbers[0], numbers[1]) if kind == 1 else (numbers[1], numbers[4])
+        largest = max(largest, size, key=lambda one: one[0] * one[1])
+        if kind != 1:
+            break
+    return largest
+
+
+def _ask(device: int, question: int, content: bytes) -> bytes:
+    return fcntl.ioctl(device, question, content)
+
+
+def _text(content: bytes) -> str:
+    return content.partition(b"\0")[0].decode(errors="replace")
+
+
+if __name__ == "__main__":
+    json.dump(answer(), sys.stdout)

@@ -1,0 +1,65 @@
+"""NVIDIA's libraries: the CUDA toolkit, TensorRT, TensorRT-RTX, and what calls CUDA from Python."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+
+from ssd_edge.machine.finding import Finding
+from ssd_edge.machine.host import Host
+from ssd_edge.machine.jetson import system_packages
+
+TENSORRT = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")
+TENSORRT_RTX = ("tensorrt-rtx-cu12", "tensorrt-rtx-cu13", "tensorrt-rtx")
+LAUNCHERS = ("cuda-bindings", "pycuda")
+"""Packages, the first one found counts."""
+
+
+def probe(host: Host) -> list[Finding]:
+    """See ``examine.PROBES``."""
+    return [
+        _finding("CUDA toolkit", toolkit(host), "not installed; running needs none"),
+        _tensorrt(host),
+        _finding("TensorRT-RTX", first_version(host, TENSORRT_RTX), "not installed"),
+        _launchers(host),
+    ]
+
+
+def first_version(host: Host, packages: Sequence[str]) -> str | None:
+    """Of the first of these packages that is installed."""
+    return next((version for package in packages if (version := host.version(package))), None)
+
+
+def toolkit(host: Host) -> str | None:
+    """The version of CUDA's toolkit in /usr/local/cuda."""
+    try:
+        return str(json.loads(host.read("/usr/local/cuda/version.json") or "")["cuda"]["version"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def system_tensorrt(host: Host) -> str | None:
+    """The version of the TensorRT that the system's packages brought, as JetPack's: 10.3.0 of 10.3.0.30-1+cuda12.5."""
+    found = [version for name, version in system_packages(host).items() if re.fullmatch(r"libnvinfer\d+", name)]
+    versions = sorted(tuple(map(int, re.findall(r"\d+", version)[:3])) for version in found)
+    return ".".join(map(str, versions[-1])) if versions else None
+
+
+def _finding(name: str, version: str | None, otherwise: str) -> Finding:
+    return Finding(name, version or otherwise, facts={"version": version})
+
+
+def _tensorrt(host: Host) -> Finding:
+    python, system = first_version(host, TENSORRT), system_tensorrt(host)
+    if python is None and system is not None:
+        value = f"{system} of the system; this Python does not see it"
+    else:
+        value = python or "not installed"
+    return Finding("TensorRT", value, facts={"version": python, "system_version": system})
+
+
+def _launchers(host: Host) -> Finding:
+    there = {package: version for package in LAUNCHERS if (version := host.version(package))}
+    value = ", ".join(f"{package} {version}" for package, version in there.items())
+    return Finding("CUDA in Python", value or "not installed", facts={"packages": there})

@@ -1,0 +1,138 @@
+"""What only a Jetson has: Jetson Linux (L4T), JetPack, the power mode, the GPU's clock."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ssd_edge.machine.finding import Finding, Remedy
+from ssd_edge.machine.host import Host, UnansweredError
+
+# https://developer.nvidia.com/embedded/jetpack-archive
+_JETPACKS = {
+    (39, 2, 1): "7.2.1",
+    (39, 2, 0): "7.2",
+    (38, 4, 0): "7.1",
+    (38, 2): "7.0",
+    (36, 5, 0): "6.2.2",
+    (36, 4, 7): "6.2.1",
+    (36, 4, 4): "6.2.1",
+    (36, 4, 3): "6.2",
+    (36, 4, 0): "6.1",
+    (36, 3): "6.0",
+    (35,): "5",
+    (32,): "4",
+}
+"""By the release of L4T, or its first numbers."""
+
+_GPUS = ("*.gpu", "*.ga10b", "*.gv11b", "*.gp10b", "gpu-gpc-0")
+"""What devfreq calls the GPU: Orin and Nano on JetPack 6 and 7, Orin and Xavier on 5, TX2, Thor."""
+
+INSTALL = "sudo apt update && sudo apt install nvidia-jetpack"
+"""What brings CUDA and TensorRT."""
+
+
+@dataclass(frozen=True)
+class PowerMode:
+    """A mode of nvpmodel.
+
+    Attributes:
+        number: as ``nvpmodel -m`` takes it.
+        name: such as ``MODE_30W``.
+    """
+
+    number: int
+    name: str
+
+
+def probe(host: Host) -> list[Finding]:
+    """See ``examine.PROBES``; nothing on other machines."""
+    l4t = release(host)
+    if l4t is None:
+        return []
+    return [_jetpack(host, l4t), *_power(host), *_gpu_clock(host)]
+
+
+def release(host: Host) -> tuple[int, ...] | None:
+    """Of L4T, (36, 4, 3); None on a machine that is no Jetson."""
+    # "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: …"
+    match = re.match(r"# R(\d+) \(release\), REVISION: (\d+)\.(\d+)", host.read("/etc/nv_tegra_release") or "")
+    return tuple(map(int, match.groups())) if match else None
+
+
+def system_packages(host: Host) -> dict[str, str]:
+    """Versions of NVIDIA's Debian packages that matter here, by name; none where there is no dpkg."""
+    wanted = ("nvidia-jetpack", "libnvinfer[0-9]*", "python3-libnvinfer", "libnvinfer-bin", "tensorrt")
+    try:
+        ran = host.run(("dpkg-query", "-W", "-f", "${Package} ${Version} ${db:Status-Status}\n", *wanted))
+    except UnansweredError:
+        return {}
+    rows = (line.split() for line in ran.out.splitlines())
+    return {row[0]: row[1] for row in rows if len(row) == 3 and row[2] == "installed"}
+
+
+def _jetpack(host: Host, l4t: tuple[int, ...]) -> Finding:
+    text = ".".join(map(str, l4t))
+    installed = system_packages(host).get("nvidia-jetpack")
+    version = re.split(r"[+-]", installed)[0] if installed else None
+    facts = {"l4t": text, "jetpack": version or _by_release(l4t), "components": installed is not None}
+    if version:
+        return Finding("JetPack", f"{version}, Jetson Linux {text}", facts=facts)
+    value = f"Jetson Linux {text}, that of JetPack {_by_release(l4t) or 'unknown'}, whose libraries are not installed"
+    # In a container they belong to the image, and dpkg does not know them by that name.
+    return Finding("JetPack", value, "note", Remedy("CUDA and TensorRT come with them", INSTALL), facts)
+
+
+def _by_release(l4t: tuple[int, ...]) -> str | None:
+    return next((_JETPACKS[l4t[:count]] for count in (3, 2, 1) if l4t[:count] in _JETPACKS), None)
+
+
+def _power(host: Host) -> list[Finding]:
+    there = _modes(host)
+    mode = _mode_told(host) or _mode_kept(host, there)
+    if mode is None:
+        remedy = Remedy("ask it as root", "sudo nvpmodel -q")
+        return [Finding("power mode", "nvpmodel does not say it", "unknown", remedy)]
+    facts = {"number": mode.number, "mode": mode.name, "modes": {one.name: one.number for one in there}}
+    best = next((one for one in reversed(there) if one.name.startswith("MAXN")), None)
+    if best is None or mode.name.startswith("MAXN"):
+        return [Finding("power mode", f"{mode.name} ({mode.number})", facts=facts)]
+    others = ", ".join(f"{one.name} ({one.number})" for one in there if one != mode)
+    remedy = Remedy(f"{best.name} is faster, and hotter", f"sudo nvpmodel -m {best.number}")
+    return [Finding("power mode", f"{mode.name} ({mode.number}); there are {others}", "note", remedy, facts)]
+
+
+def _mode_told(host: Host) -> PowerMode | None:
+    """As nvpmodel says, in two lines: "NV Power Mode: MODE_30W", "2"."""
+    try:
+        out = host.run(("nvpmodel", "-q")).out
+    except UnansweredError:
+        return None
+    match = re.search(r"NV Power Mode: *(\S+)\s+(\d+)\s*$", out)
+    return PowerMode(int(match[2]), match[1]) if match else None
+
+
+def _mode_kept(host: Host, there: list[PowerMode]) -> PowerMode | None:
+    """As nvpmodel keeps it for the next start: "pmode:0002", with a name by its configuration."""
+    match = re.search(r"pmode:(\d+)", host.read("/var/lib/nvpmodel/status") or "")
+    return next((mode for mode in there if match and mode.number == int(match[1])), None)
+
+
+def _modes(host: Host) -> list[PowerMode]:
+    # < POWER_MODEL ID=0 NAME=MAXN >
+    lines = re.findall(r"^< *POWER_MODEL ID=(\d+) NAME=(\S+)", host.read("/etc/nvpmodel.conf") or "", re.MULTILINE)
+    return [PowerMode(int(number), name) for number, name in lines]
+
+
+def _gpu_clock(host: Host) -> list[Finding]:
+    folder = "/sys/class/devfreq"
+    found = (name for pattern in _GPUS for name in host.names(folder, pattern))
+    gpu = next(found, None)
+    if gpu is None:
+        return []
+    hertz = {which: host.number(f"{folder}/{gpu}/{which}_freq") for which in ("cur", "min", "max")}
+    now, least, most = ((value or 0) // 1_000_000 for value in hertz.values())
+    facts = {"mhz": now, "least_mhz": least, "most_mhz": most, "held": least == most}
+    value = f"held at {most} MHz" if least == most else f"{now} of {most} MHz, as the load asks"
+    fix = "" if least == most else "; to hold it for measuring: sudo jetson_clocks"
+    return [Finding("GPU clock", value + fix, facts=facts)]

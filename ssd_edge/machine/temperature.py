@@ -1,0 +1,54 @@
+"""Temperatures, as the kernel has them: thermal zones, and sensors that are none of these."""
+
+from __future__ import annotations
+
+from ssd_edge.machine.finding import Finding, Remedy
+from ssd_edge.machine.host import Host
+
+_WARM, _HOT = 85.0, 95.0  # °C; a Jetson Orin is slowed down from 99, processors of PCs from 90 to 105
+_SENSIBLE = (-20.0, 150.0)  # some sensors of laptops say -274, or 0 for ever
+_SENSORS = {"k10temp", "coretemp", "zenpower", "amdgpu", "nvme"}
+
+
+def probe(host: Host) -> list[Finding]:
+    """See ``examine.PROBES``; GPUs of their own are in the section GPU."""
+    found = {name: celsius for name, celsius in (_zones(host) | _sensors(host)).items() if _sensible(celsius)}
+    if not found:
+        return [Finding("temperature", "the kernel shows no sensor")]
+    hottest = max(found, key=lambda name: found[name])
+    others = ", ".join(f"{name} {found[name]:.0f}" for name in found if name != hottest)
+    value = f"{found[hottest]:.0f} °C ({hottest})" + (f"; {others}" if others else "")
+    facts = {"celsius": found}
+    if found[hottest] >= _HOT:
+        remedy = Remedy("cool it: it is slowed down, or soon will be")
+        return [Finding("temperature", value, "problem", remedy, facts)]
+    if found[hottest] >= _WARM:
+        remedy = Remedy("see to fan and dust: it is slowed down when hotter")
+        return [Finding("temperature", value, "note", remedy, facts)]
+    return [Finding("temperature", value, facts=facts)]
+
+
+def _sensible(celsius: float) -> bool:
+    return celsius != 0 and _SENSIBLE[0] < celsius < _SENSIBLE[1]
+
+
+def _zones(host: Host) -> dict[str, float]:
+    """By their kind, without "-thermal"; a zone that is switched off, as a Jetson's cv0, has no temperature now."""
+    folder = "/sys/class/thermal"
+    zones: dict[str, float] = {}
+    for zone in host.names(folder, "thermal_zone*"):
+        kind, milli = host.read(f"{folder}/{zone}/type"), host.number(f"{folder}/{zone}/temp")
+        if kind and milli is not None:
+            name = kind.removesuffix("-thermal").removesuffix("-therm")
+            zones[name] = max(milli / 1000, zones.get(name, -300.0))
+    return zones
+
+
+def _sensors(host: Host) -> dict[str, float]:
+    folder = "/sys/class/hwmon"
+    sensors: dict[str, float] = {}
+    for sensor in host.names(folder, "hwmon*"):
+        name, milli = host.read(f"{folder}/{sensor}/name"), host.number(f"{folder}/{sensor}/temp1_input")
+        if name in _SENSORS and milli is not None:
+            sensors[name] = max(milli / 1000, sensors.get(name, -300.0))
+    return sensors
