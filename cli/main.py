@@ -19,6 +19,7 @@ from ssd_edge.cli.check_data import check_data
 from ssd_edge.cli.check_onnx import check_onnx
 from ssd_edge.cli.common import NumberLists
 from ssd_edge.cli.demo import demo
+from ssd_edge.cli.doctor import doctor
 from ssd_edge.cli.eval import evaluate
 from ssd_edge.cli.export import export
 from ssd_edge.cli.import_onnx import import_onnx
@@ -45,6 +46,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "inspect": inspect,
     },
     "Use it": {"run": run, "eval": evaluate, "benchmark": benchmark, "demo": demo},
+    "Check the machine": {"doctor": doctor},
 }
 _INTERRUPTED = 130  # what typer makes of Ctrl-C
 

@@ -28,6 +28,7 @@ NEXT = {
     "run": "ssd-edge benchmark",
     "benchmark": "ssd-edge run",
     "demo": "ssd-edge check-data",
+    "doctor": "ssd-edge build-engine",
 }
 
 

@@ -1,0 +1,121 @@
+"""``ssd-edge doctor``: what this machine has, and what is missing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ssd_edge.cli.common import print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rich.console import Console
+
+    from ssd_edge.engines.readiness import Readiness
+    from ssd_edge.machine.finding import Finding, Remedy, State
+
+_MARKS: dict[State, str] = {"problem": "✗", "note": "!", "unknown": "?", "fine": ""}
+_STYLES: dict[State, str] = {"problem": "red", "note": "yellow", "unknown": "yellow", "fine": ""}
+"""Worst first."""
+_APART = {"libraries", "processor", "cameras", "disk", "Python"}
+"""Sections before which a line is left empty."""
+
+
+def doctor(
+    backend: Annotated[
+        str, typer.Option("--backend", help="Ask for one backend only; exit code 2 if it cannot run here.")
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for another program.")] = False,
+) -> None:
+    """Look at this machine: GPU, driver, libraries, power mode, clocks, temperature, cameras, codecs, disk, packages.
+
+    What is wrong comes first, with the command that mends it; then which backends can run here, and why not the others.
+    Nothing is changed, and it takes at most about three seconds. Exit code 0, whatever is found.
+
+    Next: ssd-edge build-engine HEADS.onnx --backend BACKEND
+    """
+    from ssd_edge.engines.base import BACKENDS, get_backend
+    from ssd_edge.engines.readiness import readiness
+    from ssd_edge.machine.host import this_host
+
+    host = this_host()
+    if backend:
+        if backend not in BACKENDS:
+            get_backend(backend)  # which says what there is
+        _one(backend, readiness(host, [backend])[backend], as_json)
+        return
+    from ssd_edge.machine.examine import examine
+
+    found = examine(host)
+    ready = readiness(host, BACKENDS)
+    if as_json:
+        machine = {section: [finding.to_json() for finding in findings] for section, findings in found.items()}
+        print_json({"backends": {name: one.to_json() for name, one in ready.items()}, "machine": machine})
+    else:
+        from rich.console import Console
+
+        show(Console(highlight=False), found, ready)
+
+
+def _one(name: str, ready: Readiness, as_json: bool) -> None:
+    from ssd_edge.errors import BackendError
+
+    if as_json:
+        print_json({name: ready.to_json()})
+    elif ready.runs:
+        typer.echo(f"{name} can run here: {ready.runs_on}")
+    if not ready.runs:
+        raise BackendError(f"{name} cannot run here: {ready.sentence()}")
+
+
+def show(console: Console, found: Mapping[str, Sequence[Finding]], ready: Mapping[str, Readiness]) -> None:
+    """Print what is wrong, the backends, and the machine."""
+    worst_first = list(_MARKS)
+    bad = [finding for findings in found.values() for finding in findings if finding.state != "fine"]
+    _title(console, "What to do" if bad else "Nothing is wrong")
+    for finding in sorted(bad, key=lambda finding: worst_first.index(finding.state)):
+        _row(console, _MARKS[finding.state], finding.name, finding.value, _STYLES[finding.state])
+        _remedy(console, finding.remedy)
+    _title(console, "Backends")
+    width = max(map(len, ready))
+    for name, one in ready.items():
+        if one.runs:
+            _row(console, "✓", f"{name:{width}}", one.runs_on, "green")
+        for number, obstacle in enumerate(one.obstacles):
+            _row(console, "" if number else "✗", f"{'' if number else name:{width}}", obstacle.reason, "red")
+            _remedy(console, obstacle.remedy)
+    _title(console, "This machine")
+    width = max(len(finding.name) for findings in found.values() for finding in findings)
+    for section, findings in found.items():
+        if section in _APART:
+            console.print()
+        for finding in findings:
+            _row(console, _MARKS[finding.state], f"{finding.name:{width}}", finding.value, _STYLES[finding.state])
+
+
+def _title(console: Console, text: str) -> None:
+    console.print(f"\n{text}", style="bold")
+
+
+def _remedy(console: Console, remedy: Remedy) -> None:
+    """Advice, and below it the command on a line that is not broken, to be copied."""
+    if remedy.advice:
+        _row(console, "", "  →", remedy.advice, "")
+    if remedy.command:
+        console.print(f"      {remedy.command}", style="bold", markup=False, soft_wrap=True)
+
+
+def _row(console: Console, mark: str, name: str, value: str, style: str) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_header=False, box=None, padding=(0, 1, 0, 0))
+    table.add_column(width=1)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    # Names of devices and files are strangers' texts.
+    cells = ("".join(c if c.isprintable() else "�" for c in text) for text in (mark, name, value))
+    table.add_row(*(Text(cell, style) for cell in cells))
+    console.print(table)
