@@ -1,0 +1,122 @@
+"""heads.onnx → the same network with its decode as three nodes behind the heads, for runtimes that have the kernels.
+
+``SsdDecode`` → ``SsdSelect`` → ``SsdMerge``, in the project's own domain. Their inputs and outputs are the buffers of
+``launch.py``, their attributes the kernels' scalars, and the default boxes are a constant of the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ssd_edge.boxes import default_boxes
+from ssd_edge.engines.plugins.launch import Buffer, between_buffers, check_limits, result_buffers
+from ssd_edge.errors import ModelError
+from ssd_edge.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import onnx
+
+DOMAIN = "ssd_edge"
+VERSION = 1
+"""Of the domain: what an operator means never changes within one."""
+
+DEFAULTS = "defaults"
+"""The name of the default boxes, (A, 4) float32 cxcywh, in the graph."""
+
+
+def node_attributes(spec: ModelSpec) -> Mapping[str, Mapping[str, int | float]]:
+    """The attributes of each decode node, by operator, in the order of the kernel's scalars.
+
+    What a kernel is told besides, it reads from the shapes of its inputs.
+    """
+    return {
+        "SsdDecode": {
+            "is_yxhw": int(spec.box_order == "yxhw"),
+            "is_sigmoid": int(spec.score_function == "sigmoid"),
+            "score_threshold": spec.score_threshold,
+            "centre_variance": spec.variances[0],
+            "size_variance": spec.variances[1],
+        },
+        "SsdSelect": {"top_k": spec.top_k, "nms_iou": spec.nms_iou},
+        "SsdMerge": {"max_detections": spec.max_detections},
+    }
+
+
+def with_decode(heads: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
+    """A copy of heads whose outputs are ``num_detections``, ``boxes``, ``scores``, ``classes`` and ``num_cut``.
+
+    Args:
+        heads: outputs ``loc`` (B, A, 4) and ``logits`` (B, A, C), both float32 or both float16; B may be a name.
+        spec: gives the geometry and the scalars.
+
+    Raises:
+        ModelError: the heads do not fit the spec, or already use a name that decode needs.
+        BackendError: the model is beyond what the kernels hold.
+    """
+    import onnx
+    from onnx import helper, numpy_helper
+
+    check_limits(spec)
+    batch = _check_heads(heads, spec)
+    model = onnx.ModelProto()
+    model.CopyFrom(heads)
+    graph = model.graph
+    between, results = between_buffers(spec, 1), result_buffers(spec, 1)
+    used = {name for node in graph.node for name in (*node.input, *node.output)}
+    used |= {value.name for value in (*graph.input, *graph.initializer)}
+    for name in (DEFAULTS, *between, *results):
+        if name in used:
+            raise ModelError(f"the network already has a tensor {name!r}, which is to be the decode's: rename it")
+
+    def described(buffers: Mapping[str, Buffer]) -> list[onnx.ValueInfoProto]:
+        return [
+            helper.make_tensor_value_info(
+                name, helper.np_dtype_to_tensor_dtype(buffer.dtype), [batch, *buffer.shape[1:]]
+            )
+            for name, buffer in buffers.items()
+        ]
+
+    inputs = (("loc", "logits", DEFAULTS), tuple(between)[:2], tuple(between)[2:])
+    outputs = (tuple(between)[:2], tuple(between)[2:], tuple(results))
+    operators = node_attributes(spec).items()
+    for (operator, attributes), taken, given in zip(operators, inputs, outputs, strict=True):
+        graph.node.append(
+            helper.make_node(operator, taken, given, name=operator, domain=DOMAIN, **attributes)  # type: ignore[arg-type]
+        )
+    graph.initializer.append(numpy_helper.from_array(default_boxes(spec), DEFAULTS))
+    known = {value.name for value in graph.value_info}
+    graph.value_info.extend([value for value in graph.output if value.name not in known])
+    graph.value_info.extend(described(between))
+    del graph.output[:]
+    graph.output.extend(described(results))
+    model.opset_import.append(helper.make_opsetid(DOMAIN, VERSION))
+    onnx.checker.check_model(model)
+    return model
+
+
+def _check_heads(heads: onnx.ModelProto, spec: ModelSpec) -> int | str:
+    """The batch of heads that fit a spec: a number or a name."""
+    from onnx import TensorProto
+
+    types = {value.name: value.type.tensor_type for value in heads.graph.output}
+    wanted = {"loc": 4, "logits": spec.num_classes}
+    if sorted(types) != sorted(wanted):
+        raise ModelError(f"heads have the outputs loc and logits, but this network has {', '.join(sorted(types))}")
+    batches: list[int | str] = []
+    for name, width in wanted.items():
+        shape = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in types[name].shape.dim]
+        if len(shape) != 3 or shape[1:] != [spec.num_default_boxes, width]:
+            raise ModelError(
+                f"{name} is ({', '.join(map(str, shape))}), but {spec.num_default_boxes} default boxes and "
+                f"{len(spec.labels)} labels ask for (B, {spec.num_default_boxes}, {width}): "
+                "the network and its spec do not belong together"
+            )
+        batches.append(shape[0])
+    kinds = [types[name].elem_type for name in wanted]
+    if kinds not in ([TensorProto.FLOAT] * 2, [TensorProto.FLOAT16] * 2):
+        named = " and ".join(TensorProto.DataType.Name(kind) for kind in kinds)
+        raise ModelError(f"loc and logits are both FLOAT or both FLOAT16, but here they are {named}")
+    if batches[0] != batches[1]:
+        raise ModelError(f"loc and logits are of one batch, but here of {batches[0]} and {batches[1]}")
+    return batches[0]
