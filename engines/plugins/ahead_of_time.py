@@ -1,0 +1,112 @@
+"""The decode nodes as TensorRT's ahead-of-time plugins (10.9 and later): PTX inside the engine, no Python at run time.
+
+Each node is one launch of ``launch.py``; its geometry and scalars are expressions of the inputs' shapes, so that one
+engine serves every batch of its profile. No ``from __future__ import annotations`` here: TensorRT reads the types.
+"""
+
+# mypy: disable-error-code="untyped-decorator,no-any-return,no-untyped-def"
+# TensorRT's bindings have no types.
+
+from typing import Any
+
+from ssd_edge.engines.plugins.decode_graph import DOMAIN
+from ssd_edge.engines.plugins.launch import THREADS, TILE, bits
+
+
+def register(ptx: bytes) -> None:
+    """Make the three operators known to TensorRT, once in a process, before a graph with them is parsed.
+
+    Args:
+        ptx: of kernels.cu for the GPU that the engine is for, see ``compiler.py``.
+    """
+    import tensorrt as trt
+    import tensorrt.plugin as trtp
+
+    single, integer = trt.float32, trt.int32
+
+    def launched(kernel: str, grid: tuple[Any, Any], scalars: tuple[Any, ...]) -> Any:
+        params = trtp.KernelLaunchParams(grid_x=grid[0], grid_y=grid[1], block_x=THREADS)
+        arguments = trtp.SymIntExprs(len(scalars))
+        for index, scalar in enumerate(scalars):
+            arguments[index] = trtp.SymInt32(scalar)
+        return kernel, ptx, params, arguments
+
+    def of(shape: tuple[Any, ...], dtype: Any) -> Any:
+        return trtp.from_shape_expr(shape, dtype=dtype)
+
+    @trtp.register(f"{DOMAIN}::SsdDecode")
+    def _(
+        loc: trtp.TensorDesc,
+        logits: trtp.TensorDesc,
+        defaults: trtp.TensorDesc,
+        is_yxhw: int,
+        is_sigmoid: int,
+        score_threshold: float,
+        centre_variance: float,
+        size_variance: float,
+    ) -> tuple[trtp.TensorDesc, trtp.TensorDesc]:
+        batch, boxes, classes = logits.shape_expr
+        return of((batch, boxes, 4), single), of((batch, classes - 1, boxes), single)
+
+    @trtp.aot_impl(f"{DOMAIN}::SsdDecode")
+    def _(
+        loc: trtp.TensorDesc,
+        logits: trtp.TensorDesc,
+        defaults: trtp.TensorDesc,
+        is_yxhw: int,
+        is_sigmoid: int,
+        score_threshold: float,
+        centre_variance: float,
+        size_variance: float,
+        outputs: tuple[trtp.TensorDesc],
+        tactic: int,
+    ) -> tuple[str | bytes, str | bytes, trtp.KernelLaunchParams, trtp.SymIntExprs]:
+        batch, boxes, classes = logits.shape_expr
+        kernel = "ssd_decode_fp16" if logits.dtype == trt.float16 else "ssd_decode_fp32"
+        reals = tuple(bits(value) for value in (score_threshold, centre_variance, size_variance))
+        return launched(kernel, (trtp.cdiv(boxes, TILE), batch), (boxes, classes, is_yxhw, is_sigmoid, *reals))
+
+    @trtp.register(f"{DOMAIN}::SsdSelect")
+    def _(
+        all_boxes: trtp.TensorDesc, all_scores: trtp.TensorDesc, top_k: int, nms_iou: float
+    ) -> tuple[trtp.TensorDesc, trtp.TensorDesc, trtp.TensorDesc]:
+        batch, labels, _ = all_scores.shape_expr
+        return of((batch, labels, top_k, 4), single), of((batch, labels, top_k), single), of((batch, labels), integer)
+
+    @trtp.aot_impl(f"{DOMAIN}::SsdSelect")
+    def _(
+        all_boxes: trtp.TensorDesc,
+        all_scores: trtp.TensorDesc,
+        top_k: int,
+        nms_iou: float,
+        outputs: tuple[trtp.TensorDesc],
+        tactic: int,
+    ) -> tuple[str | bytes, str | bytes, trtp.KernelLaunchParams, trtp.SymIntExprs]:
+        batch, labels, boxes = all_scores.shape_expr
+        return launched("ssd_select", (labels, batch), (boxes, labels, top_k, bits(nms_iou)))
+
+    @trtp.register(f"{DOMAIN}::SsdMerge")
+    def _(
+        kept_boxes: trtp.TensorDesc, kept_scores: trtp.TensorDesc, cut: trtp.TensorDesc, max_detections: int
+    ) -> tuple[trtp.TensorDesc, trtp.TensorDesc, trtp.TensorDesc, trtp.TensorDesc, trtp.TensorDesc]:
+        batch = kept_scores.shape_expr[0]
+        most = max_detections
+        return (
+            of((batch,), integer),
+            of((batch, most, 4), single),
+            of((batch, most), single),
+            of((batch, most), integer),
+            of((batch,), integer),
+        )
+
+    @trtp.aot_impl(f"{DOMAIN}::SsdMerge")
+    def _(
+        kept_boxes: trtp.TensorDesc,
+        kept_scores: trtp.TensorDesc,
+        cut: trtp.TensorDesc,
+        max_detections: int,
+        outputs: tuple[trtp.TensorDesc],
+        tactic: int,
+    ) -> tuple[str | bytes, str | bytes, trtp.KernelLaunchParams, trtp.SymIntExprs]:
+        batch, labels, top_k = kept_scores.shape_expr
+        return launched("ssd_merge", (batch, 1), (labels, top_k, max_detections))

@@ -1,0 +1,31 @@
+"""The ahead-of-time plugins over TensorRT's real bindings: their launches, evaluated for real shapes, run on a CPU.
+
+The reference is ``launch.py``'s plan and its results, which test_kernels.py compares with the host decode bit by bit.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.cuda.build import BUILD, COMPILER, HERE
+from tests.helpers import ROOT
+
+
+@pytest.mark.parametrize(("major", "version"), [("10", "10.16.1.11"), ("11", "11.4.0.106")])
+def test_launches_and_results_are_the_plans(major: str, version: str) -> None:
+    folder = ROOT / ".venv" / f"tensorrt-{major}"
+    if not folder.is_dir():
+        pytest.skip(f"pip install --no-deps --target {folder} tensorrt-cu12-bindings=={version}")
+    libraries = BUILD / f"no_tensorrt-{major}"
+    libraries.mkdir(parents=True, exist_ok=True)
+    for name in ("nvinfer", "nvinfer_plugin", "nvonnxparser"):
+        file = f"lib{name}.so.{major}"
+        stub = ["-shared", "-fPIC", f"-Wl,-soname,{file}", "-x", "c", str(HERE / "no_tensorrt.c")]
+        subprocess.run([COMPILER, *stub, "-o", str(libraries / file)], check=True)
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.cuda.ahead_of_time", major], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
