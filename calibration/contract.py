@@ -13,27 +13,43 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ssd_edge.calibration.bias import corrected, output_shifts
-from ssd_edge.calibration.calibrate import CalibrationResult, Network, quantise, scales_of
+from ssd_edge.calibration.calibrate import (
+    CalibrationResult,
+    Images,
+    Network,
+    observe_images,
+    prepare,
+    quantise,
+    scales_of,
+)
 from ssd_edge.calibration.calibrators import DEFAULT_METHOD, METHODS
 from ssd_edge.calibration.divergence import Reference
+from ssd_edge.calibration.equalise import equalise
 from ssd_edge.calibration.observe import Observations
 from ssd_edge.calibration.placement import place
-from ssd_edge.calibration.policy import Policy, choose
+from ssd_edge.calibration.policy import DEFAULT_POLICY, Policy, choose
 from ssd_edge.calibration.qdq import insert_qdq, quantised_weights
+from ssd_edge.calibration.state import StateFile
+from ssd_edge.errors import CalibrationError
 from ssd_edge.spec import ModelSpec
 
 MOST_IN_FLOAT = 0.5
 """The search ends where more than this share of the convolutions would have to stay in float."""
 
 _METHODS_TRIED = 3
+
+# Images that distances from FP32 are measured on, and from which channel ranges and biases come.
+_SAMPLE = 32
 
 
 @dataclass(frozen=True)
@@ -114,6 +130,10 @@ class Search:
         """Whether the budget holds."""
         return any(trial.drop <= self.budget for trial in self.trials)
 
+    def to_json(self) -> dict[str, Any]:
+        """As plain values for ``json.dumps``."""
+        return {**asdict(self), "best": asdict(self.best), "met": self.met}
+
 
 class Bench:
     """Makes INT8 heads of recipes, from one pass over the calibration images.
@@ -191,6 +211,68 @@ class Bench:
         policy = replace(self._policy, skip=(*self._policy.skip, *in_float))
         model = self._whole.model
         return replace(self._whole, placement=place(model, choose(model, policy)))
+
+
+def calibrate_within(
+    heads: Path,
+    output: Path,
+    read: Callable[[], Images],
+    spec: ModelSpec,
+    fp32_ap: float,
+    measure: Callable[[Path], float],
+    budget: float,
+    *,
+    policy: Policy = DEFAULT_POLICY,
+    equalisation: bool = True,
+    bias_correction: bool = True,
+    least: int = 1,
+    state: StateFile | None = None,
+    deadline: float = float("inf"),
+    progress: Callable[[int], None] | None = None,
+    tell: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> tuple[CalibrationResult, Search]:
+    """Make an INT8 ONNX file of FP32 heads that keeps a budget.
+
+    Args:
+        heads: the FP32 ONNX file.
+        output: the file to write, if the budget holds; it appears whole or not at all.
+        read: begins a new pass over the calibration images.
+        spec: of the heads.
+        fp32_ap: of the FP32 heads, in points.
+        measure: AP of an INT8 file, in points.
+        budget: points of AP that may be lost.
+        policy: which convolutions stay in float in any case.
+        equalisation: whether channels are brought closer first, see ``equalise``.
+        bias_correction: whether biases may make up for what quantisation adds, see ``bias``.
+        least: fewest images to be content with.
+        state: as for ``calibrate``; kept where the budget does not hold, so that another try is quick.
+        deadline: of ``time.monotonic``, for the search.
+        progress: called after each image of the pass with the number of images done.
+        tell: of the search.
+
+    Raises:
+        CalibrationError: as for ``calibrate``, or the budget does not hold.
+    """
+    network = prepare(heads, policy)
+    sample = list(islice(read(), _SAMPLE))
+    if equalisation:
+        network = equalise(network, sample)
+    seen = observe_images(network, read(), everything=True, state=state, progress=progress)
+    if seen.num_images < least:
+        raise CalibrationError(f"calibration needs at least {least} images, but only {seen.num_images} could be used")
+    bench = Bench(network, policy, seen, sample, spec)
+    found = search(bench, fp32_ap, measure, budget, bias_correction=bias_correction, deadline=deadline, tell=tell)
+    if not found.met:
+        if state is not None:
+            state.write(seen)
+        raise CalibrationError(
+            f"{found.reason}; no file is written: allow a larger --max-drop or more --minutes, calibrate with other "
+            "images, or stay with FP32 or FP16"
+        )
+    result = bench.write(found.best.recipe, output, contract=found.reason)
+    if state is not None:
+        state.remove()
+    return result, found
 
 
 def search(
@@ -297,10 +379,8 @@ def _leave_in_float(
 
 def _reason(found: Search, bench: Bench, late: bool) -> str:
     best, total = found.best, len(bench.candidates)
-    share = f"{best.num_int8} of {total} convolutions in INT8"
+    what = f"AP goes from {found.fp32_ap:.2f} to {best.ap:.2f} with {best.num_int8} of {total} convolutions in INT8"
     if found.met:
-        return f"the budget of {found.budget:g} points holds: AP drops by {best.drop:.2f} with {share}"
-    why = "time is up" if late else f"not even with half of the convolutions in float ({total // 2} of {total})"
-    return (
-        f"the budget of {found.budget:g} points does not hold, {why}: at best AP drops by {best.drop:.2f}, with {share}"
-    )
+        return f"the budget of {found.budget:g} points holds: {what}"
+    why = "time is up" if late else f"not even with half of the {total} convolutions in float"
+    return f"the budget of {found.budget:g} points does not hold, {why}: at best {what}"

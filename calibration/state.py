@@ -57,8 +57,15 @@ class StateFile:
         Raises:
             CalibrationError: the file cannot be written.
         """
-        if monotonic() < self._due:
-            return
+        if monotonic() >= self._due:
+            self.write(seen)
+
+    def write(self, seen: Observations) -> None:
+        """Write what was observed, now.
+
+        Raises:
+            CalibrationError: the file cannot be written.
+        """
         histograms = seen.histograms.values()
         try:
             with written_whole(self.path) as partial, partial.open("wb") as file:

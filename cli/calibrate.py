@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ssd_edge.cli.common import print_json, progress, say
+from ssd_edge.errors import DataError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ssd_edge.calibration.contract import Search
     from ssd_edge.evaluation import Evaluation
     from ssd_edge.spec import ModelSpec
 
@@ -46,6 +53,29 @@ def calibrate(
         int,
         typer.Option(min=0, help="Leave convolutions in FP32 that sum fewer products to a value: 512 for RTX GPUs."),
     ] = 0,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Points of AP that may be lost on DATA: searches for the way to INT8 that keeps this, with as few "
+            "convolutions in FP32 as that takes. --method is chosen then.",
+            show_default=False,
+        ),
+    ] = None,
+    minutes: Annotated[float, typer.Option(min=0, help="Time for --max-drop; 0: no limit.")] = 0,
+    bias_correction: Annotated[
+        bool,
+        typer.Option(
+            "--bias-correction/--no-bias-correction",
+            help="With --max-drop: let biases make up for what rounding adds, where that helps.",
+        ),
+    ] = True,
+    equalisation: Annotated[
+        bool,
+        typer.Option(
+            "--equalisation/--no-equalisation", help="With --max-drop: bring the ranges of channels closer first."
+        ),
+    ] = True,
     scales: Annotated[
         Path | None, typer.Option(help="Take these scales, JSON or a TensorRT calibration cache, in place of images.")
     ] = None,
@@ -65,7 +95,7 @@ def calibrate(
 
     The AP before and after is measured here, on the CPU, with the very file that a device gets. Calibrate with
     images like those the camera will see; a hundred suffice. Interrupted, it goes on where it was when it is
-    started again in the same way.
+    started again in the same way. --max-drop makes a contract of it: either AP drops by no more, or no file is written.
 
     Next: ssd-edge build-engine NAME.int8.onnx
     """
@@ -73,6 +103,7 @@ def calibrate(
         from ssd_edge.calibration.calibrate import calibrate as calibrate_heads
         from ssd_edge.calibration.calibrate import calibrate_with, every_scale
         from ssd_edge.calibration.choice import LEAST_IMAGES, choose_images
+        from ssd_edge.calibration.contract import calibrate_within
         from ssd_edge.calibration.interchange import cache_header, read_scales, write_cache, write_scales
         from ssd_edge.calibration.policy import Policy
         from ssd_edge.calibration.state import StateFile
@@ -90,12 +121,16 @@ def calibrate(
         raise typer.BadParameter("--scales and --images exclude each other: scales come from one of them")
     if data is None and not no_eval:
         raise typer.BadParameter("AP is measured on DATA: give it, or add --no-eval")
+    if max_drop is not None and (no_eval or scales is not None):
+        raise typer.BadParameter("--max-drop needs DATA to measure AP on, and chooses scales itself")
+    deadline = monotonic() + 60 * minutes if minutes else float("inf")
     target = output or onnx.with_suffix(".int8.onnx")
     policy = Policy(tuple(skip or ()), depthwise, float_ends, least_products)
     spec = read_spec(onnx)
     header = cache_header(cache_for)
     if data is not None and not no_eval:
         _require_labels(data, eval_split, spec)
+    before = after = search = None
     if scales is not None:
         every = read_scales(scales)
         result = calibrate_with(onnx, target, every, policy=policy)
@@ -111,19 +146,42 @@ def calibrate(
         if fresh:
             state.remove()
         unreadable: list[str] = []
-        with progress("calibrating") as advance:
-            result = calibrate_heads(
-                onnx,
-                target,
-                preprocessed(chosen.read(unreadable.append), spec),
-                method=method,
-                policy=policy,
-                least=least,
-                everything=cache is not None,
-                state=state,
-                progress=lambda done: advance(done, chosen.number),
-            )
-        for sentence in unreadable:
+        if max_drop is not None and data is not None:
+            before = _ap(onnx, spec, "FP32", data, eval_split)
+            with ExitStack() as bars:
+                tell = _stages(bars)
+                result, search = calibrate_within(
+                    onnx,
+                    target,
+                    lambda: preprocessed(chosen.read(unreadable.append), spec),
+                    spec,
+                    _points(before),
+                    lambda path: _points(_ap(path, spec, "INT8", data, eval_split, quiet=True)),
+                    max_drop,
+                    policy=policy,
+                    equalisation=equalisation,
+                    bias_correction=bias_correction,
+                    least=least,
+                    state=state,
+                    deadline=deadline,
+                    progress=lambda done: tell("calibrating", done, chosen.number),
+                    tell=tell,
+                )
+            method = search.best.recipe.method
+        else:
+            with progress("calibrating") as advance:
+                result = calibrate_heads(
+                    onnx,
+                    target,
+                    preprocessed(chosen.read(unreadable.append), spec),
+                    method=method,
+                    policy=policy,
+                    least=least,
+                    everything=cache is not None,
+                    state=state,
+                    progress=lambda done: advance(done, chosen.number),
+                )
+        for sentence in dict.fromkeys(unreadable):  # read more than once by a search
             say(f"left out: {sentence}")
         if state.stale:
             say("an interrupted calibration was of another model, other images or options: begun anew")
@@ -138,9 +196,9 @@ def calibrate(
     if cache is not None:
         write_cache(cache, every, header)
 
-    before = after = None
     if data is not None and not no_eval:
-        before, after = (_ap(path, spec, name, data, eval_split) for path, name in ((onnx, "FP32"), (target, "INT8")))
+        before = before or _ap(onnx, spec, "FP32", data, eval_split)
+        after = _ap(target, spec, "INT8", data, eval_split)
     if as_json:
         print_json(
             {
@@ -151,19 +209,22 @@ def calibrate(
                 "quantised": result.num_quantised,
                 "fp32": before.to_json() if before else None,
                 "int8": after.to_json() if after else None,
+                "contract": search.to_json() if search else None,
             }
         )
         return
     say(f"{target}: {result.num_quantised} of {result.num_convolutions} convolutions in INT8, {origin}")
     if before and after:
         Console().print(_table(before, after))
+    if search:
+        Console().print(_trials(search))
+        say(search.reason)
     say(f"next: ssd-edge build-engine {target}")
 
 
 def _require_labels(data: Path, split: str, spec: ModelSpec) -> None:
     """Found out now, not after the calibration."""
     from ssd_edge.data.readers import open_dataset
-    from ssd_edge.errors import DataError
 
     try:
         open_dataset(data, split, spec.labels)
@@ -171,19 +232,52 @@ def _require_labels(data: Path, split: str, spec: ModelSpec) -> None:
         raise DataError(f"{error}; for images without labels add --no-eval") from None
 
 
-def _ap(onnx: Path, spec: ModelSpec, precision: str, data: Path, split: str) -> Evaluation:
+def _ap(onnx: Path, spec: ModelSpec, precision: str, data: Path, split: str, *, quiet: bool = False) -> Evaluation:
     """On OpenVINO, which reads the ONNX file itself."""
     from ssd_edge.engines.openvino import OpenVinoEngine
     from ssd_edge.evaluation.model import evaluate_model
 
     engine = OpenVinoEngine(onnx, spec, precision)
-    with progress(f"AP of {precision}") as advance:
+    with nullcontext() if quiet else progress(f"AP of {precision}") as advance:
         result, _ = evaluate_model(engine, data, split, advance)
     engine.close()
     return result
 
 
-def _table(before: Evaluation, after: Evaluation) -> Any:
+def _points(result: Evaluation) -> float:
+    if result.ap is None:
+        raise DataError("the images to measure AP on show no object that the model knows: take others for --max-drop")
+    return 100 * result.ap
+
+
+def _stages(shown: ExitStack) -> Callable[[str, int, int], None]:
+    """A bar for each stage of a search, one after the other."""
+    bars: dict[str, Callable[[int, int], None]] = {}
+
+    def tell(what: str, done: int, total: int) -> None:
+        if what not in bars:
+            shown.close()
+            bars[what] = shown.enter_context(progress(what))
+        bars[what](done, total)
+
+    return tell
+
+
+def _trials(search: Search) -> Table:
+    from rich.table import Table
+
+    table = Table()
+    for name in ("method", "biases", "put in FP32", "in INT8", "AP", "points lost"):
+        table.add_column(name, justify="left" if name == "method" else "right")
+    for trial in search.trials:
+        recipe = trial.recipe
+        corrected = "corrected" if recipe.bias_correction else "as they are"
+        numbers = (str(len(recipe.in_float)), str(trial.num_int8), f"{trial.ap:.2f}", f"{trial.drop:.2f}")
+        table.add_row(recipe.method, corrected, *numbers, style="bold" if trial == search.best else "")
+    return table
+
+
+def _table(before: Evaluation, after: Evaluation) -> Table:
     from rich.table import Table
 
     table = Table()

@@ -195,6 +195,29 @@ def test_calibrate_shows_the_ap_before_and_after(cli, heads_onnx, data, tmp_path
     assert f"next: ssd-edge build-engine {tmp_path / 'int8.onnx'}" in done.err
 
 
+def test_calibrate_keeps_a_contract(cli, heads_onnx, data, tmp_path):
+    output = tmp_path / "int8.onnx"
+    arguments = ("calibrate", heads_onnx, data, "--force", "-o", output, "--max-drop")
+    kept = parsed(cli(*arguments, "100", "--json"))
+    contract = kept["contract"]
+    assert contract["met"]
+    assert contract["best"] in contract["trials"]
+    assert contract["best"]["ap"] == pytest.approx(100 * kept["int8"]["ap"])
+    assert contract["fp32_ap"] == pytest.approx(100 * kept["fp32"]["ap"])
+    shown = cli("inspect", output)
+    assert "the budget of 100 points holds" in " ".join(shown.out.split())
+
+    before = output.read_bytes()
+    table = cli(*arguments, "100")
+    assert "points lost" in table.out
+    assert "the budget of 100 points holds" in table.err
+    assert output.read_bytes() == before  # the same way to INT8, byte by byte
+
+    refused = cli(*arguments, "0.1", "--no-eval")
+    assert refused.code == 2
+    assert "--max-drop needs DATA" in refused.err
+
+
 def test_calibrate_with_a_folder_of_pictures(cli, heads_onnx, pictures, tmp_path):
     done = cli("calibrate", heads_onnx, pictures, "--force", "-o", tmp_path / "int8.onnx", "--no-eval")
     assert (done.code, done.out) == (0, "")

@@ -1,0 +1,154 @@
+"""The search for a recipe within a budget, over heads whose AP is what a test says it is; and bias correction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+import onnx
+import pytest
+
+from ssd_edge.calibration.bias import corrected, output_shifts
+from ssd_edge.calibration.calibrate import observe_images, prepare, quantise, scales_of
+from ssd_edge.calibration.calibrators import METHODS
+from ssd_edge.calibration.contract import Bench, calibrate_within, search
+from ssd_edge.calibration.observe import session
+from ssd_edge.calibration.policy import DEFAULT_POLICY
+from ssd_edge.calibration.qdq import quantised_weights
+from ssd_edge.calibration.state import StateFile
+from ssd_edge.engines.onnxruntime import read_spec
+from ssd_edge.errors import CalibrationError
+from ssd_edge.spec import METADATA_KEY
+
+FP32_AP = 40.0
+
+
+@pytest.fixture(scope="module")
+def images() -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.normal(0, 1, (1, 3, 32, 32)).astype(np.float32) for _ in range(6)]
+
+
+@pytest.fixture(scope="module")
+def bench(heads_onnx: Path, images: list[np.ndarray]) -> Bench:
+    network = prepare(heads_onnx)
+    seen = observe_images(network, images, everything=True)
+    return Bench(network, DEFAULT_POLICY, seen, images, read_spec(heads_onnx))
+
+
+def in_int8(path: Path) -> set[str]:
+    """Names of the convolutions whose weights are dequantised."""
+    return {n.name for n in onnx.load(path).graph.node if n.op_type == "Conv" and n.input[1].endswith("_dequantised")}
+
+
+def ap_that_costs(points: Mapping[str, float], always: float = 0.0) -> Callable[[Path], float]:
+    """AP that loses so many points where a convolution is INT8."""
+    return lambda path: FP32_AP - always - sum(points.get(name, 0.0) for name in in_int8(path))
+
+
+def test_a_budget_that_holds_at_once_needs_one_trial(bench):
+    found = search(bench, FP32_AP, ap_that_costs({}), 0.1)
+    assert found.met
+    assert len(found.trials) == 1
+    assert found.best.recipe.in_float == ()
+    assert found.best.num_int8 == len(bench.candidates) == 8
+    assert set(found.distances) == set(METHODS)
+    assert found.reason == (
+        "the budget of 0.1 points holds: AP goes from 40.00 to 40.00 with 8 of 8 convolutions in INT8"
+    )
+
+
+def test_only_the_convolutions_that_cost_stay_in_float(bench):
+    guilty = {"body/Conv": 1.0, "logits1/Conv": 0.7}
+    found = search(bench, FP32_AP, ap_that_costs(guilty), 0.5)
+    assert found.met
+    assert set(found.best.recipe.in_float) == set(guilty)
+    assert found.best.num_int8 == 6
+    assert set(found.sensitivities) == set(bench.candidates)
+    assert all(s.alone > 0 and s.without > 0 for s in found.sensitivities.values())
+
+
+def test_a_budget_that_cannot_hold_ends_the_search(bench):
+    found = search(bench, FP32_AP, ap_that_costs({}, always=5.0), 0.5)
+    assert not found.met
+    assert max(len(trial.recipe.in_float) for trial in found.trials) == 4  # half of them, and no further
+    assert "does not hold, not even with half of the 8 convolutions in float" in found.reason
+
+
+def test_time_that_is_up_ends_the_search_after_one_trial(bench):
+    found = search(bench, FP32_AP, ap_that_costs({}, always=5.0), 0.5, deadline=monotonic() - 1)
+    assert len(found.trials) == 1
+    assert not found.sensitivities
+    assert "time is up" in found.reason
+
+
+def test_the_contract_travels_in_the_file(heads_onnx, images, tmp_path):
+    output = tmp_path / "int8.onnx"
+    state = StateFile(tmp_path / "state", "key")
+    result, found = calibrate_within(
+        heads_onnx,
+        output,
+        lambda: iter(images),
+        read_spec(heads_onnx),
+        FP32_AP,
+        ap_that_costs({"stem/Conv": 3.0}),
+        0.2,
+        state=state,
+    )
+    assert "stem/Conv" not in in_int8(output)
+    assert result.num_quantised == len(in_int8(output)) == found.best.num_int8
+    (entry,) = (e for e in onnx.load(output).metadata_props if e.key == METADATA_KEY)
+    assert found.reason in entry.value
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_a_broken_contract_writes_nothing_and_keeps_what_was_observed(heads_onnx, images, tmp_path):
+    output = tmp_path / "int8.onnx"
+    output.write_text("an older one")
+    state = StateFile(tmp_path / "state", "key")
+    with pytest.raises(CalibrationError, match=r"does not hold.*no file is written: allow a larger --max-drop"):
+        calibrate_within(
+            heads_onnx,
+            output,
+            lambda: iter(images),
+            read_spec(heads_onnx),
+            FP32_AP,
+            ap_that_costs({}, always=9.0),
+            0.2,
+            state=state,
+            deadline=monotonic() - 1,
+        )
+    assert output.read_text() == "an older one"
+    assert (tmp_path / "state").exists()
+
+
+def test_no_images(heads_onnx, tmp_path):
+    with pytest.raises(CalibrationError, match="needs images"):
+        calibrate_within(
+            heads_onnx, tmp_path / "a.onnx", lambda: iter(()), read_spec(heads_onnx), FP32_AP, lambda path: 0.0, 1.0
+        )
+
+
+def test_bias_correction_takes_away_what_quantisation_adds(heads_onnx, images, tmp_path):
+    """The first convolution reads the image itself, so its mean is exact; scales that cut hard plant a shift."""
+    network = prepare(heads_onnx)
+    bright = [np.abs(image) + 1 for image in images]
+    scales = {name: value / 3 for name, value in scales_of(network, observe_images(network, bright), "min-max").items()}
+    weights = quantised_weights(network.model, network.placement)
+    shifts = output_shifts(network, scales, weights, bright)
+    assert np.abs(shifts["stem/Conv"]).max() > 0.05
+    means = []
+    for name, one in (("plain", network), ("corrected", corrected(network, shifts))):
+        quantise(one, scales, tmp_path / f"{name}.onnx", weights=weights)
+        means.append(_mean_of_stem(onnx.load(tmp_path / f"{name}.onnx"), bright))
+    wanted = _mean_of_stem(network.model, bright)
+    np.testing.assert_allclose(means[0] - wanted, shifts["stem/Conv"], atol=1e-4)
+    np.testing.assert_allclose(means[1], wanted, atol=1e-4)
+
+
+def _mean_of_stem(model: onnx.ModelProto, images: list[np.ndarray]) -> np.ndarray:
+    model.graph.output.append(onnx.ValueInfoProto(name="stem.conv"))
+    runtime = session(model.SerializeToString())
+    return np.mean([runtime.run(["stem.conv"], {"image": i})[0].mean(axis=(0, 2, 3)) for i in images], axis=0)
