@@ -21,6 +21,9 @@ DOMAIN = "ssd_edge"
 VERSION = 1
 """Of the domain: what an operator means never changes within one."""
 
+TENSORRT_NAME = {"plugin_namespace": DOMAIN, "plugin_version": "1"}
+"""Attributes of each node by which TensorRT's ONNX parser finds its plugin: it does not look at the domain."""
+
 DEFAULTS = "defaults"
 """The name of the default boxes, (A, 4) float32 cxcywh, in the graph."""
 
@@ -82,7 +85,7 @@ def with_decode(heads: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
     operators = node_attributes(spec).items()
     for (operator, attributes), taken, given in zip(operators, inputs, outputs, strict=True):
         graph.node.append(
-            helper.make_node(operator, taken, given, name=operator, domain=DOMAIN, **attributes)  # type: ignore[arg-type]
+            helper.make_node(operator, taken, given, name=operator, domain=DOMAIN, **TENSORRT_NAME, **attributes)  # type: ignore[arg-type]
         )
     graph.initializer.append(numpy_helper.from_array(default_boxes(spec), DEFAULTS))
     known = {value.name for value in graph.value_info}

@@ -19,7 +19,7 @@ class SsdDecode(OpRun):
 
     op_domain = DOMAIN
 
-    def _run(self, *inputs: Any, **attributes: Any) -> Any:
+    def _run(self, *inputs: Any, plugin_namespace: str, plugin_version: str, **attributes: Any) -> Any:
         return decode_ops.decode(*inputs, **attributes)
 
 
@@ -28,7 +28,7 @@ class SsdSelect(OpRun):
 
     op_domain = DOMAIN
 
-    def _run(self, *inputs: Any, **attributes: Any) -> Any:
+    def _run(self, *inputs: Any, plugin_namespace: str, plugin_version: str, **attributes: Any) -> Any:
         return decode_ops.select(*inputs, **attributes)
 
 
@@ -37,7 +37,7 @@ class SsdMerge(OpRun):
 
     op_domain = DOMAIN
 
-    def _run(self, *inputs: Any, **attributes: Any) -> Any:
+    def _run(self, *inputs: Any, plugin_namespace: str, plugin_version: str, **attributes: Any) -> Any:
         return decode_ops.merge(*inputs, **attributes)
 
 

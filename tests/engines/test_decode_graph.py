@@ -142,6 +142,8 @@ def test_geometry_is_a_constant_and_scalars_are_attributes() -> None:
     assert [node.op_type for node in nodes] == ["SsdDecode", "SsdSelect", "SsdMerge"]
     written = {a.name: helper.get_attribute_value(a) for node in nodes for a in node.attribute}
     assert written == {
+        "plugin_namespace": b"ssd_edge",
+        "plugin_version": b"1",
         "is_yxhw": 1,
         "is_sigmoid": 0,
         "score_threshold": np.float32(0.01),
