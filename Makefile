@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JETPACK_6 := .venv/cuda-12.6
 PYCUDA := .venv/pycuda
+TENSORRT := .venv/tensorrt-10 .venv/tensorrt-11
 
 .PHONY: install demo test check sanitize docs
 
@@ -31,12 +32,19 @@ check: install
 	else echo "mypy needs Python 3.11 or later: skipped"; fi
 	$(BIN)/lint-imports
 
-test: check $(PYCUDA)
+test: check $(PYCUDA) $(TENSORRT)
 	$(BIN)/python -m pytest
 
 # For its tests only, which are skipped without it: a minute, and the headers of a CUDA toolkit.
 $(PYCUDA): | install
 	@$(BIN)/python -m tests.cuda.install_pycuda $@ || echo "pycuda could not be built: its tests are skipped"
+
+# TensorRT's Python bindings without its libraries: for tests of names and enums, which are skipped without them.
+.venv/tensorrt-10: BINDINGS := tensorrt-cu12-bindings==10.16.1.11
+.venv/tensorrt-11: BINDINGS := tensorrt-cu12-bindings==11.4.0.106
+$(TENSORRT): | install
+	@rm -rf $@.part; { $(BIN)/python -m pip install --quiet --no-deps --target $@.part $(BINDINGS) && mv $@.part $@; } \
+	|| echo "$(BINDINGS) could not be installed: its tests are skipped"
 
 sanitize: install
 	$(BIN)/python -m pytest -m sanitize tests/cuda/test_sanitizers.py

@@ -1,0 +1,53 @@
+"""The real Python bindings of TensorRT 10 and 11, each imported in a child process over libraries that do nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import ROOT
+
+SOURCE = ROOT / "tests" / "cuda" / "no_tensorrt.c"
+LIBRARIES = ("nvinfer", "nvinfer_plugin", "nvonnxparser")
+
+
+def run_over(major: int, code: str) -> str:
+    """Run Python in which ``trt`` is the module of TensorRT 10 or 11; what it printed. Skips where it is not installed.
+
+    Raises:
+        AssertionError: the code failed.
+    """
+    bindings = ROOT / ".venv" / f"tensorrt-{major}"
+    if not bindings.is_dir():
+        pytest.skip(f"the bindings of TensorRT {major} are not installed: make test installs them")
+    if not shutil.which("gcc"):
+        pytest.skip("no gcc for the libraries that the bindings of TensorRT load")
+    done = subprocess.run(
+        [sys.executable, "-c", f"import tensorrt_bindings as trt\n{code}"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(bindings), "LD_LIBRARY_PATH": str(_libraries(major))},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def _libraries(major: int) -> Path:
+    """The folder of the libraries, by the hash of their source."""
+    folder = ROOT / "build" / "tensorrt" / f"{major}-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in LIBRARIES:
+        library = folder / f"lib{name}.so.{major}"
+        if not library.exists():
+            part = library.with_suffix(f".{os.getpid()}")
+            subprocess.run(["gcc", "-shared", "-fPIC", f"-Wl,-soname,{library.name}", "-o", part, SOURCE], check=True)
+            part.replace(library)
+    return folder

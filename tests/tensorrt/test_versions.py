@@ -1,0 +1,55 @@
+"""versions.py over the real enums and classes of TensorRT 10.16 and 11.4."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from ssd_edge.engines.versions import check_release
+from ssd_edge.errors import BackendError
+from tests.tensorrt.bindings import run_over
+
+MAJORS = (10, 11)
+
+
+@pytest.mark.parametrize("major", MAJORS)
+def test_release(major: int) -> None:
+    found = run_over(major, "from ssd_edge.engines.versions import check_release\nprint(check_release(trt))")
+    assert found == {10: "(10, 16)", 11: "(11, 4)"}[major]
+
+
+@pytest.mark.parametrize("version", ["8.6.1", "10.2.0"])
+def test_an_old_release_is_refused(version: str) -> None:
+    with pytest.raises(BackendError, match=rf"TensorRT {version} is too old: 10\.3 or later"):
+        check_release(SimpleNamespace(__version__=version))
+
+
+def test_the_oldest_release_is_taken() -> None:
+    assert check_release(SimpleNamespace(__version__="10.3.0")) == (10, 3)
+
+
+@pytest.mark.parametrize("major", MAJORS)
+def test_strongly_typed(major: int) -> None:
+    """Its bit is another one in 11, where EXPLICIT_BATCH is gone: a number in its place would be wrong in one."""
+    found = run_over(major, "from ssd_edge.engines.versions import strongly_typed\nprint(strongly_typed(trt))")
+    assert found == {10: "2", 11: "1"}[major]
+
+
+@pytest.mark.parametrize("major", MAJORS)
+def test_device_memory(major: int) -> None:
+    """Over an engine with no property of memory but those of the real class."""
+    code = """
+from types import SimpleNamespace
+from ssd_edge.engines.versions import device_memory_bytes
+names = [name for name in dir(trt.ICudaEngine) if name.startswith("device_memory_size")]
+print(len(names), device_memory_bytes(SimpleNamespace(**dict.fromkeys(names, 7))))
+"""
+    assert run_over(major, code) == {10: "2 7", 11: "1 7"}[major]
+
+
+@pytest.mark.parametrize("major", MAJORS)
+def test_flags_of_precision_are_gone_in_11(major: int) -> None:
+    """Why networks are strongly typed."""
+    code = "print(*(hasattr(trt.BuilderFlag, name) for name in ('FP16', 'INT8')))"
+    assert run_over(major, code) == {10: "True True", 11: "False False"}[major]
