@@ -38,7 +38,8 @@ from ssd_edge.calibration.equalise import equalise
 from ssd_edge.calibration.observe import Observations
 from ssd_edge.calibration.placement import place
 from ssd_edge.calibration.policy import DEFAULT_POLICY, Policy, choose
-from ssd_edge.calibration.qdq import insert_qdq, quantised_weights
+from ssd_edge.calibration.qdq import Int8Weight, insert_qdq, quantised_weights
+from ssd_edge.calibration.rounding import can_learn, learned, windows
 from ssd_edge.calibration.state import StateFile
 from ssd_edge.errors import CalibrationError
 from ssd_edge.spec import ModelSpec
@@ -59,11 +60,13 @@ class Recipe:
     Attributes:
         method: a name of ``METHODS``.
         bias_correction: whether biases make up for what quantisation adds on average.
+        learned_rounding: whether weights go up or down as their outputs ask for, not to the nearest.
         in_float: names of convolutions left in float, beside those that the policy leaves.
     """
 
     method: str = DEFAULT_METHOD
     bias_correction: bool = True
+    learned_rounding: bool = False
     in_float: tuple[str, ...] = ()
 
 
@@ -104,7 +107,8 @@ class Search:
     Attributes:
         fp32_ap: in points.
         budget: points of AP that may be lost.
-        distances: from FP32, by method; with and without bias correction.
+        distances: from FP32, by method; without and with bias correction.
+        rounding: the best method's distance, without and with learned rounding; None where that was not asked for.
         sensitivities: by convolution; empty where the methods sufficed.
         trials: in their order.
         reason: why it ended, in a sentence.
@@ -113,6 +117,7 @@ class Search:
     fp32_ap: float
     budget: float
     distances: dict[str, tuple[float, float]] = field(default_factory=dict)
+    rounding: tuple[float, float] | None = None
     sensitivities: dict[str, Sensitivity] = field(default_factory=dict)
     trials: list[Trial] = field(default_factory=list)
     reason: str = ""
@@ -156,13 +161,13 @@ class Bench:
     ) -> None:
         self._whole, self._policy, self._seen, self._images = network, policy, seen, images
         self._reference = Reference(self._whole.model, spec, images)
-        self._shifts: dict[str, Mapping[str, npt.NDArray[np.float64]]] = {}
+        self._shifts: dict[tuple[str, bool], Mapping[str, npt.NDArray[np.float64]]] = {}
+        self._learned: dict[str, dict[str, Int8Weight]] = {}
         self.candidates = tuple(convolution.name for convolution in self._whole.placement.convolutions)
 
     def divergence(self, recipe: Recipe) -> float:
         """From FP32, on the images."""
-        network, scales = self._prepared(recipe)
-        weights = quantised_weights(network.model, network.placement)
+        network, scales, weights = self._prepared(recipe)
         return self._reference.divergence(insert_qdq(network.model, network.placement, scales, weights))
 
     def sensitivity(self, recipe: Recipe, convolution: str) -> Sensitivity:
@@ -179,32 +184,49 @@ class Bench:
         Raises:
             CalibrationError: the file cannot be written.
         """
-        network, scales = self._prepared(recipe)
+        network, scales, weights = self._prepared(recipe)
         return quantise(
             network,
             scales,
             output,
+            weights=weights,
             seen=self._seen,
             calibration_method=recipe.method,
             bias_correction="yes" if recipe.bias_correction else "no",
+            learned_rounding="yes" if recipe.learned_rounding else "no",
             calibration_images=str(self._seen.num_images),
             calibration_images_sha256=self._seen.image_set_sha256,
             contract=contract,
         )
 
-    def _prepared(self, recipe: Recipe) -> tuple[Network, dict[str, float]]:
+    def _prepared(self, recipe: Recipe) -> tuple[Network, dict[str, float], dict[str, Int8Weight]]:
+        """Network, scales and weights of a recipe.
+
+        Learned rounding and biases look at each convolution by itself, so that those of all serve any choice of them.
+        """
+        whole = self._weights(recipe)
         network = self._without(recipe.in_float)
         scales = scales_of(network, self._seen, recipe.method)
+        chosen = {convolution.name: convolution.weight for convolution in network.placement.convolutions}
         if recipe.bias_correction:
-            if recipe.method not in self._shifts:
-                # Each convolution is looked at by itself, so that the shifts of all serve for any choice of them.
-                weights = quantised_weights(self._whole.model, self._whole.placement)
+            key = recipe.method, recipe.learned_rounding
+            if key not in self._shifts:
                 of_whole = scales_of(self._whole, self._seen, recipe.method)
-                self._shifts[recipe.method] = output_shifts(self._whole, of_whole, weights, self._images)
-            chosen = {convolution.name for convolution in network.placement.convolutions}
-            shifts = self._shifts[recipe.method]
+                self._shifts[key] = output_shifts(self._whole, of_whole, whole, self._images)
+            shifts = self._shifts[key]
             network = corrected(network, {name: shift for name, shift in shifts.items() if name in chosen})
-        return network, scales
+        return network, scales, {weight: whole[weight] for weight in chosen.values()}
+
+    def _weights(self, recipe: Recipe) -> dict[str, Int8Weight]:
+        """Of all convolutions that may be INT8."""
+        nearest = quantised_weights(self._whole.model, self._whole.placement)
+        if not recipe.learned_rounding:
+            return nearest
+        if recipe.method not in self._learned:
+            scales = scales_of(self._whole, self._seen, recipe.method)
+            seen = windows(self._whole, can_learn(self._whole), self._images)
+            self._learned[recipe.method] = learned(self._whole, scales, nearest, seen)
+        return self._learned[recipe.method]
 
     def _without(self, in_float: tuple[str, ...]) -> Network:
         """The network with these in float too."""
@@ -225,6 +247,7 @@ def calibrate_within(
     policy: Policy = DEFAULT_POLICY,
     equalisation: bool = True,
     bias_correction: bool = True,
+    learned_rounding: bool = False,
     least: int = 1,
     state: StateFile | None = None,
     deadline: float = float("inf"),
@@ -244,6 +267,7 @@ def calibrate_within(
         policy: which convolutions stay in float in any case.
         equalisation: whether channels are brought closer first, see ``equalise``.
         bias_correction: whether biases may make up for what quantisation adds, see ``bias``.
+        learned_rounding: whether weights may be rounded as their outputs ask for, see ``rounding``.
         least: fewest images to be content with.
         state: as for ``calibrate``; kept where the budget does not hold, so that another try is quick.
         deadline: of ``time.monotonic``, for the search.
@@ -261,7 +285,16 @@ def calibrate_within(
     if seen.num_images < least:
         raise CalibrationError(f"calibration needs at least {least} images, but only {seen.num_images} could be used")
     bench = Bench(network, policy, seen, sample, spec)
-    found = search(bench, fp32_ap, measure, budget, bias_correction=bias_correction, deadline=deadline, tell=tell)
+    found = search(
+        bench,
+        fp32_ap,
+        measure,
+        budget,
+        bias_correction=bias_correction,
+        learned_rounding=learned_rounding,
+        deadline=deadline,
+        tell=tell,
+    )
     if not found.met:
         if state is not None:
             state.write(seen)
@@ -282,6 +315,7 @@ def search(
     budget: float,
     *,
     bias_correction: bool = True,
+    learned_rounding: bool = False,
     methods: Sequence[str] = tuple(METHODS),
     deadline: float = float("inf"),
     tell: Callable[[str, int, int], None] = lambda what, done, total: None,
@@ -294,6 +328,7 @@ def search(
         measure: AP of an INT8 file, in points.
         budget: points of AP that may be lost.
         bias_correction: whether recipes may use it; where it brings nothing, they do not.
+        learned_rounding: likewise, of the best method: takes up to a minute for each twenty convolutions.
         methods: to choose from.
         deadline: of ``time.monotonic``; nothing new is begun after it, once one recipe was measured.
         tell: called with what is being done, and how far it is.
@@ -312,6 +347,12 @@ def search(
             return found.trials[-1]
 
         recipes = _by_distance(bench, found, methods, bias_correction, tell)
+        if learned_rounding:
+            tell("learning to round", 0, 1)
+            better = replace(recipes[0], learned_rounding=True)
+            found.rounding = bench.divergence(recipes[0]), bench.divergence(better)
+            if found.rounding[1] < found.rounding[0]:
+                recipes.insert(0, better)
         for number, recipe in enumerate(recipes[:_METHODS_TRIED]):
             if number and monotonic() >= deadline:
                 break

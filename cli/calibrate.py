@@ -70,6 +70,12 @@ def calibrate(
             help="With --max-drop: let biases make up for what rounding adds, where that helps.",
         ),
     ] = True,
+    learned_rounding: Annotated[
+        bool,
+        typer.Option(
+            "--learned-rounding", help="With --max-drop: learn whether each weight goes up or down; takes minutes."
+        ),
+    ] = False,
     equalisation: Annotated[
         bool,
         typer.Option(
@@ -161,6 +167,7 @@ def calibrate(
                     policy=policy,
                     equalisation=equalisation,
                     bias_correction=bias_correction,
+                    learned_rounding=learned_rounding,
                     least=least,
                     state=state,
                     deadline=deadline,
@@ -267,13 +274,14 @@ def _trials(search: Search) -> Table:
     from rich.table import Table
 
     table = Table()
-    for name in ("method", "biases", "put in FP32", "in INT8", "AP", "points lost"):
+    for name in ("method", "biases", "rounding", "put in FP32", "in INT8", "AP", "points lost"):
         table.add_column(name, justify="left" if name == "method" else "right")
     for trial in search.trials:
         recipe = trial.recipe
         corrected = "corrected" if recipe.bias_correction else "as they are"
+        rounding = "learned" if recipe.learned_rounding else "nearest"
         numbers = (str(len(recipe.in_float)), str(trial.num_int8), f"{trial.ap:.2f}", f"{trial.drop:.2f}")
-        table.add_row(recipe.method, corrected, *numbers, style="bold" if trial == search.best else "")
+        table.add_row(recipe.method, corrected, rounding, *numbers, style="bold" if trial == search.best else "")
     return table
 
 

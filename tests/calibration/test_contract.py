@@ -84,6 +84,15 @@ def test_time_that_is_up_ends_the_search_after_one_trial(bench):
     assert "time is up" in found.reason
 
 
+def test_learned_rounding_is_used_where_it_comes_closer(bench):
+    found = search(bench, FP32_AP, ap_that_costs({}), 0.1, learned_rounding=True)
+    nearest, learned = found.rounding
+    assert nearest == min(min(pair) for pair in found.distances.values())
+    assert learned != nearest
+    assert found.best.recipe.learned_rounding == (learned < nearest)
+    assert bench.divergence(found.best.recipe) == min(nearest, learned)
+
+
 def test_the_contract_travels_in_the_file(heads_onnx, images, tmp_path):
     output = tmp_path / "int8.onnx"
     state = StateFile(tmp_path / "state", "key")
