@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ssd_edge.cli.common import print_json, progress, say
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ssd_edge.calibration.calibrate import CalibrationResult
 
 
 def export(
@@ -24,13 +29,14 @@ def export(
     """Write a checkpoint's heads as ONNX, and say how far they are from PyTorch's.
 
     The model's spec (labels, default boxes, preprocessing) travels in the file. The largest difference from
-    PyTorch is measured on images, by ONNX Runtime.
+    PyTorch is measured on images, by ONNX Runtime. A checkpoint of train --qat carries the scales of its INT8
+    network: then NAME.int8.onnx is written too, and there is nothing to calibrate.
 
     Next: ssd-edge calibrate, or ssd-edge build-engine
     """
     try:
         from ssd_edge.export import compare, export_onnx
-        from ssd_edge.training.checkpoints import load_checkpoint
+        from ssd_edge.training.checkpoints import load_checkpoint, load_scales
     except ModuleNotFoundError as error:
         from ssd_edge.errors import MissingDependencyError
 
@@ -39,6 +45,7 @@ def export(
     from ssd_edge.engines.opening import open_model
 
     network = load_checkpoint(checkpoint)
+    scales = load_scales(checkpoint)
     pictures = list(sample_images(images, 16))
     target = output or checkpoint.with_suffix(".onnx")
     with progress("exporting"):
@@ -46,8 +53,10 @@ def export(
         engine = open_model(target)
         agreement = compare(network, lambda image: engine.submit(image)(), preprocessed(pictures, spec))
         engine.close()
+    int8 = _int8(target, scales) if scales else None
     if as_json:
-        print_json({"onnx": str(target), "opset": spec.provenance["opset"], **asdict(agreement)})
+        written = {"onnx": str(target)} | ({"int8_onnx": str(int8.path)} if int8 else {})
+        print_json({**written, "opset": spec.provenance["opset"], **asdict(agreement)})
         return
     opset = spec.provenance["opset"]
     say(f"{target}: {spec.num_default_boxes} default boxes, {len(spec.labels)} classes, opset {opset}")
@@ -55,4 +64,15 @@ def export(
         f"largest difference from PyTorch on {agreement.images} images: "
         f"loc {agreement.loc:.1e}, logits {agreement.logits:.1e}"
     )
-    say(f"next: ssd-edge calibrate {target} DATA, or ssd-edge build-engine {target}")
+    if int8 is not None:
+        say(f"{int8.path}: {int8.num_quantised} of {int8.num_convolutions} convolutions in INT8, as they were trained")
+        say(f"next: ssd-edge build-engine {int8.path}")
+    else:
+        say(f"next: ssd-edge calibrate {target} DATA, or ssd-edge build-engine {target}")
+
+
+def _int8(heads: Path, scales: Mapping[str, float]) -> CalibrationResult:
+    from ssd_edge.calibration.calibrate import prepare, quantise
+
+    network = prepare(heads)
+    return quantise(network, scales, heads.with_suffix(".int8.onnx"), calibration_method="quantisation-aware training")

@@ -5,14 +5,23 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ssd_edge.cli.common import print_json, progress, say
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ssd_edge.training.int8_graph import Places
+
+OF_ANOTHER_BEGINNING = ("model", "box_sizes", "backbone_weights", "start_from", "frozen_blocks")
+"""Options that say what network to begin with, which --qat does itself."""
+
 
 def train(
+    context: typer.Context,
     data: Annotated[Path, typer.Argument(help="The data set: a Pascal VOC, COCO or YOLO folder or file.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for model.pt (the result), last.ckpt and logs.")
@@ -36,13 +45,27 @@ def train(
     start_from: Annotated[
         Path | None, typer.Option("--from", help="A checkpoint of ssd-edge to go on from with new data.")
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 100,
+    qat: Annotated[
+        Path | None,
+        typer.Option(help="A trained checkpoint to fine-tune as it will compute in INT8: quantisation-aware."),
+    ] = None,
+    ranges: Annotated[
+        str, typer.Option(help="With --qat, the scales of activations: learned, or frozen as calibration finds them.")
+    ] = "learned",
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Passes over the training images: 100, with --qat 5.", show_default=False),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=2, help="Images a step; fewer if memory runs out.")] = 16,
-    lr: Annotated[float, typer.Option(help="Highest learning rate.")] = 0.02,
+    lr: Annotated[
+        float | None, typer.Option(help="Highest learning rate: 0.02, with --qat 0.0005.", show_default=False)
+    ] = None,
     patience: Annotated[
         int, typer.Option(min=0, help="Stop after so many validations without a better AP50; 0: never.")
     ] = 0,
-    validate_every: Annotated[int, typer.Option(min=1, help="Epochs between validations.")] = 5,
+    validate_every: Annotated[
+        int | None, typer.Option(min=1, help="Epochs between validations: 5, with --qat 1.", show_default=False)
+    ] = None,
     minutes: Annotated[float, typer.Option(min=0, help="Stop after so many minutes; 0: no limit.")] = 0,
     frozen_blocks: Annotated[
         int, typer.Option(min=0, help="Keep so many first blocks of the backbone: faster, for few images.")
@@ -58,6 +81,9 @@ def train(
     Bad images and boxes are left out, and it is said how many. The best checkpoint by AP50 on the validation images
     is kept. Ctrl-C stops; --resume goes on. Watch the curves: tensorboard --logdir OUTPUT.
 
+    Where INT8 loses too much, --qat CHECKPOINT trains on for a few epochs with every value rounded as the INT8 file
+    rounds it. The checkpoint that it writes carries its scales, and export makes the INT8 file of it.
+
     Next: ssd-edge export OUTPUT/model.pt
     """
     try:
@@ -69,16 +95,28 @@ def train(
         raise MissingDependencyError(error.name or "PyTorch", "train", "training") from None
     from ssd_edge.data.split import training_and_validation
 
+    usual_epochs, usual_lr, usual_validate_every = (100, 0.02, 5)
+    if qat is not None:
+        from ssd_edge.training.checkpoints import load_checkpoint
+
+        for name in OF_ANOTHER_BEGINNING:
+            if _given(context, name):
+                option = "--from" if name == "start_from" else f"--{name.replace('_', '-')}"
+                raise typer.BadParameter(f"--qat begins with the network of its checkpoint: drop {option}")
+        model = load_checkpoint(qat).spec.architecture
+        usual_epochs, usual_lr, usual_validate_every = (5, 0.0005, 1)
+    elif _given(context, "ranges"):
+        raise typer.BadParameter("--ranges is for --qat: give a checkpoint to it, or drop --ranges")
     training, validation = training_and_validation(data, split, val_split, seed)
     recipe = Recipe(
         model=model,
         box_sizes=box_sizes,
-        epochs=epochs,
+        epochs=usual_epochs if epochs is None else epochs,
         batch_size=batch_size,
-        lr=lr,
+        lr=usual_lr if lr is None else lr,
         seed=seed,
         patience=patience,
-        validate_every=validate_every,
+        validate_every=usual_validate_every if validate_every is None else validate_every,
         minutes=minutes,
         workers=workers,
         precision=precision,
@@ -91,19 +129,44 @@ def train(
             checking.close()  # its bar ends where Lightning's begins
             say(summary)
 
-        trained = train_detector(
-            training,
-            validation,
-            output,
-            recipe,
-            backbone_weights,
-            start_from,
-            resume,
-            tell=begin,
-            on_check=advance,
-        )
+        told: dict[str, Any] = {"resume": resume, "tell": begin, "on_check": advance}
+        if qat is not None:
+            from ssd_edge.training.qat import fine_tune
+
+            trained = fine_tune(training, validation, output, recipe, qat, _places, ranges=ranges, **told)
+        else:
+            trained = train_detector(training, validation, output, recipe, backbone_weights, start_from, **told)
     if as_json:
         print_json({**asdict(trained), "checkpoint": str(trained.checkpoint)})
-    else:
-        say(f"{trained.checkpoint}: AP50 {trained.ap50:.3f} after {trained.epochs} epochs, {trained.seconds:.0f} s")
-        say(f"next: ssd-edge export {trained.checkpoint}")
+        return
+    before = "" if trained.ap50_at_start is None else f"{trained.ap50_at_start:.3f} → "
+    precision_of_ap = "AP50" if qat is None else "AP50 in INT8"
+    say(
+        f"{trained.checkpoint}: {precision_of_ap} {before}{trained.ap50:.3f} after {trained.epochs} epochs, "
+        f"{trained.seconds:.0f} s"
+    )
+    say(f"next: ssd-edge export {trained.checkpoint}")
+
+
+def _given(context: typer.Context, option: str) -> bool:
+    source = context.get_parameter_source(option)
+    return source is not None and source.name != "DEFAULT"
+
+
+def _places(heads: Path, images: Iterator[Any], number: int) -> Places:
+    """Where calibrate would put the Q/DQ pairs, and with which scales."""
+    from ssd_edge.calibration.calibrate import observe_images, prepare, scales_of
+    from ssd_edge.calibration.calibrators import DEFAULT_METHOD
+    from ssd_edge.training.int8_graph import Places
+
+    network = prepare(heads)
+    with progress("calibrating") as advance:
+        seen = observe_images(network, images, progress=lambda done: advance(done, number))
+    placement = network.placement
+    return Places(
+        network.model,
+        placement.readers,
+        placement.scale_of,
+        frozenset(convolution.name for convolution in placement.convolutions),
+        scales_of(network, seen, DEFAULT_METHOD),
+    )

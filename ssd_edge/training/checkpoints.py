@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,10 +17,15 @@ from ssd_edge.models.registry import make_network
 from ssd_edge.models.ssd import SSD
 from ssd_edge.spec import METADATA_KEY, ModelSpec
 
+SCALES_KEY = "int8_scales"
+"""What a checkpoint of quantisation-aware training holds beside weights and spec: {tensor of the ONNX file: scale}."""
+
 _PREFIX = "network."
 
 
-def save_checkpoint(path: Path, network: SSD, spec: ModelSpec, half: bool = False) -> None:
+def save_checkpoint(
+    path: Path, network: SSD, spec: ModelSpec, half: bool = False, scales: Mapping[str, float] | None = None
+) -> None:
     """Write weights and spec, whole or not at all.
 
     Args:
@@ -28,13 +34,15 @@ def save_checkpoint(path: Path, network: SSD, spec: ModelSpec, half: bool = Fals
         spec: its description; usually ``network.spec`` with provenance added.
         half: store floating-point weights as FP16, half the size; loading gives FP32 again. A tensor with a value
             that FP16 cannot hold stays as it is.
+        scales: of INT8 activations, where quantisation-aware training found them.
     """
     weights = {
         f"{_PREFIX}{name}": _halved(value) if half and value.is_floating_point() else value
         for name, value in network.state_dict().items()
     }
     with written_whole(path) as partial:
-        torch.save({METADATA_KEY: spec.to_text(), "state_dict": weights}, partial)
+        content = {METADATA_KEY: spec.to_text(), "state_dict": weights}
+        torch.save(content if scales is None else {**content, SCALES_KEY: dict(scales)}, partial)
 
 
 def _halved(value: Tensor) -> Tensor:
@@ -71,6 +79,18 @@ def load_checkpoint(path: Path) -> SSD:
         reason = str(error).splitlines()[-1].strip()
         raise ModelError(f"the weights in {path} do not fit {spec.architecture}: {reason}") from None
     return network.eval()
+
+
+def load_scales(path: Path) -> dict[str, float]:
+    """The scales of INT8 activations that a checkpoint carries, by tensor of its ONNX file; empty where it has none.
+
+    Raises:
+        ModelError: the file cannot be read, or these are no scales.
+    """
+    scales = read_torch_file(path).get(SCALES_KEY, {})
+    if not isinstance(scales, dict) or not all(isinstance(s, float) and 0 < s < math.inf for s in scales.values()):
+        raise ModelError(f"the scales in {path} must be numbers above 0 by tensor: the file is damaged")
+    return {str(name): scale for name, scale in scales.items()}
 
 
 def load_matching(network: SSD, weights: Mapping[str, Tensor]) -> list[str]:

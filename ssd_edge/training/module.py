@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -15,13 +16,17 @@ from ssd_edge.decode import Decoder
 from ssd_edge.detections import Detections
 from ssd_edge.evaluation import evaluate
 from ssd_edge.models.ssd import SSD
-from ssd_edge.spec import METADATA_KEY
+from ssd_edge.spec import METADATA_KEY, ModelSpec
+from ssd_edge.training.checkpoints import save_checkpoint
 from ssd_edge.training.loss import multibox_loss
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """images (B, 3, H, W), loc targets (B, A, 4), class targets (B, A)."""
 ValidationBatch = tuple[Tensor, list[Target], list[tuple[int, int]]]
 """images (B, 3, H, W), objects in pixels, (height, width) of each frame."""
+
+KIND_KEY = "ssd_edge_training"
+"""Where a Lightning checkpoint says what kind of training wrote it."""
 
 
 class DetectorModule(pl.LightningModule):
@@ -32,7 +37,14 @@ class DetectorModule(pl.LightningModule):
         lr: highest learning rate.
         weight_decay: of weights; biases and BatchNorm have none.
         frozen_blocks: this many first blocks of the backbone keep their weights and statistics.
+
+    Attributes:
+        kind: of training; one is not resumed as another.
+        starts_trained: whether it is worth knowing the AP before the first step.
     """
+
+    kind = "training in float"
+    starts_trained = False
 
     def __init__(self, network: SSD, lr: float, weight_decay: float = 5e-4, frozen_blocks: int = 0) -> None:
         super().__init__()
@@ -46,6 +58,15 @@ class DetectorModule(pl.LightningModule):
         self._found: list[Detections] = []
         self._wanted: list[Target] = []
 
+    def heads(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) → loc (B, A, 4), logits (B, A, C): what is trained and validated."""
+        found: tuple[Tensor, Tensor] = self.network(images)
+        return found
+
+    def save(self, path: Path, spec: ModelSpec) -> None:
+        """Write what was trained so far as a checkpoint."""
+        save_checkpoint(path, self.network, spec)
+
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Tensors move; the objects of a validation batch stay."""
         return tuple(part.to(device) if isinstance(part, Tensor) else part for part in batch)
@@ -58,7 +79,7 @@ class DetectorModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """MultiBox loss of one batch."""
         images, loc_target, class_target = batch
-        loc, logits = self.network(images.contiguous(memory_format=torch.channels_last))
+        loc, logits = self.heads(images.contiguous(memory_format=torch.channels_last))
         losses = multibox_loss(loc.float(), logits.float(), loc_target, class_target)
         size = len(images)
         self.log("loss", losses.total, prog_bar=True, batch_size=size)
@@ -74,7 +95,7 @@ class DetectorModule(pl.LightningModule):
     def validation_step(self, batch: ValidationBatch, batch_idx: int) -> None:
         """Decode as an engine would, and keep what was found."""
         images, targets, sizes = batch
-        loc, logits = self.network(images.contiguous(memory_format=torch.channels_last))
+        loc, logits = self.heads(images.contiguous(memory_format=torch.channels_last))
         heads = zip(loc.float().cpu().numpy(), logits.float().cpu().numpy(), sizes, strict=True)
         self._found += [self.decoder(*one) for one in heads]
         self._wanted += targets
@@ -89,6 +110,7 @@ class DetectorModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A Lightning checkpoint is one of ours too."""
+        checkpoint[KIND_KEY] = self.kind
         checkpoint[METADATA_KEY] = self.network.spec.to_text()
 
     def configure_optimizers(self) -> Any:

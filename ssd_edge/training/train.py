@@ -8,7 +8,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from ssd_edge.files import sha256
 from ssd_edge.models.registry import load_backbone, make_network, make_spec
 from ssd_edge.models.ssd import SSD
 from ssd_edge.spec import METADATA_KEY, ModelSpec
-from ssd_edge.training.checkpoints import load_checkpoint, load_matching, read_torch_file, save_checkpoint
+from ssd_edge.training.checkpoints import load_checkpoint, load_matching, read_torch_file
 from ssd_edge.training.loading import (
     Shuffled,
     TrainingSamples,
@@ -35,7 +35,7 @@ from ssd_edge.training.loading import (
     collate_validation,
     start_worker,
 )
-from ssd_edge.training.module import DetectorModule
+from ssd_edge.training.module import KIND_KEY, DetectorModule
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
@@ -107,6 +107,7 @@ class Trained:
         epochs: epochs done.
         seconds: wall clock.
         summary: what was left out of the data, for a person.
+        ap50_at_start: before the first step, where what is trained was trained before; else None.
     """
 
     checkpoint: Path
@@ -114,6 +115,7 @@ class Trained:
     epochs: int
     seconds: float
     summary: str
+    ap50_at_start: float | None = None
 
 
 def train(
@@ -150,6 +152,52 @@ def train(
         ModelError: weights that do not fit; nothing to resume from; a training that diverged.
         KeyboardInterrupt: Ctrl-C; ``last.ckpt`` holds the last whole epoch.
     """
+
+    def make(_: Dataset) -> DetectorModule:
+        network = _network(training.labels, recipe, backbone_weights, start_from)
+        return DetectorModule(network, recipe.lr, frozen_blocks=recipe.frozen_blocks)
+
+    return fit(
+        training,
+        validation,
+        folder,
+        recipe,
+        make,
+        parents={"backbone": backbone_weights, "start_from": start_from},
+        resume=resume,
+        progress=progress,
+        tell=tell,
+        on_check=on_check,
+    )
+
+
+def fit(
+    training: Dataset,
+    validation: Dataset,
+    folder: Path,
+    recipe: Recipe,
+    make: Callable[[Dataset], DetectorModule],
+    *,
+    parents: Mapping[str, Path | None],
+    resume: bool = False,
+    progress: bool = True,
+    tell: Callable[[str], None] | None = None,
+    on_check: Callable[[int, int], None] | None = None,
+) -> Trained:
+    """Train a network that is made here, and keep the best checkpoint; arguments and errors as in ``train``.
+
+    Args:
+        training: images to learn from.
+        validation: images to choose the best epoch by.
+        folder: receives ``model.pt``, ``last.ckpt`` and logs.
+        recipe: how; what makes the network is not looked at.
+        make: called with the sound images to learn from, after the seed is set.
+        parents: files that the network comes from, if any, for the provenance.
+        resume: go on from ``folder/last.ckpt``.
+        progress: show a progress bar.
+        tell: called once before ``make``.
+        on_check: called with (done, total) while the images are looked at.
+    """
     began = time.monotonic()
     if validation.labels != training.labels:
         raise DataError(
@@ -163,10 +211,10 @@ def train(
         tell(report.summary())
     last = folder / "last.ckpt"
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
-    network = _network(training.labels, recipe, backbone_weights, start_from)
-    network.spec = network.spec.with_provenance(**_facts(training, recipe, backbone_weights, start_from))
-    epoch = _epochs_done(last, network.spec) if resume else 0
-    module = DetectorModule(network, recipe.lr, frozen_blocks=recipe.frozen_blocks)
+    module = make(report.clean)
+    network = module.network
+    network.spec = network.spec.with_provenance(**_facts(training, recipe, parents))
+    epoch = epochs_done(last, network.spec, module.kind) if resume else 0
     train_batches, validation_batches = _loaders(report.clean, validation_report.clean, network, recipe, epoch)
     best = _BestModel(folder / "model.pt")
     with _quiet():
@@ -187,6 +235,9 @@ def train(
         )
     try:
         with _quiet():
+            if module.starts_trained and not resume:
+                trainer.validate(module, validation_batches, verbose=False)
+                best.at_start = best.ap50
             trainer.fit(
                 module,
                 train_batches,
@@ -207,7 +258,7 @@ def train(
     summary = report.summary()
     if validation_report.issues:
         summary += f"; for validation, {validation_report.summary()}"
-    return Trained(best.path, best.ap50, trainer.current_epoch, time.monotonic() - began, summary)
+    return Trained(best.path, best.ap50, trainer.current_epoch, time.monotonic() - began, summary, best.at_start)
 
 
 def _checked(
@@ -229,8 +280,12 @@ def _require(report: Report, number: int, purpose: str) -> None:
         )
 
 
-def _epochs_done(last: Path, spec: ModelSpec) -> int:
-    """Epochs done by the training that wrote ``last``; the model must be the one that is trained now."""
+def epochs_done(last: Path, spec: ModelSpec, kind: str) -> int:
+    """Epochs done by the training that wrote ``last``.
+
+    Raises:
+        ModelError: there is none, or its model or kind is another than that of the training that begins now.
+    """
     if not last.exists():
         raise ModelError(f"there is nothing to resume from in {last.parent}: start without --resume")
     content = read_torch_file(last)
@@ -242,6 +297,9 @@ def _epochs_done(last: Path, spec: ModelSpec) -> int:
         if old != new:
             values = "" if name == "levels" else f" {old}, and not {new}"
             raise ModelError(f"{last} was trained with other {name}{values}: resume as it began, or start anew")
+    began_as = content.get(KIND_KEY, DetectorModule.kind)
+    if began_as != kind:
+        raise ModelError(f"{last} is of {began_as}, and not of {kind}: resume as it began, or start anew")
     return int(content["epoch"]) + 1
 
 
@@ -260,20 +318,15 @@ def _network(labels: Sequence[str], recipe: Recipe, backbone_weights: Path | Non
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def _facts(data: Dataset, recipe: Recipe, backbone_weights: Path | None, start_from: Path | None) -> dict[str, str]:
-    facts = {
+def _facts(data: Dataset, recipe: Recipe, parents: Mapping[str, Path | None]) -> dict[str, str]:
+    return {
         "dataset": data.root.name,
         "dataset_sha256": data.fingerprint(),
         "dataset_split": data.split,
         "recipe": str({k: v for k, v in asdict(recipe).items() if k != "workers"}),
         "torch": torch.__version__,
         "ssd_edge": importlib.metadata.version("ssd-edge"),
-    }
-    if backbone_weights:
-        facts["backbone_sha256"] = sha256(backbone_weights)
-    if start_from:
-        facts["start_from_sha256"] = sha256(start_from)
-    return facts
+    } | {f"{name}_sha256": sha256(path) for name, path in parents.items() if path}
 
 
 def _loaders(training: Dataset, validation: Dataset, network: SSD, recipe: Recipe, epoch: int) -> tuple[Any, Any]:
@@ -323,6 +376,7 @@ class _BestModel(Callback):
         self.path = path
         self.ap50 = -1.0
         self.step = -1
+        self.at_start: float | None = None
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         ap50 = float(trainer.callback_metrics["val/ap50"])
@@ -330,16 +384,16 @@ class _BestModel(Callback):
         if ap50 >= self.ap50 or not self.path.exists():
             assert isinstance(module, DetectorModule)
             self.ap50 = ap50
-            network = module.network
             if trainer.is_global_zero:
-                save_checkpoint(self.path, network, network.spec.with_provenance(validation_ap50=f"{ap50:.4f}"))
+                module.save(self.path, module.network.spec.with_provenance(validation_ap50=f"{ap50:.4f}"))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"ap50": self.ap50, "step": self.step}
+        return {"ap50": self.ap50, "step": self.step, "at_start": self.at_start}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.ap50 = float(state["ap50"])
         self.step = int(state.get("step", -1))
+        self.at_start = state.get("at_start")
 
 
 def _precision(asked: str) -> str:

@@ -1,0 +1,157 @@
+"""ONNX operators in PyTorch: those that the published models export to, with their gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ssd_edge.errors import ModelError
+
+Operator = Callable[..., Tensor]
+"""From a node's inputs that are no settings, in their order, to its one output."""
+Constants = Mapping[str, npt.NDArray[Any]]
+"""By name: the weights of the graph."""
+
+
+def operator(node: onnx.NodeProto, constants: Constants) -> tuple[Operator, tuple[int, ...]]:
+    """A node as a function, and the positions of the inputs that it takes; the others are settings, known already.
+
+    The graph is for one image, the function for a batch.
+
+    Raises:
+        ModelError: it is none of these operators, or used in a way that no published model needs.
+    """
+    made = _OPERATORS.get(node.op_type)
+    if made is None or len(node.output) != 1:
+        raise ModelError(f"{node.name} is a {node.op_type}, which quantisation-aware training does not know")
+    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    settings = [constants.get(name) for name in node.input]
+    try:
+        return made(attributes, settings)
+    except (ValueError, IndexError, KeyError, AttributeError):  # a setting that is not constant, or not there
+        raise ModelError(
+            f"{node.name}, a {node.op_type}, is used in a way that quantisation-aware training does not know"
+        ) from None
+
+
+Attributes = Mapping[str, Any]
+Settings = list[npt.NDArray[Any] | None]
+Made = tuple[Operator, tuple[int, ...]]
+
+
+def _conv(attributes: Attributes, settings: Settings) -> Made:
+    stride, dilation = attributes.get("strides", [1, 1]), attributes.get("dilations", [1, 1])
+    padding, groups = _padding(attributes), attributes.get("group", 1)
+
+    def run(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
+
+    return run, tuple(range(len(settings)))
+
+
+def _max_pool(attributes: Attributes, _: Settings) -> Made:
+    kernel, stride = attributes["kernel_shape"], attributes.get("strides", [1, 1])
+    ceil, begin = bool(attributes.get("ceil_mode", 0)), attributes.get("pads", [0, 0, 0, 0])
+    if ceil or begin[:2] == begin[2:]:
+        padding = _padding(attributes)
+        return lambda x: F.max_pool2d(x, kernel, stride, padding, attributes.get("dilations", [1, 1]), ceil), (0,)
+    # Padding of one side only is how exporters write ceil_mode.
+    top, left, bottom, right = begin
+    if attributes.get("dilations", [1, 1]) != [1, 1]:
+        raise ValueError
+    return lambda x: F.max_pool2d(F.pad(x, (left, right, top, bottom), value=-torch.inf), kernel, stride), (0,)
+
+
+def _clip(_: Attributes, settings: Settings) -> Made:
+    least, most = (_number(value) for value in settings[1:3])
+    return lambda x: x.clamp(least, most), (0,)
+
+
+def _hard_sigmoid(attributes: Attributes, _: Settings) -> Made:
+    alpha, beta = attributes.get("alpha", 0.2), attributes.get("beta", 0.5)
+    return lambda x: (x * alpha + beta).clamp(0, 1), (0,)
+
+
+def _concat(attributes: Attributes, settings: Settings) -> Made:
+    axis = attributes["axis"]
+    return lambda *parts: torch.cat(parts, axis), tuple(range(len(settings)))
+
+
+def _transpose(attributes: Attributes, _: Settings) -> Made:
+    order = list(attributes["perm"])
+    if order[0] != 0:
+        raise ValueError
+    return lambda x: x.permute(order), (0,)
+
+
+def _reshape(_: Attributes, settings: Settings) -> Made:
+    first, *rest = _integers(settings[1])
+    if first not in (0, 1) or 0 in rest:  # the first is the batch
+        raise ValueError
+    return lambda x: x.reshape(len(x), *rest), (0,)
+
+
+def _reduce(function: Callable[..., Tensor]) -> Callable[[Attributes, Settings], Made]:
+    def made(attributes: Attributes, settings: Settings) -> Made:
+        axes, keep = _integers(settings[1]), bool(attributes.get("keepdims", 1))
+        return lambda x: function(x, dim=axes, keepdim=keep), (0,)
+
+    return made
+
+
+def _pairwise(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Attributes, Settings], Made]:
+    return lambda _, settings: (function, (0, 1))
+
+
+def _single(function: Callable[[Tensor], Tensor]) -> Callable[[Attributes, Settings], Made]:
+    return lambda _, settings: (function, (0,))
+
+
+def _padding(attributes: Attributes) -> list[int]:
+    """(rows, columns), the same on both sides."""
+    pads = attributes.get("pads", [0, 0, 0, 0])
+    if attributes.get("auto_pad", b"NOTSET") != b"NOTSET" or pads[:2] != pads[2:]:
+        raise ValueError
+    return list(pads[:2])
+
+
+def _number(value: npt.NDArray[Any] | None) -> float:
+    if value is None:
+        raise ValueError
+    return float(value.reshape(()))
+
+
+def _integers(value: npt.NDArray[Any] | None) -> list[int]:
+    if value is None:
+        raise ValueError
+    return [int(number) for number in np.atleast_1d(value)]
+
+
+_OPERATORS: dict[str, Callable[[Attributes, Settings], Made]] = {
+    "Add": _pairwise(torch.add),
+    "Clip": _clip,
+    "Concat": _concat,
+    "Conv": _conv,
+    "Div": _pairwise(torch.div),
+    "GlobalAveragePool": _single(lambda x: x.mean(dim=(2, 3), keepdim=True)),
+    "HardSigmoid": _hard_sigmoid,
+    "HardSwish": _single(F.hardswish),
+    "MaxPool": _max_pool,
+    "Mul": _pairwise(torch.mul),
+    "Pow": _pairwise(torch.pow),
+    "ReduceMean": _reduce(torch.mean),
+    "ReduceSum": _reduce(torch.sum),
+    "Relu": _single(torch.relu),
+    "Reshape": _reshape,
+    "Sigmoid": _single(torch.sigmoid),
+    "Sqrt": _single(torch.sqrt),
+    "Transpose": _transpose,
+}
+"""By kind of node: from its attributes and constant inputs to a function."""
