@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ssd_edge.engines.readiness import Readiness
     from ssd_edge.machine.finding import Finding, Remedy, State
+    from ssd_edge.machine.host import Host
 
 _MARKS: dict[State, str] = {"problem": "✗", "note": "!", "unknown": "?", "fine": ""}
 _STYLES: dict[State, str] = {"problem": "red", "note": "yellow", "unknown": "yellow", "fine": ""}
@@ -36,20 +37,16 @@ def doctor(
 
     Next: ssd-edge build-engine HEADS.onnx --backend BACKEND
     """
-    from ssd_edge.engines.base import BACKENDS, get_backend
     from ssd_edge.engines.readiness import readiness
+    from ssd_edge.machine.examine import examine
     from ssd_edge.machine.host import this_host
 
     host = this_host()
     if backend:
-        if backend not in BACKENDS:
-            get_backend(backend)  # which says what there is
-        _one(backend, readiness(host, [backend])[backend], as_json)
+        _one(host, backend, as_json)
         return
-    from ssd_edge.machine.examine import examine
-
     found = examine(host)
-    ready = readiness(host, BACKENDS)
+    ready = readiness(host)
     if as_json:
         machine = {section: [finding.to_json() for finding in findings] for section, findings in found.items()}
         print_json({"backends": {name: one.to_json() for name, one in ready.items()}, "machine": machine})
@@ -59,9 +56,13 @@ def doctor(
         show(Console(highlight=False), found, ready)
 
 
-def _one(name: str, ready: Readiness, as_json: bool) -> None:
+def _one(host: Host, name: str, as_json: bool) -> None:
+    from ssd_edge.engines.readiness import READINESS, readiness
     from ssd_edge.errors import BackendError
 
+    if name not in READINESS:
+        raise BackendError(f"no backend is called {name!r}; there are {', '.join(READINESS)}")
+    ready = readiness(host, {name: READINESS[name]})[name]
     if as_json:
         print_json({name: ready.to_json()})
     elif ready.runs:
@@ -93,6 +94,8 @@ def show(console: Console, found: Mapping[str, Sequence[Finding]], ready: Mappin
             console.print()
         for finding in findings:
             _row(console, _MARKS[finding.state], f"{finding.name:{width}}", finding.value, _STYLES[finding.state])
+            if finding.state == "fine":
+                _remedy(console, finding.remedy)
 
 
 def _title(console: Console, text: str) -> None:

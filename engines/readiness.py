@@ -6,7 +6,7 @@ Of a bundle that is there, ``incompatibility`` says more: it knows versions and 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ KERNELS_BY_CUDA = 13
 
 OLDEST_TENSORRT = (10, 3)
 
+_NO_LAUNCHER = f"neither {' nor '.join(cuda.LAUNCHERS)} is installed"
 _TENSORRT = Remedy(command="pip install 'ssd-edge[tensorrt]'")
 
 _CPU = Remedy("build here for the CPU", "ssd-edge build-engine HEADS.onnx --backend openvino")
@@ -95,8 +96,8 @@ def tensorrt_rtx(host: Host) -> Readiness:
         obstacles.append(Obstacle(reason, nvidia.driver_install(host)))
     version = cuda.first_version(host, cuda.TENSORRT_RTX)
     if version is None or cuda.first_version(host, cuda.LAUNCHERS) is None:
-        what = "TensorRT-RTX" if version is None else "what calls CUDA from Python"
-        obstacles.append(Obstacle(f"{what} is not installed", Remedy(command="pip install 'ssd-edge[rtx]'")))
+        reason = _NO_LAUNCHER if version else "TensorRT-RTX is not installed"
+        obstacles.append(Obstacle(reason, Remedy(command="pip install 'ssd-edge[rtx]'")))
     return Readiness("" if obstacles else f"TensorRT-RTX {version} on {gpu.name}", tuple(obstacles))
 
 
@@ -116,22 +117,21 @@ def tensorrt(host: Host) -> Readiness:
         obstacles.append(Obstacle(f"TensorRT {version} is installed, and {oldest} is the oldest that will do", remedy))
     if cuda.first_version(host, cuda.LAUNCHERS) is None:
         remedy = Remedy(command=f"pip install 'cuda-bindings=={driver.cuda[0]}.*'")
-        obstacles.append(Obstacle("what calls CUDA from Python is not installed", remedy))
+        obstacles.append(Obstacle(_NO_LAUNCHER, remedy))
     return Readiness("" if obstacles else f"TensorRT {version or ''} on {driver.gpus[0].name}", tuple(obstacles))
 
 
 READINESS: dict[str, Callable[[Host], Readiness]] = {
-    "tensorrt": tensorrt,
     "tensorrt-rtx": tensorrt_rtx,
     "openvino": openvino,
     "onnxruntime": onnxruntime,
 }
-"""By the names of ``base.BACKENDS``, or more."""
+"""By name, as in ``base.BACKENDS``, which cannot be asked here: it needs NumPy and OpenCV, and they may be broken."""
 
 
-def readiness(host: Host, names: Iterable[str]) -> dict[str, Readiness]:
-    """Of backends by name. What a probe has asked the host already is not asked again."""
-    answers = side_by_side(host, {name: READINESS[name] for name in names})
+def readiness(host: Host, backends: Mapping[str, Callable[[Host], Readiness]] = READINESS) -> dict[str, Readiness]:
+    """Of each backend. What a probe has asked the host already is not asked again."""
+    answers = side_by_side(host, backends)
     return {
         name: Readiness("", (Obstacle(str(answer), _CPU),)) if isinstance(answer, UnansweredError) else answer
         for name, answer in answers.items()

@@ -8,9 +8,9 @@ from ssd_edge.machine.finding import Finding, Remedy
 from ssd_edge.machine.host import Host, UnansweredError
 
 _SYSTEM_OPENCV = Remedy(
-    "this OpenCV has no GStreamer, which it needs; the system's has. In an environment made by python3 -m venv "
-    "--system-site-packages",
-    "sudo apt install python3-opencv && pip uninstall opencv-python",
+    "this OpenCV has no GStreamer, which it needs; the system's has, and was built for numpy 1. In an environment made "
+    "by python3 -m venv --system-site-packages",
+    "sudo apt install python3-opencv && pip uninstall opencv-python && pip install 'numpy<2'",
 )
 
 
@@ -85,7 +85,8 @@ def _csi(host: Host, device: str, name: str, sensor: int) -> Finding:
         return Finding(f"/dev/{device}", value, "problem", remedy, facts)
     if not _has_gstreamer(host):
         return Finding(f"/dev/{device}", value, "problem", _SYSTEM_OPENCV, facts)
-    return Finding(f"/dev/{device}", f"{value}; --camera '{line}'", facts=facts)
+    use = Remedy(command=f"ssd-edge run NAME.engine --camera '{line}'")
+    return Finding(f"/dev/{device}", value, remedy=use, facts=facts)
 
 
 def _has_gstreamer(host: Host) -> bool:

@@ -36,7 +36,7 @@ class Finding:
         name: what was looked at.
         value: what was found, for people.
         state: whether something is to be done.
-        remedy: what that is.
+        remedy: what that is; of what is fine, the command that uses it, where that is not plain.
         facts: what was found, for scripts: plain values of JSON.
     """
 

@@ -131,7 +131,7 @@ def _gpu_clock(host: Host) -> list[Finding]:
     if gpu is None:
         return []
     hertz = {which: host.number(f"{folder}/{gpu}/{which}_freq") for which in ("cur", "min", "max")}
-    now, least, most = ((value or 0) // 1_000_000 for value in hertz.values())
+    now, least, most = (round((value or 0) / 1e6) for value in hertz.values())
     facts = {"mhz": now, "least_mhz": least, "most_mhz": most, "held": least == most}
     value = f"held at {most} MHz" if least == most else f"{now} of {most} MHz, as the load asks"
     fix = "" if least == most else "; to hold it for measuring: sudo jetson_clocks"

@@ -91,9 +91,8 @@ def probe(host: Host) -> list[Finding]:
     gpus = [_described(place, gpu, found) for place, gpu in enumerate(found.gpus)]
     cuda = ".".join(map(str, found.cuda))
     kernel = _kernel_driver(host)
-    release = Finding(
-        "driver", f"{kernel or 'version unknown'}, CUDA up to {cuda}", facts={"version": kernel, "cuda": cuda}
-    )
+    value = f"{kernel}, CUDA up to {cuda}" if kernel else f"CUDA up to {cuda}; the kernel does not show its version"
+    release = Finding("driver", value, facts={"version": kernel, "cuda": cuda})
     return [*gpus, release, *_by_smi(host)]
 
 
@@ -220,8 +219,8 @@ def _sensors(row: list[str | None]) -> Finding | None:
     keys = ("memory_mib", "memory_used_mib", "mhz", "most_mhz", "celsius", "watts", "watts_limit")
     facts = {"gpu": name, **dict(zip(keys, numbers, strict=True))}
     if celsius is not None and celsius >= _HOT:
-        return Finding("state", ", ".join(parts), "note", Remedy("cool it: a hot GPU is slowed down"), facts)
-    return Finding("state", ", ".join(parts), facts=facts)
+        return Finding("GPU state", ", ".join(parts), "note", Remedy("cool it: a hot GPU is slowed down"), facts)
+    return Finding("GPU state", ", ".join(parts), facts=facts)
 
 
 def _number(cell: str | None) -> float | None:

@@ -68,7 +68,7 @@ def _clocks(host: Host) -> list[Finding]:
     if not clocks:
         return []
     governor = host.read(f"{folder}/policy0/scaling_governor") or "?"
-    now, least, most = (max(column) // 1000 for column in zip(*clocks, strict=True))
+    now, least, most = (round(max(column) / 1000) for column in zip(*clocks, strict=True))
     held = "held at" if least == most else f"{now} of"
     facts = {"mhz": now, "least_mhz": least, "most_mhz": most, "governor": governor}
     return [Finding("CPU clock", f"{held} {most} MHz, governor {governor}", facts=facts)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,14 +17,7 @@ _SOFTWARE_ENCODERS = {
     "libsvtav1": "AV1",
     "mjpeg": "MJPEG",
 }
-_FAMILIES = {
-    "_cuvid": "NVIDIA",
-    "_nvenc": "NVIDIA",
-    "_qsv": "Intel",
-    "_vaapi": "VA-API",
-    "_amf": "AMD",
-    "_v4l2m2m": "V4L2",
-}
+_FAMILIES = {"_cuvid": "NVIDIA", "_nvenc": "NVIDIA", "_qsv": "Intel", "_vaapi": "VA-API", "_amf": "AMD"}
 """Of hardware codecs, by the end of their name in FFmpeg."""
 
 
@@ -39,7 +33,11 @@ def probe(host: Host) -> list[Finding]:
     encodes = [f"{name} ({codec})" for codec, name in _SOFTWARE_ENCODERS.items() if codec in encoders]
     hardware = _hardware(host, answer)
     facts = {"version": answer["version"], "decoders": sorted(decoders), "encoders": sorted(encoders)}
-    shown = ", ".join(f"{maker} {side}s {_listed(codecs)}" for (maker, side), codecs in hardware.items())
+    sides = {"NVIDIA": "{}s"}  # of the others only the card was seen, not what drives its codecs
+    shown = ", ".join(
+        f"{maker} {sides.get(maker, 'may {}').format(side)} {_listed(codecs)}"
+        for (maker, side), codecs in hardware.items()
+    )
     in_hardware = [[maker, side, codecs] for (maker, side), codecs in hardware.items()]
     return [
         Finding("decoders", f"{', '.join(decodes)} (PyAV {answer['version']})", facts=facts),
@@ -60,7 +58,7 @@ def _hardware(host: Host, answer: dict[str, Any]) -> dict[tuple[str, str], list[
     for side in ("decode", "encode"):
         for codec in answer[f"{side}rs"]:
             for end, maker in _FAMILIES.items():
-                if codec.endswith(end) and (maker, side) in here:
+                if codec.endswith(end) and codec.removesuffix(end) in _NAMES and (maker, side) in here:
                     found.setdefault((maker, side), []).append(codec.removesuffix(end))
     return found
 
@@ -73,8 +71,9 @@ def probe_opencv(host: Host) -> list[Finding]:
     """See ``examine.PROBES``."""
     answer = host.ask("opencv")
     if "missing" in answer:
-        remedy = Remedy("the headless build needs no libraries of a desktop", "pip install opencv-python-headless")
-        return [Finding("OpenCV", f"cannot be imported: {answer['missing']}", "problem", remedy)]
+        of_the_system = re.search(r"lib(GL|glib|gthread)", answer["missing"])
+        command = "sudo apt install libgl1 libglib2.0-0" if of_the_system else "pip install opencv-python"
+        return [Finding("OpenCV", f"cannot be imported: {answer['missing']}", "problem", Remedy(command=command))]
     ways = {"ffmpeg": "FFmpeg", "gstreamer": "GStreamer", "v4l2": "V4L2"}
     has = [name for way, name in ways.items() if answer[way]]
     lacks = [name for way, name in ways.items() if not answer[way]]

@@ -28,7 +28,8 @@ def answer() -> dict[str, Any]:
     for name in sorted(av.codecs_available):
         for mode in found:
             with suppress(ValueError):  # it has no such side
-                if Codec(name, mode).type == "video":  # type: ignore[arg-type]
+                codec = Codec(name, mode)  # type: ignore[arg-type]
+                if codec.type == "video" and codec.name == name:  # or it is another one that does the same
                     found[mode].append(name)
     nvidia = [side for side, library in _NVIDIA.items() if _loads(library)]
     return {"version": av.__version__, "decoders": found["r"], "encoders": found["w"], "nvidia": nvidia}

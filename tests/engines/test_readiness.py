@@ -1,0 +1,196 @@
+"""Which backends can run on machines that are not here, and what is said of the others."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+import pytest
+
+from ssd_edge.engines import readiness as module
+from ssd_edge.engines.base import BACKENDS
+from ssd_edge.engines.plugins.compiler import Image, choose_image
+from ssd_edge.engines.readiness import READINESS, readiness
+from ssd_edge.errors import BundleCompatibilityError
+from ssd_edge.machine import cuda
+from ssd_edge.machine.host import Ran, UnansweredError
+from tests.machine.machines import MACHINES, agx_orin_6, agx_orin_7, but, laptop, machine, rtx_desktop
+
+ALL = {"tensorrt": module.tensorrt, **READINESS}
+CPU = "ssd-edge build-engine HEADS.onnx --backend openvino"
+
+
+def ready(host, name):
+    return readiness(host, {name: ALL[name]})[name]
+
+
+def gpu(root, name="NVIDIA GeForce RTX 4090", capability=(8, 9), release=(13, 0), **rest):
+    card = {"name": name, "compute_capability": list(capability), "memory": 24 << 30, "integrated": False}
+    return machine(root, children={"driver": {"cuda": list(release), "gpus": [card]}}, **rest)
+
+
+def test_every_backend_is_asked_for():
+    """A backend that is new in BACKENDS gets its line in READINESS, in the same order."""
+    assert list(READINESS) == list(BACKENDS)
+
+
+@pytest.mark.parametrize(
+    ("name", "run"),
+    [
+        ("agx_orin_6", {"openvino", "onnxruntime"}),
+        ("agx_orin_7", {"tensorrt", "openvino", "onnxruntime"}),
+        ("rtx_desktop", {"tensorrt-rtx", "openvino", "onnxruntime"}),
+        ("laptop", {"openvino", "onnxruntime"}),
+    ],
+)
+def test_what_runs_where(tmp_path, name, run):
+    found = readiness(MACHINES[name](tmp_path), ALL)
+    assert {backend for backend, one in found.items() if one.runs} == run
+    for one in found.values():
+        assert bool(one.runs_on) == one.runs
+        for obstacle in one.obstacles:
+            assert obstacle.reason
+            assert str(obstacle.remedy)
+
+
+def test_what_it_runs_on(tmp_path):
+    found = readiness(rtx_desktop(tmp_path))
+    assert found["tensorrt-rtx"].runs_on == "TensorRT-RTX 1.7.1.116 on NVIDIA GeForce RTX 4090"
+    assert found["openvino"].runs_on == "OpenVINO 2025.3.0 on the CPU"
+    assert found["onnxruntime"].to_json() == {
+        "runs": True,
+        "runs_on": "ONNX Runtime 1.23.0 on the CPU",
+        "obstacles": [],
+    }
+
+
+# On the CPU.
+
+
+@pytest.mark.parametrize(("name", "package"), [("openvino", "openvino"), ("onnxruntime", "onnxruntime")])
+def test_a_package_that_is_missing(tmp_path, name, package):
+    host = but(laptop(tmp_path), packages={package: None})
+    assert ready(host, name).sentence().endswith(f"is not installed: pip install {package}")
+    assert ready(but(host, has_module=lambda module: module == package), name).runs
+
+
+# TensorRT-RTX.
+
+
+def test_without_a_gpu_no_package_helps(tmp_path):
+    one = ready(laptop(tmp_path), "tensorrt-rtx")
+    assert one.sentence() == f"no NVIDIA GPU: build here for the CPU: {CPU}"
+    assert one.to_json()["obstacles"] == [
+        {"reason": "no NVIDIA GPU", "advice": "build here for the CPU", "command": CPU},
+    ]
+
+
+@pytest.mark.parametrize("missing", [{"tensorrt-rtx-cu12"}, {"cuda-bindings"}, {"tensorrt-rtx-cu12", "cuda-bindings"}])
+def test_packages_that_are_missing(tmp_path, missing):
+    one = ready(but(rtx_desktop(tmp_path), packages=dict.fromkeys(missing)), "tensorrt-rtx")
+    (obstacle,) = one.obstacles
+    assert obstacle.remedy.command == "pip install 'ssd-edge[rtx]'"
+    assert ("TensorRT-RTX" in obstacle.reason) == ("tensorrt-rtx-cu12" in missing)
+
+
+@pytest.mark.parametrize("package", ["tensorrt-rtx-cu13", "tensorrt-rtx"])
+def test_other_packages_that_will_do(tmp_path, package):
+    packages = {"tensorrt-rtx-cu12": None, "cuda-bindings": None, package: "1.7.1.116", "pycuda": "2025.1"}
+    assert ready(but(rtx_desktop(tmp_path), packages=packages), "tensorrt-rtx").runs
+
+
+@pytest.mark.parametrize("capability", [(6, 1), (8, 7), (9, 0), (11, 0)])
+def test_gpus_that_are_not_rtx(tmp_path, capability):
+    one = ready(gpu(tmp_path, "NVIDIA H100", capability), "tensorrt-rtx")
+    (obstacle,) = one.obstacles
+    assert f"and NVIDIA H100 has {capability[0]}.{capability[1]}" in obstacle.reason
+    assert obstacle.remedy.command == CPU
+
+
+def test_a_driver_that_is_too_old(tmp_path):
+    packages = {"tensorrt-rtx-cu12": "1.7.1.116", "cuda-bindings": "13.0.3"}
+    one = ready(gpu(tmp_path, release=(12, 8), packages=packages), "tensorrt-rtx")
+    assert "compiled by CUDA 13, and this driver knows no release after 12.8" in one.sentence()
+    assert ready(gpu(tmp_path, release=(13, 0), packages=packages), "tensorrt-rtx").runs
+
+
+def test_all_that_is_in_the_way_is_said(tmp_path):
+    one = ready(gpu(tmp_path, release=(12, 8), packages={}), "tensorrt-rtx")
+    assert [obstacle.reason.split(" ", 2)[:2] for obstacle in one.obstacles] == [
+        ["the", "kernels"],
+        ["TensorRT-RTX", "is"],
+    ]
+
+
+def test_a_driver_that_hangs(tmp_path):
+    hangs = UnansweredError("the process that asks for driver gave no answer within 2.5 s")
+    found = readiness(but(rtx_desktop(tmp_path), children={"driver": hangs}), ALL)
+    assert str(hangs) in found["tensorrt-rtx"].sentence()
+    assert not found["tensorrt"].runs
+    assert found["openvino"].runs
+
+
+# TensorRT.
+
+
+def test_tensorrt_of_jetpack_is_not_seen_by_an_environment(tmp_path):
+    one = ready(agx_orin_6(tmp_path), "tensorrt")
+    seen, launcher = one.obstacles
+    assert seen.reason == "TensorRT 10.3.0 of the system is not seen by this Python"
+    assert "--system-site-packages" in seen.remedy.command
+    assert launcher.remedy.command == "pip install 'cuda-bindings==12.*'"  # its driver knows no CUDA 13
+
+
+@pytest.mark.parametrize(
+    ("dpkg", "command"),
+    [
+        ("", "sudo apt update && sudo apt install nvidia-jetpack"),
+        ("libnvinfer10 10.3.0.30-1+cuda12.5 installed\n", "sudo apt install python3-libnvinfer"),
+    ],
+)
+def test_a_jetson_without_tensorrt(tmp_path, dpkg, command):
+    host = but(agx_orin_6(tmp_path), commands={"dpkg-query": Ran(0, dpkg, "")}, packages={"cuda-bindings": "12.6.2"})
+    (obstacle,) = ready(host, "tensorrt").obstacles
+    assert obstacle.remedy.command == command
+
+
+def test_a_tensorrt_that_is_too_old(tmp_path):
+    """JetPack 6.0."""
+    one = ready(but(agx_orin_7(tmp_path), packages={"tensorrt": "8.6.2"}), "tensorrt")
+    assert (
+        one.sentence()
+        == "TensorRT 8.6.2 is installed, and 10.3 is the oldest that will do: JetPack 6.1 or later has it"
+    )
+
+
+@pytest.mark.parametrize(("version", "runs"), [("10.3.0", True), ("10.2.0", False), ("11.4.0.106", True)])
+def test_versions_of_tensorrt(tmp_path, version, runs):
+    assert ready(gpu(tmp_path, packages={"tensorrt": version, "pycuda": "2025.1"}), "tensorrt").runs == runs
+
+
+def test_tensorrt_on_a_desktop(tmp_path):
+    assert ready(rtx_desktop(tmp_path), "tensorrt").sentence() == (
+        "TensorRT is not installed: pip install 'ssd-edge[tensorrt]'"
+    )
+
+
+# What is written here a second time, so that nothing has to be imported.
+
+
+def test_compute_capabilities_are_those_of_the_library():
+    trt = pytest.importorskip("tensorrt_rtx")
+    known = {divmod(int(name[2:]), 10) for name in trt.ComputeCapability.__members__ if name.startswith("SM")}
+    assert set(module.RTX_COMPUTE_CAPABILITIES) == known
+
+
+def test_packages_are_those_that_the_backend_looks_for():
+    from ssd_edge.engines import tensorrt_rtx
+
+    assert set(cuda.TENSORRT_RTX) == set(tensorrt_rtx._PACKAGES)
+
+
+def test_the_kernels_are_compiled_by_the_release_that_is_told():
+    assert int(metadata.version("nvidia-cuda-nvrtc").split(".")[0]) == module.KERNELS_BY_CUDA
+    images = [Image("sm_89", (module.KERNELS_BY_CUDA, 0), kind) for kind in ("cubin", "ptx")]
+    assert choose_image(images, (8, 9), (module.KERNELS_BY_CUDA, 0)) == images[0]
+    with pytest.raises(BundleCompatibilityError):
+        choose_image(images, (8, 9), (module.KERNELS_BY_CUDA - 1, 9))

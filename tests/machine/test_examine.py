@@ -1,0 +1,103 @@
+"""Probes side by side: those that fail or hang cost their own row."""
+
+from __future__ import annotations
+
+import json
+from threading import Event
+from time import perf_counter
+
+import pytest
+
+from ssd_edge.machine import host as host_module
+from ssd_edge.machine.examine import PROBES, SECONDS, examine
+from ssd_edge.machine.finding import Finding
+from ssd_edge.machine.host import UnansweredError, this_host
+from tests.machine.machines import MACHINES, but, machine
+
+
+def test_failing_probes_cost_their_own_row(tmp_path):
+    def broken(host):
+        raise TypeError("can't concat NoneType to bytes")
+
+    def unanswered(host):
+        raise UnansweredError("nvidia-smi gave no answer within 2 s")
+
+    probes = {
+        "broken": broken,
+        "none": lambda host: [],
+        "unanswered": unanswered,
+        "fine": lambda host: [Finding("a", "b")],
+    }
+    assert examine(machine(tmp_path), probes) == {
+        "broken": [
+            Finding("broken", "this could not be found out: TypeError: can't concat NoneType to bytes", "unknown")
+        ],
+        "unanswered": [Finding("unanswered", "nvidia-smi gave no answer within 2 s", "unknown")],
+        "fine": [Finding("a", "b")],
+    }
+
+
+def test_hanging_probes_are_left_behind(tmp_path):
+    over = Event()
+    probes = {
+        **{f"hangs {k}": lambda host: over.wait() and [] for k in range(5)},
+        "fine": lambda host: [Finding("a", "b")],
+    }
+    began = perf_counter()
+    found = examine(machine(tmp_path), probes, seconds=0.2)
+    assert perf_counter() - began < 0.6
+    over.set()
+    assert found["fine"] == [Finding("a", "b")]
+    assert found["hangs 3"] == [Finding("hangs 3", "no answer within 0.2 s", "unknown")]
+
+
+def test_a_question_takes_no_longer_than_the_patience_of_all():
+    assert max(host_module.COMMAND_SECONDS, host_module.CHILD_SECONDS) < SECONDS <= 3
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_every_section_of_a_known_machine_is_found_out(tmp_path, name):
+    found = examine(MACHINES[name](tmp_path))
+    assert not [finding for findings in found.values() for finding in findings if finding.state == "unknown"]
+    assert set(found) == set(PROBES) - (set() if "orin" in name else {"Jetson"})
+    for findings in found.values():
+        assert json.loads(json.dumps([finding.to_json() for finding in findings]))
+
+
+@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("child", ["driver", "v4l2", "pyav", "opencv"])
+def test_every_child_may_hang(tmp_path, name, child):
+    """Each of the others still answers, and some row says what happened."""
+    host = MACHINES[name](tmp_path)
+    before = examine(host)
+    after = examine(but(host, children={child: UnansweredError(f"{child} gave no answer")}))
+    assert set(after) == set(before)
+    changed = {section for section in after if after[section] != before[section]}
+    affected = {"driver": {"GPU"}, "v4l2": {"cameras"}, "pyav": {"video"}, "opencv": {"OpenCV", "cameras"}}[child]
+    assert changed <= affected
+    if child != "v4l2" or host.names("/dev", "video*"):
+        told = [finding for section in changed for finding in after[section]]
+        assert any(f"{child} gave no answer" in finding.value and finding.state != "fine" for finding in told)
+
+
+def test_an_empty_machine_is_no_reason_to_fail(tmp_path):
+    """No /proc, no /sys, no packages: as another system, or a container that hides them."""
+    found = examine(machine(tmp_path, packages={}, requirements=list))
+    assert not [finding for findings in found.values() for finding in findings if finding.state == "unknown"]
+
+
+@pytest.mark.parametrize("system", ["Darwin", "Windows"])
+def test_other_systems(tmp_path, system):
+    found = examine(machine(tmp_path, system=system))
+    assert not [finding for findings in found.values() for finding in findings if finding.state == "unknown"]
+    assert found["cameras"][0].value.startswith("not listed on this system")
+
+
+def test_this_machine():
+    began = perf_counter()
+    found = examine(this_host())
+    assert perf_counter() - began < SECONDS + 0.5
+    assert {"GPU", "processor", "disk", "Python"} <= set(found)
+    states = {finding.name: finding for findings in found.values() for finding in findings}
+    assert states["processor"].facts["processor"]
+    assert states["ssd-edge"].facts["packages"]["numpy"]

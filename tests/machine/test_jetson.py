@@ -1,0 +1,93 @@
+"""JetPack, power mode and clocks."""
+
+from __future__ import annotations
+
+import pytest
+
+from ssd_edge.machine import jetson
+from ssd_edge.machine.host import Ran, UnansweredError
+from tests.machine.machines import NVPMODEL_CONF, agx_orin_6, agx_orin_7, but, laptop, machine
+
+
+def by_name(findings):
+    return {finding.name: finding for finding in findings}
+
+
+def test_jetpack_6(tmp_path):
+    found = by_name(jetson.probe(agx_orin_6(tmp_path)))
+    assert found["JetPack"].value == "6.2, Jetson Linux 36.4.3"
+    assert found["JetPack"].facts == {"l4t": "36.4.3", "jetpack": "6.2", "components": True}
+    mode = found["power mode"]
+    assert mode.value == "MODE_30W (2); there are MAXN (0), MODE_15W (1), MODE_50W (3)"
+    assert (mode.state, mode.remedy.command) == ("note", "sudo nvpmodel -m 0")
+    assert mode.facts["modes"] == {"MAXN": 0, "MODE_15W": 1, "MODE_30W": 2, "MODE_50W": 3}
+    assert found["GPU clock"].value.startswith("306 of 625 MHz")
+    assert not found["GPU clock"].facts["held"]
+
+
+def test_jetpack_7(tmp_path):
+    """nvpmodel asks for root there: the mode is what it keeps for the next start."""
+    found = by_name(jetson.probe(agx_orin_7(tmp_path)))
+    assert found["JetPack"].value == "7.2, Jetson Linux 39.2.0"
+    assert (found["power mode"].value, found["power mode"].state) == ("MAXN (0)", "fine")
+    assert found["GPU clock"].value == "held at 1300 MHz"
+
+
+def test_other_machines_have_none_of_it(tmp_path):
+    assert jetson.probe(laptop(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("revision", "jetpack"),
+    [
+        ("R36 (release), REVISION: 4.4", "6.2.1"),
+        ("R35 (release), REVISION: 4.1", "5"),
+        ("R38 (release), REVISION: 2.2", "7.0"),
+    ],
+)
+def test_jetpack_by_its_linux(tmp_path, revision, jetpack):
+    (finding, *_) = jetson.probe(machine(tmp_path, {"/etc/nv_tegra_release": f"# {revision}, GCID: 1\n"}))
+    assert finding.facts["jetpack"] == jetpack
+    assert (finding.state, finding.remedy.command) == ("note", jetson.INSTALL)
+
+
+def test_a_jetpack_of_the_future(tmp_path):
+    (finding, *_) = jetson.probe(
+        machine(tmp_path, {"/etc/nv_tegra_release": "# R45 (release), REVISION: 1.0, GCID: 1\n"})
+    )
+    assert "Jetson Linux 45.1.0, that of JetPack unknown" in finding.value
+
+
+@pytest.mark.parametrize(
+    "out",
+    [
+        "NVPM WARN: fan mode is not set!\nNV Power Mode: MODE_50W\n3\n",
+        "NV Fan Mode:quiet\nNV Power Mode: MODE_50W\n3",
+    ],
+)
+def test_what_nvpmodel_says(tmp_path, out):
+    host = but(agx_orin_6(tmp_path), commands={"nvpmodel": Ran(0, out, "")})
+    assert by_name(jetson.probe(host))["power mode"].facts["mode"] == "MODE_50W"
+
+
+def test_the_fastest_mode_has_not_always_the_number_0(tmp_path):
+    """Orin Nano on JetPack 6.2: 15W is 0."""
+    conf = "< POWER_MODEL ID=0 NAME=15W >\n< POWER_MODEL ID=1 NAME=25W >\n< POWER_MODEL ID=2 NAME=MAXN_SUPER >\n"
+    files = {"/etc/nv_tegra_release": "# R36 (release), REVISION: 4.3,\n", "/etc/nvpmodel.conf": conf}
+    host = machine(tmp_path, files, {"nvpmodel": Ran(0, "NV Power Mode: 15W\n0\n", "")})
+    assert by_name(jetson.probe(host))["power mode"].remedy.command == "sudo nvpmodel -m 2"
+
+
+@pytest.mark.parametrize("status", ["", "pmode:0009", "nonsense"])
+def test_a_mode_that_nobody_knows(tmp_path, status):
+    files = {
+        "/etc/nv_tegra_release": "# R36 (release), REVISION: 4.3,\n",
+        "/etc/nvpmodel.conf": NVPMODEL_CONF,
+        "/var/lib/nvpmodel/status": status,
+    }
+    host = machine(tmp_path, files, {"nvpmodel": UnansweredError("nvpmodel gave no answer within 2 s")})
+    assert by_name(jetson.probe(host))["power mode"].state == "unknown"
+
+
+def test_packages_that_were_removed_do_not_count(tmp_path):
+    assert "libnvinfer8" not in jetson.system_packages(agx_orin_6(tmp_path))
