@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from io import StringIO
@@ -16,6 +17,7 @@ from ssd_edge.engines.base import BACKENDS
 from ssd_edge.engines.readiness import READINESS, readiness, tensorrt
 from ssd_edge.machine.examine import examine
 from ssd_edge.machine.host import Ran, UnansweredError
+from tests.helpers import ROOT
 from tests.machine.machines import MACHINES, NO_LIBCUDA, agx_orin_6, agx_orin_7, but, laptop, machine, rtx_desktop
 from tests.test_imports import HEAVY
 
@@ -138,12 +140,14 @@ def test_a_backend_that_does_not_exist(cli):
     cli("doctor", "--backend", "tensorflow").sentence("no backend is called 'tensorflow'", *BACKENDS)
 
 
-def test_a_driver_to_install_is_the_first_thing(tmp_path):
+def test_the_page_shows_what_it_prints(cli, here, tmp_path):
+    """A PC whose GPU has no driver yet."""
     pci = "/sys/bus/pci/devices/0000:01:00.0"
     files = {f"{pci}/class": "0x030000\n", f"{pci}/vendor": "0x10de\n", "/etc/os-release": "ID=ubuntu\n"}
-    text = shown(machine(tmp_path, files, children={"driver": NO_LIBCUDA}))
-    assert text.splitlines()[2].startswith("✗ GPU an NVIDIA GPU is built in")
-    assert text.count("      sudo ubuntu-drivers install && sudo reboot\n") == 3  # for two backends, too
+    here(machine(tmp_path, files, children={"driver": NO_LIBCUDA}))
+    (example,) = re.findall(r"```\n(.*?)```", (ROOT / "docs" / "doctor.md").read_text(), re.DOTALL)
+    printed = [line.rstrip() for line in cli("doctor").out.splitlines()]
+    assert printed[1:][: len(example.splitlines())] == example.splitlines()
 
 
 def test_it_imports_nothing_heavy():
@@ -160,6 +164,6 @@ except SystemExit as end:
 """
     began = perf_counter()
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert perf_counter() - began < 4  # three, and the start of Python on a machine with other work
+    assert perf_counter() - began < 6  # three, and the start of Python on a machine with other work
     assert done.stderr == "\n"
     assert json.loads(done.stdout)

