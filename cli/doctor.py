@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -53,6 +55,8 @@ def doctor(
     else:
         from rich.console import Console
 
+        if isinstance(sys.stdout, TextIOWrapper):  # on a terminal that has no ✗, a ? will do
+            sys.stdout.reconfigure(errors="replace")
         show(Console(highlight=False), found, ready)
 
 

@@ -21,16 +21,18 @@ from ssd_edge.machine import (
     video,
 )
 from ssd_edge.machine.finding import Finding
-from ssd_edge.machine.host import Host, UnansweredError
+from ssd_edge.machine.host import PATIENCE, Host, UnansweredError
 
-SECONDS = 2.8
-"""After which a probe is no longer waited for: more than any one command may take."""
+SECONDS = PATIENCE + 0.3
+"""After which a probe is no longer waited for. Each asks for one thing that may hang, so mostly none is left behind."""
 
 Probe = Callable[[Host], list[Finding]]
 
 PROBES: dict[str, Probe] = {
     "Jetson": jetson.probe,
+    "power mode": jetson.probe_power,
     "GPU": nvidia.probe,
+    "GPU state": nvidia.probe_state,
     "libraries": cuda.probe,
     "processor": processor.probe,
     "temperature": temperature.probe,

@@ -22,10 +22,11 @@ from typing import Any, TypeVar
 
 from ssd_edge.errors import SsdEdgeError
 
-COMMAND_SECONDS = 2.0
-"""How long a command may take."""
-CHILD_SECONDS = 2.5
-"""How long one of ``ssd_edge.machine.children`` may take: it starts Python and loads a library."""
+PATIENCE = 2.0
+"""Seconds that a command or child may take."""
+
+_CHILDREN = {"driver": "NVIDIA's driver", "v4l2": "a camera", "pyav": "PyAV", "opencv": "OpenCV"}
+"""What each of ``ssd_edge.machine.children`` asks."""
 
 _LARGEST = 1 << 20  # bytes of a file that are read; those of /proc and /sys are far smaller
 
@@ -86,7 +87,7 @@ class Host:
         python: its version.
         threads: of the processor, those that this process may use.
         load: of the last minute; None where the system does not count it.
-        run: a command to its end, for ``COMMAND_SECONDS`` at most. Raises NotInstalledError, UnansweredError.
+        run: a command to its end, for ``PATIENCE`` at most. Raises NotInstalledError, UnansweredError.
         ask: one of ``ssd_edge.machine.children`` by name: what it prints. Raises UnansweredError.
         version: of an installed package; None where it is not installed.
         requirements: of ssd-edge itself, as its metadata has them; none where it is not installed.
@@ -216,24 +217,25 @@ def _space(path: Path) -> Space:
 
 
 def _run(command: tuple[str, ...]) -> Ran:
-    return _finished(command, {**os.environ, "LC_ALL": "C"}, COMMAND_SECONDS, command[0])
+    return _finished(command, {**os.environ, "LC_ALL": "C"}, command[0])
 
 
 def _ask(child: str) -> Any:
     # A file in the folder where the user happens to be must not pass for a library.
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}
     command = (sys.executable, "-m", f"ssd_edge.machine.children.{child}")
-    ran = _finished(command, environment, CHILD_SECONDS, f"the process that asks for {child}")
+    name = _CHILDREN.get(child, child)
+    ran = _finished(command, environment, name)
     if ran.code < 0:
-        raise UnansweredError(f"the process that asks for {child} died of signal {-ran.code}")
+        raise UnansweredError(f"{name} crashed ({signal.strsignal(-ran.code)})")
     try:
         return json.loads(ran.out)
     except ValueError:
         said = (ran.err.strip().splitlines() or ["it said nothing"])[-1]
-        raise UnansweredError(f"the process that asks for {child} failed: {said}") from None
+        raise UnansweredError(f"{name} failed: {said}") from None
 
 
-def _finished(command: Sequence[str], environment: Mapping[str, str], seconds: float, name: str) -> Ran:
+def _finished(command: Sequence[str], environment: Mapping[str, str], name: str) -> Ran:
     try:
         process = subprocess.Popen(
             command,
@@ -248,13 +250,13 @@ def _finished(command: Sequence[str], environment: Mapping[str, str], seconds: f
     except OSError as error:
         raise UnansweredError(f"{name} cannot be started: {error.strerror}") from None
     try:
-        out, err = process.communicate(timeout=seconds)
+        out, err = process.communicate(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         _kill(process)
         # One that waits for a broken device may not even be killed, and is left behind then.
         with suppress(subprocess.TimeoutExpired):
             process.communicate(timeout=0.1)
-        raise UnansweredError(f"{name} gave no answer within {seconds:g} s") from None
+        raise UnansweredError(f"{name} gave no answer within {PATIENCE:g} s") from None
     return Ran(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
 
 

@@ -48,9 +48,12 @@ class PowerMode:
 def probe(host: Host) -> list[Finding]:
     """See ``examine.PROBES``; nothing on other machines."""
     l4t = release(host)
-    if l4t is None:
-        return []
-    return [_jetpack(host, l4t), *_power(host), *_gpu_clock(host)]
+    return [] if l4t is None else [_jetpack(host, l4t)]
+
+
+def probe_power(host: Host) -> list[Finding]:
+    """See ``examine.PROBES``; nothing on other machines."""
+    return [] if release(host) is None else [_power(host), *_gpu_clock(host)]
 
 
 def release(host: Host) -> tuple[int, ...] | None:
@@ -87,19 +90,19 @@ def _by_release(l4t: tuple[int, ...]) -> str | None:
     return next((_JETPACKS[l4t[:count]] for count in (3, 2, 1) if l4t[:count] in _JETPACKS), None)
 
 
-def _power(host: Host) -> list[Finding]:
+def _power(host: Host) -> Finding:
     there = _modes(host)
     mode = _mode_told(host) or _mode_kept(host, there)
     if mode is None:
         remedy = Remedy("ask it as root", "sudo nvpmodel -q")
-        return [Finding("power mode", "nvpmodel does not say it", "unknown", remedy)]
+        return Finding("power mode", "nvpmodel does not say it", "unknown", remedy)
     facts = {"number": mode.number, "mode": mode.name, "modes": {one.name: one.number for one in there}}
     best = next((one for one in reversed(there) if one.name.startswith("MAXN")), None)
     if best is None or mode.name.startswith("MAXN"):
-        return [Finding("power mode", f"{mode.name} ({mode.number})", facts=facts)]
+        return Finding("power mode", f"{mode.name} ({mode.number})", facts=facts)
     others = ", ".join(f"{one.name} ({one.number})" for one in there if one != mode)
     remedy = Remedy(f"{best.name} is faster, and hotter", f"sudo nvpmodel -m {best.number}")
-    return [Finding("power mode", f"{mode.name} ({mode.number}); there are {others}", "note", remedy, facts)]
+    return Finding("power mode", f"{mode.name} ({mode.number}); there are {others}", "note", remedy, facts)
 
 
 def _mode_told(host: Host) -> PowerMode | None:

@@ -84,16 +84,16 @@ def probe(host: Host) -> list[Finding]:
         facts = {"gpus": [], "graphics": graphics}
         others = f" (graphics by {' and '.join(graphics)})" if graphics and "NVIDIA" not in graphics else ""
         if none.remedy:
-            return [Finding("GPU", str(none), "problem", none.remedy, facts), *_by_smi(host)]
+            return [Finding("GPU", str(none), "problem", none.remedy, facts)]
         return [Finding("GPU", f"{none}{others}", facts=facts)]
     except UnansweredError as error:
-        return [Finding("GPU", str(error), "problem", _RESTART), *_by_smi(host)]
+        return [Finding("GPU", str(error), "problem", _RESTART)]
     gpus = [_described(place, gpu, found) for place, gpu in enumerate(found.gpus)]
     cuda = ".".join(map(str, found.cuda))
     kernel = _kernel_driver(host)
     value = f"{kernel}, CUDA up to {cuda}" if kernel else f"CUDA up to {cuda}; the kernel does not show its version"
     release = Finding("driver", value, facts={"version": kernel, "cuda": cuda})
-    return [*gpus, release, *_by_smi(host)]
+    return [*gpus, release]
 
 
 def driver(host: Host) -> Driver:
@@ -180,8 +180,8 @@ def _described(place: int, gpu: Gpu, found: Driver) -> Finding:
     return Finding("GPU" if len(found.gpus) == 1 else f"GPU {place}", value, facts=facts)
 
 
-def _by_smi(host: Host) -> list[Finding]:
-    """A row for each GPU that nvidia-smi lists, in its own order; a Jetson's says nothing there."""
+def probe_state(host: Host) -> list[Finding]:
+    """See ``examine.PROBES``: a row for each GPU of nvidia-smi, in its own order; it knows nothing of a Jetson's."""
     try:
         ran = host.run(SMI)
     except NotInstalledError:
@@ -192,7 +192,7 @@ def _by_smi(host: Host) -> list[Finding]:
         said = (ran.out + ran.err).strip().splitlines() or ["it said nothing"]
         return [Finding("nvidia-smi", f"it failed: {said[0]}", "unknown")]
     rows = [[_known(cell) for cell in line.split(",")] for line in ran.out.splitlines() if line.strip()]
-    findings = [_sensors(row) for row in rows if len(row) == len(_FIELDS)]
+    findings = [_sensors(row, named=len(rows) > 1) for row in rows if len(row) == len(_FIELDS)]
     return [finding for finding in findings if finding is not None]
 
 
@@ -201,13 +201,13 @@ def _known(cell: str) -> str | None:
     return None if not text or text.startswith("[") or text in {"N/A", "Not Supported"} else text
 
 
-def _sensors(row: list[str | None]) -> Finding | None:
+def _sensors(row: list[str | None], named: bool) -> Finding | None:
     name, _, *cells = row
     numbers = [_number(cell) for cell in cells]
     if all(number is None for number in numbers):
         return None
     total, used, clock, top, celsius, watts, limit = numbers
-    parts = []
+    parts = [name] if named and name else []
     if total is not None and used is not None:
         parts.append(f"{(total - used) / 1024:.1f} of {total / 1024:.1f} GiB free")
     if clock is not None and top is not None:

@@ -29,7 +29,7 @@ def probe(host: Host) -> list[Finding]:
             Finding("PyAV", f"cannot be imported: {answer['missing']}", "problem", Remedy(command="pip install av"))
         ]
     decoders, encoders = set(answer["decoders"]), set(answer["encoders"])
-    decodes = [name for codec, name in _NAMES.items() if codec in decoders or f"lib{codec}" in decoders]
+    decodes = [name for codec, name in _NAMES.items() if codec in decoders]
     encodes = [f"{name} ({codec})" for codec, name in _SOFTWARE_ENCODERS.items() if codec in encoders]
     hardware = _hardware(host, answer)
     facts = {"version": answer["version"], "decoders": sorted(decoders), "encoders": sorted(encoders)}

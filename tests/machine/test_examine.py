@@ -8,7 +8,6 @@ from time import perf_counter
 
 import pytest
 
-from ssd_edge.machine import host as host_module
 from ssd_edge.machine.examine import PROBES, SECONDS, examine
 from ssd_edge.machine.finding import Finding
 from ssd_edge.machine.host import UnansweredError, this_host
@@ -51,15 +50,12 @@ def test_hanging_probes_are_left_behind(tmp_path):
     assert found["hangs 3"] == [Finding("hangs 3", "no answer within 0.2 s", "unknown")]
 
 
-def test_a_question_takes_no_longer_than_the_patience_of_all():
-    assert max(host_module.COMMAND_SECONDS, host_module.CHILD_SECONDS) < SECONDS <= 3
-
-
 @pytest.mark.parametrize("name", MACHINES)
 def test_every_section_of_a_known_machine_is_found_out(tmp_path, name):
     found = examine(MACHINES[name](tmp_path))
     assert not [finding for findings in found.values() for finding in findings if finding.state == "unknown"]
-    assert set(found) == set(PROBES) - (set() if "orin" in name else {"Jetson"})
+    absent = {"GPU state"} if "orin" in name else {"Jetson", "power mode"}
+    assert set(PROBES) - set(found) == (absent if name != "laptop" else {*absent, "GPU state"})
     for findings in found.values():
         assert json.loads(json.dumps([finding.to_json() for finding in findings]))
 

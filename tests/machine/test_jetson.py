@@ -9,12 +9,12 @@ from ssd_edge.machine.host import Ran, UnansweredError
 from tests.machine.machines import NVPMODEL_CONF, agx_orin_6, agx_orin_7, but, laptop, machine
 
 
-def by_name(findings):
-    return {finding.name: finding for finding in findings}
+def everything(host):
+    return {finding.name: finding for finding in (*jetson.probe(host), *jetson.probe_power(host))}
 
 
 def test_jetpack_6(tmp_path):
-    found = by_name(jetson.probe(agx_orin_6(tmp_path)))
+    found = everything(agx_orin_6(tmp_path))
     assert found["JetPack"].value == "6.2, Jetson Linux 36.4.3"
     assert found["JetPack"].facts == {"l4t": "36.4.3", "jetpack": "6.2", "components": True}
     mode = found["power mode"]
@@ -27,14 +27,14 @@ def test_jetpack_6(tmp_path):
 
 def test_jetpack_7(tmp_path):
     """nvpmodel asks for root there: the mode is what it keeps for the next start."""
-    found = by_name(jetson.probe(agx_orin_7(tmp_path)))
+    found = everything(agx_orin_7(tmp_path))
     assert found["JetPack"].value == "7.2, Jetson Linux 39.2.0"
     assert (found["power mode"].value, found["power mode"].state) == ("MAXN (0)", "fine")
     assert found["GPU clock"].value == "held at 1300 MHz"
 
 
 def test_other_machines_have_none_of_it(tmp_path):
-    assert jetson.probe(laptop(tmp_path)) == []
+    assert everything(laptop(tmp_path)) == {}
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_jetpack_of_the_future(tmp_path):
 )
 def test_what_nvpmodel_says(tmp_path, out):
     host = but(agx_orin_6(tmp_path), commands={"nvpmodel": Ran(0, out, "")})
-    assert by_name(jetson.probe(host))["power mode"].facts["mode"] == "MODE_50W"
+    assert everything(host)["power mode"].facts["mode"] == "MODE_50W"
 
 
 def test_the_fastest_mode_has_not_always_the_number_0(tmp_path):
@@ -75,7 +75,7 @@ def test_the_fastest_mode_has_not_always_the_number_0(tmp_path):
     conf = "< POWER_MODEL ID=0 NAME=15W >\n< POWER_MODEL ID=1 NAME=25W >\n< POWER_MODEL ID=2 NAME=MAXN_SUPER >\n"
     files = {"/etc/nv_tegra_release": "# R36 (release), REVISION: 4.3,\n", "/etc/nvpmodel.conf": conf}
     host = machine(tmp_path, files, {"nvpmodel": Ran(0, "NV Power Mode: 15W\n0\n", "")})
-    assert by_name(jetson.probe(host))["power mode"].remedy.command == "sudo nvpmodel -m 2"
+    assert everything(host)["power mode"].remedy.command == "sudo nvpmodel -m 2"
 
 
 @pytest.mark.parametrize("status", ["", "pmode:0009", "nonsense"])
@@ -86,7 +86,7 @@ def test_a_mode_that_nobody_knows(tmp_path, status):
         "/var/lib/nvpmodel/status": status,
     }
     host = machine(tmp_path, files, {"nvpmodel": UnansweredError("nvpmodel gave no answer within 2 s")})
-    assert by_name(jetson.probe(host))["power mode"].state == "unknown"
+    assert everything(host)["power mode"].state == "unknown"
 
 
 def test_packages_that_were_removed_do_not_count(tmp_path):

@@ -14,8 +14,12 @@ NVIDIA_ON_PCI = {
 }
 
 
+def everything(host):
+    return [*nvidia.probe(host), *nvidia.probe_state(host)]
+
+
 def test_a_desktop(tmp_path):
-    gpu, driver, state = nvidia.probe(rtx_desktop(tmp_path))
+    gpu, driver, state = everything(rtx_desktop(tmp_path))
     assert gpu.value == "NVIDIA GeForce RTX 4090, compute capability 8.9, 23.5 GiB"
     assert gpu.facts["compute_capability"] == "8.9"
     assert driver.value == "580.65.06, CUDA up to 13.0"
@@ -25,13 +29,13 @@ def test_a_desktop(tmp_path):
 
 def test_a_jetson(tmp_path):
     """Its nvidia-smi knows nothing, and has no row."""
-    gpu, driver = nvidia.probe(agx_orin_6(tmp_path))
+    gpu, driver = everything(agx_orin_6(tmp_path))
     assert gpu.value == "Orin, compute capability 8.7, 61.4 GiB shared with the processor"
     assert driver.value == "540.4.0, CUDA up to 12.6"
 
 
 def test_a_laptop(tmp_path):
-    (finding,) = nvidia.probe(laptop(tmp_path))
+    (finding,) = everything(laptop(tmp_path))
     assert (finding.value, finding.state) == ("no NVIDIA GPU (graphics by Intel)", "fine")
     assert finding.facts == {"gpus": [], "graphics": ["Intel"]}
 
@@ -40,8 +44,9 @@ def test_several_gpus(tmp_path):
     one = {"name": "NVIDIA RTX A4000", "compute_capability": [8, 6], "memory": 16 << 30, "integrated": False}
     smi = Ran(0, "NVIDIA RTX A4000, 580.65.06, 16376, 5, 210, 2100, 30, 9.1, 140.00\n" * 2, "")
     host = machine(tmp_path, commands={"nvidia-smi": smi}, children={"driver": {"cuda": [13, 0], "gpus": [one, one]}})
-    names = [finding.name for finding in nvidia.probe(host)]
-    assert names == ["GPU 0", "GPU 1", "driver", "GPU state", "GPU state"]
+    found = everything(host)
+    assert [finding.name for finding in found] == ["GPU 0", "GPU 1", "driver", "GPU state", "GPU state"]
+    assert found[-1].value.startswith("NVIDIA RTX A4000, 16.0 of 16.0 GiB free")
 
 
 @pytest.mark.parametrize(
@@ -91,7 +96,7 @@ def test_a_driver_that_hangs(tmp_path):
     """A card that fell off its bus."""
     hangs = UnansweredError("it gave no answer within 2 s")
     host = but(rtx_desktop(tmp_path), commands={"nvidia-smi": hangs}, children={"driver": hangs})
-    gpu, smi = nvidia.probe(host)
+    gpu, smi = everything(host)
     assert (gpu.name, gpu.state) == ("GPU", "problem")
     assert (smi.name, smi.state) == ("nvidia-smi", "problem")
     assert "a restart helps" in gpu.remedy.advice
@@ -100,7 +105,7 @@ def test_a_driver_that_hangs(tmp_path):
 def test_an_nvidia_smi_that_fails(tmp_path):
     said = "Failed to initialize NVML: Driver/library version mismatch\nNVML library version: 580.82\n"
     host = machine(tmp_path, NVIDIA_ON_PCI, {"nvidia-smi": Ran(18, said, "")}, {"driver": {"error": 803}})
-    _, smi = nvidia.probe(host)
+    _, smi = everything(host)
     assert (smi.value, smi.state) == (
         "it failed: Failed to initialize NVML: Driver/library version mismatch",
         "unknown",
@@ -123,6 +128,6 @@ def test_an_nvidia_smi_that_fails(tmp_path):
 )
 def test_what_nvidia_smi_says(tmp_path, row, value):
     host = but(rtx_desktop(tmp_path), commands={"nvidia-smi": Ran(0, f"{row}\n", "")})
-    state = nvidia.probe(host)[-1]
+    state = everything(host)[-1]
     assert state.value == value
     assert state.state == ("note" if "88 °C" in value else "fine")

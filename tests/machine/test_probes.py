@@ -113,6 +113,7 @@ def test_sensors_that_make_no_sense(tmp_path):
 def test_a_hot_machine(tmp_path, celsius, state):
     (finding,) = temperature.probe(zones(tmp_path, {"cpu-thermal": 40, "tj-thermal": celsius}))
     assert finding.state == state
+    assert bool(finding.remedy.advice) == (state != "fine")
     assert finding.value.endswith("(tj); cpu 40")
 
 
@@ -132,6 +133,13 @@ def test_codecs(tmp_path):
     assert found["encoders"].value == "H.264 (libx264), H.265 (libx265), MJPEG (mjpeg)"
     assert found["in hardware"].value == "Intel may decode H.264"
     assert "NVDEC" not in found
+
+
+def test_codecs_that_are_missing(tmp_path):
+    lean = {"version": "16.0.1", "decoders": ["h264", "mjpeg"], "encoders": ["mpeg4"], "nvidia": []}
+    found = by_name(video.probe(machine(tmp_path, children={"pyav": lean})))
+    assert found["decoders"].value == "H.264, MJPEG (PyAV 16.0.1)"
+    assert found["encoders"].value == "none that --save-video takes"
 
 
 def test_codecs_compiled_in_are_not_hardware_that_is_here(tmp_path):
