@@ -54,7 +54,7 @@ def train(
     ] = "learned",
     epochs: Annotated[
         int | None,
-        typer.Option(min=1, help="Passes over the training images: 100, with --qat 5.", show_default=False),
+        typer.Option(min=1, help="Passes over the training images: 100, with --qat 3.", show_default=False),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=2, help="Images a step; fewer if memory runs out.")] = 16,
     lr: Annotated[
@@ -104,7 +104,7 @@ def train(
                 option = "--from" if name == "start_from" else f"--{name.replace('_', '-')}"
                 raise typer.BadParameter(f"--qat begins with the network of its checkpoint: drop {option}")
         model = load_checkpoint(qat).spec.architecture
-        usual_epochs, usual_lr, usual_validate_every = (5, 0.0005, 1)
+        usual_epochs, usual_lr, usual_validate_every = (3, 0.0005, 1)
     elif _given(context, "ranges"):
         raise typer.BadParameter("--ranges is for --qat: give a checkpoint to it, or drop --ranges")
     training, validation = training_and_validation(data, split, val_split, seed)
