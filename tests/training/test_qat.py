@@ -347,7 +347,7 @@ def test_what_it_leaves_behind(pictures, start, tmp_path):
 
 def test_export_writes_what_was_trained(pictures, start, tmp_path, monkeypatch):
     """model.int8.onnx of export has the scales of the checkpoint and its weights on their grids, bit by bit, and each
-    of its steps is that of the network as it was trained: heads within 1 % of what INT8 changes (seen: 0.2 %)."""
+    of its steps is that of the network as it was trained: heads within 1 % of what INT8 changes."""
     kept: list[QuantisedModule] = []
     usual = QuantisedModule.save
     monkeypatch.setattr(QuantisedModule, "save", lambda self, *rest: (kept.append(self), usual(self, *rest)))
