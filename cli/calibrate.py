@@ -274,7 +274,7 @@ def _trials(search: Search) -> Table:
     from rich.table import Table
 
     table = Table()
-    for name in ("method", "biases", "rounding", "put in FP32", "in INT8", "AP", "points lost"):
+    for name in ("method", "biases", "rounding", "FP32", "INT8", "AP", "AP lost"):
         table.add_column(name, justify="left" if name == "method" else "right")
     for trial in search.trials:
         recipe = trial.recipe

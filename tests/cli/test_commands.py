@@ -209,7 +209,7 @@ def test_calibrate_keeps_a_contract(cli, heads_onnx, data, tmp_path):
 
     before = output.read_bytes()
     table = cli(*arguments, "100")
-    assert "points lost" in table.out
+    assert "AP lost" in table.out
     assert "the budget of 100 points holds" in table.err
     assert output.read_bytes() == before  # the same way to INT8, byte by byte
 
