@@ -118,7 +118,8 @@ def tensorrt(host: Host) -> Readiness:
     if cuda.first_version(host, cuda.LAUNCHERS) is None:
         remedy = Remedy(command=f"pip install 'cuda-bindings=={driver.cuda[0]}.*'")
         obstacles.append(Obstacle(_NO_LAUNCHER, remedy))
-    return Readiness("" if obstacles else f"TensorRT {version or ''} on {driver.gpus[0].name}", tuple(obstacles))
+    runtime = f"TensorRT {version}" if version else "TensorRT of another package"
+    return Readiness("" if obstacles else f"{runtime} on {driver.gpus[0].name}", tuple(obstacles))
 
 
 READINESS: dict[str, Callable[[Host], Readiness]] = {

@@ -167,6 +167,13 @@ def test_versions_of_tensorrt(tmp_path, version, runs):
     assert ready(gpu(tmp_path, packages={"tensorrt": version, "pycuda": "2025.1"}), "tensorrt").runs == runs
 
 
+def test_a_tensorrt_whose_package_is_not_known(tmp_path):
+    one = ready(
+        but(agx_orin_7(tmp_path), packages={"tensorrt": None}, has_module=lambda name: name == "tensorrt"), "tensorrt"
+    )
+    assert (one.runs, one.runs_on) == (True, "TensorRT of another package on Orin")
+
+
 def test_tensorrt_on_a_desktop(tmp_path):
     assert ready(rtx_desktop(tmp_path), "tensorrt").sentence() == (
         "TensorRT is not installed: pip install 'ssd-edge[tensorrt]'"

@@ -66,6 +66,7 @@ def test_a_driver_that_does_not_start(tmp_path, error):
 
 
 def test_no_driver(tmp_path):
+    assert driver.LIBRARY == "libcuda.so.1"
     assert "cannot open shared object file" in driver.answer("libnosuch.so.1")["missing"]
     (tmp_path / "libcuda.so.1").write_text("")  # as a stub of WSL, or a damaged file
     assert "file too short" in driver.answer(str(tmp_path / "libcuda.so.1"))["missing"]
@@ -166,9 +167,9 @@ class Kernel:
     ("kernel", "captures", "formats"),
     [
         (
-            Kernel(0x04200001, {"YUYV": [(640, 480), (1280, 720)], "MJPG": [(1920, 1080), (320, 240)]}),
+            Kernel(0x04200001, {"YUYV": [(640, 480), (1280, 720), (1000, 1000)], "MJPG": [(1920, 1080), (2000, 200)]}),
             True,
-            {"YUYV": (1280, 720), "MJPG": (1920, 1080)},
+            {"YUYV": (1000, 1000), "MJPG": (1920, 1080)},
         ),
         (Kernel(0x04201000, {"NV12": (4096, 2160)}), True, {"NV12": (4096, 2160)}),
         (Kernel(0x04200001, {"H264": []}), True, {"H264": (0, 0)}),
@@ -232,6 +233,12 @@ def test_opencv():
     assert answer["gstreamer"] is cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER)
     assert answer["ffmpeg"] is True
     assert json.loads(json.dumps(answer)) == answer
+
+
+@pytest.mark.parametrize(("built", "gui"), [("\n  GUI:    GTK3\n", "GTK3"), ("\n  GUI:    NONE\n", ""), ("", "")])
+def test_what_draws_opencvs_windows(monkeypatch, built, gui):
+    monkeypatch.setattr("cv2.getBuildInformation", lambda: built)
+    assert opencv.answer()["gui"] == gui
 
 
 @pytest.mark.parametrize(("child", "module"), [(pyav, "av"), (opencv, "cv2")])

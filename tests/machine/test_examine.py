@@ -10,7 +10,7 @@ import pytest
 
 from ssd_edge.machine.examine import PROBES, SECONDS, examine
 from ssd_edge.machine.finding import Finding
-from ssd_edge.machine.host import UnansweredError, this_host
+from ssd_edge.machine.host import PATIENCE, UnansweredError, this_host
 from tests.machine.machines import MACHINES, but, machine
 
 
@@ -34,6 +34,12 @@ def test_failing_probes_cost_their_own_row(tmp_path):
         "unanswered": [Finding("unanswered", "nvidia-smi gave no answer within 2 s", "unknown")],
         "fine": [Finding("a", "b")],
     }
+
+
+def test_all_is_said_within_three_seconds():
+    """With the start of Python and the printing, which take a part of one."""
+    assert PATIENCE <= 2
+    assert PATIENCE < SECONDS <= 2.5
 
 
 def test_hanging_probes_are_left_behind(tmp_path):

@@ -39,10 +39,19 @@ def test_other_machines_have_none_of_it(tmp_path):
 
 @pytest.mark.parametrize(
     ("revision", "jetpack"),
-    [
-        ("R36 (release), REVISION: 4.4", "6.2.1"),
-        ("R35 (release), REVISION: 4.1", "5"),
+    [  # https://developer.nvidia.com/embedded/jetpack-archive
+        ("R39 (release), REVISION: 2.1", "7.2.1"),
+        ("R39 (release), REVISION: 2.0", "7.2"),
+        ("R38 (release), REVISION: 4.0", "7.1"),
         ("R38 (release), REVISION: 2.2", "7.0"),
+        ("R36 (release), REVISION: 5.0", "6.2.2"),
+        ("R36 (release), REVISION: 4.7", "6.2.1"),
+        ("R36 (release), REVISION: 4.4", "6.2.1"),
+        ("R36 (release), REVISION: 4.3", "6.2"),
+        ("R36 (release), REVISION: 4.0", "6.1"),
+        ("R36 (release), REVISION: 3.0", "6.0"),
+        ("R35 (release), REVISION: 4.1", "5"),
+        ("R32 (release), REVISION: 7.1", "4"),
     ],
 )
 def test_jetpack_by_its_linux(tmp_path, revision, jetpack):

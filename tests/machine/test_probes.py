@@ -56,6 +56,16 @@ def test_clocks_that_are_held(tmp_path):
     assert by_name(processor.probe(host))["CPU clock"].value == "held at 2202 MHz, governor schedutil"
 
 
+def test_clocks_that_are_not_all_told(tmp_path):
+    """As of cores that are switched off."""
+    folder = "/sys/devices/system/cpu/cpufreq/policy"
+    files = {**clocks(800000, 900000, 2000000, (0, 4), "schedutil"), f"{folder}4/scaling_cur_freq": "<unknown>\n"}
+    host = machine(tmp_path, files)
+    assert by_name(processor.probe(host))["CPU clock"].value == "900 of 2000 MHz, governor schedutil"
+    host.path(f"{folder}0/scaling_cur_freq").write_text("")
+    assert "CPU clock" not in by_name(processor.probe(host))
+
+
 def test_little_memory(tmp_path):
     host = machine(tmp_path, {"/proc/meminfo": MEMINFO.format(total=4 << 20, free=900_000, swap=0)})
     finding = by_name(processor.probe(host))["memory"]
@@ -102,6 +112,22 @@ def test_temperatures_of_a_jetson(tmp_path):
 def test_temperatures_of_a_pc(tmp_path):
     (finding,) = temperature.probe(rtx_desktop(tmp_path))
     assert finding.value == "52 °C (k10temp); nvme 39"
+
+
+def test_a_sensor_without_a_temperature(tmp_path):
+    host = rtx_desktop(tmp_path)
+    (tmp_path / "sys/class/hwmon/hwmon1/temp1_input").unlink()
+    (tmp_path / "sys/class/hwmon/hwmon2").mkdir()
+    (tmp_path / "sys/class/hwmon/hwmon2/name").write_text("nct6798\n")  # a board's, with inputs that are not connected
+    (tmp_path / "sys/class/hwmon/hwmon2/temp1_input").write_text("99000\n")
+    (finding,) = temperature.probe(host)
+    assert finding.value == "39 °C (nvme)"
+
+
+@pytest.mark.parametrize(("celsius", "shown"), [(149, True), (150, False), (-19, True), (-20, False), (0, False)])
+def test_what_makes_sense(tmp_path, celsius, shown):
+    (finding,) = temperature.probe(zones(tmp_path, {"cpu": 30, "odd": celsius}))
+    assert ("odd" in finding.facts["celsius"]) == shown
 
 
 def test_sensors_that_make_no_sense(tmp_path):
