@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -104,8 +104,13 @@ class Backend(Protocol):
             MissingDependencyError: the runtime is not installed.
         """
 
-    def load(self, folder: Path, files: Sequence[str], spec: ModelSpec, precision: str) -> Engine:
-        """The engine of a checked bundle.
+    def load(self, folder: Path, plan: PlanEntry, spec: ModelSpec) -> Engine:
+        """The engine of a plan that can run here.
+
+        Args:
+            folder: the bundle, with its files checked.
+            plan: of this backend; ``incompatibility`` has found nothing against it.
+            spec: of its heads.
 
         Raises:
             BackendError: the runtime refused the plan.

@@ -247,7 +247,7 @@ def load_bundle(folder: Path, note: Callable[[str], None] = lambda sentence: Non
             for passed_over in reasons:
                 note(f"{folder}: {passed_over}; its {plan.backend} {plan.precision} plan runs")
             spec = replace(manifest.spec, provenance=plan.provenance)
-            return get_backend(plan.backend).load(folder, plan.files, spec, plan.precision)
+            return get_backend(plan.backend).load(folder, plan, spec)
         reasons.append(f"its {plan.backend} {plan.precision} plan {reason}")
     source = manifest.plans[0].onnx if manifest.plans else manifest.provenance.get("onnx", "HEADS.onnx")
     raise BundleCompatibilityError(

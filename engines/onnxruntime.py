@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -64,9 +64,9 @@ def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, prog
     return Plan(("heads.onnx",), onnxruntime.__version__, precision_of(onnx))
 
 
-def load(folder: Path, files: Sequence[str], spec: ModelSpec, precision: str) -> OnnxRuntimeEngine:
+def load(folder: Path, plan: PlanEntry, spec: ModelSpec) -> OnnxRuntimeEngine:
     """See ``Backend``."""
-    return OnnxRuntimeEngine(folder / files[0], spec, precision)
+    return OnnxRuntimeEngine(folder / plan.files[0], spec, plan.precision)
 
 
 def incompatibility(plan: PlanEntry) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -94,9 +94,9 @@ def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, prog
     return Plan(("heads.xml", "heads.bin"), _version(), precision_of(onnx))
 
 
-def load(folder: Path, files: Sequence[str], spec: ModelSpec, precision: str) -> OpenVinoEngine:
+def load(folder: Path, plan: PlanEntry, spec: ModelSpec) -> OpenVinoEngine:
     """See ``Backend``."""
-    return OpenVinoEngine(folder / files[0], spec, precision)
+    return OpenVinoEngine(folder / plan.files[0], spec, plan.precision)
 
 
 def incompatibility(plan: PlanEntry) -> str | None:

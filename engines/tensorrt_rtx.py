@@ -57,21 +57,18 @@ def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, prog
     return Plan(tuple(files), version, precision, facts)
 
 
-def load(folder: Path, files: Sequence[str], spec: ModelSpec, precision: str) -> Engine:
+def load(folder: Path, plan: PlanEntry, spec: ModelSpec) -> Engine:
     """See ``Backend``."""
-    return open_engine(folder, files, spec, precision)
+    return open_engine(folder, plan, spec)
 
 
-def open_engine(
-    folder: Path, files: Sequence[str], spec: ModelSpec, precision: str, library: Any | None = None
-) -> GpuEngine:
+def open_engine(folder: Path, plan: PlanEntry, spec: ModelSpec, library: Any | None = None) -> GpuEngine:
     """A plan on the first GPU that the driver shows.
 
     Args:
         folder: the bundle.
-        files: of the plan, itself first.
+        plan: of this backend.
         spec: of its heads.
-        precision: of the plan.
         library: the module ``tensorrt_rtx``, or what has its form; imported if not given.
 
     Raises:
@@ -80,9 +77,9 @@ def open_engine(
     """
     with ExitStack() as undo:
         device = undo.enter_context(Device())
-        kernels = choose_image(_images(files), device.compute_capability, device.driver.release())
-        plan = folder / files[0]
-        heads = RtxHeads(plan, spec, precision, JitCache(plan, device.compute_capability), library)
+        kernels = choose_image(_images(plan.files), device.compute_capability, device.driver.release())
+        path = folder / plan.files[0]
+        heads = RtxHeads(path, spec, plan.precision, JitCache(path, device.compute_capability), library)
         undo.pop_all()
     return GpuEngine(NAME, heads, device, (folder / kernels.file_name).read_bytes())
 

@@ -74,12 +74,12 @@ def folder(request, heads_onnx: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def files(folder: Path) -> list[str]:
-    return ["heads.rtx", *(path.name for path in folder.glob("kernels.*"))]
+def files(folder: Path) -> tuple[str, ...]:
+    return ("heads.rtx", *(path.name for path in folder.glob("kernels.*")))
 
 
 def open_it(folder: Path, heads: OnTheStream):
-    return open_engine(folder, files(folder), small_spec(), "FP16", heads.library)
+    return open_engine(folder, plan_entry(files=files(folder), precision="FP16"), small_spec(), heads.library)
 
 
 def frames(number: int):

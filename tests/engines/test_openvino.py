@@ -30,7 +30,7 @@ def test_the_plan_gives_what_the_onnx_file_gives(engine, heads_onnx, tmp_path):
     """Bit-equal: the plan is the same graph with the same FP32 weights."""
     plan = backend.build(heads_onnx, small_spec(), tmp_path, BuildOptions(), print)
     assert plan.files == ("heads.xml", "heads.bin")
-    loaded = backend.load(tmp_path, plan.files, small_spec(), plan.precision)
+    loaded = backend.load(tmp_path, plan_entry(files=plan.files), small_spec())
     for image in frames(5):
         for a, b in zip(loaded.submit(image)(), engine.submit(image)(), strict=True):
             np.testing.assert_array_equal(a, b)
@@ -49,7 +49,7 @@ def test_a_damaged_plan(content, tmp_path):
     (tmp_path / "heads.xml").write_bytes(content)
     (tmp_path / "heads.bin").write_bytes(b"")
     with pytest.raises(BackendError, match=r"OpenVINO cannot load .*heads\.xml: ") as error:
-        backend.load(tmp_path, ("heads.xml",), small_spec(), "FP32")
+        backend.load(tmp_path, plan_entry(files=("heads.xml",)), small_spec())
     assert "\n" not in str(error.value)
 
 
