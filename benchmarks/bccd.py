@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from figure import Figure, on_openvino, real_data
 
-from ssd_edge.calibration.calibrate import calibrate
+from ssd_edge.calibration.closest import calibrate_closest
 from ssd_edge.data.images import preprocessed, sample_images
 from ssd_edge.data.readers import open_dataset
 from ssd_edge.evaluation import Evaluation
@@ -30,7 +30,8 @@ def measure(retrain: bool = False) -> Figure:
     with tempfile.TemporaryDirectory() as scratch:
         heads, int8 = Path(scratch) / "heads.onnx", Path(scratch) / "heads.int8.onnx"
         spec = export_onnx(network, heads, SAMPLE_CHECKPOINT)
-        calibrate(heads, int8, preprocessed(sample_images(data, CALIBRATION_IMAGES, "train"), spec))
+        images = list(sample_images(data, CALIBRATION_IMAGES, "train"))
+        calibrate_closest(heads, int8, lambda: preprocessed(images, spec), spec)
         ap = {name: on_openvino(onnx, data, "test") for name, onnx in (("FP32", heads), ("INT8", int8))}
     fp32, int8_ap = ap["FP32"].voc_map50 or 0.0, ap["INT8"].voc_map50 or 0.0
     minutes = float(spec.provenance["training_seconds"]) / 60

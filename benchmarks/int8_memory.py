@@ -70,9 +70,10 @@ def _images(number: int) -> Iterator[npt.NDArray[np.float32]]:
 
 def _ours(heads: Path, number: int) -> None:
     """All that ``calibrate`` does, from reading to writing."""
-    from ssd_edge.calibration.calibrate import calibrate
+    from ssd_edge.calibration.closest import calibrate_closest
+    from ssd_edge.engines.onnxruntime import read_spec
 
-    calibrate(heads, heads.with_suffix(".int8.onnx"), _images(number))
+    calibrate_closest(heads, heads.with_suffix(".int8.onnx"), lambda: _images(number), read_spec(heads))
 
 
 def _theirs(name: str, heads: Path, number: int) -> None:

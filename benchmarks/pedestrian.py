@@ -7,7 +7,7 @@ from pathlib import Path
 
 from figure import Figure, on_openvino, real_data
 
-from ssd_edge.calibration.calibrate import calibrate
+from ssd_edge.calibration.closest import calibrate_closest
 from ssd_edge.data.images import image_files, preprocessed, sample_images
 from ssd_edge.importing import import_onnx
 
@@ -24,8 +24,8 @@ def measure() -> Figure:
     with tempfile.TemporaryDirectory() as scratch:
         heads, int8 = Path(scratch) / "heads.onnx", Path(scratch) / "heads.int8.onnx"
         spec = import_onnx(source, description, heads)
-        images = sample_images(data, CALIBRATION_IMAGES)
-        result = calibrate(heads, int8, preprocessed(images, spec))
+        images = list(sample_images(data, CALIBRATION_IMAGES))
+        result, _ = calibrate_closest(heads, int8, lambda: preprocessed(images, spec), spec)
         ap = {name: on_openvino(onnx, data) for name, onnx in (("FP32", heads), ("INT8", int8))}
     value = ap["FP32"].ap50 or 0.0
     detail = {

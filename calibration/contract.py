@@ -12,34 +12,16 @@ very file that a device gets. From cheap to dear:
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from ssd_edge.calibration.bias import corrected, output_shifts
-from ssd_edge.calibration.calibrate import (
-    CalibrationResult,
-    Images,
-    Network,
-    observe_images,
-    prepare,
-    quantise,
-    scales_of,
-)
-from ssd_edge.calibration.calibrators import DEFAULT_METHOD, METHODS
-from ssd_edge.calibration.divergence import Reference
-from ssd_edge.calibration.equalise import equalise
-from ssd_edge.calibration.observe import Observations
-from ssd_edge.calibration.placement import place
-from ssd_edge.calibration.policy import DEFAULT_POLICY, Policy, choose
-from ssd_edge.calibration.qdq import Int8Weight, insert_qdq, quantised_weights
-from ssd_edge.calibration.rounding import can_learn, learned, windows
+from ssd_edge.calibration.calibrate import CalibrationResult, Images
+from ssd_edge.calibration.calibrators import METHODS
+from ssd_edge.calibration.policy import DEFAULT_POLICY, Policy
+from ssd_edge.calibration.recipe import Bench, Gain, Recipe, Sensitivity, open_bench
 from ssd_edge.calibration.state import StateFile
 from ssd_edge.errors import CalibrationError
 from ssd_edge.spec import ModelSpec
@@ -48,26 +30,6 @@ MOST_IN_FLOAT = 0.5
 """The search ends where more than this share of the convolutions would have to stay in float."""
 
 _METHODS_TRIED = 3
-
-# Images that distances from FP32 are measured on, and from which channel ranges and biases come.
-_SAMPLE = 32
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """One way to INT8 heads.
-
-    Attributes:
-        method: a name of ``METHODS``.
-        bias_correction: whether biases make up for what quantisation adds on average.
-        learned_rounding: whether weights go up or down as their outputs ask for, not to the nearest.
-        in_float: names of convolutions left in float, beside those that the policy leaves.
-    """
-
-    method: str = DEFAULT_METHOD
-    bias_correction: bool = True
-    learned_rounding: bool = False
-    in_float: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,19 +49,6 @@ class Trial:
     num_int8: int
 
 
-@dataclass(frozen=True)
-class Sensitivity:
-    """What a convolution contributes to the distance from FP32; see ``divergence``.
-
-    Attributes:
-        alone: the distance where it alone is INT8.
-        without: the distance where it alone, of those that are INT8, is in float.
-    """
-
-    alone: float
-    without: float
-
-
 @dataclass
 class Search:
     """What a search found, and how.
@@ -108,7 +57,8 @@ class Search:
         fp32_ap: in points.
         budget: points of AP that may be lost.
         distances: from FP32, by method; without and with bias correction.
-        rounding: the best method's distance, without and with learned rounding; None where that was not asked for.
+        equalisation: what it brought; None where it was not asked for.
+        rounding: what learning it brought to the best method; None where that was not asked for.
         sensitivities: by convolution; empty where the methods sufficed.
         trials: in their order.
         reason: why it ended, in a sentence.
@@ -117,7 +67,8 @@ class Search:
     fp32_ap: float
     budget: float
     distances: dict[str, tuple[float, float]] = field(default_factory=dict)
-    rounding: tuple[float, float] | None = None
+    equalisation: Gain | None = None
+    rounding: Gain | None = None
     sensitivities: dict[str, Sensitivity] = field(default_factory=dict)
     trials: list[Trial] = field(default_factory=list)
     reason: str = ""
@@ -138,101 +89,6 @@ class Search:
     def to_json(self) -> dict[str, Any]:
         """As plain values for ``json.dumps``."""
         return {**asdict(self), "best": asdict(self.best), "met": self.met}
-
-
-class Bench:
-    """Makes INT8 heads of recipes, from one pass over the calibration images.
-
-    Args:
-        network: FP32, as it was observed: equalised or not.
-        policy: what stays in float in any case; that of the network.
-        seen: observations of every activation.
-        images: some of the calibration images, (1, 3, H, W) float32 each.
-        spec: of the heads.
-    """
-
-    def __init__(
-        self,
-        network: Network,
-        policy: Policy,
-        seen: Observations,
-        images: Sequence[npt.NDArray[np.float32]],
-        spec: ModelSpec,
-    ) -> None:
-        self._whole, self._policy, self._seen, self._images = network, policy, seen, images
-        self._reference = Reference(self._whole.model, spec, images)
-        self._shifts: dict[tuple[str, bool], Mapping[str, npt.NDArray[np.float64]]] = {}
-        self._learned: dict[str, dict[str, Int8Weight]] = {}
-        self.candidates = tuple(convolution.name for convolution in self._whole.placement.convolutions)
-
-    def divergence(self, recipe: Recipe) -> float:
-        """From FP32, on the images."""
-        network, scales, weights = self._prepared(recipe)
-        return self._reference.divergence(insert_qdq(network.model, network.placement, scales, weights))
-
-    def sensitivity(self, recipe: Recipe, convolution: str) -> Sensitivity:
-        """Of one convolution, around a recipe."""
-        others = tuple(name for name in self.candidates if name != convolution)
-        return Sensitivity(
-            self.divergence(replace(recipe, in_float=others)),
-            self.divergence(replace(recipe, in_float=(*recipe.in_float, convolution))),
-        )
-
-    def write(self, recipe: Recipe, output: Path, contract: str = "none") -> CalibrationResult:
-        """The INT8 file of a recipe, with what it was made by, and the contract it keeps, in its provenance.
-
-        Raises:
-            CalibrationError: the file cannot be written.
-        """
-        network, scales, weights = self._prepared(recipe)
-        return quantise(
-            network,
-            scales,
-            output,
-            weights=weights,
-            seen=self._seen,
-            calibration_method=recipe.method,
-            bias_correction="yes" if recipe.bias_correction else "no",
-            learned_rounding="yes" if recipe.learned_rounding else "no",
-            calibration_images=str(self._seen.num_images),
-            calibration_images_sha256=self._seen.image_set_sha256,
-            contract=contract,
-        )
-
-    def _prepared(self, recipe: Recipe) -> tuple[Network, dict[str, float], dict[str, Int8Weight]]:
-        """Network, scales and weights of a recipe.
-
-        Learned rounding and biases look at each convolution by itself, so that those of all serve any choice of them.
-        """
-        whole = self._weights(recipe)
-        network = self._without(recipe.in_float)
-        scales = scales_of(network, self._seen, recipe.method)
-        chosen = {convolution.name: convolution.weight for convolution in network.placement.convolutions}
-        if recipe.bias_correction:
-            key = recipe.method, recipe.learned_rounding
-            if key not in self._shifts:
-                of_whole = scales_of(self._whole, self._seen, recipe.method)
-                self._shifts[key] = output_shifts(self._whole, of_whole, whole, self._images)
-            shifts = self._shifts[key]
-            network = corrected(network, {name: shift for name, shift in shifts.items() if name in chosen})
-        return network, scales, {weight: whole[weight] for weight in chosen.values()}
-
-    def _weights(self, recipe: Recipe) -> dict[str, Int8Weight]:
-        """Of all convolutions that may be INT8."""
-        nearest = quantised_weights(self._whole.model, self._whole.placement)
-        if not recipe.learned_rounding:
-            return nearest
-        if recipe.method not in self._learned:
-            scales = scales_of(self._whole, self._seen, recipe.method)
-            seen = windows(self._whole, can_learn(self._whole), self._images)
-            self._learned[recipe.method] = learned(self._whole, scales, nearest, seen)
-        return self._learned[recipe.method]
-
-    def _without(self, in_float: tuple[str, ...]) -> Network:
-        """The network with these in float too."""
-        policy = replace(self._policy, skip=(*self._policy.skip, *in_float))
-        model = self._whole.model
-        return replace(self._whole, placement=place(model, choose(model, policy)))
 
 
 def calibrate_within(
@@ -265,7 +121,7 @@ def calibrate_within(
         measure: AP of an INT8 file, in points.
         budget: points of AP that may be lost.
         policy: which convolutions stay in float in any case.
-        equalisation: whether channels are brought closer first, see ``equalise``.
+        equalisation: whether channels may be brought closer first, see ``equalise``.
         bias_correction: whether biases may make up for what quantisation adds, see ``bias``.
         learned_rounding: whether weights may be rounded as their outputs ask for, see ``rounding``.
         least: fewest images to be content with.
@@ -277,14 +133,18 @@ def calibrate_within(
     Raises:
         CalibrationError: as for ``calibrate``, or the budget does not hold.
     """
-    network = prepare(heads, policy)
-    sample = list(islice(read(), _SAMPLE))
-    if equalisation:
-        network = equalise(network, sample)
-    seen = observe_images(network, read(), everything=True, state=state, progress=progress)
-    if seen.num_images < least:
-        raise CalibrationError(f"calibration needs at least {least} images, but only {seen.num_images} could be used")
-    bench = Bench(network, policy, seen, sample, spec)
+    bench = open_bench(
+        heads,
+        read,
+        spec,
+        policy=policy,
+        equalisation=equalisation,
+        everything=True,
+        least=least,
+        state=state,
+        progress=progress,
+        tell=tell,
+    )
     found = search(
         bench,
         fp32_ap,
@@ -297,7 +157,7 @@ def calibrate_within(
     )
     if not found.met:
         if state is not None:
-            state.write(seen)
+            state.write(bench.seen)
         raise CalibrationError(
             f"{found.reason}; no file is written: allow a larger --max-drop or more --minutes, calibrate with other "
             "images, or stay with FP32 or FP16"
@@ -336,7 +196,7 @@ def search(
     Raises:
         CalibrationError: the heads cannot be quantised.
     """
-    found = Search(fp32_ap, budget)
+    found = Search(fp32_ap, budget, equalisation=bench.equalisation)
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder) / "int8.onnx"
 
@@ -350,8 +210,8 @@ def search(
         if learned_rounding:
             tell("learning to round", 0, 1)
             better = replace(recipes[0], learned_rounding=True)
-            found.rounding = bench.divergence(recipes[0]), bench.divergence(better)
-            if found.rounding[1] < found.rounding[0]:
+            found.rounding = Gain(bench.divergence(recipes[0]), bench.divergence(better))
+            if found.rounding.closer:
                 recipes.insert(0, better)
         for number, recipe in enumerate(recipes[:_METHODS_TRIED]):
             if number and monotonic() >= deadline:

@@ -14,7 +14,7 @@ from ssd_edge.spec import ModelSpec
 
 Floats = npt.NDArray[np.float32]
 
-SEEN = 0.1
+SEEN = 0.02
 """A default box counts where either network gives it a score above this: what is far below decides no detection."""
 
 
@@ -24,26 +24,29 @@ class Reference:
     Args:
         model: FP32 heads.
         spec: says what they mean.
-        images: (1, 3, H, W) float32 each, preprocessed; kept.
+
+    Attributes:
+        images: (1, 3, H, W) float32 each, preprocessed.
     """
 
     def __init__(self, model: onnx.ModelProto, spec: ModelSpec, images: Sequence[Floats]) -> None:
         self._spec = spec
-        self._images = images
+        self.images = images
         self._wanted = self._detections(model)
 
     def divergence(self, model: onnx.ModelProto) -> float:
-        """Root mean square over default boxes that either network sees, of score and of position; 0 where none is seen.
+        """Mean difference over default boxes that either network sees, of score and of position; 0 where none is seen.
 
-        A score's difference counts as it is; a position's in units of the default box, by the spec's variances.
+        A score's difference counts as it is; a position's in units of the default box, by the spec's variances. It is
+        the mean of the amounts and not of their squares: those of a few boxes that lie anywhere would decide it.
         """
         total, count = 0.0, 0
         for (loc, scores), (wanted_loc, wanted_scores) in zip(self._detections(model), self._wanted, strict=True):
             seen = np.maximum(scores, wanted_scores).max(axis=1) > SEEN
-            total += float(((scores - wanted_scores)[seen] ** 2).sum(dtype=np.float64))
-            total += float(((loc - wanted_loc)[seen] ** 2).sum(dtype=np.float64))
+            total += float(np.abs(scores - wanted_scores)[seen].sum(dtype=np.float64))
+            total += float(np.abs(loc - wanted_loc)[seen].sum(dtype=np.float64))
             count += int(seen.sum())
-        return float(np.sqrt(total / count)) if count else 0.0
+        return total / count if count else 0.0
 
     def _detections(self, model: onnx.ModelProto) -> list[tuple[Floats, Floats]]:
         """Positions (A, 4) in units of default boxes and scores (A, C − 1), of each image."""
@@ -53,7 +56,7 @@ class Reference:
         scale = np.asarray([centre, centre, size, size], np.float32)
         softmax = self._spec.score_function == "softmax"
         found = []
-        for image in self._images:
+        for image in self.images:
             loc, logits = (part[0] for part in runtime.run(["loc", "logits"], {entry.name: image}))
             scores = arithmetic.softmax(logits)[:, 1:] if softmax else arithmetic.sigmoid(logits[:, 1:])
             found.append((loc * scale, scores))

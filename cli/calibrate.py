@@ -6,19 +6,27 @@ from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ssd_edge.cli.common import print_json, progress, say
+from ssd_edge.cli.common import how_fast, print_json, progress, say
 from ssd_edge.errors import DataError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from ssd_edge.calibration.calibrate import Images
+    from ssd_edge.calibration.closest import Corrections
     from ssd_edge.calibration.contract import Search
     from ssd_edge.evaluation import Evaluation
     from ssd_edge.spec import ModelSpec
+
+_IMAGES = "Images to calibrate with"
+_FLOAT = "What stays in FP32"
+_CORRECTIONS = "Corrections"
+_CONTRACT = "Contract"
+_ELSEWHERE = "Scales of elsewhere, and for elsewhere"
 
 
 def calibrate(
@@ -33,25 +41,45 @@ def calibrate(
         Path | None, typer.Option("--output", "-o", help="The INT8 file; NAME.int8.onnx beside it if not given.")
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="What to calibrate with: a folder of images, a data set or a video.")
+        Path | None,
+        typer.Option(
+            help="What to calibrate with: a folder of images, a data set or a video.", rich_help_panel=_IMAGES
+        ),
     ] = None,
-    num_images: Annotated[int, typer.Option(min=1, help="Images to calibrate with, a seeded choice.")] = 128,
-    split: Annotated[str, typer.Option(help="Part of the data set to calibrate with, such as train.")] = "",
+    num_images: Annotated[
+        int, typer.Option(min=1, help="Images to calibrate with, a seeded choice.", rich_help_panel=_IMAGES)
+    ] = 128,
+    split: Annotated[
+        str, typer.Option(help="Part of the data set to calibrate with, such as train.", rich_help_panel=_IMAGES)
+    ] = "",
     eval_split: Annotated[str, typer.Option(help="Part to measure AP on, such as val.")] = "",
     method: Annotated[
         str,
         typer.Option(help="How scales are chosen: mse, percentile, entropy, min-max or moving-average."),
     ] = "mse",
-    skip: Annotated[list[str] | None, typer.Option(help="A convolution to leave in FP32; may be repeated.")] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option(help="A convolution to leave in FP32; may be repeated.", rich_help_panel=_FLOAT)
+    ] = None,
     depthwise: Annotated[
-        bool, typer.Option("--depthwise", help="Quantise depthwise convolutions too; RTX engines grow by it.")
+        bool,
+        typer.Option(
+            "--depthwise", help="Quantise depthwise convolutions too; RTX engines grow by it.", rich_help_panel=_FLOAT
+        ),
     ] = False,
     float_ends: Annotated[
-        str, typer.Option(help="Which convolutions at the network's ends stay in FP32: none, first, last or both.")
+        str,
+        typer.Option(
+            help="Which convolutions at the network's ends stay in FP32: none, first, last or both.",
+            rich_help_panel=_FLOAT,
+        ),
     ] = "none",
     least_products: Annotated[
         int,
-        typer.Option(min=0, help="Leave convolutions in FP32 that sum fewer products to a value: 512 for RTX GPUs."),
+        typer.Option(
+            min=0,
+            help="Leave convolutions in FP32 that sum fewer products to a value: 512 for RTX GPUs.",
+            rich_help_panel=_FLOAT,
+        ),
     ] = 0,
     max_drop: Annotated[
         float | None,
@@ -60,39 +88,62 @@ def calibrate(
             help="Points of AP that may be lost on DATA: searches for the way to INT8 that keeps this, with as few "
             "convolutions in FP32 as that takes. --method is chosen then.",
             show_default=False,
+            rich_help_panel=_CONTRACT,
         ),
     ] = None,
-    minutes: Annotated[float, typer.Option(min=0, help="Time for --max-drop; 0: no limit.")] = 0,
+    minutes: Annotated[
+        float, typer.Option(min=0, help="Time for --max-drop; 0: no limit.", rich_help_panel=_CONTRACT)
+    ] = 0,
     bias_correction: Annotated[
         bool,
         typer.Option(
             "--bias-correction/--no-bias-correction",
-            help="With --max-drop: let biases make up for what rounding adds, where that helps.",
+            help="Let biases make up for what rounding adds, where that brings the heads closer to FP32.",
+            rich_help_panel=_CORRECTIONS,
         ),
     ] = True,
     learned_rounding: Annotated[
         bool,
         typer.Option(
-            "--learned-rounding", help="With --max-drop: learn whether each weight goes up or down; takes minutes."
+            "--learned-rounding",
+            help="Learn whether each weight is rounded up or down, too; takes minutes.",
+            rich_help_panel=_CORRECTIONS,
         ),
     ] = False,
     equalisation: Annotated[
         bool,
         typer.Option(
-            "--equalisation/--no-equalisation", help="With --max-drop: bring the ranges of channels closer first."
+            "--equalisation/--no-equalisation",
+            help="Bring the ranges of channels closer first, where that brings the heads closer to FP32.",
+            rich_help_panel=_CORRECTIONS,
         ),
     ] = True,
     scales: Annotated[
-        Path | None, typer.Option(help="Take these scales, JSON or a TensorRT calibration cache, in place of images.")
+        Path | None,
+        typer.Option(
+            help="Take these scales, JSON or a TensorRT calibration cache, in place of images.",
+            rich_help_panel=_ELSEWHERE,
+        ),
     ] = None,
-    save_scales: Annotated[Path | None, typer.Option(help="Write the scales as JSON.")] = None,
+    save_scales: Annotated[
+        Path | None,
+        typer.Option(help="Write the scales as JSON; goes without equalisation.", rich_help_panel=_ELSEWHERE),
+    ] = None,
     cache: Annotated[
         Path | None,
-        typer.Option(help="Write a calibration cache for TensorRT up to 10 and DLA, with every activation."),
+        typer.Option(
+            help="Write a calibration cache for TensorRT up to 10 and DLA, with every activation; goes without "
+            "equalisation.",
+            rich_help_panel=_ELSEWHERE,
+        ),
     ] = None,
-    cache_for: Annotated[str, typer.Option(help="Version of TensorRT that will read the cache.")] = "10.3.0",
-    seed: Annotated[int, typer.Option(min=0, help="Of the choice of images.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Make do with fewer than 32 images.")] = False,
+    cache_for: Annotated[
+        str, typer.Option(help="Version of TensorRT that will read the cache.", rich_help_panel=_ELSEWHERE)
+    ] = "10.3.0",
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice of images.", rich_help_panel=_IMAGES)] = 0,
+    force: Annotated[
+        bool, typer.Option("--force", help="Make do with fewer than 32 images.", rich_help_panel=_IMAGES)
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do not go on from an interrupted calibration.")] = False,
     no_eval: Annotated[bool, typer.Option("--no-eval", help="Do not measure AP; for images without labels.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -106,9 +157,9 @@ def calibrate(
     Next: ssd-edge build-engine NAME.int8.onnx
     """
     try:
-        from ssd_edge.calibration.calibrate import calibrate as calibrate_heads
         from ssd_edge.calibration.calibrate import calibrate_with, every_scale
         from ssd_edge.calibration.choice import LEAST_IMAGES, choose_images
+        from ssd_edge.calibration.closest import calibrate_closest
         from ssd_edge.calibration.contract import calibrate_within
         from ssd_edge.calibration.interchange import cache_header, read_scales, write_cache, write_scales
         from ssd_edge.calibration.policy import Policy
@@ -132,11 +183,13 @@ def calibrate(
     deadline = monotonic() + 60 * minutes if minutes else float("inf")
     target = output or onnx.with_suffix(".int8.onnx")
     policy = Policy(tuple(skip or ()), depthwise, float_ends, least_products)
+    # Scales for elsewhere are read beside the FP32 heads as they are, whose channels nobody has equalised.
+    equalisation = equalisation and cache is None and save_scales is None
     spec = read_spec(onnx)
     header = cache_header(cache_for)
     if data is not None and not no_eval:
         _require_labels(data, eval_split, spec)
-    before = after = search = None
+    before = after = search = corrections = None
     if scales is not None:
         every = read_scales(scales)
         result = calibrate_with(onnx, target, every, policy=policy)
@@ -154,39 +207,38 @@ def calibrate(
         unreadable: list[str] = []
         if max_drop is not None and data is not None:
             before = _ap(onnx, spec, "FP32", data, eval_split)
-            with ExitStack() as bars:
-                tell = _stages(bars)
+        with ExitStack() as bars:
+            tell = _stages(bars)
+            common: dict[str, Any] = {
+                "policy": policy,
+                "equalisation": equalisation,
+                "bias_correction": bias_correction,
+                "learned_rounding": learned_rounding,
+                "least": least,
+                "state": state,
+                "progress": lambda done: tell("calibrating", done, chosen.number),
+                "tell": tell,
+            }
+
+            def read() -> Images:
+                return preprocessed(chosen.read(unreadable.append), spec)
+
+            if before is not None and max_drop is not None and data is not None:
                 result, search = calibrate_within(
                     onnx,
                     target,
-                    lambda: preprocessed(chosen.read(unreadable.append), spec),
+                    read,
                     spec,
                     _points(before),
                     lambda path: _points(_ap(path, spec, "INT8", data, eval_split, quiet=True)),
                     max_drop,
-                    policy=policy,
-                    equalisation=equalisation,
-                    bias_correction=bias_correction,
-                    learned_rounding=learned_rounding,
-                    least=least,
-                    state=state,
                     deadline=deadline,
-                    progress=lambda done: tell("calibrating", done, chosen.number),
-                    tell=tell,
+                    **common,
                 )
-            method = search.best.recipe.method
-        else:
-            with progress("calibrating") as advance:
-                result = calibrate_heads(
-                    onnx,
-                    target,
-                    preprocessed(chosen.read(unreadable.append), spec),
-                    method=method,
-                    policy=policy,
-                    least=least,
-                    everything=cache is not None,
-                    state=state,
-                    progress=lambda done: advance(done, chosen.number),
+                method = search.best.recipe.method
+            else:
+                result, corrections = calibrate_closest(
+                    onnx, target, read, spec, method=method, everything=cache is not None, **common
                 )
         for sentence in dict.fromkeys(unreadable):  # read more than once by a search
             say(f"left out: {sentence}")
@@ -206,6 +258,7 @@ def calibrate(
     if data is not None and not no_eval:
         before = before or _ap(onnx, spec, "FP32", data, eval_split)
         after = _ap(target, spec, "INT8", data, eval_split)
+    speed = _speed(onnx, target, spec)
     if as_json:
         print_json(
             {
@@ -216,16 +269,21 @@ def calibrate(
                 "quantised": result.num_quantised,
                 "fp32": before.to_json() if before else None,
                 "int8": after.to_json() if after else None,
+                "corrections": corrections.to_json() if corrections else None,
                 "contract": search.to_json() if search else None,
+                "speed": {"fp32": speed[0], "int8": speed[1]},
             }
         )
         return
     say(f"{target}: {result.num_quantised} of {result.num_convolutions} convolutions in INT8, {origin}")
+    if corrections:
+        say(_what_corrections_brought(corrections))
     if before and after:
         Console().print(_table(before, after))
     if search:
         Console().print(_trials(search))
         say(search.reason)
+    say(*how_fast(*speed))
     say(f"next: ssd-edge build-engine {target}")
 
 
@@ -249,6 +307,29 @@ def _ap(onnx: Path, spec: ModelSpec, precision: str, data: Path, split: str, *, 
         result, _ = evaluate_model(engine, data, split, advance)
     engine.close()
     return result
+
+
+def _speed(onnx: Path, int8: Path, spec: ModelSpec) -> tuple[float, float]:
+    """Images/s of FP32 and INT8 heads on OpenVINO, in turns."""
+    from ssd_edge.engines.openvino import OpenVinoEngine
+    from ssd_edge.speed import images_per_second
+
+    engines = OpenVinoEngine(onnx, spec, "FP32"), OpenVinoEngine(int8, spec, "INT8")
+    with progress("speed of FP32 and INT8"):
+        fp32, int8_rate = images_per_second(engines)
+    for engine in engines:
+        engine.close()
+    return fp32, int8_rate
+
+
+def _what_corrections_brought(corrections: Corrections) -> str:
+    """Each that was tried, and whether it was used."""
+    parts = [
+        f"{name.replace('_', ' ')} {gain.without:.4f} → {gain.applied:.4f}{'' if gain.closer else ' (left out)'}"
+        for name, gain in vars(corrections).items()
+        if gain is not None
+    ]
+    return f"distance from FP32 on calibration images: {', '.join(parts)}" if parts else "rounded to the nearest"
 
 
 def _points(result: Evaluation) -> float:

@@ -40,7 +40,7 @@ def demo(
         from ssd_edge.errors import MissingDependencyError
 
         raise MissingDependencyError("PyTorch", "train,calibrate", "demo") from None
-    from ssd_edge.calibration.calibrate import calibrate
+    from ssd_edge.calibration.closest import calibrate_closest
     from ssd_edge.data.images import image_files, preprocessed, sample_images
     from ssd_edge.data.readers import open_dataset
     from ssd_edge.data.synthetic import write_dataset
@@ -70,9 +70,11 @@ def demo(
     say("4/6 calibrate to INT8")
     int8 = folder / "parts.int8.onnx"
     with progress("calibrating") as advance:
-        images = preprocessed(sample_images(data, 64), spec)
+        images = list(sample_images(data, 64))
         total = min(64, len(image_files(data)))
-        calibrate(fp32, int8, images, progress=lambda done: advance(done, total))
+        calibrate_closest(
+            fp32, int8, lambda: preprocessed(images, spec), spec, progress=lambda done: advance(done, total)
+        )
 
     say("5/6 build engines for this machine")
     engines = {name: folder / f"parts-{name}.engine" for name in ("fp32", "int8")}

@@ -45,6 +45,8 @@ def test_the_whole_way_from_a_checkpoint_to_a_running_loop(cli, checkpoint, data
     assert quantised["images"] == 9
     assert 0 < quantised["quantised"] < quantised["convolutions"]
     assert quantised["fp32"]["num_images"] == quantised["int8"]["num_images"] == 3
+    assert quantised["corrections"].keys() == {"equalisation", "bias_correction", "learned_rounding", "used"}
+    assert all(rate > 0 for rate in quantised["speed"].values())
 
     built = parsed(cli("build-engine", int8, "--json"))
     assert built["plans"][0]["backend"] == "openvino"
@@ -192,6 +194,8 @@ def test_calibrate_shows_the_ap_before_and_after(cli, heads_onnx, data, tmp_path
     assert done.code == 0
     assert "AP FP32" in done.out
     assert "AP INT8" in done.out
+    assert re.search(r"distance from FP32 on calibration images: equalisation \S+ → ", done.err)
+    assert "times as fast as FP32 on this CPU" in done.err
     assert f"next: ssd-edge build-engine {tmp_path / 'int8.onnx'}" in done.err
 
 
@@ -231,7 +235,8 @@ def test_calibrate_with_a_video_and_then_with_its_scales(cli, heads_onnx, tmp_pa
     writer.release()
     outputs = [tmp_path / name for name in names]
     scales, cache = tmp_path / "scales.json", tmp_path / "model.cache"
-    files = ("--save-scales", scales, "--cache", cache, "--cache-for", "8.6.1")
+    # Biases are no scales, so a file of given scales has them as they were.
+    files = ("--save-scales", scales, "--cache", cache, "--cache-for", "8.6.1", "--no-bias-correction")
     done = cli("calibrate", heads_onnx, "--images", video, "--num-images", 40, "-o", outputs[0], "--no-eval", *files)
     assert (done.code, done.out) == (0, "")
     assert "8 of 8 convolutions in INT8, mse over 40 images" in done.err
@@ -261,7 +266,8 @@ def test_calibrate_goes_on_after_an_interruption(cli, heads_onnx, pictures, tmp_
     arguments = ("calibrate", heads_onnx, pictures, "--force", "-o", output, "--no-eval")
     monkeypatch.setattr(state, "SECONDS_BETWEEN", 0.0)
     with monkeypatch.context() as patch:
-        patch.setattr("ssd_edge.data.images.read_image", stopping_after(5))
+        # All nine are read once for what corrections need, and then again.
+        patch.setattr("ssd_edge.data.images.read_image", stopping_after(9 + 5))
         assert cli(*arguments).code == 130
     assert left.is_file()
     assert not output.exists()

@@ -1,0 +1,114 @@
+"""INT8 heads as close to the FP32 ones as a method comes: with each correction that brings them closer, and no other.
+
+How close is measured on some of the calibration images and needs no labels, see ``divergence``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ssd_edge.calibration.calibrate import CalibrationResult, Images
+from ssd_edge.calibration.calibrators import DEFAULT_METHOD
+from ssd_edge.calibration.policy import DEFAULT_POLICY, Policy
+from ssd_edge.calibration.recipe import Gain, Recipe, open_bench
+from ssd_edge.calibration.scales import check_method
+from ssd_edge.calibration.state import StateFile
+from ssd_edge.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """What was tried beyond rounding to the nearest, and what it brought; None of what was not asked for.
+
+    Attributes:
+        equalisation: see ``equalise``.
+        bias_correction: see ``bias``.
+        learned_rounding: see ``rounding``.
+    """
+
+    equalisation: Gain | None = None
+    bias_correction: Gain | None = None
+    learned_rounding: Gain | None = None
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """Names of those that brought the heads closer."""
+        return tuple(name for name, gain in vars(self).items() if gain is not None and gain.closer)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values for ``json.dumps``."""
+        return {**asdict(self), "used": list(self.used)}
+
+
+def calibrate_closest(
+    heads: Path,
+    output: Path,
+    read: Callable[[], Images],
+    spec: ModelSpec,
+    *,
+    method: str = DEFAULT_METHOD,
+    policy: Policy = DEFAULT_POLICY,
+    equalisation: bool = True,
+    bias_correction: bool = True,
+    learned_rounding: bool = False,
+    least: int = 1,
+    everything: bool = False,
+    state: StateFile | None = None,
+    progress: Callable[[int], None] | None = None,
+    tell: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> tuple[CalibrationResult, Corrections]:
+    """Make an INT8 ONNX file of FP32 heads.
+
+    Args:
+        heads: the FP32 ONNX file.
+        output: the file to write; it appears whole or not at all.
+        read: begins a new pass over the calibration images.
+        spec: of the heads.
+        method: a name of ``METHODS``.
+        policy: which convolutions become INT8.
+        equalisation: whether to try it, as the next two.
+        bias_correction: likewise.
+        learned_rounding: likewise; takes up to a minute for each twenty convolutions.
+        least: fewest images to be content with.
+        everything: whether to observe every activation, as a calibration cache for TensorRT needs.
+        state: where to keep what was observed, so that an interrupted calibration can go on; removed at the end.
+        progress: called after each image with the number of images done.
+        tell: called with what else is being done, and how far it is.
+
+    Raises:
+        CalibrationError: the heads, the images, the method or the policy cannot be used, an activation is not finite,
+            or a file cannot be written.
+        SpecError: the heads carry a model spec that is not valid.
+    """
+    check_method(method)
+    bench = open_bench(
+        heads,
+        read,
+        spec,
+        policy=policy,
+        equalisation=equalisation,
+        everything=everything,
+        least=least,
+        state=state,
+        progress=progress,
+        tell=tell,
+    )
+    recipe, distance = Recipe(method, bias_correction=False), float("inf")
+    gains: dict[str, Gain] = {}
+    steps: list[tuple[str, Callable[[Recipe], Recipe]]] = []
+    if bias_correction:
+        steps.append(("bias_correction", lambda recipe: replace(recipe, bias_correction=True)))
+    if learned_rounding:
+        steps.append(("learned_rounding", lambda recipe: replace(recipe, learned_rounding=True)))
+    for number, (name, step) in enumerate(steps):
+        tell("correcting", number, len(steps))
+        without = bench.divergence(recipe) if number == 0 else distance
+        gains[name] = Gain(without, bench.divergence(step(recipe)))
+        recipe, distance = (step(recipe), gains[name].applied) if gains[name].closer else (recipe, without)
+    result = bench.write(recipe, output)
+    if state is not None:
+        state.remove()
+    return result, Corrections(bench.equalisation, **gains)

@@ -1,0 +1,237 @@
+"""A recipe for INT8 heads, and the bench that makes heads of recipes from one pass over the calibration images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ssd_edge.calibration.bias import corrected, output_shifts
+from ssd_edge.calibration.calibrate import (
+    CalibrationResult,
+    Images,
+    Network,
+    observe_images,
+    prepare,
+    quantise,
+    scales_of,
+)
+from ssd_edge.calibration.calibrators import DEFAULT_METHOD
+from ssd_edge.calibration.divergence import Reference
+from ssd_edge.calibration.equalise import equalise
+from ssd_edge.calibration.observe import Observations
+from ssd_edge.calibration.placement import place
+from ssd_edge.calibration.policy import DEFAULT_POLICY, Policy, choose
+from ssd_edge.calibration.qdq import Int8Weight, insert_qdq, quantised_weights
+from ssd_edge.calibration.rounding import can_learn, learned, windows
+from ssd_edge.calibration.state import StateFile
+from ssd_edge.errors import CalibrationError
+from ssd_edge.spec import ModelSpec
+
+SAMPLE = 32
+"""Images that distances from FP32 are measured on, and from which channel ranges and biases come."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to INT8 heads.
+
+    Attributes:
+        method: a name of ``METHODS``.
+        bias_correction: whether biases make up for what quantisation adds on average.
+        learned_rounding: whether weights go up or down as their outputs ask for, not to the nearest.
+        in_float: names of convolutions left in float, beside those that the policy leaves.
+    """
+
+    method: str = DEFAULT_METHOD
+    bias_correction: bool = True
+    learned_rounding: bool = False
+    in_float: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What a correction brings: distances of INT8 heads from FP32, see ``divergence``.
+
+    Attributes:
+        without: the distance without it.
+        applied: the distance with it.
+    """
+
+    without: float
+    applied: float
+
+    @property
+    def closer(self) -> bool:
+        """Whether it brings the heads closer."""
+        return self.applied < self.without
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What a convolution contributes to the distance from FP32; see ``divergence``.
+
+    Attributes:
+        alone: the distance where it alone is INT8.
+        without: the distance where it alone, of those that are INT8, is in float.
+    """
+
+    alone: float
+    without: float
+
+
+class Bench:
+    """Makes INT8 heads of recipes, from one pass over the calibration images.
+
+    Args:
+        network: FP32, as it was observed: equalised or not.
+        policy: what stays in float in any case; that of the network.
+        seen: observations of every tensor that a recipe may ask a scale of.
+        reference: of the same network, on some of the calibration images.
+        equalisation: what that brought, for the provenance of what is written; None where it was not asked for.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        policy: Policy,
+        seen: Observations,
+        reference: Reference,
+        equalisation: Gain | None = None,
+    ) -> None:
+        self.seen, self.equalisation = seen, equalisation
+        self._whole, self._policy, self._reference = network, policy, reference
+        self._shifts: dict[tuple[str, bool], Mapping[str, npt.NDArray[np.float64]]] = {}
+        self._learned: dict[str, dict[str, Int8Weight]] = {}
+        self.candidates = tuple(convolution.name for convolution in self._whole.placement.convolutions)
+
+    def divergence(self, recipe: Recipe) -> float:
+        """From FP32, on the images."""
+        network, scales, weights = self._prepared(recipe)
+        return self._reference.divergence(insert_qdq(network.model, network.placement, scales, weights))
+
+    def sensitivity(self, recipe: Recipe, convolution: str) -> Sensitivity:
+        """Of one convolution, around a recipe."""
+        others = tuple(name for name in self.candidates if name != convolution)
+        return Sensitivity(
+            self.divergence(replace(recipe, in_float=others)),
+            self.divergence(replace(recipe, in_float=(*recipe.in_float, convolution))),
+        )
+
+    def write(self, recipe: Recipe, output: Path, contract: str = "none") -> CalibrationResult:
+        """The INT8 file of a recipe, with what it was made by, and the contract it keeps, in its provenance.
+
+        Raises:
+            CalibrationError: the file cannot be written.
+        """
+        network, scales, weights = self._prepared(recipe)
+        return quantise(
+            network,
+            scales,
+            output,
+            weights=weights,
+            seen=self.seen,
+            calibration_method=recipe.method,
+            equalisation=_yes(self.equalisation is not None and self.equalisation.closer),
+            bias_correction=_yes(recipe.bias_correction),
+            learned_rounding=_yes(recipe.learned_rounding),
+            calibration_images=str(self.seen.num_images),
+            calibration_images_sha256=self.seen.image_set_sha256,
+            contract=contract,
+        )
+
+    def _prepared(self, recipe: Recipe) -> tuple[Network, dict[str, float], dict[str, Int8Weight]]:
+        """Network, scales and weights of a recipe.
+
+        Learned rounding and biases look at each convolution by itself, so that those of all serve any choice of them.
+        """
+        whole = self._weights(recipe)
+        network = self._without(recipe.in_float)
+        scales = scales_of(network, self.seen, recipe.method)
+        chosen = {convolution.name: convolution.weight for convolution in network.placement.convolutions}
+        if recipe.bias_correction:
+            key = recipe.method, recipe.learned_rounding
+            if key not in self._shifts:
+                of_whole = scales_of(self._whole, self.seen, recipe.method)
+                self._shifts[key] = output_shifts(self._whole, of_whole, whole, self._reference.images)
+            shifts = self._shifts[key]
+            network = corrected(network, {name: shift for name, shift in shifts.items() if name in chosen})
+        return network, scales, {weight: whole[weight] for weight in chosen.values()}
+
+    def _weights(self, recipe: Recipe) -> dict[str, Int8Weight]:
+        """Of all convolutions that may be INT8."""
+        nearest = quantised_weights(self._whole.model, self._whole.placement)
+        if not recipe.learned_rounding:
+            return nearest
+        if recipe.method not in self._learned:
+            scales = scales_of(self._whole, self.seen, recipe.method)
+            seen = windows(self._whole, can_learn(self._whole), self._reference.images)
+            self._learned[recipe.method] = learned(self._whole, scales, nearest, seen)
+        return self._learned[recipe.method]
+
+    def _without(self, in_float: tuple[str, ...]) -> Network:
+        """The network with these in float too."""
+        policy = replace(self._policy, skip=(*self._policy.skip, *in_float))
+        model = self._whole.model
+        return replace(self._whole, placement=place(model, choose(model, policy)))
+
+
+def _yes(holds: bool) -> str:
+    return "yes" if holds else "no"
+
+
+def open_bench(
+    heads: Path,
+    read: Callable[[], Images],
+    spec: ModelSpec,
+    *,
+    policy: Policy = DEFAULT_POLICY,
+    equalisation: bool = True,
+    everything: bool = False,
+    least: int = 1,
+    state: StateFile | None = None,
+    progress: Callable[[int], None] | None = None,
+    tell: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> Bench:
+    """Read FP32 heads, equalise them where that brings INT8 closer, and observe them.
+
+    Args:
+        heads: the FP32 ONNX file.
+        read: begins a new pass over the calibration images.
+        spec: of the heads.
+        policy: which convolutions stay in float in any case.
+        equalisation: whether channels may be brought closer first, see ``equalise``.
+        everything: whether to observe every activation: for recipes that leave more in float, and calibration caches.
+        least: fewest images to be content with.
+        state: where to keep what was observed, so that an interrupted calibration can go on.
+        progress: called after each image of the pass with the number of images done.
+        tell: called with what is being done, and how far it is.
+
+    Raises:
+        CalibrationError: the heads, the images or the policy cannot be used, an activation is not finite, or the state
+            cannot be written.
+    """
+    network = prepare(heads, policy)
+    sample = list(islice(read(), SAMPLE))
+    reference = Reference(network.model, spec, sample)
+    gain = None
+    if equalisation and sample:
+        tell("equalising", 0, 1)
+        equal = equalise(network, sample)
+        gain = Gain(_distance(network, reference), _distance(equal, reference))
+        network = equal if gain.closer else network
+    seen = observe_images(network, read(), everything=everything, state=state, progress=progress)
+    if seen.num_images < least:
+        raise CalibrationError(f"calibration needs at least {least} images, but only {seen.num_images} could be used")
+    return Bench(network, policy, seen, reference, gain)
+
+
+def _distance(network: Network, reference: Reference) -> float:
+    """Of a network's INT8 heads from FP32, with scales of the reference's own images."""
+    scales = scales_of(network, observe_images(network, reference.images), DEFAULT_METHOD)
+    weights = quantised_weights(network.model, network.placement)
+    return reference.divergence(insert_qdq(network.model, network.placement, scales, weights))

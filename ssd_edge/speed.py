@@ -1,0 +1,46 @@
+"""How fast heads run beside others, in turns, so that a machine that grows slower does so for all of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+
+from ssd_edge.detector import Heads, RawHeads
+
+ROUNDS = 5
+SECONDS = 0.2
+"""How often each has its turn, and what a turn takes at least."""
+
+
+def images_per_second(models: Sequence[Heads]) -> list[float]:
+    """Images/s of each model's heads alone: the median over its turns, as many under way as the model takes.
+
+    Args:
+        models: at least one, which may differ in input size.
+    """
+    turns: list[list[float]] = [[] for _ in models]
+    for number in range(1 + ROUNDS):
+        for place, heads in enumerate(models):
+            rate = _turn(heads)
+            if number:  # the first turn warms up
+                turns[place].append(rate)
+    return [median(rates) for rates in turns]
+
+
+def _turn(heads: Heads) -> float:
+    random = np.random.default_rng(0)
+    images = [random.normal(0, 1, (1, 3, *heads.spec.input_size)).astype(np.float32) for _ in range(heads.depth)]
+    pending: deque[Callable[[], RawHeads]] = deque()
+    began, number = perf_counter(), 0
+    while perf_counter() - began < SECONDS or number < heads.depth:
+        pending.append(heads.submit(images[number % heads.depth]))
+        number += 1
+        if len(pending) == heads.depth:
+            pending.popleft()()
+    while pending:
+        pending.popleft()()
+    return number / (perf_counter() - began)

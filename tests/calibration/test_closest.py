@@ -1,0 +1,118 @@
+"""Heads with each correction that brings them closer to FP32, and no other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from ssd_edge.calibration import closest
+from ssd_edge.calibration.calibrate import calibrate
+from ssd_edge.calibration.closest import calibrate_closest
+from ssd_edge.calibration.divergence import SEEN
+from ssd_edge.calibration.observe import session
+from ssd_edge.calibration.recipe import Gain
+from ssd_edge.calibration.state import StateFile
+from ssd_edge.engines.onnxruntime import read_spec
+from ssd_edge.errors import CalibrationError
+
+
+@pytest.fixture(scope="module")
+def images() -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.normal(0, 1, (1, 3, 32, 32)).astype(np.float32) for _ in range(6)]
+
+
+def distance(heads: Path, int8: Path, images: list[np.ndarray]) -> float:
+    """The definition, of softmax scores, written out."""
+    amounts, count = 0.0, 0
+    for image in images:
+        found = []
+        for path in (heads, int8):
+            loc, logits = session(path.read_bytes()).run(["loc", "logits"], {"image": image})
+            powers = np.exp(logits[0].astype(np.float64))
+            scores = (powers / powers.sum(axis=1, keepdims=True))[:, 1:]
+            found.append((scores, loc[0] * np.repeat(read_spec(heads).variances, 2)))
+        (wanted, wanted_loc), (scores, loc) = found
+        seen = np.maximum(wanted, scores).max(axis=1) > SEEN
+        amounts += np.abs(scores - wanted)[seen].sum() + np.abs(loc - wanted_loc)[seen].sum()
+        count += int(seen.sum())
+    return amounts / count
+
+
+def made(heads: Path, output: Path, images: list[np.ndarray], **options: bool) -> closest.Corrections:
+    return calibrate_closest(heads, output, lambda: iter(images), read_spec(heads), **options)[1]
+
+
+def constants(path: Path) -> dict[str, np.ndarray]:
+    return {one.name: numpy_helper.to_array(one) for one in onnx.load(path).graph.initializer}
+
+
+def test_distances_are_those_of_the_files(heads_onnx, images, tmp_path):
+    """Tolerance 1e-4 relative: float32 there, float64 here."""
+    plain, better = tmp_path / "plain.onnx", tmp_path / "better.onnx"
+    made(heads_onnx, plain, images, equalisation=False, bias_correction=False)
+    gains = made(heads_onnx, better, images, equalisation=False)
+    assert gains.bias_correction is not None
+    assert gains.bias_correction.closer, "this network was chosen so that it helps"
+    assert gains.used == ("bias_correction",)
+    assert gains.bias_correction.without == pytest.approx(distance(heads_onnx, plain, images), rel=1e-4)
+    assert gains.bias_correction.applied == pytest.approx(distance(heads_onnx, better, images), rel=1e-4)
+
+
+def test_without_corrections_it_is_the_plain_chain(heads_onnx, images, tmp_path):
+    gains = made(heads_onnx, tmp_path / "a.onnx", images, equalisation=False, bias_correction=False)
+    assert gains == closest.Corrections()
+    calibrate(heads_onnx, tmp_path / "b.onnx", images)
+    ours, plain = constants(tmp_path / "a.onnx"), constants(tmp_path / "b.onnx")
+    assert ours.keys() == plain.keys()
+    assert all(np.array_equal(ours[name], plain[name]) for name in ours)
+
+
+@pytest.mark.parametrize("helps", [True, False])
+def test_what_brings_nothing_is_left_out(heads_onnx, images, tmp_path, monkeypatch, helps):
+    """Distances are planted; what is written says what was used."""
+    planted = iter([3.0, 2.0, 1.0] if helps else [1.0, 2.0, 3.0])
+    monkeypatch.setattr(closest.Recipe, "__hash__", lambda self: 0)
+    monkeypatch.setattr("ssd_edge.calibration.recipe.Bench.divergence", lambda self, recipe: next(planted))
+    monkeypatch.setattr("ssd_edge.calibration.recipe._distance", lambda *_: 1.0)
+    gains = made(heads_onnx, tmp_path / "a.onnx", images, learned_rounding=True)
+    assert gains.equalisation == Gain(1.0, 1.0)
+    assert gains.bias_correction == (Gain(3.0, 2.0) if helps else Gain(1.0, 2.0))
+    assert gains.learned_rounding == (Gain(2.0, 1.0) if helps else Gain(1.0, 3.0))
+    said = read_spec(tmp_path / "a.onnx").provenance
+    assert said["equalisation"] == "no"
+    assert said["bias_correction"] == said["learned_rounding"] == ("yes" if helps else "no")
+
+
+def test_equalisation_that_helps_is_used(heads_onnx, images, tmp_path, monkeypatch):
+    planted = iter([2.0, 1.0])
+    monkeypatch.setattr("ssd_edge.calibration.recipe._distance", lambda *_: next(planted))
+    gains = made(heads_onnx, tmp_path / "a.onnx", images, bias_correction=False)
+    assert gains.used == ("equalisation",)
+    assert read_spec(tmp_path / "a.onnx").provenance["equalisation"] == "yes"
+    made(heads_onnx, tmp_path / "b.onnx", images, bias_correction=False, equalisation=False)
+    ours, plain = constants(tmp_path / "a.onnx"), constants(tmp_path / "b.onnx")
+    assert any(not np.array_equal(ours[name], plain[name]) for name in ours.keys() & plain.keys())
+
+
+def test_the_state_goes_when_the_file_is_there(heads_onnx, images, tmp_path):
+    state = StateFile(tmp_path / "state", "key", seconds_between=0)
+    calibrate_closest(heads_onnx, tmp_path / "a.onnx", lambda: iter(images), read_spec(heads_onnx), state=state)
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.onnx"]
+
+
+def test_bad_input(heads_onnx, images, tmp_path):
+    with pytest.raises(CalibrationError, match="needs images"):
+        made(heads_onnx, tmp_path / "a.onnx", [])
+    with pytest.raises(CalibrationError, match="the calibration method must be one of"):
+        calibrate_closest(heads_onnx, tmp_path / "a.onnx", lambda: iter(images), read_spec(heads_onnx), method="best")
+    with pytest.raises(CalibrationError, match="at least 32 images, but only 6"):
+        calibrate_closest(heads_onnx, tmp_path / "a.onnx", lambda: iter(images), read_spec(heads_onnx), least=32)
+    nan = [np.full((1, 3, 32, 32), np.nan, np.float32)]
+    with pytest.raises(CalibrationError, match="'image' becomes NaN or infinite on calibration image 1"):
+        made(heads_onnx, tmp_path / "a.onnx", nan)
+    assert not list(tmp_path.iterdir())
