@@ -1,0 +1,152 @@
+"""The models that INT8 figures are measured on, each with images to calibrate with and others to be measured on."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from figure import real_data
+
+from ssd_edge.data.check import check_dataset
+from ssd_edge.data.dataset import Image, Target, read_image
+from ssd_edge.data.images import image_files, sample_images
+from ssd_edge.data.readers import open_dataset
+from ssd_edge.data.synthetic import write_dataset
+from ssd_edge.detector import Heads
+from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine
+from ssd_edge.engines.openvino import OpenVinoEngine
+from ssd_edge.evaluation import evaluate, measure_ap
+from ssd_edge.export import export_onnx
+from ssd_edge.importing import import_onnx
+from ssd_edge.samples import SAMPLE_CHECKPOINT
+from ssd_edge.spec import ModelSpec
+from ssd_edge.training.checkpoints import load_checkpoint
+from ssd_edge.training.train import Recipe, train
+
+KEPT = Path(__file__).resolve().parents[1] / "build" / "benchmarks"
+"""What takes long to make and does not change: the trained SSD300, and its data set."""
+
+SSD300 = Recipe("ssd300_vgg16", epochs=60, batch_size=8, lr=0.004, minutes=80)
+SCENES = 400
+
+SURE = 0.5
+"""FP32 detections of at least this score stand for the truth where nobody has drawn boxes."""
+
+SPECS = Path(__file__).parent / "specs"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model and its images.
+
+    Attributes:
+        name: for tables.
+        heads: FP32.
+        spec: of the heads.
+        images: to calibrate with, BGR; none of them is measured on.
+        points: COCO's AP of heads on the other images, in points.
+    """
+
+    name: str
+    heads: Path
+    spec: ModelSpec
+    images: list[Image]
+    points: Callable[[Heads], float]
+
+
+def cases(folder: Path) -> Iterator[Case]:
+    """One after the other, so that each is done before the next is made.
+
+    Args:
+        folder: receives the heads.
+
+    Raises:
+        FileNotFoundError: the real data is absent.
+    """
+    bccd, coco128, tiny_coco = (real_data(f"data/{name}") for name in ("bccd", "coco128_yolo", "tiny_coco"))
+    heads = folder / "bccd.onnx"
+    spec = export_onnx(load_checkpoint(SAMPLE_CHECKPOINT), heads, SAMPLE_CHECKPOINT)
+    yield Case("SSDLite, BCCD", heads, spec, list(sample_images(bccd, 128, "train")), _labelled(bccd, "val", "test"))
+
+    heads = folder / "pedestrian.onnx"
+    source = real_data("weights/pedestrian_ssdlite/pedestrian_300_raw.onnx")
+    spec = import_onnx(source, SPECS / "pedestrian_ssdlite.json", heads)
+    halves = ("train2017", "val2017")
+    both = [image for half in halves for image in sample_images(tiny_coco, 48, half)]
+    yield Case("pedestrian, coco128", heads, spec, both, _labelled(coco128))
+    other = list(sample_images(coco128, 96))
+    yield Case("pedestrian, tiny_coco", heads, spec, other, _labelled(tiny_coco, *halves))
+
+    heads = folder / "ultraface.onnx"
+    source = real_data("weights/ultraface/version-RFB-320_without_postprocessing.onnx")
+    spec = import_onnx(source, SPECS / "ultraface.json", heads)
+    yield Case("UltraFace", heads, spec, both, _agreement(heads, spec, coco128))
+
+    heads, data = folder / "ssd300.onnx", write_dataset(KEPT / "scenes", images=SCENES, seed=0)
+    checkpoint = _trained_ssd300(data)
+    spec = export_onnx(load_checkpoint(checkpoint), heads, checkpoint)
+    yield Case("SSD300-VGG16, rendered", heads, spec, list(sample_images(data, 64, "train")), _labelled(data, "val"))
+
+
+def points(case: Case, model: Path, precision: str) -> float:
+    """AP of an ONNX file, or of OpenVINO's IR, as OpenVINO computes it."""
+    engine = OpenVinoEngine(model, case.spec, precision)
+    ap = case.points(engine)
+    engine.close()
+    return ap
+
+
+def kindest(case: Case, model: Path) -> float:
+    """AP of another tool's INT8 file by the runtime that it fares better with, OpenVINO or ONNX Runtime.
+
+    OpenVINO 2026.4 computes a concatenation between pairs wrongly, which is no fault of the file.
+    """
+    ap = points(case, model, "INT8")
+    if model.suffix == ".onnx":
+        engine = OnnxRuntimeEngine(model, case.spec, "INT8")
+        ap = max(ap, case.points(engine))
+        engine.close()
+    return ap
+
+
+def _labelled(data: Path, *splits: str) -> Callable[[Heads], float]:
+    """AP on the images of all these splits together, as ``evaluate_model`` chooses them."""
+
+    def ap(heads: Heads) -> float:
+        labels = heads.spec.labels
+        parts = [check_dataset(open_dataset(data, split, labels)).clean for split in splits or ("",)]
+        return 100 * (measure_ap(heads.detector(), chain(*parts), labels).ap or 0.0)
+
+    return ap
+
+
+def _agreement(fp32: Path, spec: ModelSpec, data: Path) -> Callable[[Heads], float]:
+    """AP against what the FP32 heads are sure of, of which they themselves have 100 points."""
+    images = [read_image(file) for file in image_files(data)]
+    engine = OpenVinoEngine(fp32, spec, "FP32")
+    detect = engine.detector()
+    truth = [detect(image).above(SURE) for image in images]
+    engine.close()
+    targets = [Target.of(one.boxes, one.labels) for one in truth]
+
+    def ap(heads: Heads) -> float:
+        other = heads.detector()
+        return 100 * (evaluate([other(image) for image in images], targets, spec.labels).ap or 0.0)
+
+    return ap
+
+
+def _trained_ssd300(data: Path) -> Path:
+    """Made in ``SSD300.minutes`` the first time; any trained checkpoint that lies there is taken as it is."""
+    kept = KEPT / "ssd300_vgg16.pt"
+    if not kept.exists():
+        print(f"training {SSD300.model} for {SSD300.minutes:g} minutes, once: {kept}", file=sys.stderr)
+        with tempfile.TemporaryDirectory() as folder:
+            trained = train(open_dataset(data, "train"), open_dataset(data, "val"), Path(folder), SSD300)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            trained.checkpoint.replace(kept)
+    return kept

@@ -1,0 +1,123 @@
+"""Q/DQ files of this project before TensorRT-RTX's own builder, for compute capabilities 8.6, 8.9 and 12.0.
+
+Of each file it is compared how many convolutions calibration made INT8, and how many are INT8 in the plan, as the plan
+itself says. No GPU is needed for that, and none ran a plan.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from figure import Figure, real_data
+
+from ssd_edge.calibration.calibrate import calibrate
+from ssd_edge.calibration.calibrators import METHODS
+from ssd_edge.calibration.closest import calibrate_closest
+from ssd_edge.calibration.policy import RTX_LEAST_PRODUCTS, Policy
+from ssd_edge.data.images import preprocessed, sample_images
+from ssd_edge.engines.rtx.child import compile_in_child
+from ssd_edge.errors import SsdEdgeError
+from ssd_edge.export import export_onnx
+from ssd_edge.importing import import_onnx
+from ssd_edge.models.registry import MODELS, make_network, make_spec
+from ssd_edge.samples import SAMPLE_CHECKPOINT
+from ssd_edge.spec import ModelSpec
+from ssd_edge.training.checkpoints import load_checkpoint
+
+CAPABILITIES = ("8.6", "8.9", "12.0")
+SPECS = Path(__file__).parent / "specs"
+LABELS = tuple(f"class {k}" for k in range(1, 21))  # as many as Pascal VOC has
+IMAGES = 8  # to calibrate with: the scales do not change what is measured
+
+POLICIES = {
+    "the default": Policy(),
+    "depthwise too": Policy(depthwise=True),
+    f"{RTX_LEAST_PRODUCTS} products and more": Policy(least_products=RTX_LEAST_PRODUCTS),
+    "but both ends": Policy(float_ends="both"),
+}
+
+
+@dataclass(frozen=True)
+class File:
+    """One Q/DQ file and its plan.
+
+    Attributes:
+        name: model and how it was made INT8.
+        intended: convolutions that calibration made INT8.
+        found: convolutions that are INT8 in the plan; None where there is no plan.
+        plan: convolutions by precision, or why there is no plan.
+    """
+
+    name: str
+    intended: int
+    found: int | None
+    plan: str
+
+
+def measure() -> Figure:
+    """Files that were accepted with as many INT8 convolutions as intended."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = list(_files(Path(folder)))
+    right = [file for file in files if file.found == file.intended]
+    wrong = [f"{file.name}: {file.plan}" for file in files if file not in right]
+    return Figure(
+        "int8-rtx-accepts",
+        len(right),
+        f"of {len(files)} Q/DQ files accepted, INT8 convolutions as intended",
+        "all of them",
+        len(right) == len(files),
+        {file.name: {"intended": file.intended, "in the plan": file.plan} for file in files},
+        f"{sum(file.intended for file in files)} INT8 convolutions" + "".join(f"; {one}" for one in wrong),
+    )
+
+
+def _files(folder: Path) -> Iterator[File]:
+    for model, write in _models().items():
+        heads, int8 = folder / "heads.onnx", folder / "int8.onnx"
+        spec = write(heads)
+
+        def images(spec: ModelSpec = spec) -> Any:
+            return preprocessed(sample_images(None, IMAGES), spec)
+
+        made: dict[str, Callable[[], int]] = {
+            "corrected": lambda: calibrate_closest(heads, int8, images, spec)[0].num_quantised,  # noqa: B023
+        }
+        for name, policy in POLICIES.items():
+            made[name] = lambda policy=policy: calibrate(heads, int8, images(), policy=policy).num_quantised  # type: ignore[misc] # noqa: B023
+        if model == "sample":
+            for method in METHODS:
+                made[method] = lambda method=method: calibrate(heads, int8, images(), method=method).num_quantised  # type: ignore[misc] # noqa: B023
+        for name, make in made.items():
+            yield _built(f"{model}, {name}", make(), int8)
+
+
+def _built(name: str, intended: int, int8: Path) -> File:
+    try:
+        facts = compile_in_child(int8, int8.with_suffix(".rtx"), "INT8", CAPABILITIES, lambda done, total: None)
+    except SsdEdgeError as error:
+        return File(name, intended, None, str(error))
+    counted = facts["convolutions"]
+    found = re.search(r"(\d+) INT8", counted)
+    return File(name, intended, int(found[1]) if found else 0, counted)
+
+
+def _models() -> dict[str, Callable[[Path], ModelSpec]]:
+    """What writes the FP32 heads of a model: each of the registry untrained, the sample, and those from elsewhere."""
+
+    def untrained(model: str) -> Callable[[Path], ModelSpec]:
+        return lambda heads: export_onnx(make_network(make_spec(model, LABELS)), heads)
+
+    def imported(source: str, spec: str) -> Callable[[Path], ModelSpec]:
+        return lambda heads: import_onnx(real_data(f"weights/{source}"), SPECS / spec, heads)
+
+    return {
+        **{model: untrained(model) for model in MODELS},
+        "sample": lambda heads: export_onnx(load_checkpoint(SAMPLE_CHECKPOINT), heads, SAMPLE_CHECKPOINT),
+        "pedestrian": imported("pedestrian_ssdlite/pedestrian_300_raw.onnx", "pedestrian_ssdlite.json"),
+        "UltraFace": imported("ultraface/version-RFB-320_without_postprocessing.onnx", "ultraface.json"),
+    }
