@@ -86,7 +86,7 @@ def _row(case: Case) -> Row:
     fp32, began = points(case, case.heads, "FP32"), perf_counter()
     output = case.heads.with_suffix(".int8.onnx")
     try:
-        result, search = calibrate_within(
+        made, search = calibrate_within(
             case.heads,
             output,
             lambda: preprocessed(case.images, case.spec),
@@ -104,8 +104,8 @@ def _row(case: Case) -> Row:
         case.name,
         fp32,
         points(case, output, "INT8"),
-        result.num_quantised / candidates,
-        result.num_quantised / result.num_convolutions,
+        made.result.num_quantised / candidates,
+        made.result.num_quantised / made.result.num_convolutions,
         len(search.trials),
         seconds,
         search.reason,

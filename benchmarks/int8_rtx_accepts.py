@@ -85,7 +85,7 @@ def _files(folder: Path) -> Iterator[File]:
             return preprocessed(sample_images(None, IMAGES), spec)
 
         made: dict[str, Callable[[], int]] = {
-            "corrected": lambda: calibrate_closest(heads, int8, images, spec)[0].num_quantised,  # noqa: B023
+            "corrected": lambda: calibrate_closest(heads, int8, images, spec)[0].result.num_quantised,  # noqa: B023
         }
         for name, policy in POLICIES.items():
             made[name] = lambda policy=policy: calibrate(heads, int8, images(), policy=policy).num_quantised  # type: ignore[misc] # noqa: B023

@@ -117,6 +117,17 @@ def mse(histogram: Histogram) -> float:
     return min(best * histogram.bin_width, histogram.amax)
 
 
+def relative_error(histogram: Histogram, amax: float) -> float:
+    """Root mean square of what int8 up to ``amax`` changes, as a share of the values' own; 0 where all values are 0."""
+    size = _bins_in_use(histogram)
+    counts = histogram.counts[:size].astype(np.float64)
+    edges = np.arange(size + 1)
+    power = float(np.diff(edges**3 / 3) @ counts) if size else 0.0
+    if power == 0 or amax <= 0:
+        return 0.0
+    return float(np.sqrt(_square_errors(counts, np.asarray([amax / histogram.bin_width]))[0] / power))
+
+
 def _square_errors(counts: npt.NDArray[np.float64], cuts: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
     """Sums of squared errors (cuts,) of the values of a histogram (bins,); cuts, and errors, in units of its bins.
 

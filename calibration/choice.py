@@ -31,13 +31,13 @@ class ChosenImages:
         number: how many there are.
         key: one hash of which they are, in their order: paths, sizes and times of files, numbers of frames.
         missing: classes that none of them shows; empty where the labels are not known.
-        read: gives them one by one, and the sentence about each that cannot be read to its argument.
+        read: gives them one by one with their names, and the sentence about each that cannot be read to its argument.
     """
 
     number: int
     key: str
     missing: tuple[str, ...]
-    read: Callable[[Callable[[str], None]], Iterator[Image]]
+    read: Callable[[Callable[[str], None]], Iterator[tuple[str, Image]]]
 
 
 def choose_images(
@@ -79,7 +79,7 @@ def _of_files(source: Path, number: int, split: str, seed: int, labels: Sequence
     files = spread(files, number, seed)
     facts = [f"{file.absolute()}\0{_size_and_time(file)}" for file in files]
     missing = _missing(dataset, files, labels) if dataset is not None else ()
-    return ChosenImages(len(files), _hash(facts), missing, lambda on_error: readable(files, on_error))
+    return ChosenImages(len(files), _hash(facts), missing, lambda on_error: _read_files(files, on_error))
 
 
 def _dataset(source: Path, split: str) -> Dataset | None:
@@ -119,12 +119,18 @@ def _count_frames(path: Path) -> int:
     return total
 
 
-def _read_frames(path: Path, frames: Sequence[int]) -> Iterator[Image]:
+def _read_files(files: Iterable[Path], on_error: Callable[[str], None]) -> Iterator[tuple[str, Image]]:
+    for file in files:
+        for image in readable([file], on_error):
+            yield file.name, image
+
+
+def _read_frames(path: Path, frames: Sequence[int]) -> Iterator[tuple[str, Image]]:
     wanted, source = set(frames), VideoSource(path)
     try:
         while (frame := source.read()) is not None:
             if frame.index in wanted:
-                yield frame.image
+                yield f"{path.name}, frame {frame.index}", frame.image
             if frame.index >= frames[-1]:
                 return
     finally:

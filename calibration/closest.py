@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ssd_edge.calibration.calibrate import CalibrationResult, Images
+from ssd_edge.calibration.calibrate import Images
 from ssd_edge.calibration.calibrators import DEFAULT_METHOD
 from ssd_edge.calibration.policy import DEFAULT_POLICY, Policy
-from ssd_edge.calibration.recipe import Gain, Recipe, open_bench
+from ssd_edge.calibration.recipe import Gain, Made, Recipe, open_bench
 from ssd_edge.calibration.scales import check_method
 from ssd_edge.calibration.state import StateFile
 from ssd_edge.spec import ModelSpec
@@ -59,7 +59,7 @@ def calibrate_closest(
     state: StateFile | None = None,
     progress: Callable[[int], None] | None = None,
     tell: Callable[[str, int, int], None] = lambda what, done, total: None,
-) -> tuple[CalibrationResult, Corrections]:
+) -> tuple[Made, Corrections]:
     """Make an INT8 ONNX file of FP32 heads.
 
     Args:
@@ -111,4 +111,4 @@ def calibrate_closest(
     result = bench.write(recipe, output)
     if state is not None:
         state.remove()
-    return result, Corrections(bench.equalisation, **gains)
+    return Made(result, recipe, bench), Corrections(bench.equalisation, **gains)

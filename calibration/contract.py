@@ -18,10 +18,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from ssd_edge.calibration.calibrate import CalibrationResult, Images
+from ssd_edge.calibration.calibrate import Images
 from ssd_edge.calibration.calibrators import METHODS
 from ssd_edge.calibration.policy import DEFAULT_POLICY, Policy
-from ssd_edge.calibration.recipe import Bench, Gain, Recipe, Sensitivity, open_bench
+from ssd_edge.calibration.recipe import Bench, Gain, Made, Recipe, Sensitivity, open_bench
 from ssd_edge.calibration.state import StateFile
 from ssd_edge.errors import CalibrationError
 from ssd_edge.spec import ModelSpec
@@ -109,7 +109,7 @@ def calibrate_within(
     deadline: float = float("inf"),
     progress: Callable[[int], None] | None = None,
     tell: Callable[[str, int, int], None] = lambda what, done, total: None,
-) -> tuple[CalibrationResult, Search]:
+) -> tuple[Made, Search]:
     """Make an INT8 ONNX file of FP32 heads that keeps a budget.
 
     Args:
@@ -165,7 +165,7 @@ def calibrate_within(
     result = bench.write(found.best.recipe, output, contract=found.reason)
     if state is not None:
         state.remove()
-    return result, found
+    return Made(result, found.best.recipe, bench), found
 
 
 def search(

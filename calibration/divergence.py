@@ -23,14 +23,14 @@ class Reference:
 
     Args:
         model: FP32 heads.
-        spec: says what they mean.
 
     Attributes:
+        spec: says what they mean.
         images: (1, 3, H, W) float32 each, preprocessed.
     """
 
     def __init__(self, model: onnx.ModelProto, spec: ModelSpec, images: Sequence[Floats]) -> None:
-        self._spec = spec
+        self.spec = spec
         self.images = images
         self._wanted = self._detections(model)
 
@@ -52,9 +52,9 @@ class Reference:
         """Positions (A, 4) in units of default boxes and scores (A, C − 1), of each image."""
         runtime = session(model.SerializeToString())
         (entry,) = runtime.get_inputs()
-        centre, size = self._spec.variances
+        centre, size = self.spec.variances
         scale = np.asarray([centre, centre, size, size], np.float32)
-        softmax = self._spec.score_function == "softmax"
+        softmax = self.spec.score_function == "softmax"
         found = []
         for image in self.images:
             loc, logits = (part[0] for part in runtime.run(["loc", "logits"], {entry.name: image}))

@@ -54,6 +54,21 @@ def choose(model: onnx.ModelProto, policy: Policy) -> list[Convolution]:
     Raises:
         CalibrationError: a name to skip is no convolution's, the ends are not one of ``ENDS``, or none is left.
     """
+    left_out = in_float(model, policy)
+    chosen = [convolution for convolution in convolutions(model) if convolution.name not in left_out]
+    if not chosen:
+        raise CalibrationError(
+            "no convolution is left to quantise: leave fewer in float, or include the depthwise ones"
+        )
+    return chosen
+
+
+def in_float(model: onnx.ModelProto, policy: Policy) -> dict[str, str]:
+    """The convolutions that stay in float, by name, and why, in words that follow "in float: ".
+
+    Raises:
+        CalibrationError: a name to skip is no convolution's, or the ends are not one of ``ENDS``.
+    """
     if policy.float_ends not in ENDS:
         raise CalibrationError(f"the ends in float must be one of {', '.join(ENDS)}, but got {policy.float_ends!r}")
     found = convolutions(model)
@@ -61,22 +76,23 @@ def choose(model: onnx.ModelProto, policy: Policy) -> list[Convolution]:
     if unknown:
         raise CalibrationError(f"no convolution is named {', '.join(map(repr, unknown))}, so it cannot be skipped")
     first, last = ENDS[policy.float_ends]
-    in_float = {*policy.skip}
-    in_float |= first_convolutions(model) if first else set()
-    in_float |= last_convolutions(model) if last else set()
+    firsts = first_convolutions(model) if first else set()
+    lasts = last_convolutions(model) if last else set()
     weights = initializers(model)
-    chosen = [
-        c
-        for c in found
-        if c.name not in in_float
-        and (policy.depthwise or not c.depthwise)
-        and prod(weights[c.weight].dims[1:]) >= policy.least_products
-    ]
-    if not chosen:
-        raise CalibrationError(
-            "no convolution is left to quantise: leave fewer in float, or include the depthwise ones"
-        )
-    return chosen
+
+    def reason(convolution: Convolution) -> str | None:
+        name = convolution.name
+        products = prod(weights[convolution.weight].dims[1:])
+        reasons = {
+            "asked for by name": name in policy.skip,
+            "the first one": name in firsts,
+            "one of the last ones": name in lasts,
+            "depthwise": convolution.depthwise and not policy.depthwise,
+            f"sums {products} products to a value, below {policy.least_products}": products < policy.least_products,
+        }
+        return next((words for words, holds in reasons.items() if holds), None)
+
+    return {one.name: why for one in found if (why := reason(one)) is not None}
 
 
 def first_convolutions(model: onnx.ModelProto) -> set[str]:

@@ -103,11 +103,11 @@ class Bench:
         reference: Reference,
         equalisation: Gain | None = None,
     ) -> None:
-        self.seen, self.equalisation = seen, equalisation
-        self._whole, self._policy, self._reference = network, policy, reference
+        self.network, self.policy, self.seen, self.equalisation = network, policy, seen, equalisation
+        self._reference = reference
         self._shifts: dict[tuple[str, bool], Mapping[str, npt.NDArray[np.float64]]] = {}
         self._learned: dict[str, dict[str, Int8Weight]] = {}
-        self.candidates = tuple(convolution.name for convolution in self._whole.placement.convolutions)
+        self.candidates = tuple(convolution.name for convolution in self.network.placement.convolutions)
 
     def divergence(self, recipe: Recipe) -> float:
         """From FP32, on the images."""
@@ -121,6 +121,13 @@ class Bench:
             self.divergence(replace(recipe, in_float=others)),
             self.divergence(replace(recipe, in_float=(*recipe.in_float, convolution))),
         )
+
+    def quick(self, number: int) -> Bench:
+        """The same with distances of the first ``number`` images only."""
+        few = Reference(self.network.model, self._reference.spec, self._reference.images[:number])
+        bench = Bench(self.network, self.policy, self.seen, few, self.equalisation)
+        bench._shifts, bench._learned = self._shifts, self._learned  # what recipes are made of stays the same
+        return bench
 
     def write(self, recipe: Recipe, output: Path, contract: str = "none") -> CalibrationResult:
         """The INT8 file of a recipe, with what it was made by, and the contract it keeps, in its provenance.
@@ -156,32 +163,47 @@ class Bench:
         if recipe.bias_correction:
             key = recipe.method, recipe.learned_rounding
             if key not in self._shifts:
-                of_whole = scales_of(self._whole, self.seen, recipe.method)
-                self._shifts[key] = output_shifts(self._whole, of_whole, whole, self._reference.images)
+                of_whole = scales_of(self.network, self.seen, recipe.method)
+                self._shifts[key] = output_shifts(self.network, of_whole, whole, self._reference.images)
             shifts = self._shifts[key]
             network = corrected(network, {name: shift for name, shift in shifts.items() if name in chosen})
         return network, scales, {weight: whole[weight] for weight in chosen.values()}
 
     def _weights(self, recipe: Recipe) -> dict[str, Int8Weight]:
         """Of all convolutions that may be INT8."""
-        nearest = quantised_weights(self._whole.model, self._whole.placement)
+        nearest = quantised_weights(self.network.model, self.network.placement)
         if not recipe.learned_rounding:
             return nearest
         if recipe.method not in self._learned:
-            scales = scales_of(self._whole, self.seen, recipe.method)
-            seen = windows(self._whole, can_learn(self._whole), self._reference.images)
-            self._learned[recipe.method] = learned(self._whole, scales, nearest, seen)
+            scales = scales_of(self.network, self.seen, recipe.method)
+            seen = windows(self.network, can_learn(self.network), self._reference.images)
+            self._learned[recipe.method] = learned(self.network, scales, nearest, seen)
         return self._learned[recipe.method]
 
     def _without(self, in_float: tuple[str, ...]) -> Network:
         """The network with these in float too."""
-        policy = replace(self._policy, skip=(*self._policy.skip, *in_float))
-        model = self._whole.model
-        return replace(self._whole, placement=place(model, choose(model, policy)))
+        policy = replace(self.policy, skip=(*self.policy.skip, *in_float))
+        model = self.network.model
+        return replace(self.network, placement=place(model, choose(model, policy)))
 
 
 def _yes(holds: bool) -> str:
     return "yes" if holds else "no"
+
+
+@dataclass(frozen=True)
+class Made:
+    """INT8 heads, and what they were made with.
+
+    Attributes:
+        result: the file.
+        recipe: by which it was made.
+        bench: that made it, and can make others.
+    """
+
+    result: CalibrationResult
+    recipe: Recipe
+    bench: Bench
 
 
 def open_bench(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ssd_edge.calibration.calibrate import Images
+    from ssd_edge.calibration.choice import ChosenImages
     from ssd_edge.calibration.closest import Corrections
     from ssd_edge.calibration.contract import Search
+    from ssd_edge.calibration.recipe import Made
     from ssd_edge.evaluation import Evaluation
     from ssd_edge.spec import ModelSpec
 
@@ -140,6 +144,14 @@ def calibrate(
     cache_for: Annotated[
         str, typer.Option(help="Version of TensorRT that will read the cache.", rich_help_panel=_ELSEWHERE)
     ] = "10.3.0",
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write what was done and what it cost as a page, NAME.html, and NAME.json beside it; measures the "
+            "sensitivity of each convolution for it.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the choice of images.", rich_help_panel=_IMAGES)] = 0,
     force: Annotated[
         bool, typer.Option("--force", help="Make do with fewer than 32 images.", rich_help_panel=_IMAGES)
@@ -176,6 +188,8 @@ def calibrate(
     source = images or data
     if scales is not None and images is not None:
         raise typer.BadParameter("--scales and --images exclude each other: scales come from one of them")
+    if report is not None and (scales is not None or report.suffix != ".html"):
+        raise typer.BadParameter("--report NAME.html tells of images: it takes no --scales, and a name in .html")
     if data is None and not no_eval:
         raise typer.BadParameter("AP is measured on DATA: give it, or add --no-eval")
     if max_drop is not None and (no_eval or scales is not None):
@@ -221,10 +235,10 @@ def calibrate(
             }
 
             def read() -> Images:
-                return preprocessed(chosen.read(unreadable.append), spec)
+                return preprocessed((image for _, image in chosen.read(unreadable.append)), spec)
 
             if before is not None and max_drop is not None and data is not None:
-                result, search = calibrate_within(
+                made, search = calibrate_within(
                     onnx,
                     target,
                     read,
@@ -237,9 +251,10 @@ def calibrate(
                 )
                 method = search.best.recipe.method
             else:
-                result, corrections = calibrate_closest(
+                made, corrections = calibrate_closest(
                     onnx, target, read, spec, method=method, everything=cache is not None, **common
                 )
+        result = made.result
         for sentence in dict.fromkeys(unreadable):  # read more than once by a search
             say(f"left out: {sentence}")
         if state.stale:
@@ -259,6 +274,8 @@ def calibrate(
         before = before or _ap(onnx, spec, "FP32", data, eval_split)
         after = _ap(target, spec, "INT8", data, eval_split)
     speed = _speed(onnx, target, spec)
+    if report is not None:
+        _write_report(report, made, chosen, before, after, speed, corrections, search, seed)
     if as_json:
         print_json(
             {
@@ -283,8 +300,43 @@ def calibrate(
     if search:
         Console().print(_trials(search))
         say(search.reason)
+    if report:
+        say(f"{report}: the report, and {report.with_suffix('.json').name} beside it")
     say(*how_fast(*speed))
     say(f"next: ssd-edge build-engine {target}")
+
+
+def _write_report(
+    path: Path,
+    made: Made,
+    chosen: ChosenImages,
+    before: Evaluation | None,
+    after: Evaluation | None,
+    speed: tuple[float, float],
+    corrections: Corrections | None,
+    search: Search | None,
+    seed: int,
+) -> None:
+    from ssd_edge.calibration.report import gather, pictures, sensitivities, write_report
+
+    with ExitStack() as bars:
+        tell = _stages(bars)
+        known = search.sensitivities if search else {}
+        known = known or sensitivities(made, tell)
+        tell("writing the report", 0, 1)
+        facts = gather(
+            made,
+            command=shlex.join(["ssd-edge", *sys.argv[1:]]),
+            fp32=before,
+            int8_ap=after,
+            fps=speed,
+            corrections=corrections,
+            search=search,
+            sensitivities=known,
+            pictures=pictures(chosen.read(lambda _: None), made.bench.seen.image_hashes),
+            seed=seed,
+        )
+        write_report(facts, path)
 
 
 def _require_labels(data: Path, split: str, spec: ModelSpec) -> None:

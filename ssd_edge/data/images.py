@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -52,6 +53,14 @@ def sample_images(path: Path | None, number: int, split: str = "") -> Iterator[I
         return
     for file in spread(image_files(path, split), number):
         yield read_image(file)
+
+
+def jpeg_thumbnail(image: Image, longest: int = 128) -> bytes:
+    """JPEG of the image, its longer side ``longest`` pixels at most: a few kilobytes."""
+    factor = min(1.0, longest / max(image.shape[:2]))
+    size = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return bytes(cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 75])[1])
 
 
 def preprocessed(images: Iterable[Image], spec: ModelSpec) -> Iterator[npt.NDArray[np.float32]]:

@@ -21,7 +21,7 @@ def numbered(folder, count=40):
 
 
 def numbers(chosen):
-    return [int(image[0, 0, 0]) for image in chosen.read(pytest.fail)]
+    return [int(image[0, 0, 0]) for _, image in chosen.read(pytest.fail)]
 
 
 @pytest.fixture

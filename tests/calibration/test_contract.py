@@ -100,7 +100,7 @@ def test_learned_rounding_is_used_where_it_comes_closer(bench):
 def test_the_contract_travels_in_the_file(heads_onnx, images, tmp_path):
     output = tmp_path / "int8.onnx"
     state = StateFile(tmp_path / "state", "key")
-    result, found = calibrate_within(
+    made, found = calibrate_within(
         heads_onnx,
         output,
         lambda: iter(images),
@@ -111,7 +111,7 @@ def test_the_contract_travels_in_the_file(heads_onnx, images, tmp_path):
         state=state,
     )
     assert "stem/Conv" not in in_int8(output)
-    assert result.num_quantised == len(in_int8(output)) == found.best.num_int8
+    assert made.result.num_quantised == len(in_int8(output)) == found.best.num_int8
     (entry,) = (e for e in onnx.load(output).metadata_props if e.key == METADATA_KEY)
     assert found.reason in entry.value
     assert list(tmp_path.iterdir()) == [output]

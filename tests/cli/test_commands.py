@@ -441,3 +441,16 @@ def test_the_installed_program_is_the_same(heads_onnx):
     )
     assert json.loads(done.stdout)["precision"] == "FP32"
     assert done.stderr == ""
+
+
+def test_calibrate_writes_a_report(cli, heads_onnx, data, tmp_path):
+    files = tmp_path / "int8.onnx", tmp_path / "report.html"
+    done = cli("calibrate", heads_onnx, data, "--force", "-o", files[0], "--report", files[1])
+    assert done.code == 0, done.err
+    assert f"{files[1]}: the report, and report.json beside it" in done.err
+    facts = json.loads((tmp_path / "report.json").read_text())
+    assert facts["command"].startswith("ssd-edge calibrate ")
+    assert len(facts["pictures"]) == 12
+    assert len(facts["sensitivities"]) == facts["num_int8"] == 8
+    assert "Average precision" in files[1].read_text()
+    assert cli("calibrate", heads_onnx, data, "--report", tmp_path / "report.txt").code == 2

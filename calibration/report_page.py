@@ -1,0 +1,89 @@
+"""A report as one HTML file: nothing is loaded from elsewhere, no script, light and dark, and fit to print."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from importlib.resources import files
+from itertools import zip_longest
+from typing import Any
+
+from ssd_edge.calibration import report_charts as charts
+from ssd_edge.calibration.report import Report
+from ssd_edge.errors import MissingDependencyError
+from ssd_edge.evaluation import Evaluation
+
+
+def page(report: Report) -> str:
+    """The HTML text. All that comes from files, such as labels and names of tensors, is escaped.
+
+    Raises:
+        MissingDependencyError: Jinja is not installed.
+    """
+    try:
+        from jinja2 import Environment, StrictUndefined
+        from markupsafe import Markup
+    except ModuleNotFoundError:
+        raise MissingDependencyError("jinja2", "calibrate", "--report") from None
+
+    text = files("ssd_edge.calibration").joinpath("report.html").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["data_uri"] = lambda jpeg: "data:image/jpeg;base64," + b64encode(jpeg).decode()
+    return environment.from_string(text).render(
+        r=report,
+        verdict=verdict(report),
+        ap=_ap_rows(report.fp32, report.int8_ap) if report.fp32 and report.int8_ap else [],
+        gains=_gains(report),
+        sensitivity=Markup(charts.sensitivity(report.sensitivities)) if report.sensitivities else "",
+        more=max(0, len(report.sensitivities) - charts.MOST_BARS),
+        histograms=[(one, Markup(charts.histogram(one))) for one in report.activations],
+        shown=[one for one in report.pictures if one.thumbnail],
+    )
+
+
+def verdict(report: Report) -> tuple[str, str]:
+    """The sentence at the top, and what it is: ``kept``, ``fine``, ``worse`` or ``unknown``."""
+    share = f"{report.num_int8} of {report.num_convolutions} convolutions in INT8"
+    if report.fp32 is None or report.int8_ap is None or report.fp32.ap is None or report.int8_ap.ap is None:
+        return f"AP was not measured; {share}.", "unknown"
+    before, after = 100 * report.fp32.ap, 100 * report.int8_ap.ap
+    change = f"AP goes from {before:.2f} to {after:.2f} points, with {share}"
+    if report.search is not None:
+        return f"The budget of {report.search.budget:g} points is kept: {change}.", "kept"
+    return f"{change}.", "worse" if before - after > 0.5 else "fine"
+
+
+def _ap_rows(fp32: Evaluation, int8: Evaluation) -> list[dict[str, Any]]:
+    """A row each: all, by size, by class; numbers in points, None where nothing defines them."""
+    pairs: list[tuple[str, str, float | None, float | None]] = [
+        ("all", "COCO's AP, all classes", fp32.ap, int8.ap),
+        ("all", "AP50", fp32.ap50, int8.ap50),
+        ("size", "small, below 32 × 32", fp32.ap_small, int8.ap_small),
+        ("size", "medium", fp32.ap_medium, int8.ap_medium),
+        ("size", "large, above 96 × 96", fp32.ap_large, int8.ap_large),
+    ]
+    pairs += [("class", a.label, a.ap, b.ap) for a, b in zip_longest(fp32.per_class, int8.per_class) if a and b]
+    return [
+        {
+            "kind": kind,
+            "name": name,
+            "fp32": None if before is None else 100 * before,
+            "int8": None if after is None else 100 * after,
+            "change": None if before is None or after is None else 100 * (after - before),
+        }
+        for kind, name, before, after in pairs
+    ]
+
+
+def _gains(report: Report) -> list[tuple[str, float, float, bool]]:
+    """What each correction brought: name, distance without and with it, whether it was used."""
+    named: dict[str, Any] = {}
+    if report.corrections is not None:
+        named = {name.replace("_", " "): gain for name, gain in vars(report.corrections).items()}
+    elif report.search is not None:
+        named = {"equalisation": report.search.equalisation, "learned rounding": report.search.rounding}
+    rows = [(name, gain.without, gain.applied, gain.closer) for name, gain in named.items() if gain is not None]
+    if report.search is not None:
+        without, applied = report.search.distances[report.method]
+        if without != applied:
+            rows.insert(1, ("bias correction", without, applied, applied < without))
+    return rows
