@@ -1,0 +1,79 @@
+"""The forms in which a TensorRT engine comes by its decode, and the choice among them.
+
+    ahead-of-time   kernels inside the plan, as PTX; nothing of the project is needed where it runs (10.9 and later)
+    python          plugins of this package, in the process that builds and in the one that runs
+    library         plugins of a C++ library, for trtexec, DeepStream, Triton and any program
+    host-launch     no plugins: the plan ends with the heads, and the kernels are launched after it
+
+All four launch the kernels of ``kernels.cu`` as ``launch.py`` says, and give the same bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from ssd_edge.errors import BackendError
+
+FORMS = ("ahead-of-time", "python", "library", "host-launch")
+
+NEEDED_AT_RUN_TIME = frozenset({"python", "library"})
+"""The forms whose creators TensorRT must know before it deserialises a plan."""
+
+AHEAD_OF_TIME_SINCE = (10, 9)
+
+_known: dict[str, str] = {}  # form → SHA-256 of its kernels; TensorRT's registry is one for the process
+
+
+def choose_form(asked: str | None, release: tuple[int, int]) -> str:
+    """The form asked for, else the one that leaves least to install where the engine runs.
+
+    Args:
+        asked: one of ``FORMS``; None for the best.
+        release: of TensorRT, (10, 3) or later.
+
+    Raises:
+        BackendError: there is no such form, or not in this release.
+    """
+    if asked is not None and asked not in FORMS:
+        raise BackendError(f"no form of decode is called {asked!r}; there are {', '.join(FORMS)}")
+    if asked == "ahead-of-time" and release < AHEAD_OF_TIME_SINCE:
+        raise BackendError(
+            "decode ahead-of-time needs TensorRT {}.{} or later, and {}.{} is installed: --decode python runs the same "
+            "kernels".format(*AHEAD_OF_TIME_SINCE, *release)
+        )
+    return asked or ("ahead-of-time" if release >= AHEAD_OF_TIME_SINCE else "python")
+
+
+def make_known(form: str, kernels: bytes, tensorrt: Any) -> None:
+    """Make the decode nodes known to TensorRT: before a graph with them is parsed or such a plan deserialised.
+
+    A second time with the same kernels does nothing: the creators stay until the process ends.
+
+    Args:
+        form: one of ``FORMS``; nothing is done for host-launch.
+        kernels: an image of kernels.cu for this GPU: for ahead-of-time PTX, for python PTX or a cubin; a library has
+            its own.
+        tensorrt: the module.
+
+    Raises:
+        BackendError: the process has other plugins of these names already, or the library is missing or another.
+    """
+    if choose_form(form, AHEAD_OF_TIME_SINCE) == "host-launch":
+        return
+    digest = hashlib.sha256(b"" if form == "library" else kernels).hexdigest()
+    if _known.get(form) == digest:
+        return
+    if _known:
+        raise BackendError(
+            f"this process has decode {' '.join(_known)} already, and TensorRT keeps one per process: run decode {form}"
+            + (" with the kernels of another GPU" if form in _known else "")
+            + " in a process of its own"
+        )
+    if form == "ahead-of-time":
+        from ssd_edge.engines.plugins import ahead_of_time
+
+        ahead_of_time.register(kernels)
+    else:
+        raise BackendError(f"decode {form} is not written yet: --decode host-launch runs the same kernels")
+    _known[form] = digest

@@ -1,0 +1,74 @@
+"""The form of decode that is chosen for a release of TensorRT, and that a process has one."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from ssd_edge.engines.plugins import ahead_of_time, forms
+from ssd_edge.engines.plugins.forms import FORMS, NEEDED_AT_RUN_TIME, choose_form, make_known
+from ssd_edge.errors import BackendError
+
+TENSORRT = SimpleNamespace()
+
+
+@pytest.fixture(autouse=True)
+def _a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forms, "_known", {})
+
+
+@pytest.mark.parametrize(
+    ("release", "best"),
+    [((10, 3), "python"), ((10, 8), "python"), ((10, 9), "ahead-of-time"), ((11, 4), "ahead-of-time")],
+)
+def test_the_best_of_a_release(release: tuple[int, int], best: str) -> None:
+    assert choose_form(None, release) == best
+
+
+@pytest.mark.parametrize("release", [(10, 3), (10, 16), (11, 4)])
+@pytest.mark.parametrize("asked", ["python", "library", "host-launch"])
+def test_what_is_asked_for(asked: str, release: tuple[int, int]) -> None:
+    assert choose_form(asked, release) == asked
+
+
+def test_ahead_of_time_is_younger() -> None:
+    assert choose_form("ahead-of-time", (10, 9)) == "ahead-of-time"
+    with pytest.raises(BackendError, match=r"^decode ahead-of-time needs TensorRT 10\.9 or later, and 10\.8 is ins"):
+        choose_form("ahead-of-time", (10, 8))
+
+
+def test_no_such_form() -> None:
+    with pytest.raises(BackendError, match="'nms'; there are ahead-of-time, python, library, host-launch"):
+        choose_form("nms", (10, 9))
+    with pytest.raises(BackendError, match="'nms'; there are"):
+        make_known("nms", b"PTX", TENSORRT)
+
+
+def test_those_needed_at_run_time_are_forms() -> None:
+    assert set(FORMS) > NEEDED_AT_RUN_TIME
+
+
+def test_known_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    registered: list[bytes] = []
+    monkeypatch.setattr(ahead_of_time, "register", registered.append)
+    make_known("host-launch", b"", TENSORRT)
+    make_known("ahead-of-time", b"PTX", TENSORRT)
+    make_known("ahead-of-time", b"PTX", TENSORRT)
+    make_known("host-launch", b"", TENSORRT)
+    assert registered == [b"PTX"]
+    with pytest.raises(BackendError, match=r"has decode ahead-of-time already.* with the kernels of another GPU in a"):
+        make_known("ahead-of-time", b"other PTX", TENSORRT)
+    with pytest.raises(BackendError, match=r"has decode ahead-of-time already.*run decode python in a process of its"):
+        make_known("python", b"PTX", TENSORRT)
+    assert registered == [b"PTX"]
+
+
+def test_what_failed_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: bytes) -> None:
+        raise BackendError("no")
+
+    monkeypatch.setattr(ahead_of_time, "register", fail)
+    with pytest.raises(BackendError, match=r"^no$"):
+        make_known("ahead-of-time", b"PTX", TENSORRT)
+    assert forms._known == {}
