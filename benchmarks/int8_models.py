@@ -33,8 +33,9 @@ KEPT = Path(__file__).resolve().parents[1] / "build" / "benchmarks"
 SSD300 = Recipe("ssd300_vgg16", epochs=60, batch_size=8, lr=0.004, minutes=80)
 SCENES = 400
 
-SURE = 0.5
-"""FP32 detections of at least this score stand for the truth where nobody has drawn boxes."""
+SURE, UNSURE = 0.5, 0.05
+"""Where nobody has drawn boxes, FP32 detections of at least the first score stand for the truth; those between the two
+need not be found, and finding them is no fault: whether they are objects FP32 does not know either."""
 
 SPECS = Path(__file__).parent / "specs"
 
@@ -48,7 +49,7 @@ class Case:
         heads: FP32.
         spec: of the heads.
         images: to calibrate with, BGR; none of them is measured on.
-        points: COCO's AP of heads on the other images, in points.
+        points: COCO's AP of heads on the other images, in points; AP75 where FP32 stands for the truth.
     """
 
     name: str
@@ -125,17 +126,20 @@ def _labelled(data: Path, *splits: str) -> Callable[[Heads], float]:
 
 
 def _agreement(fp32: Path, spec: ModelSpec, data: Path) -> Callable[[Heads], float]:
-    """AP against what the FP32 heads are sure of, of which they themselves have 100 points."""
+    """AP75 against what the FP32 heads are sure of, of which they themselves have 100 points.
+
+    Not COCO's AP: an IoU of 0.95 with FP32's own boxes asks for more than one with boxes that were drawn by hand.
+    """
     images = [read_image(file) for file in image_files(data)]
     engine = OpenVinoEngine(fp32, spec, "FP32")
     detect = engine.detector()
-    truth = [detect(image).above(SURE) for image in images]
+    truth = [detect(image).above(UNSURE) for image in images]
     engine.close()
-    targets = [Target.of(one.boxes, one.labels) for one in truth]
+    targets = [Target.of(one.boxes, one.labels, difficult=one.scores < SURE) for one in truth]
 
     def ap(heads: Heads) -> float:
         other = heads.detector()
-        return 100 * (evaluate([other(image) for image in images], targets, spec.labels).ap or 0.0)
+        return 100 * (evaluate([other(image) for image in images], targets, spec.labels).ap75 or 0.0)
 
     return ap
 

@@ -2,7 +2,7 @@
 
 Each tool is given images that are not measured on, and works by its own defaults; ours are those of ``calibrate``, and
 measured on OpenVINO; others on whichever of OpenVINO and ONNX Runtime is kinder to them. On a hundred images AP moves
-by tenths of a point by chance. UltraFace's images have no faces drawn: its AP is against what FP32 is sure of.
+by tenths of a point by chance. UltraFace's images have no faces drawn: it is AP75 against what FP32 is sure of.
 
 python benchmarks/int8_table.py     the table of docs/int8.md, in Markdown: half an hour, and the first time two
 """
