@@ -74,6 +74,10 @@ def make_known(form: str, kernels: bytes, tensorrt: Any) -> None:
         from ssd_edge.engines.plugins import ahead_of_time
 
         ahead_of_time.register(kernels)
+    elif form == "python":
+        from ssd_edge.engines.plugins import python_plugin
+
+        python_plugin.register(kernels, tensorrt)
     else:
         raise BackendError(f"decode {form} is not written yet: --decode host-launch runs the same kernels")
     _known[form] = digest

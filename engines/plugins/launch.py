@@ -152,40 +152,68 @@ def decode_launches(spec: ModelSpec, batch: int, half: bool) -> tuple[Launch, ..
         batch: B.
         half: whether ``loc`` and ``logits`` are FP16, else FP32.
     """
-    boxes, classes, labels, top_k = spec.num_default_boxes, spec.num_classes, len(spec.labels), spec.top_k
-    block = (THREADS, 1, 1)
+    boxes, labels = spec.num_default_boxes, len(spec.labels)
     return (
-        Launch(
-            "ssd_decode_fp16" if half else "ssd_decode_fp32",
-            (_ceil(boxes, TILE), batch, 1),
-            block,
-            ("loc", "logits", "defaults"),
-            (
-                boxes,
-                classes,
-                int(spec.box_order == "yxhw"),
-                int(spec.score_function == "sigmoid"),
-                bits(spec.score_threshold),
-                *map(bits, spec.variances),
-            ),
-            ("all_boxes", "all_scores"),
+        decode_launch(
+            batch,
+            boxes,
+            spec.num_classes,
+            half,
+            is_yxhw=int(spec.box_order == "yxhw"),
+            is_sigmoid=int(spec.score_function == "sigmoid"),
+            score_threshold=spec.score_threshold,
+            centre_variance=spec.variances[0],
+            size_variance=spec.variances[1],
         ),
-        Launch(
-            "ssd_select",
-            (labels, batch, 1),
-            block,
-            ("all_boxes", "all_scores"),
-            (boxes, labels, top_k, bits(spec.nms_iou)),
-            ("kept_boxes", "kept_scores", "cut"),
-        ),
-        Launch(
-            "ssd_merge",
-            (batch, 1, 1),
-            block,
-            ("kept_boxes", "kept_scores", "cut"),
-            (labels, top_k, spec.max_detections),
-            tuple(result_buffers(spec, batch)),
-        ),
+        select_launch(batch, labels, boxes, top_k=spec.top_k, nms_iou=spec.nms_iou),
+        merge_launch(batch, labels, spec.top_k, max_detections=spec.max_detections),
+    )
+
+
+def decode_launch(
+    batch: int,
+    boxes: int,
+    classes: int,
+    half: bool,
+    *,
+    is_yxhw: int,
+    is_sigmoid: int,
+    score_threshold: float,
+    centre_variance: float,
+    size_variance: float,
+) -> Launch:
+    """Heads → boxes and scores of all default boxes."""
+    return Launch(
+        "ssd_decode_fp16" if half else "ssd_decode_fp32",
+        (_ceil(boxes, TILE), batch, 1),
+        (THREADS, 1, 1),
+        ("loc", "logits", "defaults"),
+        (boxes, classes, is_yxhw, is_sigmoid, *map(bits, (score_threshold, centre_variance, size_variance))),
+        ("all_boxes", "all_scores"),
+    )
+
+
+def select_launch(batch: int, labels: int, boxes: int, *, top_k: int, nms_iou: float) -> Launch:
+    """The best of each class, duplicates removed."""
+    return Launch(
+        "ssd_select",
+        (labels, batch, 1),
+        (THREADS, 1, 1),
+        ("all_boxes", "all_scores"),
+        (boxes, labels, top_k, bits(nms_iou)),
+        ("kept_boxes", "kept_scores", "cut"),
+    )
+
+
+def merge_launch(batch: int, labels: int, top_k: int, *, max_detections: int) -> Launch:
+    """The best of all classes."""
+    return Launch(
+        "ssd_merge",
+        (batch, 1, 1),
+        (THREADS, 1, 1),
+        ("kept_boxes", "kept_scores", "cut"),
+        (labels, top_k, max_detections),
+        ("num_detections", "boxes", "scores", "classes", "num_cut"),
     )
 
 

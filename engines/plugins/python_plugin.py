@@ -1,0 +1,175 @@
+"""The decode nodes as TensorRT plugins written in Python (IPluginV3, 10.3 and later): each launches its kernel.
+
+TensorRT calls them while it builds an engine, and for each run of it. The classes are made for the module ``tensorrt``
+that is there: only it has their bases.
+"""
+
+# mypy: disable-error-code="misc,name-defined"
+# TensorRT's bindings have no types, and their classes are known only when they are here.
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from ssd_edge.engines.cuda import Argument, CudaError, Driver, Module, Stream, open_driver
+from ssd_edge.engines.plugins.decode_graph import TENSORRT_NAME
+from ssd_edge.engines.plugins.nodes import HEADS, INTEGER, NODES, SINGLE, Dims, Node, read_attributes
+from ssd_edge.errors import BackendError
+
+_driver: Any = cache(open_driver)
+
+
+def register(kernels: bytes, tensorrt: Any) -> None:
+    """Make the three operators known to TensorRT, once in a process.
+
+    Args:
+        kernels: a cubin or PTX of kernels.cu for this GPU.
+        tensorrt: the module.
+
+    Raises:
+        BackendError: the registry refused.
+    """
+    registry = tensorrt.get_plugin_registry()
+    for creator in creators(kernels, tensorrt):
+        if not registry.register_creator(creator, TENSORRT_NAME["plugin_namespace"]):
+            raise BackendError(
+                f"TensorRT does not take the plugin {creator.name}: another library has one of that name"
+            )
+        _kept.append(creator)
+
+
+_kept: list[Any] = []  # the registry holds no reference of its own
+
+
+def creators(kernels: bytes, tensorrt: Any) -> list[Any]:
+    """A creator for each operator; see ``register``."""
+    trt = tensorrt
+    types = {SINGLE: trt.float32, INTEGER: trt.int32}
+    fields = {int: trt.PluginFieldType.INT32, float: trt.PluginFieldType.FLOAT32}
+
+    class Plugin(trt.IPluginV3, trt.IPluginV3OneCore, trt.IPluginV3OneBuild, trt.IPluginV3OneRuntime):
+        """One node of a network; its kernels are on the GPU from the first shape to ``destroy``."""
+
+        def __init__(self, node: Node, attributes: dict[str, int | float]) -> None:
+            trt.IPluginV3.__init__(self)
+            trt.IPluginV3OneCore.__init__(self)
+            trt.IPluginV3OneBuild.__init__(self)
+            trt.IPluginV3OneRuntime.__init__(self)
+            self.node, self.attributes = node, attributes
+            self.num_outputs = len(node.outputs)
+            self.plugin_name = node.operator
+            self.plugin_namespace = TENSORRT_NAME["plugin_namespace"]
+            self.plugin_version = TENSORRT_NAME["plugin_version"]
+            self.module: Module | None = None
+
+        def get_capability_interface(self, kind: Any) -> Any:
+            return self
+
+        def clone(self) -> Any:
+            return Plugin(self.node, self.attributes)
+
+        def destroy(self) -> None:
+            module, self.module = self.module, None
+            if module is not None:
+                with suppress(CudaError):  # the context may be gone, and the kernels with it
+                    module.close()
+
+        # While an engine is built.
+
+        def get_output_data_types(self, input_types: Sequence[Any]) -> list[Any]:
+            return [types[kind] for kind in self.node.outputs]
+
+        def get_output_shapes(self, inputs: Sequence[Any], shape_inputs: Sequence[Any], builder: Any) -> list[Any]:
+            one = builder.constant(1)
+            dims = Dims(builder.constant, lambda size: builder.operation(trt.DimensionOperation.SUB, size, one))
+            shapes = [[shape[axis] for axis in range(len(shape))] for shape in inputs]
+            return [trt.DimsExprs(list(shape)) for shape in self.node.shapes(shapes, self.attributes, dims)]
+
+        def supports_format_combination(self, position: int, tensors: Sequence[Any], num_inputs: int) -> bool:
+            kinds = (*self.node.inputs, *self.node.outputs)
+            tensor = tensors[position].desc
+            if tensor.format != trt.TensorFormat.LINEAR:
+                return False
+            if kinds[position] == HEADS:
+                first = tensors[0].desc.type
+                return tensor.type == first and first in (trt.float32, trt.float16)
+            return bool(tensor.type == types[kinds[position]])
+
+        def configure_plugin(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+            """Nothing depends on it: a launch is planned from the shapes of its run."""
+
+        # While it runs.
+
+        def attach_to_context(self, context: Any) -> Any:
+            return self.clone()
+
+        def on_shape_change(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+            self._load()  # here rather than in enqueue, which may be captured into a CUDA graph
+
+        def set_tactic(self, tactic: int) -> None:
+            """There is one."""
+
+        def enqueue(
+            self,
+            input_desc: Sequence[Any],
+            output_desc: Sequence[Any],
+            inputs: Sequence[int],
+            outputs: Sequence[int],
+            workspace: int,
+            stream: int,
+        ) -> None:
+            shapes = [tuple(desc.dims) for desc in input_desc]
+            launch = self.node.launch(shapes, input_desc[0].type == trt.float16, self.attributes)
+            arguments: list[Argument] = [
+                *map(np.uint64, inputs),
+                *map(np.int32, launch.scalars),
+                *map(np.uint64, outputs),
+            ]
+            function = self._load().function(launch.kernel)
+            with Stream(_driver(), stream) as adopted:
+                adopted.launch(function, launch.grid, launch.block, arguments)
+
+        def get_fields_to_serialize(self) -> Any:
+            self.serialized = [_field(name, self.attributes[name], kind) for name, kind in self.node.attributes.items()]
+            self.collection = trt.PluginFieldCollection(self.serialized)  # TensorRT keeps its address
+            return self.collection
+
+        def _load(self) -> Module:
+            if self.module is None:
+                driver: Driver = _driver()
+                self.module = Module(driver, kernels)
+            return self.module
+
+    def _field(name: str, value: int | float | None, kind: type) -> Any:
+        values = [] if value is None else [value]
+        return trt.PluginField(name, np.array(values, np.int32 if kind is int else np.float32), fields[kind])
+
+    class Creator(trt.IPluginCreatorV3One):
+        """Makes a node's plugin of a graph's attributes, or of those in a plan."""
+
+        def __init__(self, node: Node) -> None:
+            trt.IPluginCreatorV3One.__init__(self)
+            self.node = node
+            self.name = node.operator
+            self.plugin_namespace = TENSORRT_NAME["plugin_namespace"]
+            self.plugin_version = TENSORRT_NAME["plugin_version"]
+            self.fields = [_field(name, None, kind) for name, kind in node.attributes.items()]
+            self.collection = trt.PluginFieldCollection(self.fields)  # TensorRT keeps its address
+            self.field_names = self.collection
+
+        def create_plugin(self, name: str, collection: Any, phase: Any) -> Any:
+            return Plugin(self.node, read_attributes(self.node, {field.name: _value(field) for field in collection}))
+
+    return [Creator(node) for node in NODES.values()]
+
+
+def _value(field: Any) -> int | float | list[Any]:
+    """One number, else what there is, for a message."""
+    data = field.data
+    value: int | float | list[Any] = data[0].item() if data is not None and len(data) == 1 else list(data)
+    return value
