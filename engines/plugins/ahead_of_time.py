@@ -9,8 +9,16 @@ engine serves every batch of its profile. No ``from __future__ import annotation
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from ssd_edge.engines.plugins.decode_graph import DOMAIN
 from ssd_edge.engines.plugins.launch import THREADS, TILE, bits
+
+# Attributes are arrays of one number: of those that are plain numbers, TensorRT 10 makes int(array), which NumPy 2.4
+# refuses.
+Ints = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float32]
 
 
 def register(ptx: bytes) -> None:
@@ -34,16 +42,20 @@ def register(ptx: bytes) -> None:
     def of(shape: tuple[Any, ...], dtype: Any) -> Any:
         return trtp.from_shape_expr(shape, dtype=dtype)
 
+    def scalar(attribute: npt.NDArray[Any]) -> int:
+        value = attribute[0].item()
+        return bits(value) if isinstance(value, float) else int(value)
+
     @trtp.register(f"{DOMAIN}::SsdDecode")
     def _(
         loc: trtp.TensorDesc,
         logits: trtp.TensorDesc,
         defaults: trtp.TensorDesc,
-        is_yxhw: int,
-        is_sigmoid: int,
-        score_threshold: float,
-        centre_variance: float,
-        size_variance: float,
+        is_yxhw: Ints,
+        is_sigmoid: Ints,
+        score_threshold: Floats,
+        centre_variance: Floats,
+        size_variance: Floats,
     ) -> tuple[trtp.TensorDesc, trtp.TensorDesc]:
         batch, boxes, classes = logits.shape_expr
         return of((batch, boxes, 4), single), of((batch, classes - 1, boxes), single)
@@ -53,44 +65,45 @@ def register(ptx: bytes) -> None:
         loc: trtp.TensorDesc,
         logits: trtp.TensorDesc,
         defaults: trtp.TensorDesc,
-        is_yxhw: int,
-        is_sigmoid: int,
-        score_threshold: float,
-        centre_variance: float,
-        size_variance: float,
+        is_yxhw: Ints,
+        is_sigmoid: Ints,
+        score_threshold: Floats,
+        centre_variance: Floats,
+        size_variance: Floats,
         outputs: tuple[trtp.TensorDesc],
         tactic: int,
     ) -> tuple[str | bytes, str | bytes, trtp.KernelLaunchParams, trtp.SymIntExprs]:
         batch, boxes, classes = logits.shape_expr
         kernel = "ssd_decode_fp16" if logits.dtype == trt.float16 else "ssd_decode_fp32"
-        reals = tuple(bits(value) for value in (score_threshold, centre_variance, size_variance))
-        return launched(kernel, (trtp.cdiv(boxes, TILE), batch), (boxes, classes, is_yxhw, is_sigmoid, *reals))
+        numbers = is_yxhw, is_sigmoid, score_threshold, centre_variance, size_variance
+        return launched(kernel, (trtp.cdiv(boxes, TILE), batch), (boxes, classes, *map(scalar, numbers)))
 
     @trtp.register(f"{DOMAIN}::SsdSelect")
     def _(
-        all_boxes: trtp.TensorDesc, all_scores: trtp.TensorDesc, top_k: int, nms_iou: float
+        all_boxes: trtp.TensorDesc, all_scores: trtp.TensorDesc, top_k: Ints, nms_iou: Floats
     ) -> tuple[trtp.TensorDesc, trtp.TensorDesc, trtp.TensorDesc]:
         batch, labels, _ = all_scores.shape_expr
-        return of((batch, labels, top_k, 4), single), of((batch, labels, top_k), single), of((batch, labels), integer)
+        most = scalar(top_k)
+        return of((batch, labels, most, 4), single), of((batch, labels, most), single), of((batch, labels), integer)
 
     @trtp.aot_impl(f"{DOMAIN}::SsdSelect")
     def _(
         all_boxes: trtp.TensorDesc,
         all_scores: trtp.TensorDesc,
-        top_k: int,
-        nms_iou: float,
+        top_k: Ints,
+        nms_iou: Floats,
         outputs: tuple[trtp.TensorDesc],
         tactic: int,
     ) -> tuple[str | bytes, str | bytes, trtp.KernelLaunchParams, trtp.SymIntExprs]:
         batch, labels, boxes = all_scores.shape_expr
-        return launched("ssd_select", (labels, batch), (boxes, labels, top_k, bits(nms_iou)))
+        return launched("ssd_select", (labels, batch), (boxes, labels, scalar(top_k), scalar(nms_iou)))
 
     @trtp.register(f"{DOMAIN}::SsdMerge")
     def _(
-        kept_boxes: trtp.TensorDesc, kept_scores: trtp.TensorDesc, cut: trtp.TensorDesc, max_detections: int
+        kept_boxes: trtp.TensorDesc, kept_scores: trtp.TensorDesc, cut: trtp.TensorDesc, max_detections: Ints
     ) -> tuple[trtp.TensorDesc, trtp.TensorDesc, trtp.TensorDesc, trtp.TensorDesc, trtp.TensorDesc]:
         batch = kept_scores.shape_expr[0]
-        most = max_detections
+        most = scalar(max_detections)
         return (
             of((batch,), integer),
             of((batch, most, 4), single),
@@ -104,9 +117,9 @@ def register(ptx: bytes) -> None:
         kept_boxes: trtp.TensorDesc,
         kept_scores: trtp.TensorDesc,
         cut: trtp.TensorDesc,
-        max_detections: int,
+        max_detections: Ints,
         outputs: tuple[trtp.TensorDesc],
         tactic: int,
     ) -> tuple[str | bytes, str | bytes, trtp.KernelLaunchParams, trtp.SymIntExprs]:
         batch, labels, top_k = kept_scores.shape_expr
-        return launched("ssd_merge", (batch, 1), (labels, top_k, max_detections))
+        return launched("ssd_merge", (batch, 1), (labels, top_k, scalar(max_detections)))

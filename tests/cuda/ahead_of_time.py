@@ -89,8 +89,21 @@ def main(major: str) -> None:
             shape[axis] = tensor.ShapeExpr(size)
         return tensor.TensorDesc(shape, types[array.dtype])
 
-    def run(operator: str, arrays: list[np.ndarray], attributes: Any, plan: Any) -> list[np.ndarray]:
-        plugin = registered[f"ssd_edge::{operator}"]
+    def created(operator: str, attributes: Any) -> Any:
+        """The attributes, as TensorRT's creator reads them from a graph's."""
+        kinds = {int: (np.int32, trt.PluginFieldType.INT32), float: (np.float32, trt.PluginFieldType.FLOAT32)}
+        fields = []
+        for name, value in attributes.items():
+            dtype, kind = kinds[type(value)]
+            fields.append(trt.PluginField(name, np.array([value], dtype), kind))
+        creator = trt.get_plugin_registry().get_creator(operator, "1", "ssd_edge")
+        assert {field.name: field.type for field in creator.field_names} == {one.name: one.type for one in fields}
+        request = trt.QuickPluginCreationRequest.STRICT_AOT
+        given = trt.PluginFieldCollection(fields)
+        return creator.create_plugin(operator, "ssd_edge", given, trt.TensorRTPhase.BUILD, request).attrs
+
+    def run(operator: str, arrays: list[np.ndarray], scalars: Any, plan: Any) -> list[np.ndarray]:
+        plugin, attributes = registered[f"ssd_edge::{operator}"], created(operator, scalars)
         tensor.SymIntExpr._exprBuilder = None  # TensorRT asks for the types before it knows a shape
         early = plugin.register_func(*(described(array, False) for array in arrays), **attributes)
         tensor.SymIntExpr._exprBuilder = Builder()
