@@ -70,12 +70,17 @@ def _table(results: Sequence[EngineTimes]) -> Table:
     for result in results:
         table.add_column(f"{Path(result.name).name}\n{result.backend} {result.precision}", justify="right")
     table.add_row("FPS of the loop", *(f"{result.loop_fps:.1f}" for result in results), style="bold")
-    table.add_row("FPS of the engine alone", *(f"{result.engine_fps:.1f}" for result in results))
-    table.add_row("share that the loop keeps", *(f"{result.efficiency:.2f}" for result in results))
+    table.add_row("FPS of the engine alone", *(_number(result.engine_fps, 1) for result in results))
+    table.add_row("share that the loop keeps", *(_number(result.efficiency, 2) for result in results))
     for stage in results[0].stages:
         table.add_row(stage, *(_ms(result.stages[stage]) for result in results))
     table.add_row("end to end", *(_ms(result.end_to_end) for result in results), style="bold")
     return table
+
+
+def _number(value: float | None, digits: int) -> str:
+    """As it is, or that it cannot be had."""
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def _ms(times: Sequence[float]) -> str:

@@ -30,6 +30,7 @@ __all__ = [
     "Driver",
     "Event",
     "Graph",
+    "MappedArray",
     "Module",
     "PinnedArray",
     "Stream",
@@ -126,6 +127,26 @@ class PinnedArray(_Resource):
     def __init__(self, driver: Driver, shape: Sequence[int], dtype: npt.DTypeLike) -> None:
         kind = np.dtype(dtype)
         memory = driver.allocate_pinned(max(1, prod(shape) * kind.itemsize))
+        self.array: npt.NDArray[Any] = memory[: prod(shape) * kind.itemsize].view(kind).reshape(shape)
+        super().__init__(lambda: driver.free_pinned(memory))
+
+    def close(self) -> None:
+        """See ``_Resource``."""
+        self.array = np.empty(0, self.array.dtype)
+        super().close()
+
+
+class MappedArray(_Resource):
+    """Pinned host memory that the GPU reads and writes where it lies.
+
+    Attributes:
+        array: (shape) of the dtype; gone once closed.
+        address: the GPU's, for kernels.
+    """
+
+    def __init__(self, driver: Driver, shape: Sequence[int], dtype: npt.DTypeLike) -> None:
+        kind = np.dtype(dtype)
+        memory, self.address = driver.allocate_mapped(max(1, prod(shape) * kind.itemsize))
         self.array: npt.NDArray[Any] = memory[: prod(shape) * kind.itemsize].view(kind).reshape(shape)
         super().__init__(lambda: driver.free_pinned(memory))
 
@@ -274,6 +295,7 @@ class Device(_Resource):
         index: in the driver's order.
         name: as the driver calls it.
         compute_capability: such as (8, 7).
+        integrated: whether it works in the host's memory, as on a Jetson.
 
     Raises:
         CudaError: no driver, no such GPU, or no context to adopt.
@@ -285,6 +307,7 @@ class Device(_Resource):
             self.index = self._adopt() if adopt else self._open(index, undo)
             self.name = self.driver.device_name(self.index)
             self.compute_capability = self.driver.compute_capability(self.index)
+            self.integrated = self.driver.integrated(self.index)
             super().__init__(undo.pop_all().close)
 
     def _adopt(self) -> int:
@@ -335,6 +358,10 @@ class Device(_Resource):
     def pinned(self, shape: Sequence[int], dtype: npt.DTypeLike) -> PinnedArray:
         """Pinned host memory."""
         return PinnedArray(self.driver, shape, dtype)
+
+    def mapped(self, shape: Sequence[int], dtype: npt.DTypeLike) -> MappedArray:
+        """Pinned host memory that the GPU shares."""
+        return MappedArray(self.driver, shape, dtype)
 
     def stream(self, adopted: object | None = None) -> Stream:
         """A stream of its own, or the caller's: a handle, a pycuda Stream, or anything with ``__cuda_stream__``."""

@@ -50,15 +50,19 @@ class Bindings:
 
     def compute_capability(self, index: int) -> tuple[int, int]:
         """See ``Driver``."""
-        attribute, device = cuda.CUdevice_attribute, self._device(index)
-        major, minor = (
-            self._call("asking for a compute capability", cuda.cuDeviceGetAttribute(which, device))
-            for which in (
-                attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
-                attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
-            )
+        attribute = cuda.CUdevice_attribute
+        return (
+            self._attribute(index, attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR),
+            self._attribute(index, attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR),
         )
-        return int(major), int(minor)
+
+    def integrated(self, index: int) -> bool:
+        """See ``Driver``."""
+        return bool(self._attribute(index, cuda.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_INTEGRATED))
+
+    def _attribute(self, index: int, which: Any) -> int:
+        answer = cuda.cuDeviceGetAttribute(which, self._device(index))
+        return int(self._call("asking what a GPU is", answer))
 
     def _device(self, index: int) -> Any:
         if index not in self._devices:
@@ -100,8 +104,17 @@ class Bindings:
 
     def allocate_pinned(self, nbytes: int) -> npt.NDArray[np.uint8]:
         """See ``Driver``."""
-        address = int(self._call("allocating pinned memory", cuda.cuMemHostAlloc(nbytes, 0)))
-        return np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(address))
+        return _array(self._call("allocating pinned memory", cuda.cuMemHostAlloc(nbytes, 0)), nbytes)
+
+    def allocate_mapped(self, nbytes: int) -> tuple[npt.NDArray[np.uint8], int]:
+        """See ``Driver``."""
+        doing = "allocating memory that the GPU shares"
+        with ExitStack() as undo:
+            array = _array(self._call(doing, cuda.cuMemHostAlloc(nbytes, cuda.CU_MEMHOSTALLOC_DEVICEMAP)), nbytes)
+            undo.callback(self.free_pinned, array)
+            address = int(self._call(doing, cuda.cuMemHostGetDevicePointer(array.ctypes.data, 0)))
+            undo.pop_all()
+        return array, address
 
     def free_pinned(self, array: npt.NDArray[np.uint8]) -> None:
         """See ``Driver``."""
@@ -220,6 +233,10 @@ class Bindings:
     def destroy_graph(self, graph: int) -> None:
         """See ``Driver``."""
         self._call("ending a graph", cuda.cuGraphExecDestroy(cuda.CUgraphExec(graph)))
+
+
+def _array(address: int, nbytes: int) -> npt.NDArray[np.uint8]:
+    return np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(int(address)))
 
 
 def _stream(handle: int) -> Any:

@@ -50,6 +50,9 @@ class Driver(Protocol):
     def compute_capability(self, index: int) -> tuple[int, int]:
         """Such as (8, 7)."""
 
+    def integrated(self, index: int) -> bool:
+        """Whether the GPU works in the host's memory, as on a Jetson, and has none of its own."""
+
     def retain_context(self, index: int) -> int:
         """The GPU's primary context, which libraries in this process share."""
 
@@ -79,6 +82,9 @@ class Driver(Protocol):
 
     def free_pinned(self, array: npt.NDArray[np.uint8]) -> None:
         """The inverse; nothing may look at the array afterwards."""
+
+    def allocate_mapped(self, nbytes: int) -> tuple[npt.NDArray[np.uint8], int]:
+        """Pinned memory that the GPU reads and writes too, (nbytes,), and its address there; see ``free_pinned``."""
 
     def upload(self, address: int, array: npt.NDArray[Any], stream: int) -> None:
         """Start a copy to the device."""

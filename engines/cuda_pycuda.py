@@ -123,6 +123,11 @@ class PyCuda:
             major, minor = cuda.Device(index).compute_capability()
         return int(major), int(minor)
 
+    def integrated(self, index: int) -> bool:
+        """See ``Driver``."""
+        with _told("asking what a GPU is"):
+            return bool(cuda.Device(index).get_attribute(cuda.device_attribute.INTEGRATED))
+
     def retain_context(self, index: int) -> int:
         """See ``Driver``."""
         if not self._retained[index]:
@@ -197,6 +202,17 @@ class PyCuda:
         with self._call("allocating pinned memory"):
             array: npt.NDArray[np.uint8] = cuda.pagelocked_empty(nbytes, np.uint8)
         return array
+
+    def allocate_mapped(self, nbytes: int) -> tuple[npt.NDArray[np.uint8], int]:
+        """See ``Driver``."""
+        flags = cuda.host_alloc_flags.DEVICEMAP
+        with self._call("allocating memory that the GPU shares"), ExitStack() as undo:
+            array: npt.NDArray[np.uint8] = cuda.pagelocked_empty(nbytes, np.uint8, mem_flags=flags)
+            owner: Any = array.base
+            undo.callback(owner.free)
+            address = int(owner.get_device_pointer())
+            undo.pop_all()
+        return array, address
 
     def free_pinned(self, array: npt.NDArray[np.uint8]) -> None:
         """See ``Driver``."""

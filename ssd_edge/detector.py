@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from time import perf_counter
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,8 @@ from ssd_edge.decode import Decoder
 from ssd_edge.detections import Detections
 from ssd_edge.preprocess import preprocess
 from ssd_edge.spec import ModelSpec
+
+_Self = TypeVar("_Self", bound="Detector")
 
 Image = npt.NDArray[np.uint8]
 """(height, width, 3) uint8 BGR."""
@@ -37,6 +39,9 @@ class Heads(Protocol):
         """Start on (B, 3, H, W) float32; the returned call waits for the result.
 
         The arrays of a result stay valid until ``depth`` further submissions.
+
+        Raises:
+            NoHeadsError: it decodes by itself, so that its detector is all there is.
         """
 
     def detector(self) -> Detector:
@@ -78,6 +83,15 @@ class Detector(ABC):
     def __call__(self, frame: Image) -> Detections:
         """Detections of one frame, waited for."""
         return self.submit(frame)().detections
+
+    def close(self) -> None:  # noqa: B027 - most hold nothing
+        """Release what this detector holds beside its engine, which is closed by itself; nothing is submitted then."""
+
+    def __enter__(self: _Self) -> _Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class HostDetector(Detector):

@@ -9,7 +9,8 @@
     │   ├── BundleIntegrityError        missing, altered or unreadable
     │   └── BundleCompatibilityError    sound, but made for another version or machine
     ├── BackendError                a runtime that refused or failed
-    │   └── MissingDependencyError      a package that is not installed
+    │   ├── MissingDependencyError      a package that is not installed
+    │   └── NoHeadsError                an engine that decodes by itself was asked for its heads
     ├── SourceError                 a camera, video, folder or stream that gives no frames
     └── SinkError                   an output that cannot be written
 
@@ -60,6 +61,10 @@ class MissingDependencyError(BackendError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs {package}, which is not installed: pip install 'ssd-edge[{extra}]'")
+
+
+class NoHeadsError(BackendError):
+    """An engine whose plan carries its decode gives detections, and was asked for its heads."""
 
 
 class SourceError(SsdEdgeError):

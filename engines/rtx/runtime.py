@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ _WHY_INVALID = {
 
 
 class RtxHeads:
-    """A loaded plan, as ``DeviceHeads`` of gpu.py wants it.
+    """A loaded plan. See ``ssd_edge.engines.gpu_network.DeviceNetwork``.
 
     The calling thread's current CUDA context is the one in which it lives.
 
@@ -47,7 +48,7 @@ class RtxHeads:
         self._errors = _error_log(trt)
         self._runtime = trt.Runtime(self._errors)
         self._engine = self._deserialised(plan.read_bytes())
-        self.half = self._checked_type() == trt.DataType.HALF
+        self.bound = heads_buffers(spec, 1, half=self._checked_type() == trt.DataType.HALF)
         self._file = cache
         self._config = self._engine.create_runtime_config()
         self._config.cuda_graph_strategy = trt.CudaGraphStrategy.DISABLED  # gpu.py captures the graph
@@ -77,7 +78,7 @@ class RtxHeads:
             return
         self._keep()
         for context in self._contexts:
-            context.release()
+            context.close()
         self._contexts.clear()
         self._cache = self._config = self._engine = self._runtime = None
 
@@ -122,14 +123,14 @@ class RtxContext:
         self._native = native
         self._errors = errors
 
-    def bind(self, image: int, loc: int, logits: int) -> None:
+    def bind(self, addresses: Mapping[str, int]) -> None:
         """Set the device addresses of image, loc and logits.
 
         Raises:
             BackendError: the library refused one.
         """
-        for name, address in (("image", image), ("loc", loc), ("logits", logits)):
-            if not self._native.set_tensor_address(name, address):
+        for name in ("image", "loc", "logits"):
+            if not self._native.set_tensor_address(name, addresses[name]):
                 raise BackendError(f"TensorRT-RTX refused the address of {name}: {self._errors.last()}")
 
     def enqueue(self, stream: int) -> None:
@@ -143,7 +144,7 @@ class RtxContext:
         if not self._native.execute_async_v3(stream):
             raise BackendError(f"TensorRT-RTX failed: {self._errors.last()}")
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Give the library's part back."""
         self._native = None
 

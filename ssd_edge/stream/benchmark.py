@@ -10,7 +10,7 @@ from time import monotonic, perf_counter
 from typing import Any, NamedTuple
 
 from ssd_edge.detector import Detector, Heads, RawHeads
-from ssd_edge.errors import SourceError
+from ssd_edge.errors import NoHeadsError, SourceError
 from ssd_edge.preprocess import preprocess
 from ssd_edge.stream.draw import annotate
 from ssd_edge.stream.frames import Frame, Source
@@ -53,9 +53,10 @@ class EngineTimes:
         backend: that runs it.
         precision: ``FP32``, ``FP16`` or ``INT8``.
         frames: measured in all rounds together.
-        engine_fps: of the engine alone: prepared input, as many under way as the loop has, nothing else done.
+        engine_fps: of the engine alone: prepared input, as many under way as the loop has, nothing else done; None
+            where it decodes by itself, so that its heads cannot be had.
         loop_fps: of the whole loop, without a sink.
-        efficiency: the loop's FPS as a share of the engine's own, round by round.
+        efficiency: the loop's FPS as a share of the engine's own, round by round; None as above.
         end_to_end: capture, preprocess, inference and decode of one frame, nothing overlapped.
         stages: of one frame, nothing overlapped; the sink draws the boxes.
     """
@@ -64,9 +65,9 @@ class EngineTimes:
     backend: str
     precision: str
     frames: int
-    engine_fps: float
+    engine_fps: float | None
     loop_fps: float
-    efficiency: float
+    efficiency: float | None
     end_to_end: Percentiles
     stages: Mapping[str, Percentiles]
 
@@ -106,14 +107,14 @@ def benchmark(
     turns: dict[str, list[_Turn]] = {name: [] for name in models}
     for number in range(rounds):
         for place, (name, (heads, _, _)) in enumerate(models.items()):
-            detector = heads.detector()
-            turns[name].append(
-                _Turn(
-                    _engine_fps(heads, kept[0], frames, warmup),
-                    _loop_fps(detector, kept, frames, warmup),
-                    _one_at_a_time(detector, kept, frames, warmup),
+            with heads.detector() as detector:
+                turns[name].append(
+                    _Turn(
+                        _engine_fps(heads, kept[0], frames, warmup),
+                        _loop_fps(detector, kept, frames, warmup),
+                        _one_at_a_time(detector, kept, frames, warmup),
+                    )
                 )
-            )
             if progress:
                 progress(number * len(models) + place + 1, rounds * len(models))
     return [
@@ -134,15 +135,18 @@ def _keep(source: Source) -> list[Frame]:
 class _Turn(NamedTuple):
     """One engine's turn in one round."""
 
-    engine_fps: float
+    engine_fps: float | None
     loop_fps: float
     stages: dict[str, Percentiles]
 
 
-def _engine_fps(heads: Heads, frame: Frame, frames: int, warmup: int) -> float:
+def _engine_fps(heads: Heads, frame: Frame, frames: int, warmup: int) -> float | None:
     images = [preprocess(frame.image, heads.spec) for _ in range(heads.depth)]
-    for _ in range(warmup):
-        heads.submit(images[0])()
+    try:
+        for _ in range(max(1, warmup)):
+            heads.submit(images[0])()
+    except NoHeadsError:
+        return None
     pending: deque[Callable[[], RawHeads]] = deque()
     began = perf_counter()
     for number in range(frames):
@@ -186,9 +190,14 @@ def _median(name: str, backend: str, precision: str, frames: int, turns: Sequenc
         backend,
         precision,
         frames,
-        median(turn.engine_fps for turn in turns),
+        _median_of_all([turn.engine_fps for turn in turns]),
         median(turn.loop_fps for turn in turns),
-        median(turn.loop_fps / turn.engine_fps for turn in turns),
+        _median_of_all([turn.engine_fps and turn.loop_fps / turn.engine_fps for turn in turns]),
         middle(END_TO_END),
         {stage: middle(stage) for stage in STAGES},
     )
+
+
+def _median_of_all(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None

@@ -53,7 +53,9 @@ class Emulated:
         self._library.emulated_fail_work(ctypes.c_long(-1), 0)
 
     def machine(self, **values: int) -> None:
-        """Another machine: ``devices``, ``major``, ``minor``, ``release`` (13000 is CUDA 13.0), ``memory`` in bytes."""
+        """Another machine: ``devices``, ``major``, ``minor``, ``release`` (13000 is CUDA 13.0), ``memory`` in bytes,
+        ``integrated`` (1 where the GPU works in the CPU's memory).
+        """
         for name, value in values.items():
             self._library.emulated_set(name.encode(), ctypes.c_long(value))
 

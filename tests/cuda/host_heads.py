@@ -1,42 +1,53 @@
-"""Heads that run on the CPU, in the order of a CUDA stream: what the GPU pipeline is tested with, on any machine.
+"""Networks that run on the CPU, in the order of a CUDA stream: what the GPU pipeline is tested with, on any machine.
 
-The image comes down, the CPU engine works on it in a function that the driver calls (cuLaunchHostFunc), and loc and
-logits go up, all of it on the stream, and captured into a graph where one is. So these heads are the CPU engine's to
-the last bit, and whatever differs then, the copies, their order or the kernels did.
+The image comes down, the CPU works on it in a function that the driver calls (cuLaunchHostFunc), and what comes out of
+it goes up, all of it on the stream, and captured into a graph where one is. So a network is the CPU's to the last bit,
+and whatever differs then, the copies, their order or the kernels did.
 """
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 
 import numpy as np
 from cuda.bindings.driver import CUresult
 
+from ssd_edge.boxes import default_boxes
 from ssd_edge.detector import Heads
 from ssd_edge.engines.cuda import Device, PinnedArray, refused
-from ssd_edge.engines.plugins.launch import heads_buffers
+from ssd_edge.engines.gpu_network import carrying_decode
+from ssd_edge.engines.plugins.decode_graph import node_attributes
+from ssd_edge.engines.plugins.launch import Buffer, heads_buffers
+from ssd_edge.spec import ModelSpec
+from tests.engines.decoded import decoded
 
 _HOST_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
+Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+"""Image (1, 3, H, W) as it is on the device → the other tensors by name."""
 
-class HostHeads:
-    """See ``ssd_edge.engines.gpu.DeviceHeads``.
+
+class HostNetwork:
+    """See ``ssd_edge.engines.gpu_network.DeviceNetwork``.
 
     Args:
-        heads: the CPU engine.
+        spec: of the model.
+        bound: the tensors.
+        run: on the CPU.
         device: where images come from.
-        half: whether image, loc and logits are FP16 on the device.
     """
 
-    def __init__(self, heads: Heads, device: Device, half: bool = False) -> None:
-        self.spec, self.precision, self.half = heads.spec, "FP16" if half else "FP32", half
-        self.heads, self.device = heads, device
+    precision = "FP32"
+
+    def __init__(self, spec: ModelSpec, bound: Mapping[str, Buffer], run: Run, device: Device) -> None:
+        self.spec, self.bound, self.run, self.device = spec, bound, run, device
         self.contexts: list[HostContext] = []
         self.closed = 0
 
     def context(self) -> HostContext:
-        self.contexts.append(HostContext(self))
+        self.contexts.append(HostContext(self.bound, self.run, self.device))
         return self.contexts[-1]
 
     def close(self) -> None:
@@ -46,36 +57,64 @@ class HostHeads:
                 stack.callback(context.close)
 
 
-class HostContext:
-    """See ``ssd_edge.engines.gpu.DeviceContext``."""
+class HostHeads(HostNetwork):
+    """The heads of a CPU engine.
 
-    def __init__(self, owner: HostHeads) -> None:
-        self._owner = owner
+    Args:
+        heads: the engine.
+        device: where images come from.
+        half: whether image, loc and logits are FP16 on the device.
+    """
+
+    def __init__(self, heads: Heads, device: Device, half: bool = False) -> None:
+        bound = heads_buffers(heads.spec, 1, half)
+        super().__init__(heads.spec, bound, lambda image: heads.submit(image.astype(np.float32))()._asdict(), device)
+        self.precision = "FP16" if half else "FP32"
+
+
+class HostDetections(HostNetwork):
+    """The same with decode inside: its outputs are the results."""
+
+    def __init__(self, heads: Heads, device: Device, half: bool = False) -> None:
+        spec = heads.spec
+        defaults, attributes = default_boxes(spec), node_attributes(spec)
+
+        def run(image: np.ndarray) -> Mapping[str, np.ndarray]:
+            return decoded(*heads.submit(image.astype(np.float32))(), defaults, attributes)
+
+        super().__init__(spec, carrying_decode(spec, half), run, device)
+
+
+class HostContext:
+    """See ``ssd_edge.engines.gpu_network.DeviceContext``."""
+
+    def __init__(self, bound: Mapping[str, Buffer], run: Run, device: Device) -> None:
+        self._run, self._device = run, device
         self._arrays: dict[str, PinnedArray] = {}
         with ExitStack() as stack:
-            for name, buffer in heads_buffers(owner.spec, 1, owner.half).items():
-                self._arrays[name] = stack.enter_context(owner.device.pinned(buffer.shape, buffer.dtype))
+            for name, buffer in bound.items():
+                self._arrays[name] = stack.enter_context(device.pinned(buffer.shape, buffer.dtype))
             self._held = stack.pop_all()
         self._function = _HOST_FUNCTION(self._work)  # the driver has its address only
         self.runs = 0
 
-    def bind(self, image: int, loc: int, logits: int) -> None:
-        self._addresses = {"image": image, "loc": loc, "logits": logits}
+    def bind(self, addresses: Mapping[str, int]) -> None:
+        self._addresses = {name: addresses[name] for name in self._arrays}
 
     def enqueue(self, stream: int) -> None:
-        driver = self._owner.device.driver
+        driver = self._device.driver
         driver.download(self._arrays["image"].array, self._addresses["image"], stream)
         # Not by cuda-bindings: what it allocates for such a call is freed after the first run, and graphs run it again.
         status = ctypes.CDLL("libcuda.so.1").cuLaunchHostFunc(ctypes.c_void_p(stream), self._function, None)
         if status:
             raise refused(CUresult(status).name, "calling the CPU engine")
-        for name in ("loc", "logits"):
-            driver.upload(self._addresses[name], self._arrays[name].array, stream)
+        for name, pinned in self._arrays.items():
+            if name != "image":
+                driver.upload(self._addresses[name], pinned.array, stream)
 
     def _work(self, _: object) -> None:
         self.runs += 1
-        image = self._arrays["image"].array.astype(np.float32)
-        for name, value in self._owner.heads.submit(image)()._asdict().items():
+        for name, value in self._run(self._arrays["image"].array).items():
             self._arrays[name].array[:] = value
 
     def close(self) -> None:

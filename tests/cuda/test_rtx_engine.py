@@ -13,55 +13,17 @@ import onnx
 import pytest
 
 from ssd_edge.decode import Decoder
-from ssd_edge.detector import RawHeads
 from ssd_edge.engines.base import PlanEntry
-from ssd_edge.engines.cuda import Device, open_driver
+from ssd_edge.engines.cuda import open_driver
 from ssd_edge.engines.half import to_half
 from ssd_edge.engines.plugins.compiler import compile_kernels
 from ssd_edge.engines.tensorrt_rtx import open_engine, why_unfit
 from ssd_edge.errors import BackendError, BundleCompatibilityError
 from ssd_edge.preprocess import preprocess
 from tests.cuda.emulated import Emulated
-from tests.cuda.host_heads import HostContext, HostHeads
-from tests.engines.fake_tensorrt_rtx import DataType, FakeTensorRtRtx
+from tests.cuda.on_the_stream import OnTheStream
+from tests.engines.fake_tensorrt_rtx import FakeTensorRtRtx
 from tests.helpers import plan_entry, small_spec
-
-
-class OnTheStream:
-    """The fake library's work, in the order of a CUDA stream, with the image and outputs in the device's memory."""
-
-    def __init__(self) -> None:
-        self._working: dict[int, tuple[Device, HostContext]] = {}
-        self.library = FakeTensorRtRtx(self._run, self._released)
-
-    def _run(self, context, stream: int) -> None:
-        if id(context) not in self._working:
-            device = Device()
-            half = context.engine.get_tensor_dtype("image") is DataType.HALF
-            self._working[id(context)] = device, HostContext(HostHeads(_Network(context.engine, half), device, half))
-        _, host = self._working[id(context)]
-        host.bind(**context.addresses)
-        host.enqueue(stream)
-
-    def _released(self, context) -> None:
-        if id(context) in self._working:
-            device, host = self._working.pop(id(context))
-            host.close()
-            device.close()
-
-
-class _Network:
-    """A plan's heads as ``HostHeads`` calls them."""
-
-    precision = "FP16"
-
-    def __init__(self, engine, half: bool) -> None:
-        self.spec = small_spec()
-        self._outputs, self._kind = engine.outputs, np.float16 if half else np.float32
-
-    def submit(self, image):
-        found = self._outputs(image.astype(self._kind))
-        return lambda: RawHeads(found["loc"], found["logits"])
 
 
 @pytest.fixture(params=["FP32", "FP16"])
@@ -95,7 +57,7 @@ def test_frames_become_detections(emulated: Emulated, folder: Path) -> None:
     session = InferenceSession(str(folder / "heads.rtx"), providers=["CPUExecutionProvider"])
     kind = {"tensor(float)": np.float32, "tensor(float16)": np.float16}[session.get_inputs()[0].type]
     decode = Decoder(small_spec())
-    engine = open_it(folder, OnTheStream())
+    engine = open_it(folder, OnTheStream(FakeTensorRtRtx))
     assert (engine.backend, engine.precision, engine.spec) == ("tensorrt-rtx", "FP16", small_spec())
     detector = engine.detector()
     pending = []
@@ -118,7 +80,7 @@ def test_frames_become_detections(emulated: Emulated, folder: Path) -> None:
 
 def test_heads_alone(emulated: Emulated, folder: Path) -> None:
     """What eval and the host's decode take."""
-    engine = open_it(folder, OnTheStream())
+    engine = open_it(folder, OnTheStream(FakeTensorRtRtx))
     image = preprocess(next(frames(1)), small_spec())
     found = engine.submit(image)()
     assert (found.loc.dtype, found.loc.shape) == (np.float32, (1, 56, 4))
@@ -128,7 +90,7 @@ def test_heads_alone(emulated: Emulated, folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["deserialize_cuda_engine", "create_execution_context", "execute_async_v3"])
 def test_a_library_that_fails_leaves_nothing_behind(emulated: Emulated, folder: Path, name: str) -> None:
-    heads = OnTheStream()
+    heads = OnTheStream(FakeTensorRtRtx)
     heads.library.fails = {name}
     with pytest.raises(BackendError, match="TensorRT-RTX") as error:
         open_it(folder, heads)
@@ -139,14 +101,14 @@ def test_a_library_that_fails_leaves_nothing_behind(emulated: Emulated, folder: 
 def test_out_of_device_memory(emulated: Emulated, folder: Path) -> None:
     emulated.machine(memory=1 << 13)
     with pytest.raises(BackendError, match="out of memory"):
-        open_it(folder, OnTheStream())
+        open_it(folder, OnTheStream(FakeTensorRtRtx))
     assert emulated.leaks() == {}
 
 
 def test_a_gpu_without_kernels(emulated: Emulated, folder: Path) -> None:
     emulated.machine(major=7, minor=5)
     with pytest.raises(BundleCompatibilityError, match=r"no kernels for compute capability 7\.5"):
-        open_it(folder, OnTheStream())
+        open_it(folder, OnTheStream(FakeTensorRtRtx))
     assert emulated.leaks() == {}
 
 

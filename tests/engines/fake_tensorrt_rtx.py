@@ -10,6 +10,8 @@ import enum
 import numpy as np
 import onnxruntime
 
+from ssd_edge.engines.plugins.launch import Buffer
+
 
 class DataType(enum.Enum):
     FLOAT = 0
@@ -52,9 +54,15 @@ class ILogger:
 
 def at_once(context, stream):
     """Work on the addresses of this process's memory, and wait for no stream."""
-    arrays = {name: context.array(name) for name in context.addresses}
+    arrays = {name: array_at(context.addresses[name], buffer) for name, buffer in context.buffers().items()}
     for name, value in context.engine.outputs(arrays["image"]).items():
         arrays[name][...] = value
+
+
+def array_at(address, buffer):
+    """What stands at an address of this process's memory."""
+    memory = (ctypes.c_byte * buffer.nbytes).from_address(address)
+    return np.frombuffer(memory, buffer.dtype).reshape(buffer.shape)
 
 
 class FakeTensorRtRtx:
@@ -184,9 +192,10 @@ class IExecutionContext(_Part):
         self.library.run(self, int(stream_handle))
         return True
 
-    def array(self, name):
-        """What stands at a tensor's address."""
-        dtype = np.dtype(np.float16 if self.engine.get_tensor_dtype(name) == DataType.HALF else np.float32)
-        shape = tuple(self.engine.get_tensor_shape(name))
-        memory = (ctypes.c_byte * (dtype.itemsize * int(np.prod(shape)))).from_address(self.addresses[name])
-        return np.frombuffer(memory, dtype).reshape(shape)
+    def buffers(self):
+        """The tensors."""
+        kinds = {DataType.HALF: np.float16, DataType.FLOAT: np.float32}
+        return {
+            name: Buffer(tuple(node.shape), np.dtype(kinds[self.engine.get_tensor_dtype(name)]))
+            for name, node in self.engine.tensors.items()
+        }

@@ -91,6 +91,7 @@ EXPORT void emulated_set(const char* what, long value) {
   if (name == "minor") machine.minor = int(value);
   if (name == "release") machine.release = int(value);
   if (name == "memory") machine.memory = size_t(value);
+  if (name == "integrated") machine.integrated = value;
 }
 
 // From now on: the call of this number, counted from 0 since emulated_reset(), gives this result.

@@ -75,8 +75,11 @@ EXPORT Result cuDeviceGetName(char* name, int size, int device) {
 EXPORT Result cuDeviceGetAttribute(int* value, int attribute, int device) {
   return call("cuDeviceGetAttribute", STARTED, [&] {
     if (!is_device(device)) return INVALID_DEVICE;
-    if (attribute != 75 && attribute != 76) return INVALID_VALUE;  // COMPUTE_CAPABILITY_MAJOR, _MINOR
-    *value = attribute == 75 ? machine.major : machine.minor;
+    // INTEGRATED, COMPUTE_CAPABILITY_MAJOR, _MINOR
+    const std::map<int, int> known = {{18, machine.integrated}, {75, machine.major}, {76, machine.minor}};
+    auto found = known.find(attribute);
+    if (found == known.end()) return INVALID_VALUE;
+    *value = found->second;
     return SUCCESS;
   });
 }

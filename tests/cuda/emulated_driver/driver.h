@@ -45,6 +45,7 @@ struct Machine {
   int devices = 1, major = 8, minor = 6;  // compute capability
   int release = 13000;                    // the latest CUDA that the driver knows
   size_t memory = size_t(1) << 30;        // bytes of each device
+  bool integrated = false;                // works in the CPU's memory, as on a Jetson
 };
 extern Machine machine;
 
@@ -135,6 +136,7 @@ struct Memory {
   std::unique_ptr<char[]> block;
   char* bytes;
   size_t size;
+  bool mapped = false;  // pinned memory that the device reaches: CU_MEMHOSTALLOC_DEVICEMAP
 };
 
 // One parameter of a kernel, as the image tells.
@@ -170,7 +172,7 @@ void forget_contexts();
 void lose(Context* context, Result result);  // after a failure on the device
 extern thread_local bool in_host_function;
 
-// The CPU's address of device memory if all of it lies in one allocation, else none.
+// The CPU's address of memory of the device, or mapped into it, if all of it lies in one allocation, else none.
 char* on_host(Address address, size_t bytes);
 bool is_pinned(const void* address, size_t bytes);
 // The allocation that a kernel wrote beside, in words; "" if it kept within.

@@ -1,4 +1,5 @@
-// Device memory, which lies in the CPU's memory at an address that nobody can use by mistake, and pinned memory.
+// Device memory, which lies in the CPU's memory at an address that nobody can use by mistake, and pinned memory, which has
+// such an address too where it is mapped into the device.
 #include <algorithm>
 #include <cstring>
 
@@ -7,7 +8,9 @@
 namespace {
 
 // A device address is the CPU's with these bits added: to dereference it ends the process, on every CPU.
-constexpr Address ON_DEVICE = 0xD000000000000000;
+constexpr Address ON_DEVICE = 0xD000000000000000, MAPPED = 0xE000000000000000;
+constexpr Address BITS_OF_CPU = 0x0FFFFFFFFFFFFFFF;
+constexpr unsigned DEVICEMAP = 2;  // CU_MEMHOSTALLOC_DEVICEMAP
 constexpr size_t ALIGNMENT = 256;  // of all memory that the driver gives
 constexpr size_t BESIDE = 256;     // bytes before and behind an allocation, which nobody may write
 constexpr char RUBBISH = char(0xCD), UNTOUCHED = char(0xB5);
@@ -44,7 +47,8 @@ std::map<Address, Memory>::iterator holder(std::map<Address, Memory>& memory, Ad
 Result give_back(std::map<Address, Memory>& memory, Address address) {
   auto found = memory.find(address);
   if (found == memory.end()) return refuse(INVALID_VALUE, "freed, but never allocated or freed already");
-  if (awaited(address, found->second.size)) ++freed_while_used;
+  bool used = awaited(address, found->second.size) || awaited(address | MAPPED, found->second.size);
+  if (used) ++freed_while_used;
   memory.erase(found);
   return SUCCESS;
 }
@@ -53,7 +57,11 @@ Result give_back(std::map<Address, Memory>& memory, Address address) {
 
 char* on_host(Address address, size_t bytes) {
   auto found = holder(device_memory, address, bytes);
-  return found == device_memory.end() ? nullptr : found->second.bytes + (address - found->first);
+  if (found != device_memory.end()) return found->second.bytes + (address - found->first);
+  if ((address & ~BITS_OF_CPU) != MAPPED) return nullptr;
+  auto shared = holder(pinned_memory, address & BITS_OF_CPU, bytes);
+  bool mapped = shared != pinned_memory.end() && shared->second.mapped;
+  return mapped ? reinterpret_cast<char*>(address & BITS_OF_CPU) : nullptr;
 }
 
 bool is_pinned(const void* address, size_t bytes) {
@@ -62,20 +70,21 @@ bool is_pinned(const void* address, size_t bytes) {
 
 std::string written_beside() {
   auto touched = [](char byte) { return byte != UNTOUCHED; };
-  for (auto& entry : device_memory) {
-    const Memory& memory = entry.second;
-    char *first = memory.bytes - BESIDE, *end = memory.bytes + memory.size;
-    std::string which = " the allocation of " + std::to_string(memory.size) + " bytes";
-    if (std::any_of(first, memory.bytes, touched)) return "before" + which;
-    if (std::any_of(end, end + BESIDE, touched)) return "behind" + which;
-  }
+  for (auto* kind : {&device_memory, &pinned_memory})
+    for (auto& entry : *kind) {
+      const Memory& memory = entry.second;
+      char *first = memory.bytes - BESIDE, *end = memory.bytes + memory.size;
+      std::string which = " the allocation of " + std::to_string(memory.size) + " bytes";
+      if (std::any_of(first, memory.bytes, touched)) return "before" + which;
+      if (std::any_of(end, end + BESIDE, touched)) return "behind" + which;
+    }
   return "";
 }
 
 EXPORT Result cuMemAlloc_v2(Address* address, size_t bytes) {
   return call("cuMemAlloc", CONTEXT | NO_CAPTURE, [&] {
     if (bytes == 0) return INVALID_VALUE;
-    if (bytes > machine.memory - in_use()) return OUT_OF_MEMORY;
+    if (in_use() + bytes > machine.memory) return OUT_OF_MEMORY;
     Memory memory = make(bytes);
     *address = Address(memory.bytes) | ON_DEVICE;
     device_memory[*address] = std::move(memory);
@@ -87,12 +96,24 @@ EXPORT Result cuMemFree_v2(Address address) {
   return call("cuMemFree", CONTEXT | NO_CAPTURE | GIVES_BACK, [&] { return give_back(device_memory, address); });
 }
 
-EXPORT Result cuMemHostAlloc(void** address, size_t bytes, unsigned) {
+EXPORT Result cuMemHostAlloc(void** address, size_t bytes, unsigned flags) {
   return call("cuMemHostAlloc", CONTEXT | NO_CAPTURE, [&] {
     if (bytes == 0) return INVALID_VALUE;
     Memory memory = make(bytes);
+    memory.mapped = flags & DEVICEMAP;
     *address = memory.bytes;
     pinned_memory[Address(*address)] = std::move(memory);
+    return SUCCESS;
+  });
+}
+
+// A GPU of today takes all pinned memory at the CPU's own address; an older one only what was allocated for it, at
+// another one.
+EXPORT Result cuMemHostGetDevicePointer_v2(Address* address, void* host, unsigned) {
+  return call("cuMemHostGetDevicePointer", CONTEXT, [&] {
+    auto found = holder(pinned_memory, Address(host), 1);
+    if (found == pinned_memory.end() || !found->second.mapped) return refuse(INVALID_VALUE, "it is not mapped");
+    *address = Address(host) | MAPPED;
     return SUCCESS;
   });
 }
@@ -104,7 +125,7 @@ EXPORT Result cuMemFreeHost(void* address) {
 
 EXPORT Result cuMemGetInfo_v2(size_t* available, size_t* total) {
   return call("cuMemGetInfo", CONTEXT, [&] {
-    *available = machine.memory - in_use();
+    *available = machine.memory - std::min(machine.memory, in_use());
     *total = machine.memory;
     return SUCCESS;
   });

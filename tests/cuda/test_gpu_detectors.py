@@ -1,0 +1,234 @@
+"""Networks that carry their decode, GPUs that share the host's memory, and several detectors of one engine."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ssd_edge.detections import Detections
+from ssd_edge.detector import Detector, HostDetector
+from ssd_edge.engines.cuda import Device
+from ssd_edge.engines.gpu import GpuEngine
+from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine, read_spec
+from ssd_edge.errors import BackendError, NoHeadsError
+from tests.cuda.emulated import Emulated
+from tests.cuda.host_heads import HostDetections, HostHeads, HostNetwork
+from tests.cuda.test_gpu import assert_equal, cubin, frames
+
+Network = Callable[..., HostNetwork]
+
+
+@pytest.fixture
+def cpu(heads_onnx: Path) -> Iterator[OnnxRuntimeEngine]:
+    engine = OnnxRuntimeEngine(heads_onnx, read_spec(heads_onnx), "FP32")
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(params=[HostHeads, HostDetections])
+def network(request: pytest.FixtureRequest) -> Network:
+    made: Network = request.param
+    return made
+
+
+def open_gpu(cpu: OnnxRuntimeEngine, network: Network, half: bool = False) -> GpuEngine:
+    device = Device()
+    return GpuEngine("emulated", network(cpu, device, half), device, cubin())
+
+
+def detected(detector: Detector, images: list[np.ndarray]) -> list[Detections]:
+    """Of each frame, with as many under way as there may be."""
+    found, waiting = [], deque()
+    for image in images:
+        waiting.append(detector.submit(image))
+        if len(waiting) == detector.depth:
+            found.append(waiting.popleft()().detections)
+    return found + [finish().detections for finish in waiting]
+
+
+# Decode inside, and memory that both share.
+
+
+@pytest.mark.parametrize("integrated", [0, 1])
+def test_detections_are_the_hosts_to_the_last_bit(
+    emulated: Emulated, cpu: OnnxRuntimeEngine, network: Network, integrated: int
+) -> None:
+    """Reference: preprocess and decode on the host. Frames of sizes that change, two under way."""
+    emulated.machine(integrated=integrated)
+    engine, images = open_gpu(cpu, network), frames(7, [(60, 80), (60, 80), (33, 200)])
+    wanted = [HostDetector(cpu)(image) for image in images]
+    assert sum(map(len, wanted)) > 50
+    for found, right in zip(detected(engine.detector(), images), wanted, strict=True):
+        assert_equal(found, right)
+    engine.close()
+
+
+def test_an_image_in_half_is_all_that_is_rounded(emulated: Emulated, cpu: OnnxRuntimeEngine) -> None:
+    engine, (image,) = open_gpu(cpu, HostDetections, half=True), frames(1, [(60, 80)])
+
+    class Rounded:
+        spec, depth = cpu.spec, 1
+
+        def submit(self, images):
+            return cpu.submit(images.astype(np.float16).astype(np.float32))
+
+    wanted = HostDetector(Rounded())(image)
+    assert_equal(engine.detector()(image), wanted)
+    assert not np.array_equal(wanted.scores, HostDetector(cpu)(image).scores)
+    engine.close()
+
+
+@pytest.mark.parametrize(("kind", "launches"), [(HostHeads, 1 + 2 * 2 * 3), (HostDetections, 1)])
+def test_only_what_is_left_of_decode_is_launched(emulated: Emulated, cpu: OnnxRuntimeEngine, kind, launches) -> None:
+    """Preprocess of the frame; and decode, select and merge, twice for the graph of each slot."""
+    engine = open_gpu(cpu, kind)
+    engine.detector()(frames(1, [(60, 80)])[0])
+    assert emulated.called().count("cuLaunchKernel") == launches
+    engine.close()
+
+
+def test_a_network_that_decodes_gives_no_heads(emulated: Emulated, cpu: OnnxRuntimeEngine) -> None:
+    engine = open_gpu(cpu, HostDetections)
+    with pytest.raises(NoHeadsError, match=r"^this emulated plan carries its decode, .* --decode host-launch [^\n]*$"):
+        engine.submit(np.zeros((1, 3, *cpu.spec.input_size), np.float32))
+    engine.close()
+
+
+@pytest.mark.parametrize(("integrated", "up", "down"), [(0, 1, 2), (1, 0, 0)])
+def test_copies(emulated: Emulated, cpu: OnnxRuntimeEngine, network: Network, integrated, up, down) -> None:
+    """Up: the frame. Down: the results, as the slot warms up and as its graph is captured. Beside those of the network,
+    which is the CPU's: at both times, its image down.
+    """
+    emulated.machine(integrated=integrated)
+    engine = open_gpu(cpu, network)
+    detector, slots = engine.detector(), 2
+    assert emulated.called().count("cuMemcpyDtoHAsync") == slots * (down + 2)
+    before = emulated.called().count("cuMemcpyHtoDAsync")
+    detector(frames(1, [(60, 80)])[0])
+    assert emulated.called().count("cuMemcpyHtoDAsync") == before + up
+    assert emulated.called().count("cuMemcpyDtoHAsync") == slots * (down + 2)
+    engine.close()
+
+
+def test_each_failing_call_where_memory_is_shared(emulated: Emulated, cpu: OnnxRuntimeEngine, network: Network) -> None:
+    def scenario() -> None:
+        engine = open_gpu(cpu, network)
+        try:
+            with engine.detector() as detector:
+                detector(frames(1, [(60, 80)])[0])
+        finally:
+            engine.close()
+
+    def reset() -> None:
+        emulated.reset()
+        emulated.machine(integrated=1)
+
+    reset()
+    scenario()
+    assert emulated.leaks() == {}
+    for number in range(emulated.calls()):
+        reset()
+        emulated.fail(call=number, result=2)  # CUDA_ERROR_OUT_OF_MEMORY
+        with pytest.raises(BackendError, match=r"^[^\n]*out of memory[^\n]*$"):
+            scenario()
+        leaks = emulated.leaks()
+        assert sum(leaks.values()) <= emulated.refused_releases(), f"call {number}: {leaks}"
+
+
+# Several detectors.
+
+
+@pytest.mark.parametrize("integrated", [0, 1])
+def test_detectors_in_threads_of_their_own(
+    emulated: Emulated, cpu: OnnxRuntimeEngine, network: Network, integrated: int
+) -> None:
+    """Reference: each camera's frames by the host; the engine's threads meet in the driver at any place."""
+    emulated.machine(integrated=integrated)
+    engine, cameras = open_gpu(cpu, network), 3
+    images = [frames(8, [(60, 80), (20 + 10 * camera, 90)]) for camera in range(cameras)]
+    for camera in range(cameras):
+        for image in images[camera]:
+            image[:] = np.roll(image, 7 * camera, axis=1)
+    wanted = [[HostDetector(cpu)(image) for image in of_one] for of_one in images]
+    found: dict[int, list[Detections]] = {}
+    start = threading.Barrier(cameras)
+
+    def work(camera: int) -> None:
+        start.wait()
+        with engine.detector() as detector:
+            found[camera] = detected(detector, images[camera])
+
+    threads = [threading.Thread(target=work, args=(camera,)) for camera in range(cameras)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for camera in range(cameras):
+        for one, right in zip(found[camera], wanted[camera], strict=True):
+            assert_equal(one, right)
+    engine.close()
+
+
+def test_results_of_one_detector_stay_while_another_works(
+    emulated: Emulated, cpu: OnnxRuntimeEngine, network: Network
+) -> None:
+    engine, images = open_gpu(cpu, network), frames(6, [(60, 80)])
+    first, second = engine.detector(), engine.detector()
+    finish = first.submit(images[0])
+    detected(second, images[1:])
+    assert_equal(finish().detections, HostDetector(cpu)(images[0]))
+    engine.close()
+
+
+def test_a_closed_detector_gives_its_memory_back(emulated: Emulated, cpu: OnnxRuntimeEngine, network: Network) -> None:
+    engine, (image,) = open_gpu(cpu, network), frames(1, [(60, 80)])
+    with engine.detector() as detector:
+        detector(image)
+    rest = emulated.leaks()
+    for _ in range(3):
+        with engine.detector() as detector:
+            detector(image)
+            assert emulated.leaks() != rest
+        assert emulated.leaks() == rest
+    detector.close()  # a second time does nothing
+    assert not emulated.freed_while_used()
+    engine.close()
+    assert emulated.leaks() == {}
+
+
+def test_frames_under_way_are_waited_for(emulated: Emulated, cpu: OnnxRuntimeEngine, network: Network) -> None:
+    engine, images = open_gpu(cpu, network), frames(2, [(60, 80)])
+    first, second = engine.detector(), engine.detector()
+    finish = [detector.submit(image) for detector, image in zip((first, second), images, strict=True)]
+    first.close()
+    assert not emulated.freed_while_used()
+    with pytest.raises(BackendError, match="the detector was closed before its result was asked for"):
+        finish[0]()
+    with pytest.raises(BackendError, match="this detector is closed"):
+        first.submit(images[0])
+    assert_equal(finish[1]().detections, HostDetector(cpu)(images[1]))
+    second.submit(images[0])
+    engine.close()
+    assert emulated.leaks() == {}
+    with pytest.raises(BackendError, match="closed"):
+        second.submit(images[0])
+
+
+def test_no_memory_for_a_further_detector(emulated: Emulated, cpu: OnnxRuntimeEngine, network: Network) -> None:
+    """The one that is there goes on."""
+    engine, (image,) = open_gpu(cpu, network), frames(1, [(60, 80)])
+    detector = engine.detector()
+    wanted = detector(image)
+    detector(image)  # each slot has its memory for the frame now
+    rest = emulated.leaks()
+    emulated.machine(memory=1 << 14)
+    with pytest.raises(BackendError, match="out of memory"):
+        engine.detector()
+    assert emulated.leaks() == rest
+    assert_equal(detector(image), wanted)
+    engine.close()

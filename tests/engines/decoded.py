@@ -1,0 +1,23 @@
+"""Decode as its three kernels do it, in NumPy: what a network that carries its decode gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ssd_edge.engines.plugins import decode_ops
+from ssd_edge.engines.plugins.launch import result_buffers
+from tests.helpers import small_spec
+
+
+def decoded(
+    loc: np.ndarray, logits: np.ndarray, defaults: np.ndarray, attributes: Mapping[str, Mapping[str, Any]]
+) -> dict[str, np.ndarray]:
+    """The five results of heads, by name; attributes are those of the nodes, by operator."""
+    with np.errstate(all="ignore"):  # a network warms up on whatever memory holds
+        boxes, scores = decode_ops.decode(loc, logits, defaults, **attributes["SsdDecode"])
+        kept = decode_ops.select(boxes, scores, **attributes["SsdSelect"])
+        results = decode_ops.merge(*kept, **attributes["SsdMerge"])
+    return dict(zip(result_buffers(small_spec(), 1), results, strict=True))

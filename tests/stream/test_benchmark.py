@@ -1,0 +1,87 @@
+"""Engines that give detections and no heads, measured beside those that give both."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from ssd_edge.cli.benchmark import _table
+from ssd_edge.detector import HostDetector
+from ssd_edge.errors import BackendError, NoHeadsError
+from ssd_edge.stream.benchmark import benchmark
+from ssd_edge.stream.sources import open_source
+from tests.helpers import small_spec
+
+
+class Network:
+    """Heads that find nothing."""
+
+    depth = 2
+
+    def __init__(self, error=None):
+        self.spec, self.error, self.open = small_spec(), error, 0
+
+    def _heads(self, images):
+        shape = (1, self.spec.num_default_boxes)
+        heads = np.zeros((*shape, 4), np.float32), np.full((*shape, self.spec.num_classes), -9, np.float32)
+        return lambda: heads
+
+    def submit(self, images):
+        if self.error:
+            raise self.error
+        return self._heads(images)
+
+    def detector(self):
+        self.open += 1
+        return Inside(self)
+
+
+class Inside(HostDetector):
+    """Decodes where nobody can ask for heads."""
+
+    def __init__(self, network):
+        super().__init__(network)
+        self.network = network
+        self.heads = type("Heads", (), {"submit": staticmethod(network._heads)})
+
+    def close(self):
+        self.network.open -= 1
+
+
+def measured(*networks, warmup=0):
+    models = {f"{place}.engine": (network, "tensorrt", "FP16") for place, network in enumerate(networks)}
+    return benchmark(models, open_source("synthetic", realtime=False), frames=10, warmup=warmup, rounds=2)
+
+
+@pytest.mark.parametrize("warmup", [0, 2])
+def test_an_engine_that_gives_no_heads_is_measured_without(warmup):
+    both, inside = measured(Network(), Network(NoHeadsError("it decodes by itself")), warmup=warmup)
+    assert both.engine_fps > 0
+    assert both.efficiency > 0
+    assert (inside.engine_fps, inside.efficiency) == (None, None)
+    assert inside.loop_fps > 0
+    assert inside.end_to_end.p50 > 0
+    assert json.loads(json.dumps(inside.to_json()))["engine_fps"] is None
+
+
+def test_the_table_says_that_it_cannot_be_had():
+    columns = _table(measured(Network(), Network(NoHeadsError("it decodes by itself")))).columns
+    rows = dict(zip(columns[0].cells, zip(columns[1].cells, columns[2].cells, strict=True), strict=True))
+    for name in ("FPS of the engine alone", "share that the loop keeps"):
+        assert re.fullmatch(r"\d+\.\d+", rows[name][0])
+        assert rows[name][1] == "–"
+
+
+def test_another_failure_is_not_hidden():
+    with pytest.raises(BackendError, match="the GPU is gone"):
+        measured(Network(BackendError("the GPU is gone")))
+
+
+def test_detectors_are_closed():
+    """Each round has its own: what one holds on a GPU would pile up."""
+    network = Network()
+    measured(network)
+    assert network.open == 0
