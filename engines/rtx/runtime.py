@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ssd_edge.engines.nvidia_messages import plain
 from ssd_edge.engines.plugins.launch import heads_buffers
 from ssd_edge.engines.rtx.jit_cache import JitCache
-from ssd_edge.engines.rtx.messages import plain
 from ssd_edge.errors import BackendError
 from ssd_edge.spec import ModelSpec
 

@@ -19,10 +19,12 @@ from onnx import TensorProto, helper, numpy_helper
 from ssd_edge.engines import tensorrt_rtx as backend
 from ssd_edge.engines.base import BuildOptions
 from ssd_edge.engines.bundle import build_bundle, load_bundle, read_manifest
+from ssd_edge.engines.convolutions import asked_for, check, counted
+from ssd_edge.engines.nvidia_builder import prepared
 from ssd_edge.engines.rtx import compile as compiling
 from ssd_edge.engines.rtx.child import compile_in_child
-from ssd_edge.engines.rtx.compile import compile_plan, prepared
-from ssd_edge.engines.rtx.convolutions import asked_for, check, counted, in_plan
+from ssd_edge.engines.rtx.compile import compile_plan
+from ssd_edge.engines.rtx.convolutions import in_plan
 from ssd_edge.errors import (
     BackendError,
     BundleCompatibilityError,
@@ -74,7 +76,7 @@ def saved(model, folder, spec=None):
 
 def test_what_a_file_asks_for():
     assert set(asked_for(tiny_model()).values()) == {"FP32"}
-    assert set(asked_for(prepared(tiny_model(), "FP16")).values()) == {"FP16"}
+    assert set(asked_for(prepared(tiny_model(), "FP16", "TensorRT-RTX")).values()) == {"FP16"}
     mixed = quantised(tiny_model())
     stem = next(node for node in mixed.graph.node if node.name == "stem/Conv")
     stem.input[0] = "image"  # its weight is quantised, its image is not
@@ -112,9 +114,9 @@ def test_what_a_plan_has():
 
 
 def test_a_precision_that_was_not_asked_for():
-    check({"a": "INT8", "b": "FP16"}, {"a": "INT8"})
+    check({"a": "INT8", "b": "FP16"}, {"a": "INT8"}, "TensorRT-RTX")
     with pytest.raises(BackendError, match="convolution 'b' FP32 where the heads ask for FP16, 1 of 2") as error:
-        check({"a": "INT8", "b": "FP16"}, {"a": "INT8", "b": "FP32"})
+        check({"a": "INT8", "b": "FP16"}, {"a": "INT8", "b": "FP32"}, "TensorRT-RTX")
     sentence(error)
 
 
@@ -215,7 +217,7 @@ def test_non_max_suppression(tmp_path, monkeypatch):
         compile_plan(path, tmp_path / "heads.rtx", "FP16", TARGETS, silent)
     sentence(error)
     # And what the library itself says of an operator that it has no kernel for.
-    monkeypatch.setattr(compiling, "prepared", lambda model, precision: model)
+    monkeypatch.setattr(compiling, "prepared", lambda model, precision, library: model)
     with pytest.raises(BackendError, match=r"cannot build heads\.onnx: .*no runners") as error:
         compile_plan(path, tmp_path / "heads.rtx", "FP32", TARGETS, silent)
     sentence(error)
@@ -250,7 +252,7 @@ def test_each_convolution_gets_a_name_of_its_own():
     for node in model.graph.node[:5]:
         node.name = ""
     model.graph.node[6].name = model.graph.node[9].name = "same"
-    assert len(asked_for(prepared(model, "FP32"))) == 8
+    assert len(asked_for(prepared(model, "FP32", "TensorRT-RTX"))) == 8
 
 
 # The compiler in its own process, and what ends that one.
@@ -645,8 +647,8 @@ def test_a_plan_that_can_run_is_taken_before_a_slower_one(mixed_bundle, monkeypa
     monkeypatch.setattr(backend, "load", lambda *arguments: taken.append(arguments))
     said = []
     load_bundle(mixed_bundle, said.append)
-    ((folder, files, spec, precision),) = taken
-    assert (folder, files[0], spec, precision) == (mixed_bundle, "heads.rtx", small_spec(), "FP16")
+    ((folder, plan, spec),) = taken
+    assert (folder, plan.files[0], spec, plan.precision) == (mixed_bundle, "heads.rtx", small_spec(), "FP16")
     assert said == []
 
 

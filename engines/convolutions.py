@@ -1,0 +1,54 @@
+"""The precision of each convolution as an ONNX file asks for it, and its comparison with what a builder made."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from ssd_edge.errors import BackendError
+
+if TYPE_CHECKING:
+    import onnx
+
+_ELEMENTS = {1: "FP32", 10: "FP16"}  # TensorProto.FLOAT and FLOAT16
+
+
+def asked_for(model: onnx.ModelProto) -> dict[str, str]:
+    """The precision of each Conv by its node's name: INT8 where both inputs are dequantised, else the weight's type.
+
+    Args:
+        model: each of its Conv nodes has a name of its own.
+    """
+    import onnx
+
+    weights = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
+    types = weights | {value.name: value.type.tensor_type.elem_type for value in inferred}
+    dequantised = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    return {
+        node.name: "INT8" if dequantised.issuperset(node.input[:2]) else _ELEMENTS.get(types.get(node.input[1], 0), "?")
+        for node in model.graph.node
+        if node.op_type == "Conv"
+    }
+
+
+def check(asked: Mapping[str, str], found: Mapping[str, str], library: str) -> None:
+    """Raise BackendError where a convolution has another precision in the plan than the file asks for."""
+    wrong = [name for name, precision in found.items() if precision != asked[name]]
+    if wrong:
+        raise BackendError(
+            f"{library} made convolution {wrong[0]!r} {found[wrong[0]]} where the heads ask for {asked[wrong[0]]}, "
+            f"{len(wrong)} of {len(asked)} in all: report it, and build with another --precision"
+        )
+
+
+def counted(precisions: Iterable[str]) -> str:
+    """In words: ``55 INT8, 33 FP16``."""
+    counts = Counter(precisions)
+    return ", ".join(f"{counts[precision]} {precision}" for precision in sorted(counts, key=_width))
+
+
+def _width(precision: str) -> int:
+    return int(re.sub(r"\D", "", precision) or 99)
