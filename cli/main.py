@@ -22,6 +22,7 @@ from ssd_edge.cli.demo import demo
 from ssd_edge.cli.doctor import doctor
 from ssd_edge.cli.eval import evaluate
 from ssd_edge.cli.export import export
+from ssd_edge.cli.export_decode import export_decode
 from ssd_edge.cli.import_onnx import import_onnx
 from ssd_edge.cli.inspect import inspect
 from ssd_edge.cli.run import run
@@ -43,6 +44,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "calibrate": calibrate,
         "check-onnx": check_onnx,
         "build-engine": build_engine,
+        "export-decode": export_decode,
         "inspect": inspect,
     },
     "Use it": {"run": run, "eval": evaluate, "benchmark": benchmark, "demo": demo},

@@ -132,6 +132,11 @@ def _session(path: Path, optimise: bool = True) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no common base
+        if "ssd_edge:Ssd" in str(error):
+            raise ModelError(
+                f"{path} has its decode inside, for TensorRT's own tools: give the heads that ssd-edge "
+                "export-decode made it of"
+            ) from None
         raise ModelError(f"{path} is no ONNX file that ONNX Runtime can run: {_reason(error)}") from None
 
 

@@ -23,6 +23,7 @@ NEXT = {
     "calibrate": "ssd-edge build-engine",
     "check-onnx": "ssd-edge calibrate",
     "build-engine": "ssd-edge run",
+    "export-decode": "trtexec --onnx",
     "inspect": "ssd-edge run",
     "eval": "ssd-edge calibrate",
     "run": "ssd-edge benchmark",

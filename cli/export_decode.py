@@ -1,0 +1,46 @@
+"""``ssd-edge export-decode``: heads.onnx with the nodes of decode behind them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ssd_edge.cli.common import print_json, say
+
+
+def export_decode(
+    onnx: Annotated[
+        Path, typer.Argument(help="Heads of ssd-edge export, calibrate or import-onnx.", show_default=False)
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file to write; NAME.decode.onnx where not given.")
+    ] = None,
+    half: Annotated[
+        bool, typer.Option("--half", help="Heads in FP16, what is INT8 stays INT8: TensorRT takes types from the file.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Write a network that gives detections: its heads, and behind them decode as three nodes with its default boxes.
+
+    For tools that build TensorRT engines themselves, such as trtexec, DeepStream and Triton: the nodes SsdDecode,
+    SsdSelect and SsdMerge need the plugins of ssd-edge. ssd-edge build-engine does without this file. Outputs:
+    num_detections (B,), boxes (B, K, 4) as fractions of the image, scores (B, K), classes (B, K) counted from 0,
+    num_cut (B,).
+
+    Next: trtexec --onnx=NAME.decode.onnx --dynamicPlugins=libssd_edge_plugin.so
+    """
+    try:
+        from ssd_edge.engines.plugins.decode_file import write_with_decode
+    except ModuleNotFoundError as error:
+        from ssd_edge.errors import MissingDependencyError
+
+        raise MissingDependencyError(error.name or "onnx", "calibrate", "export-decode") from None
+    target = output or onnx.with_suffix(".decode.onnx")
+    spec, outputs = write_with_decode(onnx, target, half)
+    if as_json:
+        print_json({"onnx": str(target), "outputs": outputs})
+        return
+    say(f"{target}: {spec.num_default_boxes} default boxes, at most {spec.max_detections} detections of an image")
+    say(f"next: trtexec --onnx={target} --dynamicPlugins=libssd_edge_plugin.so")

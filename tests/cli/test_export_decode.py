@@ -1,0 +1,82 @@
+"""``ssd-edge export-decode``: its file runs in ONNX Runtime and OpenVINO, and no command takes it for heads."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import openvino
+import pytest
+from onnxruntime import InferenceSession
+
+from ssd_edge.decode import Decoder
+from ssd_edge.engines.onnxruntime import read_spec
+from ssd_edge.engines.opening import open_model
+from ssd_edge.engines.plugins.decode_in_onnxruntime import session_options
+from ssd_edge.engines.plugins.decode_in_openvino import extensions
+
+
+@pytest.fixture
+def decoded(cli, heads_onnx, tmp_path):
+    target = tmp_path / "tiny.decode.onnx"
+    done = cli("export-decode", heads_onnx, "-o", target)
+    assert (done.code, done.out) == (0, "")
+    assert f"next: trtexec --onnx={target}" in done.err
+    return target
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_it_gives_the_heads_detections(decoded, heads_onnx, runtime):
+    """Against the host decode of the same runtime's heads, to the last bit."""
+    image = np.random.default_rng(0).normal(0, 1, (1, 3, 32, 32)).astype(np.float32)
+    spec = read_spec(heads_onnx)
+    if runtime == "onnxruntime":
+        heads = InferenceSession(heads_onnx).run(["loc", "logits"], {"image": image})
+        num, boxes, scores, classes, cut = InferenceSession(decoded, session_options()).run(None, {"image": image})
+    else:
+        core = openvino.Core()
+        exact = {"INFERENCE_PRECISION_HINT": "f32"}
+        heads = list(core.compile_model(core.read_model(heads_onnx), "CPU", exact)(image).values())
+        for one in extensions(spec):
+            core.add_extension(one)
+        num, boxes, scores, classes, cut = core.compile_model(core.read_model(decoded), "CPU", exact)(image).values()
+    wanted = Decoder(spec)(*(head[0] for head in heads), spec.input_size)
+    count = int(num[0])
+    assert count == len(wanted) > 0
+    assert int(cut[0]) == wanted.num_cut
+    np.testing.assert_array_equal(scores[0, :count], wanted.scores)
+    np.testing.assert_array_equal(classes[0, :count], wanted.labels)
+    np.testing.assert_array_equal(np.clip(boxes[0, :count] * np.float32(32), 0, 32), wanted.boxes)
+
+
+def test_json_names_the_outputs(cli, heads_onnx, tmp_path):
+    done = cli("export-decode", heads_onnx, "-o", tmp_path / "d.onnx", "--half", "--json")
+    assert json.loads(done.out)["outputs"]["boxes"] == [1, read_spec(heads_onnx).max_detections, 4]
+    graph = onnx.load(tmp_path / "d.onnx").graph
+    types = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)}
+    assert (types["image"], types["boxes"]) == (onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT)
+
+
+def test_beside_the_heads_where_no_place_is_given(cli, heads_onnx, tmp_path):
+    heads = tmp_path / "a.int8.onnx"
+    heads.write_bytes(heads_onnx.read_bytes())
+    assert cli("export-decode", heads).code == 0
+    assert (tmp_path / "a.int8.decode.onnx").is_file()
+
+
+@pytest.mark.parametrize("command", ["eval", "build-engine", "benchmark", "inspect", "export-decode", "calibrate"])
+def test_it_is_not_taken_for_heads(cli, decoded, data, command):
+    more = {"eval": [data], "calibrate": [data], "benchmark": ["-c", data]}.get(command, [])
+    cli(command, decoded, *more).sentence("has its decode inside", "give the heads")
+
+
+def test_heads_are_not_overwritten(cli, heads_onnx):
+    before = heads_onnx.read_bytes()
+    cli("export-decode", heads_onnx, "-o", heads_onnx).sentence("is the heads' own file")
+    assert heads_onnx.read_bytes() == before
+
+
+def test_opened_from_python(decoded):
+    with pytest.raises(Exception, match="has its decode inside"):
+        open_model(decoded)
