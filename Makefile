@@ -4,6 +4,7 @@ BIN := .venv/bin
 JETPACK_6 := .venv/cuda-12.6
 PYCUDA := .venv/pycuda
 TENSORRT := .venv/tensorrt-10 .venv/tensorrt-11
+HEADERS := .venv/tensorrt-headers/10.3 .venv/tensorrt-headers/10.16 .venv/tensorrt-headers/11.1
 
 .PHONY: install demo test check sanitize docs
 
@@ -32,7 +33,7 @@ check: install
 	else echo "mypy needs Python 3.11 or later: skipped"; fi
 	$(BIN)/lint-imports
 
-test: check $(PYCUDA) $(TENSORRT)
+test: check $(PYCUDA) $(TENSORRT) $(HEADERS)
 	$(BIN)/python -m pytest
 
 # For its tests only, which are skipped without it: a minute, and the headers of a CUDA toolkit.
@@ -45,6 +46,13 @@ $(PYCUDA): | install
 $(TENSORRT): | install
 	@rm -rf $@.part; { $(BIN)/python -m pip install --quiet --no-deps --target $@.part $(BINDINGS) && mv $@.part $@; } \
 	|| echo "$(BINDINGS) could not be installed: its tests are skipped"
+
+# TensorRT's public headers, for tests of plugins, which are skipped without them and without those of CUDA.
+$(HEADERS):
+	@rm -rf $@.part; mkdir -p $(@D); { git clone --quiet --depth 1 --filter=blob:none --sparse \
+	--branch release/$(@F) https://github.com/NVIDIA/TensorRT $@.part && git -C $@.part sparse-checkout set include \
+	&& mv $@.part/include $@ && rm -rf $@.part; } \
+	|| echo "TensorRT's headers could not be fetched: their tests are skipped"
 
 sanitize: install
 	$(BIN)/python -m pytest -m sanitize tests/cuda/test_sanitizers.py

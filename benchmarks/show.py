@@ -23,6 +23,7 @@ ENTRIES = {
     "pedestrian": "a model from elsewhere: its AP, FP32 and INT8, against an independent figure",
     "bccd": "the sample model on BCCD's test images, FP32 and INT8 (--retrain: train it first, by its recipe)",
     "emulated-equals-cpu": "the GPU's way over an emulated driver: frames whose detections are the CPU's",
+    "plugin-equals-cpu": "decode as TensorRT plugins over fakes: frames whose detections are the CPU's",
     "kernel-table": "what the CUDA kernels take of a GPU, by the compiler's report",
     "rtx-table": "RTX bundles built here: size, convolutions by precision, device memory, build seconds",
     "int8-table": "AP that INT8 costs five models, beside ONNX Runtime, NNCF and Model Optimizer: a quarter of an hour",

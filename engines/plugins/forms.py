@@ -11,6 +11,7 @@ All four launch the kernels of ``kernels.cu`` as ``launch.py`` says, and give th
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 from ssd_edge.errors import BackendError
@@ -45,7 +46,7 @@ def choose_form(asked: str | None, release: tuple[int, int]) -> str:
     return asked or ("ahead-of-time" if release >= AHEAD_OF_TIME_SINCE else "python")
 
 
-def make_known(form: str, kernels: bytes, tensorrt: Any) -> None:
+def make_known(form: str, kernels: bytes, tensorrt: Any, folder: Path | None = None) -> None:
     """Make the decode nodes known to TensorRT: before a graph with them is parsed or such a plan deserialised.
 
     A second time with the same kernels does nothing: the creators stay until the process ends.
@@ -55,6 +56,7 @@ def make_known(form: str, kernels: bytes, tensorrt: Any) -> None:
         kernels: an image of kernels.cu for this GPU: for ahead-of-time PTX, for python PTX or a cubin; a library has
             its own.
         tensorrt: the module.
+        folder: where a library may lie besides, such as the bundle's.
 
     Raises:
         BackendError: the process has other plugins of these names already, or the library is missing or another.
@@ -79,5 +81,7 @@ def make_known(form: str, kernels: bytes, tensorrt: Any) -> None:
 
         python_plugin.register(kernels, tensorrt)
     else:
-        raise BackendError(f"decode {form} is not written yet: --decode host-launch runs the same kernels")
+        from ssd_edge.engines.plugins import library_plugin
+
+        library_plugin.load(tensorrt, folder)
     _known[form] = digest

@@ -126,18 +126,20 @@ def creators(kernels: bytes, tensorrt: Any) -> list[Any]:
             shapes = [tuple(desc.dims) for desc in input_desc]
             launch = self.node.launch(shapes, input_desc[0].type == trt.float16, self.attributes)
             arguments: list[Argument] = [
-                *map(np.uint64, inputs),
+                *map(_address, inputs),
                 *map(np.int32, launch.scalars),
-                *map(np.uint64, outputs),
+                *map(_address, outputs),
             ]
             function = self._load().function(launch.kernel)
-            with Stream(_driver(), stream) as adopted:
+            with Stream(_driver(), int(_address(stream))) as adopted:
                 adopted.launch(function, launch.grid, launch.block, arguments)
 
         def get_fields_to_serialize(self) -> Any:
             self.serialized = [_field(name, self.attributes[name], kind) for name, kind in self.node.attributes.items()]
-            self.collection = trt.PluginFieldCollection(self.serialized)  # TensorRT keeps its address
-            return self.collection
+            self.collection = trt.PluginFieldCollection(self.serialized)  # TensorRT keeps addresses in all three
+            # Its own type: the other becomes this one only under a call from Python.
+            self.native = trt.PluginFieldCollection_(self.collection)
+            return self.native
 
         def _load(self) -> Module:
             if self.module is None:
@@ -166,6 +168,11 @@ def creators(kernels: bytes, tensorrt: Any) -> list[Any]:
             return Plugin(self.node, read_attributes(self.node, {field.name: _value(field) for field in collection}))
 
     return [Creator(node) for node in NODES.values()]
+
+
+def _address(signed: int) -> np.uint64:
+    """The bindings hand addresses over as signed integers."""
+    return np.uint64(signed & (1 << 64) - 1)
 
 
 def _value(field: Any) -> int | float | list[Any]:

@@ -17,7 +17,7 @@ SOURCE = ROOT / "tests" / "cuda" / "no_tensorrt.c"
 LIBRARIES = ("nvinfer", "nvinfer_plugin", "nvonnxparser")
 
 
-def run_over(major: int, code: str) -> str:
+def run_over(major: int, code: str, seconds: float = 60) -> str:
     """Run Python in which ``trt`` is the module of TensorRT 10 or 11; what it printed. Skips where it is not installed.
 
     Raises:
@@ -34,7 +34,7 @@ def run_over(major: int, code: str) -> str:
         env={**os.environ, "PYTHONPATH": str(bindings), "LD_LIBRARY_PATH": str(_libraries(major))},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=seconds,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

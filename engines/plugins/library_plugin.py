@@ -1,0 +1,63 @@
+"""The decode nodes as a C++ library (``library/``): found, checked and loaded into this process."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+from typing import Any
+
+from ssd_edge.engines.plugins.launch import SOURCE
+from ssd_edge.errors import BackendError
+from ssd_edge.files import sha256
+
+NAME = "libssd_edge_plugin.so"
+VARIABLE = "SSD_EDGE_PLUGIN_LIBRARY"
+
+PROJECT = Path(__file__).with_name("library")
+
+_loaded: list[ctypes.CDLL] = []
+
+
+def load(tensorrt: Any, folder: Path | None = None) -> None:
+    """Load it: TensorRT knows its plugins from then on.
+
+    Args:
+        tensorrt: the module, whose libraries are loaded.
+        folder: where to look besides, such as a bundle's.
+
+    Raises:
+        BackendError: it is missing, or was built of other kernels or for another TensorRT.
+    """
+    path = _find(folder)
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise BackendError(f"decode library needs {path}, which cannot be loaded ({error}): {_build()}") from None
+    try:
+        kernels, release = library.ssd_edge_plugin_kernels, library.ssd_edge_plugin_tensorrt
+    except AttributeError:
+        raise BackendError(f"{path} is no plugin library of ssd-edge: {_build()}") from None
+    kernels.restype = ctypes.c_char_p
+    if kernels().decode() != sha256(SOURCE):
+        raise BackendError(f"{path} was built from other kernels than this release of ssd-edge has: {_build()}")
+    major = int(tensorrt.__version__.partition(".")[0])
+    if release() != major:
+        raise BackendError(f"{path} was built for TensorRT {release()}, and {major} is running: {_build()}")
+    _loaded.append(library)
+
+
+def _find(folder: Path | None) -> Path:
+    """What the variable says, else the one in the folder, else what the system's loader finds."""
+    named = os.environ.get(VARIABLE)
+    if named:
+        if not Path(named).is_file():
+            raise BackendError(f"{VARIABLE} is {named}, which is no file: {_build()}")
+        return Path(named).resolve()
+    if folder is not None and (folder / NAME).is_file():
+        return (folder / NAME).resolve()
+    return Path(NAME)
+
+
+def _build() -> str:
+    return f"cmake -S {PROJECT} -B build && cmake --build build && export {VARIABLE}=$PWD/build/{NAME}"

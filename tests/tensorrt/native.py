@@ -1,0 +1,54 @@
+"""What is built from TensorRT's public headers for the tests: a small TensorRT, and the plugin library on a CPU."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ssd_edge.files import sha256
+from tests.cuda.build import COMMON, COMPILER, _built
+from tests.helpers import ROOT
+
+HERE = Path(__file__).parent
+LIBRARY = ROOT / "engines" / "plugins" / "library"
+KERNELS = LIBRARY.parent / "kernels.cu"
+RELEASES = ["10.3", "10.16", "11.1"]
+"""Of headers; each major release's last is that for its bindings."""
+
+
+def headers(release: str) -> Path:
+    """NvInfer.h of a release and its like; the test is skipped where they are not."""
+    folder = ROOT / ".venv" / "tensorrt-headers" / release
+    if not (folder / "NvInfer.h").is_file():
+        pytest.skip(f"the headers of TensorRT {release} are absent: make test brings them")
+    return folder
+
+
+def cuda_headers() -> Path:
+    """Those of a CUDA toolkit, which TensorRT's include; the test is skipped where they are not."""
+    for root in (os.environ.get("CUDA_HOME", ""), "/usr/local/cuda"):
+        if root and (Path(root) / "include" / "cuda_runtime_api.h").is_file():
+            return Path(root) / "include"
+    pytest.skip("TensorRT's headers include those of a CUDA toolkit, and /usr/local/cuda has none: set CUDA_HOME")
+
+
+def small_tensorrt(release: str) -> Path:
+    """A libnvinfer of small_tensorrt.cpp."""
+    name = f"libnvinfer.so.{release.partition('.')[0]}"
+    options = (*COMMON, "-Wno-deprecated-declarations", *_includes(release), f"-Wl,-soname,{name}")
+    return _built(name, COMPILER, *options, "-shared", HERE / "small_tensorrt.cpp")
+
+
+def plugin_on_cpu(release: str) -> Path:
+    """The plugin library whose launches are launch_on_cpu.cpp's."""
+    nvinfer = small_tensorrt(release)
+    defines = (f"-I{LIBRARY}", f'-DSSD_EDGE_KERNELS="{sha256(KERNELS)}"')
+    options = (*COMMON, *_includes(release), *defines, "-include", LIBRARY / "launch.h")
+    sources = (LIBRARY / "plugin.cpp", HERE / "launch_on_cpu.cpp")
+    return _built("libssd_edge_plugin.so", COMPILER, *options, "-shared", *sources, nvinfer, "-ldl")
+
+
+def _includes(release: str) -> tuple[str, ...]:
+    return ("-isystem", str(headers(release)), "-isystem", str(cuda_headers()))
