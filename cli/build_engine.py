@@ -9,6 +9,9 @@ import typer
 
 from ssd_edge.cli.common import print_json, progress, say
 
+_GPUS = "For GPUs"
+_TENSORRT = "Backend tensorrt"
+
 
 def build_engine(
     onnx: Annotated[Path, typer.Argument(help="Heads of ssd-edge export, calibrate or import-onnx.")],
@@ -18,8 +21,8 @@ def build_engine(
     backend: Annotated[
         list[str] | None,
         typer.Option(
-            help="openvino (the default, on a CPU), onnxruntime, or tensorrt-rtx, which needs no GPU to build; several "
-            "make a plan each.",
+            help="openvino (the default, on a CPU), onnxruntime, tensorrt-rtx, which needs no GPU to build, or "
+            "tensorrt, on the GPU itself; several make a plan each.",
         ),
     ] = None,
     add: Annotated[
@@ -29,7 +32,7 @@ def build_engine(
     precision: Annotated[
         str | None,
         typer.Option(
-            help="tensorrt-rtx: fp32, fp16 or int8; by default int8 of heads that were calibrated, else fp16."
+            help="fp32, fp16 or int8; by default int8 of heads that were calibrated, else fp16.", rich_help_panel=_GPUS
         ),
     ] = None,
     compute_capability: Annotated[
@@ -37,11 +40,53 @@ def build_engine(
         typer.Option(
             help="tensorrt-rtx: of the GPUs to build for, one or more; by default 8.6 8.9 12.0, which are RTX 30, 40 "
             "and 50.",
+            rich_help_panel=_GPUS,
         ),
     ] = None,
+    decode: Annotated[
+        str | None,
+        typer.Option(
+            help="How the engine comes by its decode: ahead-of-time (the default from TensorRT 10.9), python (before), "
+            "library, or host-launch, after the engine.",
+            rich_help_panel=_TENSORRT,
+        ),
+    ] = None,
+    workspace: Annotated[
+        int,
+        typer.Option(min=0, help="MiB that a layer may use while it runs; 0: all there is.", rich_help_panel=_TENSORRT),
+    ] = 0,
+    optimisation_level: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=5, help="How long the builder searches for faster kernels: 0 … 5.", rich_help_panel=_TENSORRT
+        ),
+    ] = None,
+    max_batch: Annotated[
+        int, typer.Option(min=1, help="Largest batch that the plan takes.", rich_help_panel=_TENSORRT)
+    ] = 1,
+    version_compatible: Annotated[
+        bool,
+        typer.Option(
+            "--version-compatible", help="Later TensorRT of the same major runs it too.", rich_help_panel=_TENSORRT
+        ),
+    ] = False,
+    hardware_compatible: Annotated[
+        str | None,
+        typer.Option(help="Other GPUs run it too: ampere-plus, or same-compute-capability.", rich_help_panel=_TENSORRT),
+    ] = None,
+    dla: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Number of the DLA to run on; what it cannot, the GPU does.", rich_help_panel=_TENSORRT
+        ),
+    ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="With --dla: what the DLA cannot run is an error.", rich_help_panel=_TENSORRT),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the bundle's manifest as JSON.")] = False,
 ) -> None:
-    """Compile heads into an engine: for this machine's CPU, or for RTX GPUs, wherever they are.
+    """Compile heads into an engine: for this machine's CPU or GPU, or for RTX GPUs, wherever they are.
 
     On a CPU the precision is that of the heads: INT8 where they went through ssd-edge calibrate, FP32 otherwise.
 
@@ -51,7 +96,18 @@ def build_engine(
     from ssd_edge.engines.bundle import build_bundle, incompatibility
 
     target = output or onnx.with_suffix(".engine")
-    options = BuildOptions(precision.upper() if precision else None, _split(compute_capability or []))
+    options = BuildOptions(
+        precision=precision.upper() if precision else None,
+        compute_capabilities=_split(compute_capability or []),
+        decode=decode,
+        workspace_mib=workspace,
+        optimisation_level=optimisation_level,
+        version_compatible=version_compatible,
+        hardware_compatible=hardware_compatible,
+        dla_core=dla,
+        strict=strict,
+        max_batch=max_batch,
+    )
     with progress("building") as advance:
         manifest = build_bundle(
             onnx, target, *_split(backend or ["openvino"]), options=options, add=add, progress=advance

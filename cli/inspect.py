@@ -68,6 +68,11 @@ def _facts(model: Path) -> tuple[dict[str, Any], list[dict[str, Any]], ModelSpec
 
     manifest = read_manifest(model)
     plans = [{**asdict(plan), "cannot_run_here": incompatibility(plan)} for plan in manifest.plans]
+    for plan, described in zip(manifest.plans, plans, strict=True):
+        if plan.backend == "tensorrt":
+            from ssd_edge.engines.tensorrt import trtexec_line
+
+            described["trtexec"] = trtexec_line(model, plan)
     return {"kind": "engine bundle", **manifest.provenance}, plans, manifest.spec
 
 
@@ -79,5 +84,6 @@ def _described(plan: dict[str, Any]) -> str:
         f"here: {reason}" if reason else "runs here",
         f"from {plan['onnx']}, SHA-256 {plan['onnx_sha256']}",
         *(f"{key}: {value}" for key, value in plan["facts"].items()),
+        *([f"without ssd-edge: {plan['trtexec']}"] if "trtexec" in plan else []),
     ]
     return "\n".join(lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
@@ -18,15 +18,36 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What may be asked of a backend that compiles for GPUs; the others take none of it.
+    """What may be asked of a backend that compiles for GPUs; each takes those that its ``OPTIONS`` name.
 
     Attributes:
         precision: ``FP32``, ``FP16`` or ``INT8``; None for the backend's own choice by the heads.
         compute_capabilities: of the GPUs to build for, as ``8.6``; none for the backend's own choice.
+        decode: one of ``plugins.forms.FORMS``; None for the best of the release.
+        workspace_mib: memory that a layer may use while it runs; 0 for all there is.
+        optimisation_level: 0 … 5, how long the builder searches; None for its own choice.
+        version_compatible: whether later releases of the same major shall run the plan.
+        hardware_compatible: a key of ``versions.LEVELS``; None for this GPU alone.
+        dla_core: number of a deep learning accelerator; None for the GPU.
+        strict: whether a layer that the DLA cannot run is an error, and not the GPU's.
+        max_batch: largest batch of a plan; its engine takes each from 1.
     """
 
     precision: str | None = None
     compute_capabilities: tuple[str, ...] = ()
+    decode: str | None = None
+    workspace_mib: int = 0
+    optimisation_level: int | None = None
+    version_compatible: bool = False
+    hardware_compatible: str | None = None
+    dla_core: int | None = None
+    strict: bool = False
+    max_batch: int = 1
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """Names of those that are not as they come."""
+        return frozenset(field.name for field in fields(self) if getattr(self, field.name) != field.default)
 
 
 @dataclass(frozen=True)
@@ -89,12 +110,15 @@ class Backend(Protocol):
     Attributes:
         NAME: its key in ``BACKENDS``.
         ABOUT: a line for people.
-        TAKES_OPTIONS: whether ``build`` looks at its options.
+        OPTIONS: names of the ``BuildOptions`` that ``build`` looks at.
+        CARRIED: names of files that a bundle of the same name may have from an earlier build, and that are copied into
+            the folder before the next one.
     """
 
     NAME: str
     ABOUT: str
-    TAKES_OPTIONS: bool
+    OPTIONS: frozenset[str]
+    CARRIED: tuple[str, ...]
 
     def build(self, onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, progress: Progress) -> Plan:
         """Compile heads into ``folder``.
@@ -126,6 +150,7 @@ def _backend(module: str) -> Callable[[], Backend]:
 
 
 BACKENDS: dict[str, Callable[[], Backend]] = {
+    "tensorrt": _backend("ssd_edge.engines.tensorrt"),
     "tensorrt-rtx": _backend("ssd_edge.engines.tensorrt_rtx"),
     "openvino": _backend("ssd_edge.engines.openvino"),
     "onnxruntime": _backend("ssd_edge.engines.onnxruntime"),

@@ -99,6 +99,9 @@ def build_bundle(
             for name in entry.files:
                 shutil.copyfile(output / name, folder / name)
         for backend_name, backend in backends.items():
+            for name in backend.CARRIED:
+                if (output / name).is_file():
+                    shutil.copyfile(output / name, folder / name)
             plan = backend.build(onnx, spec, folder, options or BuildOptions(), progress)
             made = (backend_name, plan.version, plan.precision, platform.machine(), plan.files)
             entries.append(PlanEntry(*made, onnx.name, digest, spec.provenance, plan.facts))
@@ -118,11 +121,18 @@ def build_bundle(
     return manifest
 
 
+_SPELLED = {"workspace_mib": "workspace", "dla_core": "dla", "compute_capabilities": "compute-capability"}
+
+
 def _check_options(backends: Mapping[str, Backend], options: BuildOptions | None) -> None:
-    if options not in (None, BuildOptions()) and not any(backend.TAKES_OPTIONS for backend in backends.values()):
+    """Each option is taken by one of the backends."""
+    asked = options.asked if options else frozenset()
+    left = sorted(asked - frozenset[str]().union(*(backend.OPTIONS for backend in backends.values())))
+    if left:
+        named = " and ".join(f"--{_SPELLED.get(name, name).replace('_', '-')}" for name in left)
+        takers = [name for name in ("tensorrt", "tensorrt-rtx") if set(left) <= get_backend(name).OPTIONS]
         raise BackendError(
-            f"precision and compute capability are asked of GPU backends: a plan of {' or '.join(backends)} has the "
-            "precision of its heads, and runs on any machine of this kind"
+            f"{' or '.join(backends)} takes no {named}: that is asked of {' or '.join(takers) or 'no single backend'}"
         )
 
 

@@ -1,4 +1,4 @@
-"""The precision of each convolution as an ONNX file asks for it, and its comparison with what a builder made."""
+"""The precision of a plan, and of each convolution: as a file asks for it, and compared with what a builder made."""
 
 from __future__ import annotations
 
@@ -8,11 +8,37 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ssd_edge.errors import BackendError
+from ssd_edge.spec import ModelSpec
 
 if TYPE_CHECKING:
     import onnx
 
 _ELEMENTS = {1: "FP32", 10: "FP16"}  # TensorProto.FLOAT and FLOAT16
+
+
+def choose_precision(asked: str | None, of_heads: str, spec: ModelSpec) -> str:
+    """The precision to build: what was asked for, if the heads can give it.
+
+    Args:
+        asked: ``FP32``, ``FP16``, ``INT8``, or None for the best of the heads.
+        of_heads: ``FP32``, or ``INT8`` of those with Q/DQ.
+        spec: of the heads.
+
+    Raises:
+        BackendError: the heads are of another kind, or nothing is called so.
+    """
+    if asked is None:
+        return "INT8" if of_heads == "INT8" else "FP16"
+    if asked not in {"FP32", "FP16", "INT8"}:
+        raise BackendError(f"the precision must be fp32, fp16 or int8, but got {asked.lower()!r}")
+    if asked == "INT8" and of_heads != "INT8":
+        raise BackendError("INT8 needs heads with Q/DQ, and these are FP32: make such of them with ssd-edge calibrate")
+    if asked != "INT8" and of_heads == "INT8":
+        parent = spec.provenance.get("parent", "the FP32 heads")
+        raise BackendError(
+            f"{asked} needs FP32 heads, and these are INT8: build it from {parent}, which they were calibrated from"
+        )
+    return asked
 
 
 def asked_for(model: onnx.ModelProto) -> dict[str, str]:

@@ -21,7 +21,8 @@ from ssd_edge.spec import METADATA_KEY, ModelSpec
 
 NAME = "onnxruntime"
 ABOUT = "ONNX Runtime on the CPU: the reference"
-TAKES_OPTIONS = False
+OPTIONS: frozenset[str] = frozenset()
+CARRIED = ()
 
 onnxruntime.set_default_logger_severity(3)  # its warnings are about graph details that a user cannot change
 

@@ -20,7 +20,8 @@ from ssd_edge.spec import ModelSpec
 
 NAME = "openvino"
 ABOUT = "OpenVINO on the CPU: the default where there is no GPU"
-TAKES_OPTIONS = False
+OPTIONS: frozenset[str] = frozenset()
+CARRIED = ()
 
 # FP32 means FP32: where the processor has bf16 instructions, OpenVINO would otherwise round to them unasked.
 _CONFIG = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}

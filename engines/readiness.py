@@ -123,6 +123,7 @@ def tensorrt(host: Host) -> Readiness:
 
 
 READINESS: dict[str, Callable[[Host], Readiness]] = {
+    "tensorrt": tensorrt,
     "tensorrt-rtx": tensorrt_rtx,
     "openvino": openvino,
     "onnxruntime": onnxruntime,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ssd_edge.engines.base import BuildOptions, Engine, Plan, PlanEntry, Progress
+from ssd_edge.engines.convolutions import choose_precision
 from ssd_edge.engines.cuda import Device, Driver, open_driver
 from ssd_edge.engines.gpu import GpuEngine
 from ssd_edge.engines.onnxruntime import precision_of
@@ -28,7 +29,8 @@ from ssd_edge.spec import ModelSpec
 
 NAME = "tensorrt-rtx"
 ABOUT = "TensorRT-RTX on RTX GPUs, built ahead of time on any machine"
-TAKES_OPTIONS = True
+OPTIONS = frozenset({"precision", "compute_capabilities"})
+CARRIED = ()
 
 PLAN = "heads.rtx"
 DEFAULT_COMPUTE_CAPABILITIES = ("8.6", "8.9", "12.0")
@@ -152,31 +154,6 @@ def installed_version() -> str | None:
 def _release(version: str) -> tuple[str, ...]:
     """1.7.1 of 1.7.1.116: what follows is the number of the build."""
     return tuple(version.split(".")[:3])
-
-
-def choose_precision(asked: str | None, of_heads: str, spec: ModelSpec) -> str:
-    """The precision to build: what was asked for, if the heads can give it.
-
-    Args:
-        asked: ``FP32``, ``FP16``, ``INT8``, or None for the best of the heads.
-        of_heads: ``FP32``, or ``INT8`` of those with Q/DQ.
-        spec: of the heads.
-
-    Raises:
-        BackendError: the heads are of another kind, or nothing is called so.
-    """
-    if asked is None:
-        return "INT8" if of_heads == "INT8" else "FP16"
-    if asked not in {"FP32", "FP16", "INT8"}:
-        raise BackendError(f"the precision must be fp32, fp16 or int8, but got {asked.lower()!r}")
-    if asked == "INT8" and of_heads != "INT8":
-        raise BackendError("INT8 needs heads with Q/DQ, and these are FP32: make such of them with ssd-edge calibrate")
-    if asked != "INT8" and of_heads == "INT8":
-        parent = spec.provenance.get("parent", "the FP32 heads")
-        raise BackendError(
-            f"{asked} needs FP32 heads, and these are INT8: build it from {parent}, which they were calibrated from"
-        )
-    return asked
 
 
 def compute_capabilities(names: Sequence[str]) -> tuple[str, ...]:

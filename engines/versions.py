@@ -36,3 +36,21 @@ def strongly_typed(tensorrt: Any) -> int:
 def device_memory_bytes(engine: Any) -> int:
     """What an engine's activations take on the device: ``device_memory_size`` is gone in 11."""
     return int(engine.device_memory_size_v2)
+
+
+LEVELS = {"ampere-plus": "AMPERE_PLUS", "same-compute-capability": "SAME_COMPUTE_CAPABILITY"}
+"""Names of ``HardwareCompatibilityLevel``; the second is not in the oldest releases."""
+
+
+def hardware_compatibility(tensorrt: Any, name: str) -> Any:
+    """The level of a key of ``LEVELS``.
+
+    Raises:
+        BackendError: there is none of that name, or not in this release.
+    """
+    if name not in LEVELS:
+        raise BackendError(f"hardware compatibility is {' or '.join(LEVELS)}, but got {name!r}")
+    level = getattr(tensorrt.HardwareCompatibilityLevel, LEVELS[name], None)
+    if level is None:
+        raise BackendError(f"TensorRT {tensorrt.__version__} has no hardware compatibility {name}: use ampere-plus")
+    return level

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ssd_edge.engines.nvidia_messages import plain
+from ssd_edge.engines.nvidia_execution import Execution, error_log
 from ssd_edge.engines.plugins.launch import heads_buffers
 from ssd_edge.engines.rtx.jit_cache import JitCache
 from ssd_edge.errors import BackendError
@@ -45,7 +44,7 @@ class RtxHeads:
         self.spec = spec
         self.precision = precision
         self._plan = plan
-        self._errors = _error_log(trt)
+        self._errors = error_log(trt)
         self._runtime = trt.Runtime(self._errors)
         self._engine = self._deserialised(plan.read_bytes())
         self.bound = heads_buffers(spec, 1, half=self._checked_type() == trt.DataType.HALF)
@@ -57,9 +56,9 @@ class RtxHeads:
         if self._kept:
             self._cache.deserialize(self._kept)  # it refuses what is of another GPU, driver or release, or damaged
         self._config.set_runtime_cache(self._cache)
-        self._contexts: list[RtxContext] = []
+        self._contexts: list[Execution] = []
 
-    def context(self) -> RtxContext:
+    def context(self) -> Execution:
         """A further execution; the first one on a GPU compiles for it, and is kept.
 
         Raises:
@@ -68,7 +67,7 @@ class RtxHeads:
         native = self._engine.create_execution_context(self._config)
         if native is None:
             raise BackendError(f"TensorRT-RTX cannot run {self._plan} on this GPU: {self._errors.last()}")
-        self._contexts.append(RtxContext(native, self._errors))
+        self._contexts.append(Execution(native, self.bound, self._errors, "TensorRT-RTX"))
         self._keep()
         return self._contexts[-1]
 
@@ -116,60 +115,9 @@ class RtxHeads:
         return types.pop()
 
 
-class RtxContext:
-    """One execution of the plan at a time."""
-
-    def __init__(self, native: Any, errors: Any) -> None:
-        self._native = native
-        self._errors = errors
-
-    def bind(self, addresses: Mapping[str, int]) -> None:
-        """Set the device addresses of image, loc and logits.
-
-        Raises:
-            BackendError: the library refused one.
-        """
-        for name in ("image", "loc", "logits"):
-            if not self._native.set_tensor_address(name, addresses[name]):
-                raise BackendError(f"TensorRT-RTX refused the address of {name}: {self._errors.last()}")
-
-    def enqueue(self, stream: int) -> None:
-        """Start on a stream, given as its handle; may be captured into a CUDA graph.
-
-        Raises:
-            BackendError: the library failed.
-        """
-        if self._native is None:
-            raise BackendError("these heads are closed")
-        if not self._native.execute_async_v3(stream):
-            raise BackendError(f"TensorRT-RTX failed: {self._errors.last()}")
-
-    def close(self) -> None:
-        """Give the library's part back."""
-        self._native = None
-
-
 def _library() -> Any:
     try:
         import tensorrt_rtx
     except ImportError as error:
         raise BackendError(f"TensorRT-RTX cannot be loaded: {error}") from None
     return tensorrt_rtx
-
-
-def _error_log(trt: Any) -> Any:
-    class ErrorLog(trt.ILogger):  # type: ignore[misc]
-        """Keeps the last error: the library's functions say only that they failed."""
-
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self._last = ""
-
-        def log(self, severity: Any, msg: str) -> None:
-            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
-                self._last = plain(msg)
-
-        def last(self) -> str:
-            return self._last or "it gave no reason"
-
-    return ErrorLog()

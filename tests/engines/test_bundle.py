@@ -305,7 +305,7 @@ def test_a_runtime_that_is_not_installed(copy, monkeypatch):
 def test_a_build_refuses_what_it_cannot_use(heads_onnx, tmp_path):
     with pytest.raises(BundleError, match=r"ends in \.engine, but got engine: try engine\.engine"):
         build_bundle(heads_onnx, tmp_path / "engine", "openvino")
-    with pytest.raises(BackendError, match="no backend is called 'abacus'; there are tensorrt-rtx, openvino"):
+    with pytest.raises(BackendError, match="no backend is called 'abacus'; there are tensorrt, tensorrt-rtx, openvino"):
         build_bundle(heads_onnx, tmp_path / "a.engine", "abacus")
     with pytest.raises(ModelError, match="there is no file"):
         build_bundle(tmp_path / "none.onnx", tmp_path / "a.engine", "openvino")

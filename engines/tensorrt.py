@@ -1,0 +1,164 @@
+"""TensorRT: plans for the very GPU that they are built on, a Jetson's or any other, with decode inside.
+
+A bundle's part of it: ``model.plan``, which trtexec takes as it is, the kernels as a cubin and PTX, ``timing.cache``,
+and ``layers.json``, what each layer became.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from ssd_edge.engines.base import BuildOptions, Engine, Plan, PlanEntry, Progress
+from ssd_edge.engines.child import ask_child
+from ssd_edge.engines.convolutions import choose_precision
+from ssd_edge.engines.cuda import open_driver
+from ssd_edge.engines.cuda_driver import Driver
+from ssd_edge.engines.onnxruntime import precision_of
+from ssd_edge.engines.plugins.compiler import compile_kernels
+from ssd_edge.engines.plugins.decode_graph import TENSORRT_NAME
+from ssd_edge.engines.plugins.forms import choose_form
+from ssd_edge.engines.plugins.launch import check_limits
+from ssd_edge.engines.trt.fitness import installed_version
+from ssd_edge.engines.trt.fitness import why_unfit as _why_unfit
+from ssd_edge.engines.trt.request import Request
+from ssd_edge.engines.versions import LEVELS, OLDEST
+from ssd_edge.errors import BackendError, MissingDependencyError
+from ssd_edge.machine import jetson
+from ssd_edge.machine.host import this_host
+from ssd_edge.spec import ModelSpec
+
+NAME = "tensorrt"
+ABOUT = "TensorRT on the GPU that it is built on: Jetson, RTX, data centre"
+OPTIONS = frozenset(
+    {
+        "precision",
+        "decode",
+        "workspace_mib",
+        "optimisation_level",
+        "version_compatible",
+        "hardware_compatible",
+        "dla_core",
+        "strict",
+        "max_batch",
+    }
+)
+
+PLAN, TIMING, LAYERS = "model.plan", "timing.cache", "layers.json"
+CARRIED = (TIMING,)
+
+
+def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, progress: Progress) -> Plan:
+    """See ``Backend``: FP32 heads become FP16 unless FP32 is asked for; Q/DQ heads become INT8, and FP16 elsewhere."""
+    version = installed_version()
+    if version is None:
+        raise MissingDependencyError("TensorRT", "tensorrt", f"building for {NAME}")
+    if find_spec("onnx") is None:
+        raise MissingDependencyError("onnx", "tensorrt", f"building for {NAME}")
+    driver = _driver_of_a_gpu()
+    check_limits(spec, options.max_batch)
+    _check(options)
+    capability = driver.compute_capability(0)
+    form = choose_form(options.decode, _release(version))
+    images = compile_kernels(f"sm_{capability[0]}{capability[1]}").images
+    kernels = {image.kind: image.file_name for image in images}
+    for image, content in images.items():
+        (folder / image.file_name).write_bytes(content)
+    precision = choose_precision(options.precision, precision_of(onnx), spec)
+    request = Request(
+        source=str(onnx),
+        plan=str(folder / PLAN),
+        timing=str(folder / TIMING),
+        layers=str(folder / LAYERS),
+        kernels="" if form in {"host-launch", "library"} else str(folder / kernels["ptx"]),
+        precision=precision,
+        form=form,
+        workspace_mib=options.workspace_mib,
+        optimisation_level=-1 if options.optimisation_level is None else options.optimisation_level,
+        version_compatible=options.version_compatible,
+        hardware_compatible=options.hardware_compatible or "none",
+        dla_core=-1 if options.dla_core is None else options.dla_core,
+        strict=options.strict,
+        max_batch=options.max_batch,
+    )
+    facts = ask_child("ssd_edge.engines.trt.compile", "TensorRT", request.to_json(), progress)
+    facts = {**_facts(driver, request), **facts}
+    return Plan((PLAN, *sorted(kernels.values()), TIMING, LAYERS), version, precision, facts)
+
+
+def load(folder: Path, plan: PlanEntry, spec: ModelSpec) -> Engine:
+    """See ``Backend``."""
+    from ssd_edge.engines.trt.runtime import open_engine
+
+    return open_engine(folder, plan, spec)
+
+
+def incompatibility(plan: PlanEntry) -> str | None:
+    """See ``Backend``."""
+    try:
+        return _why_unfit(plan, open_driver())
+    except BackendError as error:
+        return f"cannot run: {error}"
+
+
+def trtexec_line(folder: Path, plan: PlanEntry) -> str:
+    """The command that measures a plan without ssd-edge."""
+    parts = ["trtexec", f"--loadEngine={folder / plan.files[0]}"]
+    if plan.facts.get("decode") == "library":
+        parts.append("--dynamicPlugins=libssd_edge_decode.so")
+    if "dla_core" in plan.facts:
+        parts.append(f"--useDLACore={plan.facts['dla_core']}")
+    if plan.facts.get("version_compatible") == "yes":
+        parts.append("--versionCompatible")
+    return " ".join([*parts, "--useCudaGraph", "--useSpinWait", "--noDataTransfers"])
+
+
+def _driver_of_a_gpu() -> Driver:
+    where = (
+        "a plan of TensorRT is built on the GPU that runs it: build there; --backend tensorrt-rtx builds anywhere, for "
+        "RTX cards"
+    )
+    try:
+        driver = open_driver()
+        number = driver.device_count()
+    except BackendError as error:
+        raise BackendError(f"{error}; {where}") from None
+    if number == 0:
+        raise BackendError(f"the NVIDIA driver shows no GPU; {where}")
+    return driver
+
+
+def _check(options: BuildOptions) -> None:
+    level = options.optimisation_level
+    if level is not None and not 0 <= level <= 5:
+        raise BackendError(f"the optimisation level lies in 0 … 5, but got {level}")
+    if options.hardware_compatible not in {None, *LEVELS}:
+        raise BackendError(f"hardware compatibility is {' or '.join(LEVELS)}, but got {options.hardware_compatible!r}")
+    if options.strict and options.dla_core is None:
+        raise BackendError("--strict is about a DLA: name it with --dla")
+
+
+def _facts(driver: Driver, request: Request) -> dict[str, str]:
+    """What the manifest says of the machine and of what was asked for."""
+    capability, release = driver.compute_capability(0), driver.release()
+    facts = {
+        "decode": request.form,
+        "compute_capability": ".".join(map(str, capability)),
+        "gpu": driver.device_name(0),
+        "driver": ".".join(map(str, release)),
+        "hardware_compatible": request.hardware_compatible,
+        "version_compatible": "yes" if request.version_compatible else "no",
+        "max_batch": str(request.max_batch),
+        "optimisation_level": "its own" if request.optimisation_level < 0 else str(request.optimisation_level),
+    }
+    if request.form != "host-launch":
+        facts["plugin_version"] = TENSORRT_NAME["plugin_version"]
+    l4t = jetson.release(this_host())
+    return facts if l4t is None else {**facts, "jetpack": ".".join(map(str, l4t))}
+
+
+def _release(version: str) -> tuple[int, int]:
+    major, minor = (int(part) for part in version.split(".")[:2])
+    if (major, minor) < OLDEST:
+        raise BackendError(f"TensorRT {version} is too old: {'.'.join(map(str, OLDEST))} or later is needed")
+    return major, minor

@@ -1,0 +1,1 @@
+"""TensorRT: building and running its plans."""

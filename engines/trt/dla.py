@@ -1,0 +1,40 @@
+"""Which layers a DLA runs, and which fall back to the GPU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ssd_edge.errors import BackendError
+
+if TYPE_CHECKING:
+    from ssd_edge.engines.trt.request import Request
+
+
+def place(trt: Any, builder: Any, network: Any, config: Any, request: Request) -> dict[str, str]:
+    """Put the network on the DLA that a request names; the facts for the manifest, none where it names none.
+
+    Raises:
+        BackendError: there is no such DLA, or ``strict`` and a layer that it cannot run.
+    """
+    if request.dla_core < 0:
+        return {}
+    cores = builder.num_DLA_cores
+    if request.dla_core >= cores:
+        there = "this machine has none" if cores == 0 else f"this machine has DLA {', '.join(map(str, range(cores)))}"
+        raise BackendError(f"DLA {request.dla_core} was asked for, but {there}: leave out --dla, or name another")
+    config.default_device_type = trt.DeviceType.DLA
+    config.DLA_core = request.dla_core
+    layers = [network.get_layer(number) for number in range(network.num_layers)]
+    unfit = [layer.name for layer in layers if not config.can_run_on_DLA(layer)]
+    if unfit and request.strict:
+        raise BackendError(
+            f"{len(unfit)} of {len(layers)} layers cannot run on the DLA (the first is {unfit[0]!r}): without --strict "
+            "they run on the GPU"
+        )
+    if not request.strict:
+        config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
+    return {
+        "dla_core": str(request.dla_core),
+        "dla_layers": f"{len(layers) - len(unfit)} of {len(layers)}",
+        **({"not_on_dla": ", ".join(unfit)} if unfit else {}),
+    }

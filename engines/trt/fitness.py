@@ -1,0 +1,135 @@
+"""Whether a TensorRT plan can run on this machine, by what its manifest says: TensorRT tells only by failing."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from importlib.util import find_spec
+
+from ssd_edge.engines.base import PlanEntry
+from ssd_edge.engines.cuda_driver import Driver
+from ssd_edge.engines.plugins.compiler import Image, choose_image
+from ssd_edge.engines.plugins.decode_graph import TENSORRT_NAME
+from ssd_edge.errors import BundleCompatibilityError
+from ssd_edge.machine import jetson
+from ssd_edge.machine.host import this_host
+
+PACKAGES = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")
+"""In which TensorRT's Python part comes; that of JetPack is called as the first."""
+
+_REBUILD = "build it again here with --backend tensorrt"
+
+
+def installed_version() -> str | None:
+    """Of TensorRT, without importing it; None where it is not installed."""
+    for package in PACKAGES:
+        try:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return _imported_version()
+
+
+def why_unfit(plan: PlanEntry, driver: Driver) -> str | None:
+    """In words that follow "its … plan"; None where it can run.
+
+    Raises:
+        BackendError: the driver failed.
+    """
+    if driver.device_count() == 0:
+        return "cannot run: the NVIDIA driver shows no GPU: see nvidia-smi, and CUDA_VISIBLE_DEVICES"
+    reasons = (
+        _of_another_release(plan),
+        _for_another_gpu(plan, driver.device_name(0), driver.compute_capability(0)),
+        _of_another_plugin(plan),
+        _by_a_newer_driver(plan, driver.release()),
+        _of_another_jetpack(plan),
+    )
+    for reason in reasons:
+        if reason is not None:
+            return reason
+    try:
+        images = [image for name in plan.files if (image := Image.of_file(name)) is not None]
+        choose_image(images, driver.compute_capability(0), driver.release())
+    except BundleCompatibilityError as error:
+        return f"cannot run: {error}"
+    return None
+
+
+def _of_another_release(plan: PlanEntry) -> str | None:
+    """A plan runs on the release that built it; a version-compatible one on later ones of the same major too."""
+    installed = installed_version()
+    if installed is None:
+        return f"needs TensorRT {plan.version}, which is not installed: pip install 'tensorrt=={_public(plan.version)}'"
+    built, here = _numbers(plan.version), _numbers(installed)
+    if plan.facts.get("version_compatible") == "yes":
+        if here[0] == built[0] and here >= built:
+            return None
+        return (
+            f"was built by TensorRT {plan.version} for that and later releases of {built[0]}, and {installed} is "
+            f"installed: {_REBUILD}"
+        )
+    if here[:3] == built[:3]:
+        return None
+    return (
+        f"was built by TensorRT {plan.version}, and {installed} is installed: {_REBUILD}, or with --version-compatible "
+        "for later releases too"
+    )
+
+
+def _for_another_gpu(plan: PlanEntry, name: str, capability: tuple[int, int]) -> str | None:
+    here, built = ".".join(map(str, capability)), plan.facts.get("compute_capability", "")
+    level = plan.facts.get("hardware_compatible", "none")
+    if level == "ampere-plus":
+        if capability >= (8, 0) and "dla_core" not in plan.facts:
+            return None
+        return f"was built for GPUs from compute capability 8.0 on, and this machine's {name} has {here}: {_REBUILD}"
+    if here != built:
+        maker = plan.facts.get("gpu", "a GPU")
+        return f"was built on {maker} of compute capability {built}, and this machine's {name} has {here}: {_REBUILD}"
+    return None
+
+
+def _of_another_plugin(plan: PlanEntry) -> str | None:
+    version = plan.facts.get("plugin_version")
+    if version in {None, TENSORRT_NAME["plugin_version"]}:
+        return None
+    ours = TENSORRT_NAME["plugin_version"]
+    return f"holds decode plugins of version {version}, and this ssd-edge has version {ours}: {_REBUILD}"
+
+
+def _by_a_newer_driver(plan: PlanEntry, release: tuple[int, int]) -> str | None:
+    built = _numbers(plan.facts.get("driver", "0"))
+    if release[0] >= built[0]:
+        return None
+    needed, here = ".".join(map(str, built)), ".".join(map(str, release))
+    return (
+        f"was built beside a driver of CUDA {needed}, and this one is of {here}: install a newer driver, or {_REBUILD}"
+    )
+
+
+def _of_another_jetpack(plan: PlanEntry) -> str | None:
+    built, here = plan.facts.get("jetpack"), jetson.release(this_host())
+    if built is None or here is None or _numbers(built)[:1] == here[:1]:
+        return None
+    l4t = ".".join(map(str, here))
+    return f"was built on Jetson Linux {built}, and this one is {l4t}: {_REBUILD}"
+
+
+def _imported_version() -> str | None:
+    """Where no package says it: JetPack's bindings may lie in a folder of the system that this Python sees."""
+    if find_spec("tensorrt") is None:
+        return None
+    try:
+        import tensorrt
+    except ImportError:
+        return None
+    return str(tensorrt.__version__)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
+
+
+def _public(version: str) -> str:
+    """10.3.0 of 10.3.0.30-1+cuda12.5, as pip has it."""
+    return ".".join(version.split("+")[0].split("-")[0].split(".")[:3]) + ".*"

@@ -1,0 +1,137 @@
+"""A plan of TensorRT on the GPU: a network whose tensors stay in device memory, with its decode inside or not."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from ssd_edge.engines.base import PlanEntry
+from ssd_edge.engines.cuda import Device
+from ssd_edge.engines.gpu import GpuEngine
+from ssd_edge.engines.gpu_network import carrying_decode
+from ssd_edge.engines.nvidia_execution import Execution, error_log
+from ssd_edge.engines.plugins.compiler import Image, choose_image
+from ssd_edge.engines.plugins.forms import NEEDED_AT_RUN_TIME, make_known
+from ssd_edge.engines.plugins.launch import heads_buffers
+from ssd_edge.errors import BackendError
+from ssd_edge.spec import ModelSpec
+
+_BATCH = 1
+
+
+def open_engine(folder: Path, plan: PlanEntry, spec: ModelSpec, library: Any | None = None) -> GpuEngine:
+    """A plan on the first GPU that the driver shows.
+
+    Args:
+        folder: the bundle.
+        plan: as its manifest has it.
+        spec: of its heads.
+        library: the module ``tensorrt``, or what has its form; imported if not given.
+
+    Raises:
+        BackendError: no driver, too little memory, or the library refused the plan.
+        BundleCompatibilityError: no kernels for this GPU.
+    """
+    trt = library if library is not None else _library()
+    with ExitStack() as undo:
+        device = undo.enter_context(Device())
+        images = [image for name in plan.files if (image := Image.of_file(name)) is not None]
+        chosen = choose_image(images, device.compute_capability, device.driver.release())
+        kernels = (folder / chosen.file_name).read_bytes()
+        form = plan.facts.get("decode", "host-launch")
+        if form in NEEDED_AT_RUN_TIME:
+            make_known(form, kernels, trt)
+        network = TrtNetwork(folder / plan.files[0], plan, spec, trt)
+        undo.pop_all()
+    return GpuEngine(plan.backend, network, device, kernels)
+
+
+class TrtNetwork:
+    """A loaded plan. See ``ssd_edge.engines.gpu_network.DeviceNetwork``.
+
+    The calling thread's current CUDA context is the one in which it lives. Of a plan for several batches, one image at
+    a time is taken.
+
+    Args:
+        file: the plan.
+        plan: as its manifest has it.
+        spec: of the heads in it.
+        trt: the module ``tensorrt``, or what has its form.
+
+    Raises:
+        BackendError: the library refused the plan, or it holds another network.
+    """
+
+    def __init__(self, file: Path, plan: PlanEntry, spec: ModelSpec, trt: Any) -> None:
+        self.spec, self.precision = spec, plan.precision
+        self._trt, self._file = trt, file
+        self._errors = error_log(trt)
+        self._runtime = trt.Runtime(self._errors)
+        # Such a plan brings code for the host with it; the bundle's checksums say that it is the one that was built.
+        self._runtime.engine_host_code_allowed = plan.facts.get("version_compatible") == "yes"
+        if "dla_core" in plan.facts:
+            self._runtime.DLA_core = int(plan.facts["dla_core"])
+        self._engine = self._runtime.deserialize_cuda_engine(file.read_bytes())
+        if self._engine is None:
+            raise BackendError(f"TensorRT cannot load {file}: {self._errors.last()}")
+        self.bound = self._checked(carries_decode=plan.facts.get("decode", "host-launch") != "host-launch")
+        self._contexts: list[Execution] = []
+
+    def context(self) -> Execution:
+        """A further execution.
+
+        Raises:
+            BackendError: there is not enough memory on the GPU, or the library failed.
+        """
+        native = self._engine.create_execution_context()
+        if native is None:
+            raise BackendError(f"TensorRT cannot run {self._file} on this GPU: {self._errors.last()}")
+        if not native.set_input_shape("image", self.bound["image"].shape):
+            raise BackendError(f"TensorRT refused a batch of {_BATCH} for {self._file}: {self._errors.last()}")
+        self._contexts.append(Execution(native, self.bound, self._errors, "TensorRT"))
+        return self._contexts[-1]
+
+    def close(self) -> None:
+        """Release the plan and its contexts; nothing may be enqueued afterwards, or be under way. Idempotent."""
+        for context in self._contexts:
+            context.close()
+        self._contexts.clear()
+        self._engine = self._runtime = None
+
+    def _checked(self, *, carries_decode: bool) -> Any:
+        """The plan's tensors, as they have to be."""
+        engine, kinds = self._engine, self._trt.DataType
+        names = [engine.get_tensor_name(place) for place in range(engine.num_io_tensors)]
+        found = {name: (tuple(engine.get_tensor_shape(name)), engine.get_tensor_dtype(name)) for name in names}
+        half = found.get("image", ((), None))[1] == kinds.HALF
+        wanted = carrying_decode(self.spec, half) if carries_decode else heads_buffers(self.spec, _BATCH, half)
+        types = {"float16": kinds.HALF, "float32": kinds.FLOAT, "int32": kinds.INT32}
+
+        def fits(name: str) -> bool:
+            if name not in found:
+                return False
+            shape, kind = found[name]
+            buffer = wanted[name]
+            free = shape[:1] == (-1,)  # a batch that is left open
+            return (
+                (_BATCH, *shape[1:]) == buffer.shape
+                and (free or shape == buffer.shape)
+                and kind == types[str(buffer.dtype)]
+            )
+
+        if found.keys() != wanted.keys() or not all(map(fits, wanted)):
+            described = ", ".join(f"{name} {shape}" for name, (shape, _) in found.items())
+            expected = ", ".join(f"{name} {buffer.shape}" for name, buffer in wanted.items())
+            raise BackendError(
+                f"{self._file} does not hold the network of its manifest: it must have {expected}, but has {described}"
+            )
+        return wanted
+
+
+def _library() -> Any:
+    try:
+        import tensorrt
+    except ImportError as error:
+        raise BackendError(f"TensorRT cannot be loaded: {error}") from None
+    return tensorrt

@@ -1,0 +1,179 @@
+"""A bundle's TensorRT plan from its folder to detections, and why one does not run on a machine.
+
+All of ssd-edge is real, with kernels in the form that the bundle has them; the driver is emulated, and TensorRT is the
+fake one, which runs a plan's network on the CPU: its heads, and where it carries them its decode nodes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from ssd_edge.decode import Decoder
+from ssd_edge.engines.base import PlanEntry
+from ssd_edge.engines.cuda import open_driver
+from ssd_edge.engines.half import to_half
+from ssd_edge.engines.plugins.compiler import compile_kernels
+from ssd_edge.engines.plugins.decode_graph import with_decode
+from ssd_edge.engines.trt import fitness, runtime
+from ssd_edge.engines.trt.fitness import why_unfit
+from ssd_edge.engines.trt.runtime import open_engine
+from ssd_edge.errors import BackendError, NoHeadsError
+from ssd_edge.preprocess import preprocess
+from tests.cuda.emulated import Emulated
+from tests.cuda.on_the_stream import OnTheStream
+from tests.engines.fake_tensorrt import FakeTensorRt
+from tests.helpers import plan_entry, small_spec
+
+FORMS = ["host-launch", "ahead-of-time", "python"]
+
+
+@pytest.fixture(params=["FP32", "FP16"])
+def model(request, heads_onnx: Path) -> onnx.ModelProto:
+    found = onnx.load(heads_onnx)
+    return to_half(found) if request.param == "FP16" else found
+
+
+@pytest.fixture
+def known(monkeypatch) -> list[str]:
+    asked: list[str] = []
+    monkeypatch.setattr(runtime, "make_known", lambda form, kernels, trt: asked.append(form))
+    return asked
+
+
+def bundled(model: onnx.ModelProto, form: str, folder: Path) -> PlanEntry:
+    """A bundle's folder without a manifest, and what the manifest would say."""
+    network = model if form == "host-launch" else with_decode(model, small_spec())
+    (folder / "model.plan").write_bytes(network.SerializeToString())
+    for image, content in compile_kernels("sm_86").images.items():
+        (folder / image.file_name).write_bytes(content)
+    names = ("model.plan", *(path.name for path in folder.glob("kernels.*")))
+    return plan_entry(backend="tensorrt", version="10.16.1.11", files=names, facts={"decode": form})
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_frames_become_detections(emulated: Emulated, model, form, known, tmp_path: Path) -> None:
+    """Reference: the heads on ONNX Runtime between the host's preprocess and decode; equal to the last bit."""
+    from onnxruntime import InferenceSession
+
+    session = InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    kind = {"tensor(float)": np.float32, "tensor(float16)": np.float16}[session.get_inputs()[0].type]
+    decode, rng, library = Decoder(small_spec()), np.random.default_rng(5), OnTheStream(FakeTensorRt)
+    engine = open_engine(tmp_path, bundled(model, form, tmp_path), small_spec(), library.library)
+    assert (engine.backend, engine.precision) == ("tensorrt", "FP32")
+    assert known == (["python"] if form == "python" else [])
+    detector, number = engine.detector(), 0
+    for _ in range(4):
+        frame = rng.integers(0, 256, (60, 80, 3), np.uint8)
+        loc, logits = session.run(["loc", "logits"], {"image": preprocess(frame, small_spec()).astype(kind)})
+        wanted = decode(loc[0].astype(np.float32), logits[0].astype(np.float32), (60, 80))
+        found = detector(frame)
+        np.testing.assert_array_equal(found.boxes, wanted.boxes)
+        np.testing.assert_array_equal(found.scores, wanted.scores)
+        np.testing.assert_array_equal(found.labels, wanted.labels)
+        number += len(wanted)
+    assert number > 40
+    if form != "host-launch":
+        with pytest.raises(NoHeadsError, match="carries its decode"):
+            engine.submit(preprocess(frame, small_spec()))
+    engine.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("deserialize_cuda_engine", r"TensorRT cannot load .*model\.plan: it failed$"),
+        ("create_execution_context", r"TensorRT cannot run .*model\.plan on this GPU: it failed$"),
+        ("set_input_shape", r"TensorRT refused a batch of 1"),
+        ("set_tensor_address", r"TensorRT refused the address of image"),
+        ("execute_async_v3", r"TensorRT failed"),
+    ],
+)
+def test_a_call_that_the_library_refuses(emulated: Emulated, heads_onnx, tmp_path: Path, name, words) -> None:
+    library = OnTheStream(FakeTensorRt).library
+    library.fails = {name: "it failed"}
+    plan = bundled(onnx.load(heads_onnx), "host-launch", tmp_path)
+    with pytest.raises(BackendError, match=words):
+        open_engine(tmp_path, plan, small_spec(), library)
+
+
+def test_a_plan_of_another_network(emulated: Emulated, heads_onnx, tmp_path: Path) -> None:
+    """Its manifest says that decode is inside, and it is not; and the other way round."""
+    model = onnx.load(heads_onnx)
+    for really, said in (("host-launch", "ahead-of-time"), ("ahead-of-time", "host-launch")):
+        plan = bundled(model, really, tmp_path)
+        plan = plan_entry(**{**vars(plan), "facts": {"decode": said}})
+        with pytest.raises(BackendError, match="does not hold the network of its manifest: it must have image"):
+            open_engine(tmp_path, plan, small_spec(), OnTheStream(FakeTensorRt).library)
+
+
+def test_no_library(emulated: Emulated, heads_onnx, tmp_path: Path, monkeypatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(BackendError, match="TensorRT cannot be loaded: "):
+        open_engine(tmp_path, bundled(onnx.load(heads_onnx), "host-launch", tmp_path), small_spec())
+
+
+FACTS = {
+    "decode": "ahead-of-time",
+    "plugin_version": "1",
+    "compute_capability": "8.6",
+    "gpu": "NVIDIA A",
+    "driver": "13.0",
+    "hardware_compatible": "none",
+    "version_compatible": "no",
+}
+
+
+@pytest.mark.parametrize(
+    ("machine", "installed", "facts", "words"),
+    [
+        ({}, "10.16.1.11", {}, None),
+        ({}, "10.16.1.99", {}, None),
+        ({}, None, {}, r"needs TensorRT 10\.16\.1\.11, which is not installed: pip install 'tensorrt==10\.16\.1\.\*'"),
+        ({}, "10.15.0.1", {}, r"was built by TensorRT 10\.16\.1\.11, and 10\.15\.0\.1 is installed: build it"),
+        ({}, "10.17.0.1", {"version_compatible": "yes"}, None),
+        ({}, "10.15.0.1", {"version_compatible": "yes"}, "for that and later releases of 10, and 10.15.0.1 is"),
+        ({}, "11.4.0.1", {"version_compatible": "yes"}, "for that and later releases of 10, and 11.4.0.1 is"),
+        ({"devices": 0}, "10.16.1.11", {}, "no GPU"),
+        ({"major": 8, "minor": 9}, "10.16.1.11", {}, r"of compute capability 8\.6, and this machine's .* has 8\.9"),
+        ({"major": 8, "minor": 9}, "10.16.1.11", {"hardware_compatible": "ampere-plus"}, None),
+        ({"major": 7, "minor": 5}, "10.16.1.11", {"hardware_compatible": "ampere-plus"}, r"compute capability 8\.0"),
+        ({}, "10.16.1.11", {"plugin_version": "2"}, "decode plugins of version 2, and this ssd-edge has version 1"),
+        ({"release": 12060}, "10.16.1.11", {}, r"beside a driver of CUDA 13\.0, and this one is of 12\.6"),
+    ],
+)  # fmt: skip
+def test_why_a_plan_does_not_run_here(emulated: Emulated, monkeypatch, machine, installed, facts, words) -> None:
+    import re
+
+    monkeypatch.setattr(fitness, "installed_version", lambda: installed)
+    emulated.machine(**machine)
+    names = ("model.plan", "kernels.sm_86.cuda13.0.cubin", "kernels.sm_75.cuda13.0.ptx")
+    plan = plan_entry(backend="tensorrt", version="10.16.1.11", files=names, facts={**FACTS, **facts})
+    try:
+        reason = why_unfit(plan, open_driver())
+    except BackendError as error:
+        reason = str(error)
+    if words is None:
+        assert reason is None
+    else:
+        assert reason is not None
+        assert re.search(words, reason), reason
+        assert "\n" not in reason
+
+
+@pytest.mark.parametrize(
+    ("here", "words"), [((36, 4, 3), None), ((38, 2), r"Jetson Linux 36\.4\.3, and this one is 38\.2")]
+)
+def test_another_jetpack(emulated: Emulated, monkeypatch, here, words) -> None:
+    monkeypatch.setattr(fitness, "installed_version", lambda: "10.3.0")
+    monkeypatch.setattr(fitness.jetson, "release", lambda host: here)
+    plan = plan_entry(
+        version="10.3.0", files=("a", "kernels.sm_86.cuda13.0.cubin"), facts={**FACTS, "jetpack": "36.4.3"}
+    )
+    reason = why_unfit(plan, open_driver())
+    assert (reason is None) if words is None else words.replace("\\", "") in reason

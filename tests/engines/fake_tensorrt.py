@@ -1,0 +1,376 @@
+"""``tensorrt`` as its builder and runtime would be on a machine with a GPU: it records what it is told.
+
+A plan is the ONNX file that the parser was given, run by ONNX Runtime, its decode nodes by ``decode_ops``. Names,
+members and parameters are those of the real modules of TensorRT 10 and 11: tests/tensorrt/test_fake.py compares them.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import helper, numpy_helper
+
+from ssd_edge.engines.plugins.launch import Buffer
+from tests.engines.decoded import decoded
+
+
+class DataType(enum.Enum):
+    FLOAT = 0
+    HALF = 1
+    INT32 = 3
+
+
+class BuilderFlag(enum.Enum):
+    GPU_FALLBACK = 3
+    TF32 = 7
+    VERSION_COMPATIBLE = 14
+
+
+class MemoryPoolType(enum.Enum):
+    WORKSPACE = 0
+
+
+class ProfilingVerbosity(enum.Enum):
+    LAYER_NAMES_ONLY = 0
+    DETAILED = 2
+
+
+class HardwareCompatibilityLevel(enum.Enum):
+    NONE = 0
+    AMPERE_PLUS = 1
+    SAME_COMPUTE_CAPABILITY = 2
+
+
+class DeviceType(enum.Enum):
+    GPU = 0
+    DLA = 1
+
+
+class LayerInformationFormat(enum.Enum):
+    ONELINE = 0
+    JSON = 1
+
+
+class NetworkDefinitionCreationFlag(enum.IntEnum):
+    STRONGLY_TYPED = 0
+
+
+class ILogger:
+    class Severity(enum.IntEnum):
+        INTERNAL_ERROR = 0
+        ERROR = 1
+        WARNING = 2
+        INFO = 3
+        VERBOSE = 4
+
+    def __init__(self):
+        pass
+
+
+class IProgressMonitor:
+    def __init__(self):
+        pass
+
+
+class FakeTensorRt:
+    """The module.
+
+    Args:
+        run: ``run(context, stream)`` does an execution's work.
+        released: ``released(context)`` is told of the end of each.
+    """
+
+    DataType, BuilderFlag, MemoryPoolType, DeviceType = DataType, BuilderFlag, MemoryPoolType, DeviceType
+    ProfilingVerbosity, HardwareCompatibilityLevel = ProfilingVerbosity, HardwareCompatibilityLevel
+    LayerInformationFormat, NetworkDefinitionCreationFlag = LayerInformationFormat, NetworkDefinitionCreationFlag
+    ILogger, IProgressMonitor = ILogger, IProgressMonitor
+
+    def __init__(self, run=lambda context, stream: None, released=lambda context: None, version="10.16.1.11"):
+        self.__version__ = version
+        self.run, self.released = run, released
+        self.fails = {}
+        """Names of methods that fail, as the real ones do, and what the log says then."""
+        self.dla_cores, self.unfit_for_dla = 0, set()
+        self.changed = {}
+        """By convolution: the type that the engine gets in place of the one asked for."""
+        self.gpu = b"this GPU"
+        self.configs, self.networks, self.runtimes = [], [], []
+
+    def Builder(self, logger):  # noqa: N802 - its name
+        return Builder(self, logger)
+
+    def OnnxParser(self, network, logger):  # noqa: N802 - its name
+        return OnnxParser(network, self, logger)
+
+    def Runtime(self, logger):  # noqa: N802 - its name
+        self.runtimes.append(Runtime(self, logger))
+        return self.runtimes[-1]
+
+
+class _Part:
+    def __init__(self, library, logger):
+        self.library, self.logger = library, logger
+
+    def failed(self, name):
+        if name in self.library.fails:
+            self.logger.log(ILogger.Severity.WARNING, "a warning before")
+            self.logger.log(ILogger.Severity.ERROR, self.library.fails[name])
+        return name in self.library.fails
+
+
+class Builder(_Part):
+    @property
+    def num_DLA_cores(self):  # noqa: N802 - its name
+        return self.library.dla_cores
+
+    def create_network(self, flags):
+        assert flags == 1 << NetworkDefinitionCreationFlag.STRONGLY_TYPED
+        self.library.networks.append(INetworkDefinition())
+        return self.library.networks[-1]
+
+    def create_builder_config(self):
+        self.library.configs.append(IBuilderConfig(self.library, self.logger))
+        return self.library.configs[-1]
+
+    def create_optimization_profile(self):
+        return IOptimizationProfile()
+
+    def build_serialized_network(self, network, config):
+        monitor = config.progress_monitor
+        monitor.phase_start("building", None, 2)
+        monitor.phase_start("a part of it", "building", 1)
+        going = [monitor.step_complete("a part of it", 0), monitor.step_complete("building", 0)]
+        monitor.phase_finish("a part of it")
+        going.append(monitor.step_complete("building", 1))
+        monitor.phase_finish("building")
+        if self.failed("build_serialized_network") or not all(going):
+            return None
+        config.timing_cache.content += b"+"
+        return memoryview(network.content)
+
+
+class INetworkDefinition:
+    content = b""
+    names = ()
+
+    @property
+    def num_layers(self):
+        return len(self.names)
+
+    def get_layer(self, index):
+        return type("ILayer", (), {"name": self.names[index]})
+
+    def get_input(self, index):
+        (image,) = onnx.load_from_string(self.content).graph.input
+        shape = tuple(dim.dim_value or -1 for dim in image.type.tensor_type.shape.dim)
+        return type("ITensor", (), {"name": image.name, "shape": shape})
+
+
+class IOptimizationProfile:
+    def set_shape(self, input, min, opt, max):  # noqa: A002 - their names
+        self.shapes = {input: (min, opt, max)}
+
+
+class OnnxParser(_Part):
+    def __init__(self, network, library, logger):
+        super().__init__(library, logger)
+        self.network = network
+
+    def parse(self, model):
+        if self.failed("parse"):
+            return False
+        self.network.content = bytes(model)
+        self.network.names = [node.name for node in onnx.load_from_string(bytes(model)).graph.node]
+        return True
+
+    @property
+    def num_errors(self):
+        return 1
+
+    def get_error(self, index):
+        values = {"desc": self.library.fails["parse"], "node_name": "body/Conv", "node": 3, "node_operator": "Conv"}
+        return type(
+            "ParserError", (), {name: staticmethod(lambda value=value: value) for name, value in values.items()}
+        )
+
+
+class IBuilderConfig(_Part):
+    profiling_verbosity = ProfilingVerbosity.LAYER_NAMES_ONLY
+    builder_optimization_level = 3
+    hardware_compatibility_level = HardwareCompatibilityLevel.NONE
+    default_device_type = DeviceType.GPU
+    DLA_core = -1
+    progress_monitor = None
+    timing_cache = None
+
+    def __init__(self, library, logger):
+        super().__init__(library, logger)
+        self.flags_set, self.limits, self.profiles = {BuilderFlag.TF32}, {}, []
+
+    def set_flag(self, flag):
+        self.flags_set.add(flag)
+
+    def clear_flag(self, flag):
+        self.flags_set.discard(flag)
+
+    def set_memory_pool_limit(self, pool, pool_size):
+        self.limits[pool] = pool_size
+
+    def add_optimization_profile(self, profile):
+        if self.failed("add_optimization_profile"):
+            return -1
+        self.profiles.append(profile)
+        return len(self.profiles) - 1
+
+    def can_run_on_DLA(self, layer):  # noqa: N802 - its name
+        return layer.name not in self.library.unfit_for_dla
+
+    def create_timing_cache(self, serialized_timing_cache):
+        return ITimingCache(bytes(serialized_timing_cache) or self.library.gpu)
+
+    def set_timing_cache(self, cache, ignore_mismatch):
+        if not cache.content.startswith(self.library.gpu):
+            return False
+        self.timing_cache = cache
+        return True
+
+    def get_timing_cache(self):
+        return self.timing_cache
+
+
+class ITimingCache:
+    def __init__(self, content):
+        self.content = content
+
+    def serialize(self):
+        return memoryview(self.content)
+
+
+class Runtime(_Part):
+    engine_host_code_allowed = False
+    DLA_core = -1
+
+    def deserialize_cuda_engine(self, serialized_engine):
+        if self.failed("deserialize_cuda_engine"):
+            return None
+        return ICudaEngine(self.library, self.logger, bytes(serialized_engine))
+
+
+class ICudaEngine(_Part):
+    device_memory_size_v2 = 12345
+
+    def __init__(self, library, logger, content):
+        super().__init__(library, logger)
+        self.model = onnx.load_from_string(content)
+        heads, self.attributes = _without_decode(self.model)
+        self.session = onnxruntime.InferenceSession(heads.SerializeToString(), providers=["CPUExecutionProvider"])
+        self.tensors = {value.name: value for value in (*self.model.graph.input, *self.model.graph.output)}
+
+    @property
+    def num_io_tensors(self):
+        return len(self.tensors)
+
+    def get_tensor_name(self, index):
+        return list(self.tensors)[index]
+
+    def get_tensor_shape(self, name):
+        return [dim.dim_value or -1 for dim in self.tensors[name].type.tensor_type.shape.dim]
+
+    def get_tensor_dtype(self, name):
+        kinds = {1: DataType.FLOAT, 10: DataType.HALF, 6: DataType.INT32}
+        return kinds[self.tensors[name].type.tensor_type.elem_type]
+
+    def outputs(self, image):
+        """What the network gives."""
+        heads = dict(zip(("loc", "logits"), self.session.run(["loc", "logits"], {"image": image}), strict=True))
+        if not self.attributes:
+            return heads
+        (defaults,) = (one for one in self.model.graph.initializer if one.name == "defaults")
+        return decoded(heads["loc"], heads["logits"], numpy_helper.to_array(defaults), self.attributes)
+
+    def create_engine_inspector(self):
+        return EngineInspector(self)
+
+    def create_execution_context(self):
+        if self.failed("create_execution_context"):
+            return None
+        return IExecutionContext(self, self.library)
+
+
+class EngineInspector:
+    def __init__(self, engine):
+        self.engine = engine
+
+    def get_engine_information(self, format):  # noqa: A002 - its name
+        assert format == LayerInformationFormat.JSON
+        graph, layers = self.engine.model.graph, []
+        dequantised = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+        halves = {value.name for value in graph.initializer if value.data_type == onnx.TensorProto.FLOAT16}
+        for node in graph.node:
+            if node.op_type == "Conv":
+                asked = "Int8" if node.input[0] in dequantised else "Half" if node.input[1] in halves else "Float"
+                kind = self.engine.library.changed.get(node.name, asked)
+                layers.append(
+                    {
+                        "Name": f"{node.name} + after",
+                        "LayerType": "CaskConvolution",
+                        "Inputs": [{"Name": node.input[0], "Format/Datatype": kind}],
+                        "Metadata": f"[ONNX Layer: {node.name}]\x1e[ONNX Layer: after]",
+                    }
+                )
+        return json.dumps({"Layers": layers, "Bindings": list(self.engine.tensors)})
+
+
+class IExecutionContext:
+    def __init__(self, engine, library):
+        self.engine, self.library = engine, library
+        self.addresses, self.shapes = {}, {}
+
+    def __del__(self):
+        self.library.released(self)
+
+    def buffers(self):
+        """The tensors by name."""
+        kinds = {DataType.FLOAT: "float32", DataType.HALF: "float16", DataType.INT32: "int32"}
+        return {
+            name: Buffer(
+                tuple(1 if size == -1 else size for size in self.engine.get_tensor_shape(name)),
+                np.dtype(kinds[self.engine.get_tensor_dtype(name)]),
+            )
+            for name in self.engine.tensors
+        }
+
+    def set_input_shape(self, name, shape):
+        self.shapes[name] = tuple(shape)
+        return "set_input_shape" not in self.library.fails
+
+    def set_tensor_address(self, name, memory):
+        self.addresses[name] = memory
+        return "set_tensor_address" not in self.library.fails
+
+    def execute_async_v3(self, stream_handle):
+        if "execute_async_v3" in self.library.fails:
+            return False
+        self.library.run(self, stream_handle)
+        return True
+
+
+def _without_decode(model):
+    """The heads of a network, and the attributes of its decode nodes, by operator."""
+    heads, attributes = onnx.ModelProto(), {}
+    heads.CopyFrom(model)
+    for node in model.graph.node:
+        if node.domain == "ssd_edge":
+            found = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+            attributes[node.op_type] = {name: value for name, value in found.items() if not name.startswith("plugin_")}
+    if attributes:
+        kept = [node for node in model.graph.node if node.domain != "ssd_edge"]
+        del heads.graph.node[:]
+        heads.graph.node.extend(kept)
+        del heads.graph.output[:]
+        heads.graph.output.extend(value for value in model.graph.value_info if value.name in {"loc", "logits"})
+    return heads, attributes
