@@ -14,8 +14,6 @@ from tests.helpers import ROOT
 HERE = Path(__file__).parent
 LIBRARY = ROOT / "engines" / "plugins" / "library"
 KERNELS = LIBRARY.parent / "kernels.cu"
-RELEASES = ["10.3", "10.16", "11.1"]
-"""Of headers; each major release's last is that for its bindings."""
 
 
 def headers(release: str) -> Path:

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
+import pytest
 
 from ssd_edge.boxes import default_boxes
 from ssd_edge.engines.cuda import Device
@@ -134,6 +135,9 @@ def main(form: str, release: str) -> None:
                     assert (found.shape, found.dtype) == (want.shape, want.dtype), operator
                     np.testing.assert_array_equal(found.view(np.int32), want.view(np.int32), operator)
                 node.close()
+    for most in (0, 1025):
+        with pytest.raises(AssertionError, match="createPlugin"):
+            Node(library, "SsdMerge", {"max_detections": most}, [])
     place.close()
 
 

@@ -116,6 +116,16 @@ EXPORT char const *open_node(char const *name, int num_attributes, char const **
   std::vector<PluginField> fields;
   for (int i = 0; i < num_attributes; ++i)
     fields.emplace_back(names[i], &values[i], static_cast<PluginFieldType>(kinds[i]), 1);
+  for (int i = 0; i < num_attributes; ++i) {
+    PluginField field = fields[i];
+    fields[i].type = field.type == PluginFieldType::kINT32 ? PluginFieldType::kFLOAT32 : PluginFieldType::kINT32;
+    PluginFieldCollection wrong{num_attributes, fields.data()};
+    if (creator->createPlugin("node", &wrong, TensorRTPhase::kBUILD)) return "an attribute's type is not refused";
+    fields.erase(fields.begin() + i);
+    PluginFieldCollection fewer{num_attributes - 1, fields.data()};
+    if (creator->createPlugin("node", &fewer, TensorRTPhase::kBUILD)) return "a missing attribute is not refused";
+    fields.insert(fields.begin() + i, field);
+  }
   PluginFieldCollection given{num_attributes, fields.data()};
   IPluginV3 *first = creator->createPlugin("node", &given, TensorRTPhase::kBUILD);
   if (!first) return "createPlugin";
