@@ -29,7 +29,7 @@ def export_decode(
     num_detections (B,), boxes (B, K, 4) as fractions of the image, scores (B, K), classes (B, K) counted from 0,
     num_cut (B,).
 
-    Next: trtexec --onnx=NAME.decode.onnx --dynamicPlugins=libssd_edge_plugin.so
+    Next: trtexec --onnx=NAME.decode.onnx --staticPlugins=libssd_edge_plugin.so
     """
     try:
         from ssd_edge.engines.plugins.decode_file import write_with_decode
@@ -43,4 +43,4 @@ def export_decode(
         print_json({"onnx": str(target), "outputs": outputs})
         return
     say(f"{target}: {spec.num_default_boxes} default boxes, at most {spec.max_detections} detections of an image")
-    say(f"next: trtexec --onnx={target} --dynamicPlugins=libssd_edge_plugin.so")
+    say(f"next: trtexec --onnx={target} --staticPlugins=libssd_edge_plugin.so")

@@ -17,8 +17,9 @@ from ssd_edge.engines.cuda_driver import Driver
 from ssd_edge.engines.onnxruntime import precision_of
 from ssd_edge.engines.plugins.compiler import compile_kernels
 from ssd_edge.engines.plugins.decode_graph import TENSORRT_NAME
-from ssd_edge.engines.plugins.forms import choose_form
+from ssd_edge.engines.plugins.forms import NEEDED_AT_RUN_TIME, choose_form
 from ssd_edge.engines.plugins.launch import check_limits
+from ssd_edge.engines.plugins.library_plugin import NAME as LIBRARY
 from ssd_edge.engines.trt.fitness import installed_version
 from ssd_edge.engines.trt.fitness import why_unfit as _why_unfit
 from ssd_edge.engines.trt.request import Request
@@ -104,8 +105,8 @@ def incompatibility(plan: PlanEntry) -> str | None:
 def trtexec_line(folder: Path, plan: PlanEntry) -> str:
     """The command that measures a plan without ssd-edge."""
     parts = ["trtexec", f"--loadEngine={folder / plan.files[0]}"]
-    if plan.facts.get("decode") == "library":
-        parts.append("--dynamicPlugins=libssd_edge_decode.so")
+    if plan.facts.get("decode") in NEEDED_AT_RUN_TIME:  # the library has the nodes of those in Python too
+        parts.append(f"--staticPlugins={LIBRARY}")
     if "dla_core" in plan.facts:
         parts.append(f"--useDLACore={plan.facts['dla_core']}")
     if plan.facts.get("version_compatible") == "yes":

@@ -15,6 +15,7 @@ from ssd_edge.engines.onnxruntime import read_spec
 from ssd_edge.engines.opening import open_model
 from ssd_edge.engines.plugins.decode_in_onnxruntime import session_options
 from ssd_edge.engines.plugins.decode_in_openvino import extensions
+from ssd_edge.engines.plugins.library_plugin import NAME
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def decoded(cli, heads_onnx, tmp_path):
     target = tmp_path / "tiny.decode.onnx"
     done = cli("export-decode", heads_onnx, "-o", target)
     assert (done.code, done.out) == (0, "")
-    assert f"next: trtexec --onnx={target}" in done.err
+    assert f"next: trtexec --onnx={target} --staticPlugins={NAME}" in done.err
     return target
 
 

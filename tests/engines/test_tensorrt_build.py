@@ -392,7 +392,7 @@ def test_the_line_for_trtexec():
     assert backend.trtexec_line(folder, plan) == line
     facts = {"decode": "library", "dla_core": "1", "version_compatible": "yes"}
     assert backend.trtexec_line(folder, plan_entry(files=("model.plan",), facts=facts)).split()[2:5] == [
-        "--dynamicPlugins=libssd_edge_decode.so",
+        "--staticPlugins=libssd_edge_plugin.so",
         "--useDLACore=1",
         "--versionCompatible",
     ]
