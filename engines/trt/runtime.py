@@ -41,7 +41,7 @@ def open_engine(folder: Path, plan: PlanEntry, spec: ModelSpec, library: Any | N
         kernels = (folder / chosen.file_name).read_bytes()
         form = plan.facts.get("decode", "host-launch")
         if form in NEEDED_AT_RUN_TIME:
-            make_known(form, kernels, trt)
+            make_known(form, kernels, trt, folder)
         network = TrtNetwork(folder / plan.files[0], plan, spec, trt)
         undo.pop_all()
     return GpuEngine(plan.backend, network, device, kernels)

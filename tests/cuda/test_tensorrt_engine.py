@@ -40,7 +40,12 @@ def model(request, heads_onnx: Path) -> onnx.ModelProto:
 @pytest.fixture
 def known(monkeypatch) -> list[str]:
     asked: list[str] = []
-    monkeypatch.setattr(runtime, "make_known", lambda form, kernels, trt: asked.append(form))
+
+    def make_known(form: str, kernels: bytes, trt: object, folder: Path) -> None:
+        assert (folder / "model.plan").is_file(), "a library may lie beside the plan"
+        asked.append(form)
+
+    monkeypatch.setattr(runtime, "make_known", make_known)
     return asked
 
 
