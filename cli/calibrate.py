@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
-from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from time import monotonic
@@ -12,17 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ssd_edge.cli.calibrate_output import ap_table, report_page, stages, trials_table, what_corrections_brought
 from ssd_edge.cli.common import how_fast, print_json, progress, say
 from ssd_edge.errors import DataError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from ssd_edge.calibration.calibrate import Images
-    from ssd_edge.calibration.choice import ChosenImages
-    from ssd_edge.calibration.closest import Corrections
-    from ssd_edge.calibration.contract import Search
-    from ssd_edge.calibration.recipe import Made
     from ssd_edge.evaluation import Evaluation
     from ssd_edge.spec import ModelSpec
 
@@ -222,7 +214,7 @@ def calibrate(
         if max_drop is not None and data is not None:
             before = _ap(onnx, spec, "FP32", data, eval_split)
         with ExitStack() as bars:
-            tell = _stages(bars)
+            tell = stages(bars)
             common: dict[str, Any] = {
                 "policy": policy,
                 "equalisation": equalisation,
@@ -275,7 +267,7 @@ def calibrate(
         after = _ap(target, spec, "INT8", data, eval_split)
     speed = _speed(onnx, target, spec)
     if report is not None:
-        _write_report(report, made, chosen, before, after, speed, corrections, search, seed)
+        report_page(report, made, chosen, before, after, speed, corrections, search, seed)
     if as_json:
         print_json(
             {
@@ -294,49 +286,16 @@ def calibrate(
         return
     say(f"{target}: {result.num_quantised} of {result.num_convolutions} convolutions in INT8, {origin}")
     if corrections:
-        say(_what_corrections_brought(corrections))
+        say(what_corrections_brought(corrections))
     if before and after:
-        Console().print(_table(before, after))
+        Console().print(ap_table(before, after))
     if search:
-        Console().print(_trials(search))
+        Console().print(trials_table(search))
         say(search.reason)
     if report:
         say(f"{report}: the report, and {report.with_suffix('.json').name} beside it")
     say(*how_fast(*speed))
     say(f"next: ssd-edge build-engine {target}")
-
-
-def _write_report(
-    path: Path,
-    made: Made,
-    chosen: ChosenImages,
-    before: Evaluation | None,
-    after: Evaluation | None,
-    speed: tuple[float, float],
-    corrections: Corrections | None,
-    search: Search | None,
-    seed: int,
-) -> None:
-    from ssd_edge.calibration.report import gather, pictures, sensitivities, write_report
-
-    with ExitStack() as bars:
-        tell = _stages(bars)
-        known = search.sensitivities if search else {}
-        known = known or sensitivities(made, tell)
-        tell("writing the report", 0, 1)
-        facts = gather(
-            made,
-            command=shlex.join(["ssd-edge", *sys.argv[1:]]),
-            fp32=before,
-            int8_ap=after,
-            fps=speed,
-            corrections=corrections,
-            search=search,
-            sensitivities=known,
-            pictures=pictures(chosen.read(lambda _: None), made.bench.seen.image_hashes),
-            seed=seed,
-        )
-        write_report(facts, path)
 
 
 def _require_labels(data: Path, split: str, spec: ModelSpec) -> None:
@@ -374,61 +333,7 @@ def _speed(onnx: Path, int8: Path, spec: ModelSpec) -> tuple[float, float]:
     return fp32, int8_rate
 
 
-def _what_corrections_brought(corrections: Corrections) -> str:
-    """Each that was tried, and whether it was used."""
-    parts = [
-        f"{name.replace('_', ' ')} {gain.without:.4f} → {gain.applied:.4f}{'' if gain.closer else ' (left out)'}"
-        for name, gain in vars(corrections).items()
-        if gain is not None
-    ]
-    return f"distance from FP32 on calibration images: {', '.join(parts)}" if parts else "rounded to the nearest"
-
-
 def _points(result: Evaluation) -> float:
     if result.ap is None:
         raise DataError("the images to measure AP on show no object that the model knows: take others for --max-drop")
     return 100 * result.ap
-
-
-def _stages(shown: ExitStack) -> Callable[[str, int, int], None]:
-    """A bar for each stage of a search, one after the other."""
-    bars: dict[str, Callable[[int, int], None]] = {}
-
-    def tell(what: str, done: int, total: int) -> None:
-        if what not in bars:
-            shown.close()
-            bars[what] = shown.enter_context(progress(what))
-        bars[what](done, total)
-
-    return tell
-
-
-def _trials(search: Search) -> Table:
-    from rich.table import Table
-
-    table = Table()
-    for name in ("method", "biases", "rounding", "FP32", "INT8", "AP", "AP lost"):
-        table.add_column(name, justify="left" if name == "method" else "right")
-    for trial in search.trials:
-        recipe = trial.recipe
-        corrected = "corrected" if recipe.bias_correction else "as they are"
-        rounding = "learned" if recipe.learned_rounding else "nearest"
-        numbers = (str(len(recipe.in_float)), str(trial.num_int8), f"{trial.ap:.2f}", f"{trial.drop:.2f}")
-        table.add_row(recipe.method, corrected, rounding, *numbers, style="bold" if trial == search.best else "")
-    return table
-
-
-def _table(before: Evaluation, after: Evaluation) -> Table:
-    from rich.table import Table
-
-    table = Table()
-    for name in ("class", "AP FP32", "AP INT8", "AP50 FP32", "AP50 INT8"):
-        table.add_column(name, justify="left" if name == "class" else "right")
-
-    def row(name: str, *values: float | None) -> None:
-        table.add_row(name, *("–" if value is None else f"{value:.3f}" for value in values))
-
-    for old, new in zip(before.per_class, after.per_class, strict=True):
-        row(old.label, old.ap, new.ap, old.voc_ap50, new.voc_ap50)
-    row("mean", before.ap, after.ap, before.voc_map50, after.voc_map50)
-    return table
