@@ -1,9 +1,9 @@
 """Decode as TensorRT's plugins against the CPU's: the very detections, on frames of a real video.
 
-The network with its decode nodes is built and run by what the project's plugins say, ahead-of-time ones (their launches
-evaluated) and those in Python (called for each run), over TensorRT's real bindings, 10 and 11. Imitated are the parser,
-the builder and the GPU: see tests/tensorrt/plugin_network.py. Heads by OpenVINO; kernels from their own source, on the
-CPU.
+The plan is built and run by the project's code for TensorRT, over a fake builder and runtime that let the project's
+plugins decode: ahead-of-time ones, whose launches are evaluated, and those in Python, which are called for each run.
+Plugins are made through the real bindings of TensorRT 10 and 11; the GPU is emulated. See
+tests/tensorrt/plugin_network.py. Heads by OpenVINO; kernels from their own source, on the CPU.
 """
 
 from __future__ import annotations
@@ -67,8 +67,6 @@ def measure() -> Figure:
 
 def compared(trt: Any, form: str) -> None:
     """Print, as JSON, what one form of decode gives beside the CPU engine."""
-    import onnx
-
     from ssd_edge.engines.openvino import OpenVinoEngine
     from ssd_edge.importing import import_onnx
     from tests.tensorrt.plugin_network import compare
@@ -78,9 +76,8 @@ def compared(trt: Any, form: str) -> None:
         heads = Path(folder) / "heads.onnx"
         spec = import_onnx(real_data("weights/pedestrian_ssdlite/pedestrian_300_raw.onnx"), description, heads)
         cpu = OpenVinoEngine(heads, spec, "FP32")
-        network = onnx.load(str(heads))
-    result = compare(trt, form, cpu, network, _frames())
-    cpu.close()
+        result = compare(trt, form, cpu, heads, _frames(), Path(folder))
+        cpu.close()
     print(json.dumps({"equal frames": result.equal, "boxes": result.boxes, "leaks": result.leaks}))
 
 

@@ -1,17 +1,20 @@
 """A network whose decode nodes are TensorRT plugins, built and run by what the plugins say, on the emulated GPU.
 
-What TensorRT itself does is imitated: a registry, a parser that makes plugins of the graph's nodes, and a context that
-runs them. All else is real: the bindings' classes, the project's plugins, the host code, the kernels. Heads are the
-CPU's. One form of decode per process, as in TensorRT.
+What TensorRT itself does is imitated: its builder and runtime by the fake ones, its registry, its parser, which makes
+plugins of the graph's nodes, and a context that runs them. All else is real: the bindings' classes, the project's
+plugins, the code that builds and runs plans, the kernels. Heads are the CPU's. One form of decode per process, as in
+TensorRT.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from operator import add, floordiv, mul, sub
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -22,15 +25,17 @@ from onnx import helper, numpy_helper
 from ssd_edge.detections import Detections
 from ssd_edge.detector import Heads
 from ssd_edge.engines.cuda import Device, Module, Stream
-from ssd_edge.engines.gpu import GpuEngine
-from ssd_edge.engines.gpu_network import carrying_decode
 from ssd_edge.engines.plugins import forms
 from ssd_edge.engines.plugins.compiler import compile_kernels
-from ssd_edge.engines.plugins.decode_graph import DOMAIN, with_decode
+from ssd_edge.engines.plugins.decode_graph import DOMAIN
 from ssd_edge.engines.plugins.launch import Buffer, heads_buffers
-from ssd_edge.spec import ModelSpec
+from ssd_edge.engines.trt.compile import compile_plan
+from ssd_edge.engines.trt.request import Request
+from ssd_edge.engines.trt.runtime import open_engine
 from tests.cuda.emulated import use_emulated_driver
-from tests.cuda.host_heads import HostContext, Run
+from tests.cuda.host_heads import HostContext
+from tests.engines.fake_tensorrt import FakeTensorRt
+from tests.helpers import plan_entry
 
 
 class Number:
@@ -74,9 +79,8 @@ class Node(NamedTuple):
 class AheadOfTime:
     """TensorRT with ``tensorrt.plugin``: launches are evaluated while the plan is built, and run without Python."""
 
-    def __init__(self, trt: Any, kernels: Mapping[str, bytes]) -> None:
-        trt.IDimensionExpr = Number
-        forms.make_known("ahead-of-time", kernels["ptx"], trt)
+    def __init__(self, trt: Any) -> None:
+        sys.modules["tensorrt"].IDimensionExpr = Number  # type: ignore[attr-defined]
         self.trt = trt
         self.registered = importlib.import_module("tensorrt.plugin._lib").QDP_REGISTRY
         self.tensor = importlib.import_module("tensorrt.plugin._tensor")
@@ -124,10 +128,8 @@ class AheadOfTime:
 class Python:
     """TensorRT with plugins in Python: asked for shapes and formats, stored, loaded, and called for each run."""
 
-    def __init__(self, trt: Any, kernels: Mapping[str, bytes]) -> None:
+    def __init__(self, trt: Any) -> None:
         self.trt = trt
-        numbers = {name: getattr(trt, name) for name in dir(trt)} | {"DimsExprs": list}  # the native ones: see Number
-        forms.make_known("python", kernels["cubin"], SimpleNamespace(**numbers))
 
     def plugin(self, creator: Any, fields: Any, inputs: list[Buffer]) -> tuple[Any, list[Buffer]]:
         """The plugin that the plan gives back, and the outputs."""
@@ -205,34 +207,49 @@ def parsed(trt: Any, form: Form, model: onnx.ModelProto, heads: Mapping[str, Buf
     return nodes
 
 
-class PluginNetwork:
-    """See ``ssd_edge.engines.gpu_network.DeviceNetwork``."""
+class BothTensorRts(FakeTensorRt):
+    """The fake builder and runtime, whose networks do what plugins say; of plugins, the bindings' own classes.
 
-    precision = "FP32"
+    Args:
+        trt: the bindings.
+        heads: run in place of the plan's.
+    """
 
-    def __init__(self, trt: Any, form: Form, heads: Heads, device: Device, network: Any) -> None:
-        self.spec: ModelSpec = heads.spec
-        self.bound = carrying_decode(self.spec, False)
-        self._form, self._device = form, device
-        self._before = heads_buffers(self.spec, 1, False)
-        self._constants = {one.name: numpy_helper.to_array(one) for one in network.graph.initializer}
-        self._nodes = parsed(trt, form, network, self._before)
-        self._run: Run = lambda image: heads.submit(image)()._asdict()
-        self._contexts = ExitStack()
-        for name, buffer in self.bound.items():
-            if name != "image":
-                (given,) = (t.buffer for node in self._nodes for t in node.outputs if t.name == name)
-                assert given == buffer, name
+    def __init__(self, trt: Any, heads: Heads) -> None:
+        super().__init__(self._execute, self._release, trt.__version__)
+        self._trt, self._heads = trt, heads
+        self.form: Form
+        self.registry = Registry()
+        self._nodes: list[Node] = []
+        self._working: dict[int, tuple[Device, PluginContext]] = {}
 
-    def context(self) -> PluginContext:
-        heads = HostContext(self._before, self._run, self._device)
-        made = PluginContext(self._form, self._nodes, self.bound, heads, self._device)
-        self._contexts.callback(made.close)
-        made.fill(self._constants)
-        return made
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._trt, name)
 
-    def close(self) -> None:
-        self._contexts.close()
+    def get_plugin_registry(self) -> Registry:
+        return self.registry
+
+    DimsExprs = list  # the native ones: see Number
+
+    def _execute(self, context: Any, stream: int) -> None:
+        spec, model = self._heads.spec, context.engine.model
+        before = heads_buffers(spec, 1, False)
+        self._nodes = self._nodes or parsed(self, self.form, model, before)
+        if id(context) not in self._working:
+            device = Device()
+            host = HostContext(before, lambda image: self._heads.submit(image)()._asdict(), device)
+            made = PluginContext(self.form, self._nodes, context.buffers(), host, device)
+            made.fill({one.name: numpy_helper.to_array(one) for one in model.graph.initializer})
+            self._working[id(context)] = device, made
+        _, made = self._working[id(context)]
+        made.bind(context.addresses)
+        made.enqueue(stream)
+
+    def _release(self, context: Any) -> None:
+        if id(context) in self._working:
+            device, made = self._working.pop(id(context))
+            made.close()
+            device.close()
 
 
 class PluginContext:
@@ -279,31 +296,41 @@ class Compared(NamedTuple):
     leaks: dict[str, int]
 
 
-def compare(trt: Any, form: str, heads: Heads, network: onnx.ModelProto, frames: Iterable[np.ndarray]) -> Compared:
+def compare(trt: Any, form: str, heads: Heads, source: Path, frames: Iterable[np.ndarray], folder: Path) -> Compared:
     """The detections of a CPU engine, and of its heads with the decode of plugins, frame by frame.
 
     Args:
         trt: the bindings.
         form: of decode, of ``FORMS``.
         heads: the CPU engine.
-        network: the heads as ONNX.
+        source: the heads as an ONNX file.
         frames: BGR.
+        folder: where the plan is built.
     """
+    library = BothTensorRts(trt, heads)
     sys.modules["tensorrt"] = trt
-    registry = Registry()
-    trt.get_plugin_registry = lambda: registry
+    trt.get_plugin_registry = library.get_plugin_registry
+    library.form = FORMS[form](library)
     emulated = use_emulated_driver()
-    kernels = {image.kind: content for image, content in compile_kernels("sm_86").images.items()}
-    device = Device()
-    made = FORMS[form](trt, kernels)
-    plugins = PluginNetwork(trt, made, heads, device, with_decode(network, heads.spec))
-    gpu = GpuEngine("emulated", plugins, device, kernels["cubin"])
+    files = {image.file_name: content for image, content in compile_kernels("sm_86").images.items()}
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    kernels = str(next(folder.glob("*.ptx")))
+    plan, timing, layers = (str(folder / name) for name in ("model.plan", "timing.cache", "layers.json"))
+    request = Request(str(source), plan, timing, layers, kernels=kernels, precision="FP32", form=form)
+    facts = compile_plan(request, lambda done, total: None, library)
+    if form in forms.NEEDED_AT_RUN_TIME:  # what runs a plan is another process
+        forms._known.clear()
+        library.registry.creators.clear()
+    entry = plan_entry(backend="tensorrt", files=("model.plan", *files), facts={**facts, "decode": form})
+    gpu = open_engine(folder, entry, heads.spec, library)
     on_cpu, on_gpu = heads.detector(), gpu.detector()
     count = equal = boxes = 0
     for frame in frames:
         wanted, got = on_cpu(frame), on_gpu(frame)
         count, boxes, equal = count + 1, boxes + len(wanted), equal + _equal(got, wanted)
     gpu.close()
+    gc.collect()  # contexts of the fake end with their last reference
     return Compared(count, equal, boxes, emulated.leaks())
 
 

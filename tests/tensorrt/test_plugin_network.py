@@ -12,7 +12,7 @@ import pytest
 from tests.tensorrt.bindings import run_over
 
 COMPARE = """
-import numpy as np, onnx
+import numpy as np, tempfile
 from pathlib import Path
 from ssd_edge.engines.opening import open_model
 from ssd_edge.engines.plugins import ahead_of_time, launch
@@ -21,7 +21,8 @@ from tests.tensorrt.plugin_network import compare
 heads = Path({heads!r})
 engine = open_model(heads)
 frames = np.random.default_rng(0).integers(0, 256, (5, 48, 64, 3), np.uint8)
-found = compare(trt, {form!r}, engine, onnx.load(str(heads)), frames)
+with tempfile.TemporaryDirectory() as folder:
+    found = compare(trt, {form!r}, engine, heads, frames, Path(folder))
 engine.close()
 assert found.boxes > 0
 assert not found.leaks, found
