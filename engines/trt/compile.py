@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 
@@ -26,6 +26,9 @@ from ssd_edge.engines.trt.timing_cache import begin_timing, end_timing
 from ssd_edge.engines.versions import check_release, device_memory_bytes, strongly_typed
 from ssd_edge.errors import BackendError
 from ssd_edge.spec import METADATA_KEY, ModelSpec
+
+if TYPE_CHECKING:
+    import tensorrt
 
 
 def compile_plan(request: Request, progress: Progress, trt: Any) -> dict[str, str]:
@@ -53,9 +56,9 @@ def compile_plan(request: Request, progress: Progress, trt: Any) -> dict[str, st
         forms.make_known(request.form, Path(request.kernels).read_bytes() if request.kernels else b"", trt)
     name, began = Path(request.source).name, perf_counter()
     log = log_of(trt)
-    builder = trt.Builder(log)
+    builder: tensorrt.Builder = trt.Builder(log)
     network = builder.create_network(strongly_typed(trt))
-    parser = trt.OnnxParser(network, log)
+    parser: tensorrt.OnnxParser = trt.OnnxParser(network, log)
     if not parser.parse(model.SerializeToString()):
         raise BackendError(f"TensorRT cannot read {name}: {parse_failure(parser, log)}")
     config = builder.create_builder_config()
@@ -92,7 +95,7 @@ def _spec_of(model: onnx.ModelProto) -> ModelSpec:
 
 def _inspected(trt: Any, log: Any, content: bytes, request: Request) -> tuple[Mapping[str, str], list[Layer]]:
     """Facts and layers of the engine, which is loaded for it: what cannot be loaded here is no plan."""
-    runtime = trt.Runtime(log)
+    runtime: tensorrt.Runtime = trt.Runtime(log)
     runtime.engine_host_code_allowed = request.version_compatible  # this process has just written that code
     if request.dla_core >= 0:
         runtime.DLA_core = request.dla_core

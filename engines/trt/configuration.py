@@ -8,10 +8,12 @@ from ssd_edge.engines.versions import hardware_compatibility
 from ssd_edge.errors import BackendError
 
 if TYPE_CHECKING:
+    import tensorrt
+
     from ssd_edge.engines.trt.request import Request
 
 
-def configure(trt: Any, config: Any, request: Request) -> None:
+def configure(trt: Any, config: tensorrt.IBuilderConfig, request: Request) -> None:
     """Set all that a request asks for.
 
     Raises:
@@ -29,7 +31,12 @@ def configure(trt: Any, config: Any, request: Request) -> None:
         config.hardware_compatibility_level = hardware_compatibility(trt, request.hardware_compatible)
 
 
-def profile(builder: Any, network: Any, config: Any, request: Request) -> None:
+def profile(
+    builder: tensorrt.Builder,
+    network: tensorrt.INetworkDefinition,
+    config: tensorrt.IBuilderConfig,
+    request: Request,
+) -> None:
     """The batches from 1 to the largest, tuned for the largest; nothing where the batch is fixed.
 
     Raises:

@@ -7,10 +7,18 @@ from typing import TYPE_CHECKING, Any
 from ssd_edge.errors import BackendError
 
 if TYPE_CHECKING:
+    import tensorrt
+
     from ssd_edge.engines.trt.request import Request
 
 
-def place(trt: Any, builder: Any, network: Any, config: Any, request: Request) -> dict[str, str]:
+def place(
+    trt: Any,
+    builder: tensorrt.Builder,
+    network: tensorrt.INetworkDefinition,
+    config: tensorrt.IBuilderConfig,
+    request: Request,
+) -> dict[str, str]:
     """Put the network on the DLA that a request names; the facts for the manifest, none where it names none.
 
     Raises:

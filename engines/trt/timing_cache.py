@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ssd_edge.files import written_whole
 
+if TYPE_CHECKING:
+    import tensorrt
 
-def begin_timing(config: Any, path: Path) -> dict[str, str]:
+
+def begin_timing(config: tensorrt.IBuilderConfig, path: Path) -> dict[str, str]:
     """Give the builder what was measured before, if it fits; the fact for the manifest.
 
     TensorRT itself refuses a cache of another release or GPU; then it measures anew.
@@ -22,7 +25,7 @@ def begin_timing(config: Any, path: Path) -> dict[str, str]:
     return {"timing": "measured anew: the bundle's cache is of another TensorRT or GPU" if content else "measured"}
 
 
-def end_timing(config: Any, path: Path) -> dict[str, str]:
+def end_timing(config: tensorrt.IBuilderConfig, path: Path) -> dict[str, str]:
     """Write what the builder knows now; the size for the manifest."""
     cache = config.get_timing_cache()
     memory = None if cache is None else cache.serialize()
