@@ -150,6 +150,14 @@ def test_the_page_shows_what_it_prints(cli, here, tmp_path):
     assert printed[1:][: len(example.splitlines())] == example.splitlines()
 
 
+def test_the_page_on_jetsons_shows_what_it_prints(tmp_path):
+    """An Orin with JetPack 6.2 whose environment does not see TensorRT."""
+    (example,) = re.findall(r"```\n(.*?)```", (ROOT / "docs" / "jetson.md").read_text(), re.DOTALL)
+    printed = [line.rstrip() for line in shown(agx_orin_6(tmp_path)).splitlines()]
+    start = printed.index(example.splitlines()[0])
+    assert printed[start:][: len(example.splitlines())] == example.splitlines()
+
+
 def test_it_imports_nothing_heavy():
     """NumPy, OpenCV and PyAV are loaded by children, which may hang or crash."""
     program = f"""
