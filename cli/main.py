@@ -23,6 +23,7 @@ from ssd_edge.cli.doctor import doctor
 from ssd_edge.cli.eval import evaluate
 from ssd_edge.cli.export import export
 from ssd_edge.cli.export_decode import export_decode
+from ssd_edge.cli.export_deploy import export_deploy
 from ssd_edge.cli.import_onnx import import_onnx
 from ssd_edge.cli.inspect import inspect
 from ssd_edge.cli.run import run
@@ -45,6 +46,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "check-onnx": check_onnx,
         "build-engine": build_engine,
         "export-decode": export_decode,
+        "export-deploy": export_deploy,
         "inspect": inspect,
     },
     "Use it": {"run": run, "eval": evaluate, "benchmark": benchmark, "demo": demo},

@@ -24,6 +24,7 @@ NEXT = {
     "check-onnx": "ssd-edge calibrate",
     "build-engine": "ssd-edge run",
     "export-decode": "trtexec --onnx",
+    "export-deploy": "what README.md in the folder says",
     "inspect": "ssd-edge run",
     "eval": "ssd-edge calibrate",
     "run": "ssd-edge benchmark",

@@ -1,0 +1,99 @@
+"""The plan of a bundle that other programs can serve: one of TensorRT, with decode inside."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ssd_edge.engines.base import PlanEntry
+from ssd_edge.engines.bundle import read_manifest
+from ssd_edge.engines.plugins.forms import NEEDED_AT_RUN_TIME
+from ssd_edge.errors import BackendError
+from ssd_edge.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class Deployable:
+    """What other programs are told of a plan.
+
+    Attributes:
+        name: of the model: the bundle's, in letters, digits, ``_``, ``-`` and ``.``.
+        file: the plan.
+        plan: its entry in the manifest.
+        spec: the model.
+    """
+
+    name: str
+    file: Path
+    plan: PlanEntry
+    spec: ModelSpec
+
+    @property
+    def max_batch(self) -> int:
+        """The largest batch; of 1 the plan takes no other."""
+        return int(self.plan.facts.get("max_batch", "1"))
+
+    @property
+    def built_for(self) -> str:
+        """TensorRT and GPU, for people."""
+        return f"of TensorRT {self.plan.version} for {self.plan.facts.get('gpu', 'the GPU that built it')}"
+
+    @property
+    def needs_library(self) -> bool:
+        """Whether the decode nodes must be made known to TensorRT by the C++ library."""
+        return self.plan.facts["decode"] in NEEDED_AT_RUN_TIME
+
+    @property
+    def labels(self) -> str:
+        """A label a line, in the order of ``classes``."""
+        return "".join(" ".join(label.split()) + "\n" for label in self.spec.labels)
+
+
+def deployable(bundle: Path) -> Deployable:
+    """The plan of a bundle that other programs can serve.
+
+    Raises:
+        BundleError: no bundle, or one that was altered.
+        BackendError: no plan of TensorRT in it, or one that ends before decode.
+    """
+    manifest = read_manifest(bundle)
+    plan = next((plan for plan in manifest.plans if plan.backend == "tensorrt"), None)
+    onnx = manifest.provenance.get("onnx", "HEADS.onnx")
+    build = f"on the device, ssd-edge build-engine {onnx} --backend tensorrt --add --output {bundle}"
+    if plan is None:
+        there = " and ".join(dict.fromkeys(plan.backend for plan in manifest.plans)) or "nothing"
+        raise BackendError(f"Triton and DeepStream run plans of TensorRT, and {bundle} holds {there}: {build}")
+    if plan.facts.get("decode", "host-launch") == "host-launch":
+        raise BackendError(
+            f"the plan in {bundle} ends with the heads, and only ssd-edge decodes them (host-launch): build it with "
+            f"decode inside; {build} --decode library"
+        )
+    name = "".join(c if c.isascii() and (c.isalnum() or c in "_-.") else "_" for c in bundle.resolve().stem)
+    return Deployable(name, bundle / plan.files[0], plan, manifest.spec)
+
+
+def write(folder: Path, texts: Mapping[str, str], plan: tuple[str, Path]) -> None:
+    """A new folder with these files, whole or not at all.
+
+    Args:
+        folder: the folder to make; it may exist if it is empty.
+        texts: by path in the folder.
+        plan: its path in the folder, and the file to copy there.
+
+    Raises:
+        BackendError: there is something of that name.
+    """
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise BackendError(f"{folder} exists and is not empty: remove it, or name another folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+        new = Path(scratch) / "new"
+        for name, text in texts.items():
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            (new / name).write_text(text, encoding="utf-8")
+        (new / plan[0]).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(plan[1], new / plan[0])
+        new.replace(folder)
