@@ -19,6 +19,7 @@ from ssd_edge.cli.main import app
 from ssd_edge.data.dataset import Issue
 from ssd_edge.engines.bundle import PlanEntry
 from ssd_edge.importing import read_description
+from ssd_edge.machine.cameras import csi_pipeline
 from ssd_edge.models.registry import MODELS, make_spec
 from ssd_edge.spec import ModelSpec
 from ssd_edge.stream.benchmark import EngineTimes
@@ -185,6 +186,31 @@ def test_a_sentence_quoted_is_one_that_is_said(sentence):
     for fragment in re.split(r"[A-Z]{2,}|\bN\b", sentence):  # FOLDER, N: what stands there varies
         if len(fragment.split()) > 1:
             assert any(fragment.strip("/ ") in part for part in said), fragment
+
+
+def device_sentences():
+    """What the tables of the pages on devices quote, in the parts between what varies."""
+    varies = r"\S*(?:[A-Z]{2,}|\d|…)\S*|tensorrt|openvino"
+    for page in ("docs/jetson.md", "docs/rtx.md"):
+        for quoted in re.findall(r"^\| `([^`|]+ [^`|]+)` \|", PAGES[page], re.MULTILINE):
+            for fragment in re.split(varies, quoted):
+                if len(fragment.split()) > 1:
+                    yield page, fragment.strip()
+
+
+def test_the_pages_on_devices_quote():
+    assert len(set(device_sentences())) >= 14
+
+
+@pytest.mark.parametrize(("page", "fragment"), sorted(set(device_sentences())))
+def test_a_sentence_for_a_device_is_one_that_is_said(page, fragment):
+    folders = ("engines", "ssd_edge/machine", "ssd_edge/stream")
+    said = [part for name in folders for path in (ROOT / name).rglob("*.py") for part in string_parts(path)]
+    assert any(fragment in part for part in said)
+
+
+def test_the_csi_camera_is_opened_as_doctor_says():
+    assert f"    ssd-edge run parts.engine --camera '{csi_pipeline(0)}'\n" in PAGES["docs/jetson.md"]
 
 
 def test_the_description_in_the_page_on_imports_is_read(tmp_path):
