@@ -27,6 +27,7 @@ from ssd_edge.cli.export_deploy import export_deploy
 from ssd_edge.cli.import_onnx import import_onnx
 from ssd_edge.cli.inspect import inspect
 from ssd_edge.cli.run import run
+from ssd_edge.cli.selftest import selftest
 from ssd_edge.cli.train import train
 from ssd_edge.errors import SsdEdgeError
 
@@ -50,7 +51,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "inspect": inspect,
     },
     "Use it": {"run": run, "eval": evaluate, "benchmark": benchmark, "demo": demo},
-    "Check the machine": {"doctor": doctor},
+    "Check the machine": {"doctor": doctor, "selftest": selftest},
 }
 _INTERRUPTED = 130  # what typer makes of Ctrl-C
 

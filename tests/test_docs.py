@@ -88,10 +88,10 @@ def test_there_are_examples():
 def test_an_example_names_real_commands_and_options(command, rest):
     assert command in COMMANDS
     known = {form for p in COMMANDS[command].params for form in (*p.opts, *p.secondary_opts)} | {"--help"}
-    assert set(re.findall(r"(?<!\S)-{1,2}[a-z][a-z-]*", rest)) <= known
+    assert set(re.findall(r"(?<!\S)-{1,2}[a-z][a-z0-9-]*", rest)) <= known
 
 
-@pytest.mark.parametrize("option", sorted(set(re.findall(r"`(--[a-z][a-z-]+)", WRITTEN))))
+@pytest.mark.parametrize("option", sorted(set(re.findall(r"`(--[a-z][a-z0-9-]+)", WRITTEN))))
 def test_an_option_in_the_text_exists(option):
     options = {form for command in COMMANDS.values() for p in command.params for form in (*p.opts, *p.secondary_opts)}
     of_others = {"--debug", "--help", "--list", "--only", "--table", "--retrain"}

@@ -115,6 +115,12 @@ def _of_another_jetpack(plan: PlanEntry) -> str | None:
     return f"was built on Jetson Linux {built}, and this one is {l4t}: {_REBUILD}"
 
 
+def release_of(version: str) -> tuple[int, int]:
+    """(10, 3) of 10.3.0.30; (0, 0) of nothing."""
+    numbers = (*_numbers(version), 0, 0)
+    return numbers[0], numbers[1]
+
+
 def _imported_version() -> str | None:
     """Where no package says it: JetPack's bindings may lie in a folder of the system that this Python sees."""
     if find_spec("tensorrt") is None:

@@ -454,3 +454,26 @@ def test_calibrate_writes_a_report(cli, heads_onnx, data, tmp_path):
     assert len(facts["sensitivities"]) == facts["num_int8"] == 8
     assert "Average precision" in files[1].read_text()
     assert cli("calibrate", heads_onnx, data, "--report", tmp_path / "report.txt").code == 2
+
+
+def test_selftest_where_there_is_no_gpu(cli, heads_onnx, tmp_path, pictures):
+    folder = tmp_path / "results"
+    sections = ("--only", "kernels", "--only", "decode-forms")
+    done = cli("selftest", heads_onnx, "--images", pictures, "-o", folder, *sections, "--json")
+    report = parsed(done)
+    assert report["counts"] == {"passed": 0, "failed": 0, "not run": 2}
+    assert "needs a GPU" in report["sections"][0]["sentence"]
+    assert json.loads((folder / "selftest.json").read_text())["counts"] == report["counts"]
+    assert f"{folder}: the results; open {folder / 'selftest.html'}" in done.err
+    wrong = cli("selftest", heads_onnx, "--only", "magic", "-o", folder)
+    assert wrong.code == 2
+    assert "no section is called 'magic'" in wrong.err
+
+
+def test_selftest_that_fails(cli, heads_onnx, tmp_path, pictures, monkeypatch):
+    from ssd_edge.engines.selftest import engines
+
+    monkeypatch.setattr(engines, "_agreement", lambda wanted, found: {"compared": 10, "alike": 0.5})
+    done = cli("selftest", heads_onnx, "--images", pictures, "-o", tmp_path / "results", "--only", "cpu")
+    assert done.code == 1
+    assert "failed   cpu: OpenVINO in FP32 agrees on 50.0 % of detections, below 99 %" in done.err

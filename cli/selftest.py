@@ -1,0 +1,111 @@
+"""``ssd-edge selftest``: what only a device can show, in one command."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ssd_edge.cli.common import print_json, progress, say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ssd_edge.engines.base import BuildOptions, Engine
+    from ssd_edge.engines.selftest.sections import Section, Work
+
+FRAMES = 24
+_COLOURS = {"passed": "green", "failed": "red", "not run": "yellow"}
+
+
+def selftest(
+    heads: Annotated[
+        Path | None, typer.Argument(help="FP32 heads of the model that is to run here.", show_default=False)
+    ] = None,
+    int8: Annotated[
+        Path | None, typer.Option(help="The same heads after ssd-edge calibrate.", show_default=False)
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Pictures, or a data set; frames of the rendered conveyor if not given.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the results; selftest-DATE if not given.")
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option(help="A section; may be repeated.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> None:
+    """Prove it on this device: kernels, forms of decode, precisions, sanitizers, trtexec, latency with clocks and heat.
+
+    What cannot run here is listed as not run, never as passed. Results go into one folder: selftest.html to look at,
+    selftest.json, and what was built. Without a GPU the parts for CPUs run. Exit code 0 when nothing failed, else 1.
+
+    Next: send the folder along with what you want to know
+    """
+    from ssd_edge.data.images import sample_images
+    from ssd_edge.engines.onnxruntime import read_spec
+    from ssd_edge.engines.selftest.results import counts, write_results
+    from ssd_edge.engines.selftest.sections import Setting, run_sections
+    from ssd_edge.machine.examine import examine
+    from ssd_edge.machine.host import this_host
+    from ssd_edge.machine.summary import summary
+
+    works = _works(only or [])
+    folder = output or Path(f"selftest-{datetime.now():%Y%m%d-%H%M}")
+    spec = read_spec(heads) if heads is not None else None
+    if int8 is not None:
+        read_spec(int8)
+    frames = list(sample_images(images, FRAMES))
+    folder.mkdir(parents=True, exist_ok=True)
+    host = this_host()
+    found = {name: [one.to_json() for one in findings] for name, findings in examine(host).items()}
+    machine = {**summary(host), "doctor": found}
+    setting = Setting(heads, int8, spec, frames, folder, _engine_in(folder), quick)
+    done: list[Section] = []
+
+    def keep(section: Section) -> None:
+        """Written after each, so that Ctrl-C leaves what was done."""
+        done.append(section)
+        write_results(done, machine, folder)
+        say(f"{section.status:8} {section.name}: {section.sentence}", _COLOURS[section.status])
+
+    with progress("selftest") as advance:
+        run_sections(setting, works, lambda name, number, total: advance(number, total), keep)
+    if as_json:
+        print_json({"counts": counts(done), "sections": [one.to_json() for one in done], "machine": machine})
+    say(f"{folder}: the results; open {folder / 'selftest.html'}")
+    if any(section.status == "failed" for section in done):
+        raise typer.Exit(1)
+
+
+def _works(only: list[str]) -> Mapping[str, Work]:
+    from ssd_edge.engines.selftest import engines, kernels, tools
+
+    works: dict[str, Work] = {
+        "cpu": engines.cpu,
+        "emulated": tools.emulated,
+        "kernels": kernels.kernels,
+        "decode-forms": engines.decode_forms,
+        "precisions": engines.precisions,
+        "sanitizer": tools.sanitizer,
+        "trtexec": tools.trtexec,
+        "latency": engines.latency,
+    }
+    unknown = [name for name in only if name not in works]
+    if unknown:
+        raise typer.BadParameter(f"no section is called {unknown[0]!r}; there are {', '.join(works)}")
+    return {name: work for name, work in works.items() if not only or name in only}
+
+
+def _engine_in(folder: Path) -> Callable[[str, Path, str, BuildOptions | None], Engine]:
+    """Builds a bundle there and opens it."""
+    from ssd_edge.engines.bundle import build_bundle, load_bundle
+
+    def engine(name: str, onnx: Path, backend: str, options: BuildOptions | None) -> Engine:
+        bundle = folder / f"{name}.engine"
+        build_bundle(onnx, bundle, backend, options=options)
+        return load_bundle(bundle)
+
+    return engine

@@ -1,0 +1,183 @@
+"""Engines against each other on real frames: CPU and GPU, forms of decode, precisions, and how fast they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from ssd_edge.boxes import iou
+from ssd_edge.detections import Detections
+from ssd_edge.detector import Image
+from ssd_edge.engines.base import BuildOptions, Engine
+from ssd_edge.engines.plugins.forms import AHEAD_OF_TIME_SINCE, FORMS
+from ssd_edge.engines.plugins.library_plugin import VARIABLE
+from ssd_edge.engines.readiness import READINESS, readiness
+from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Setting
+from ssd_edge.engines.trt.fitness import installed_version, release_of
+from ssd_edge.machine.examine import PROBES, examine
+from ssd_edge.machine.host import this_host
+
+SURE = 0.3
+"""Detections of at least this score are compared."""
+
+LEAST = {"FP32": 0.99, "FP16": 0.97, "INT8": 0.95}
+"""Share of them that the other engine must have found too: same class, IoU of at least 0.5, score within 0.1."""
+
+_GPU_BACKENDS = ("tensorrt", "tensorrt-rtx")
+_STATE = ("Jetson", "power mode", "GPU state", "processor", "temperature")
+
+
+def cpu(setting: Setting) -> tuple[str, Mapping[str, Any]]:
+    """OpenVINO against ONNX Runtime, FP32 and, where given, INT8."""
+    heads, _ = setting.model()
+    details: dict[str, Any] = {}
+    for precision, onnx in (("FP32", heads), ("INT8", setting.int8)):
+        if onnx is None:
+            continue
+        found = [
+            _detected(setting, f"cpu-{name}-{precision}", onnx, name, None) for name in ("onnxruntime", "openvino")
+        ]
+        details[precision] = _agreement(found[0], found[1])
+        _require(details[precision], LEAST[precision], f"OpenVINO in {precision}")
+    return f"OpenVINO finds what ONNX Runtime finds ({_said(details)})", details
+
+
+def decode_forms(setting: Setting) -> tuple[str, Mapping[str, Any]]:
+    """Each form of decode in a TensorRT engine against the one whose decode is launched after the heads.
+
+    TensorRT knows one kind of run-time plugins in a process: the library's where one is named, else Python's.
+    """
+    heads, _ = setting.model()
+    _must_run("tensorrt")
+    at_run_time = "library" if os.environ.get(VARIABLE) else "python"
+    details: dict[str, Any] = {}
+    left = {"library" if at_run_time == "python" else "python": f"{VARIABLE} says which of the two is tried"}
+    if release_of(installed_version() or "") < AHEAD_OF_TIME_SINCE:
+        left["ahead-of-time"] = "this release of TensorRT does not have it"
+    reference = _detected(setting, "form-host-launch", heads, "tensorrt", BuildOptions("FP32", decode="host-launch"))
+    for form in FORMS:
+        if form == "host-launch" or form in left:
+            continue
+        found = _detected(setting, f"form-{form}", heads, "tensorrt", BuildOptions("FP32", decode=form))
+        details[form] = _agreement(reference, found)
+        _require(details[form], LEAST["FP32"], f"decode {form}")
+    said = f"decode inside the engine finds what decode behind it finds ({_said(details)})"
+    return said, {**details, "not run": left}
+
+
+def precisions(setting: Setting) -> tuple[str, Mapping[str, Any]]:
+    """Each precision of each GPU backend against the CPU on real frames; INT8 against the CPU's INT8."""
+    heads, _ = setting.model()
+    left = {backend: why for backend in _GPU_BACKENDS if (why := _why_not(backend)) is not None}
+    if len(left) == len(_GPU_BACKENDS):
+        raise NotRunError("; ".join(f"{backend}: {why}" for backend, why in left.items()))
+    wanted = {"FP32": _detected(setting, "reference-fp32", heads, "onnxruntime", None)}
+    if setting.int8 is not None:
+        wanted["INT8"] = _detected(setting, "reference-int8", setting.int8, "onnxruntime", None)
+    else:
+        left["INT8"] = "no INT8 heads were given: --int8 HEADS.int8.onnx"
+    details: dict[str, Any] = {}
+    for backend in (one for one in _GPU_BACKENDS if one not in left):
+        for precision in ("FP32", "FP16", "INT8"):
+            onnx = setting.int8 if precision == "INT8" else heads
+            if onnx is not None:
+                name = f"{backend} {precision}"
+                found = _detected(setting, name.replace(" ", "-"), onnx, backend, BuildOptions(precision))
+                details[name] = _agreement(wanted["INT8" if precision == "INT8" else "FP32"], found)
+                _require(details[name], LEAST[precision], name)
+    return f"GPU engines find what the CPU finds ({_said(details)})", {**details, "not run": left}
+
+
+def latency(setting: Setting) -> tuple[str, Mapping[str, Any]]:
+    """Milliseconds of a frame, one at a time, of each engine that runs here, with the machine before and after."""
+    heads, _ = setting.model()
+    backends = (*_GPU_BACKENDS, "openvino")
+    left = {backend: why for backend in backends if (why := _why_not(backend)) is not None}
+    before, details = _state(), {}
+    for backend in (one for one in backends if one not in left):
+        for kind, onnx in (("default", heads), ("INT8", setting.int8)):
+            if onnx is not None:
+                engine = setting.engine(f"latency-{backend}-{kind}", onnx, backend, None)
+                details[f"{backend} {kind}"] = _latency(engine, setting.frames, 30 if setting.quick else 200)
+                engine.close()
+    if not details:
+        raise NotRunError("; ".join(f"{backend}: {why}" for backend, why in left.items()))
+    said = ", ".join(f"{name} {one['p50']:.1f}" for name, one in details.items())
+    return f"median milliseconds of a frame: {said}", {
+        **details,
+        "not run": left,
+        "machine before": before,
+        "machine after": _state(),
+    }
+
+
+def _why_not(backend: str) -> str | None:
+    """What keeps a backend from running here; None where nothing does: then whatever fails is a failure."""
+    ready = readiness(this_host(), {backend: READINESS[backend]})[backend]
+    return None if ready.runs else ready.sentence()
+
+
+def _must_run(backend: str) -> None:
+    why = _why_not(backend)
+    if why is not None:
+        raise NotRunError(f"{backend}: {why}")
+
+
+def _latency(engine: Engine, frames: Sequence[Image], number: int) -> dict[str, float]:
+    with engine.detector() as detector:
+        for k in range(10):
+            detector(frames[k % len(frames)])
+        took = []
+        for k in range(number):
+            began = perf_counter()
+            detector(frames[k % len(frames)])
+            took.append(1000 * (perf_counter() - began))
+    return {"p50": median(took), **{f"p{share}": float(np.percentile(took, share)) for share in (90, 99)}}
+
+
+def _state() -> dict[str, list[str]]:
+    """Clocks, temperature, power: what a latency depends on."""
+    found = examine(this_host(), {name: PROBES[name] for name in _STATE})
+    return {name: [f"{one.name}: {one.value}" for one in findings] for name, findings in found.items()}
+
+
+def _detected(setting: Setting, name: str, onnx: Any, backend: str, options: BuildOptions | None) -> list[Detections]:
+    engine = setting.engine(name, onnx, backend, options)
+    try:
+        with engine.detector() as detector:
+            return [detector(frame).above(0.05) for frame in setting.frames]
+    finally:
+        engine.close()
+
+
+def _agreement(wanted: Sequence[Detections], found: Sequence[Detections]) -> dict[str, float]:
+    """How much two engines find alike, each way; details of ``LEAST``."""
+    shares = [_found_again(one, other) for pair in zip(wanted, found, strict=True) for one, other in (pair, pair[::-1])]
+    total = sum(number for number, _ in shares)
+    again = sum(number for _, number in shares)
+    return {"compared": total, "alike": again / total if total else 1.0}
+
+
+def _found_again(one: Detections, other: Detections) -> tuple[int, int]:
+    sure = one.above(SURE)
+    if not len(sure) or not len(other):
+        return len(sure), 0
+    close = (iou(sure.boxes[:, None], other.boxes[None]) >= 0.5) & (sure.labels[:, None] == other.labels[None])
+    close &= np.abs(sure.scores[:, None] - other.scores[None]) <= 0.1
+    return len(sure), int(close.any(axis=1).sum())
+
+
+def _require(agreement: Mapping[str, float], least: float, who: str) -> None:
+    if agreement["compared"] == 0:
+        raise FailedError(f"{who}: the model finds nothing in these frames, so nothing can be compared: give others")
+    if agreement["alike"] < least:
+        raise FailedError(f"{who} agrees on {100 * agreement['alike']:.1f} % of detections, below {100 * least:.0f} %")
+
+
+def _said(details: Mapping[str, Mapping[str, float]]) -> str:
+    return ", ".join(f"{name} {100 * one['alike']:.1f} %" for name, one in details.items())

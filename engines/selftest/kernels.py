@@ -1,0 +1,149 @@
+"""The kernels on the GPU against NumPy, to the last bit: heads at random and heads that are hard, and frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ssd_edge.boxes import default_boxes
+from ssd_edge.decode import Decoder, to_pixels
+from ssd_edge.detections import Detections
+from ssd_edge.engines.cuda import Argument, Device, Module
+from ssd_edge.engines.plugins.compiler import compile_kernels
+from ssd_edge.engines.plugins.launch import (
+    Launch,
+    between_buffers,
+    decode_launches,
+    heads_buffers,
+    preprocess_launch,
+    result_buffers,
+)
+from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Setting
+from ssd_edge.errors import BackendError
+from ssd_edge.preprocess import preprocess
+from ssd_edge.spec import ModelSpec
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def kernels(setting: Setting) -> tuple[str, Mapping[str, Any]]:
+    """See ``sections.Work``."""
+    spec = setting.model()[1]
+    with ExitStack() as stack:
+        device = open_device(stack)
+        capability = "".join(map(str, device.compute_capability))
+        images = compile_kernels(f"sm_{capability}").images
+        (cubin,) = (content for image, content in images.items() if image.kind == "cubin")
+        module = stack.enter_context(device.module(cubin))
+        number = 0
+        for half in (False, True):
+            for name, loc, logits in heads_to_try(spec):
+                _compare(device, module, spec, half, name, loc, logits)
+                number += 1
+            for frame in setting.frames[:4]:
+                _compare_image(device, module, spec, half, frame)
+                number += 1
+        said = f"{number} results of {device.name} are NumPy's to the last bit"
+        return said, {"device": device.name, "results": number}
+
+
+def open_device(stack: ExitStack) -> Device:
+    """The first GPU.
+
+    Raises:
+        NotRunError: there is none.
+    """
+    try:
+        return stack.enter_context(Device())
+    except BackendError as error:
+        raise NotRunError(f"it needs a GPU: {error}") from None
+
+
+def heads_to_try(spec: ModelSpec) -> Iterator[tuple[str, npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
+    """A name, loc (1, A, 4) and logits (1, A, C): at random, ties, infinities and NaN, and nothing to be found."""
+    rng = np.random.default_rng(0)
+    boxes, classes = spec.num_default_boxes, spec.num_classes
+    for seed in range(3):
+        logits = rng.normal(0, 3, (1, boxes, classes)).astype(np.float32)
+        yield f"random {seed}", rng.normal(0, 1, (1, boxes, 4)).astype(np.float32), logits
+    loc = rng.normal(0, 1, (1, boxes, 4)).astype(np.float32)
+    ties = np.zeros((1, boxes, classes), np.float32)
+    ties[..., 1:] = 4
+    yield "ties", loc, ties
+    hard = rng.normal(0, 3, (1, boxes, classes)).astype(np.float32)
+    hard[0, ::7], hard[0, 3::7], loc_hard = np.nan, np.inf, loc.copy()
+    loc_hard[0, ::5] = np.inf
+    yield "NaN and infinite", loc_hard, hard
+    nothing = np.full((1, boxes, classes), -20, np.float32)
+    nothing[..., 0] = 20
+    yield "no candidate", loc, nothing
+
+
+def _compare(
+    device: Device,
+    module: Module,
+    spec: ModelSpec,
+    half: bool,
+    name: str,
+    loc: npt.NDArray[np.float32],
+    logits: npt.NDArray[np.float32],
+) -> None:
+    kind = np.float16 if half else np.float32
+    with np.errstate(over="ignore"):
+        given: Arrays = {"loc": loc.astype(kind), "logits": logits.astype(kind), "defaults": default_boxes(spec)}
+    results = {key: np.zeros(one.shape, one.dtype) for key, one in result_buffers(spec, 1).items()}
+    between = {key: np.zeros(one.shape, one.dtype) for key, one in between_buffers(spec, 1).items()}
+    _launch(device, module, decode_launches(spec, 1, half), {**given, **between, **results}, tuple(results), results)
+    size = (480, 640)
+    wanted = Decoder(spec)(given["loc"][0].astype(np.float32), given["logits"][0].astype(np.float32), size)
+    number = int(results["num_detections"][0])
+    found = (results["scores"][0, :number], results["classes"][0, :number].astype(np.int64), int(results["num_cut"][0]))
+    if not _equal(wanted, found, results["boxes"][0, :number], size):
+        raise FailedError(f"decode of {name} heads in {kind.__name__} is not NumPy's: {number} and {len(wanted)} boxes")
+
+
+def _equal(
+    wanted: Detections, found: tuple[Any, Any, int], boxes: npt.NDArray[np.float32], size: tuple[int, int]
+) -> bool:
+    scores, labels, cut = found
+    return (
+        np.array_equal(wanted.scores, scores)
+        and np.array_equal(wanted.labels, labels)
+        and np.array_equal(wanted.boxes, to_pixels(boxes, size))
+        and wanted.num_cut == cut
+    )
+
+
+def _compare_image(device: Device, module: Module, spec: ModelSpec, half: bool, frame: npt.NDArray[np.uint8]) -> None:
+    buffer = heads_buffers(spec, 1, half)["image"]
+    image = {"image": np.zeros(buffer.shape, buffer.dtype)}
+    size = (frame.shape[0], frame.shape[1])
+    launches = (preprocess_launch(spec, size, half),)
+    _launch(device, module, launches, {"frame": np.ascontiguousarray(frame), **image}, ("image",), image)
+    wanted = preprocess(frame, spec).astype(buffer.dtype)
+    if not np.array_equal(image["image"], wanted):
+        worst = float(np.abs(image["image"].astype(np.float32) - wanted.astype(np.float32)).max())
+        raise FailedError(f"preprocess of a {size[1]}×{size[0]} frame is not OpenCV's: off by up to {worst:.3g}")
+
+
+def _launch(
+    device: Device, module: Module, launches: tuple[Launch, ...], arrays: Arrays, back: tuple[str, ...], into: Arrays
+) -> None:
+    with ExitStack() as stack:
+        buffers = {name: stack.enter_context(device.buffer(array.nbytes)) for name, array in arrays.items()}
+        stream = stack.enter_context(device.stream())
+        for name, array in arrays.items():
+            stream.upload(buffers[name], array)
+        for launch in launches:
+            arguments: list[Argument] = [
+                np.uint64(buffers[value].address) if isinstance(value, str) else np.int32(value)
+                for value in launch.arguments
+            ]
+            stream.launch(module.function(launch.kernel), launch.grid, launch.block, arguments)
+        for name in back:
+            stream.download(into[name], buffers[name])
+        stream.synchronize()

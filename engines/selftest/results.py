@@ -1,0 +1,74 @@
+"""What a selftest leaves: ``selftest.json`` and ``selftest.html``, each written whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timezone
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ssd_edge import __version__
+from ssd_edge.engines.selftest.sections import Section
+from ssd_edge.errors import MissingDependencyError
+from ssd_edge.files import written_whole
+
+
+def counts(sections: Sequence[Section]) -> dict[str, int]:
+    """How many passed, failed, and were not run."""
+    return {status: sum(one.status == status for one in sections) for status in ("passed", "failed", "not run")}
+
+
+def write_results(sections: Sequence[Section], machine: Mapping[str, Any], folder: Path) -> None:
+    """Write both files; the page only where Jinja is installed.
+
+    Args:
+        sections: that are done.
+        machine: what ``summary`` says of it, and what ``doctor`` found.
+        folder: that receives them.
+
+    Raises:
+        OSError: one cannot be written.
+    """
+    made = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    content = {
+        "made": made,
+        "ssd_edge": __version__,
+        "machine": dict(machine),
+        "counts": counts(sections),
+        "sections": [one.to_json() for one in sections],
+    }
+    texts = {"selftest.json": json.dumps(content, indent=2) + "\n"}
+    with suppress(MissingDependencyError):  # a device's install need not have Jinja
+        texts["selftest.html"] = page(sections, machine, made)
+    for name, text in texts.items():
+        with written_whole(folder / name) as partial:
+            partial.write_text(text, encoding="utf-8")
+
+
+def page(sections: Sequence[Section], machine: Mapping[str, Any], made: str) -> str:
+    """The HTML text; all that comes from files or tools is escaped.
+
+    Raises:
+        MissingDependencyError: Jinja is not installed.
+    """
+    try:
+        from jinja2 import Environment, StrictUndefined
+    except ModuleNotFoundError:
+        raise MissingDependencyError("jinja2", "calibrate", "the page") from None
+
+    text = files("ssd_edge.engines.selftest").joinpath("page.html").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["tojson_plain"] = lambda value: json.dumps(value, indent=1, ensure_ascii=False)
+    number = counts(sections)
+    return environment.from_string(text).render(
+        sections=sections,
+        made=made,
+        version=__version__,
+        machine=f"{machine.get('processor', 'an unknown processor')}, {machine.get('system', '')}",
+        passed=number["passed"],
+        failed=number["failed"],
+        not_run=number["not run"],
+    )

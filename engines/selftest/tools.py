@@ -1,0 +1,96 @@
+"""Tools that may be installed on a device: compute-sanitizer and trtexec; and the project's own tests, in a clone."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ssd_edge.engines.base import BuildOptions
+from ssd_edge.engines.bundle import read_manifest
+from ssd_edge.engines.readiness import READINESS, readiness
+from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Setting
+from ssd_edge.machine.host import this_host
+
+_MINUTES = 10
+
+
+def emulated(setting: Setting) -> tuple[str, Mapping[str, Any]]:
+    """The kernels on a CPU and the GPU's way over an emulated driver: tests of a clone, as they need its files."""
+    root = Path(__file__).resolve().parents[2]
+    tests = [root / "tests" / "cuda" / name for name in ("test_kernels.py", "test_gpu.py")]
+    if not all(test.is_file() for test in tests) or find_spec("pytest") is None or not shutil.which("g++"):
+        raise NotRunError("it needs a clone of the project with its tests, pytest and g++")
+    done = _run([sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *map(str, tests)], root)
+    last = (done.stdout.strip().splitlines() or [""])[-1]
+    if done.returncode:
+        raise FailedError(f"tests of the kernels on a CPU: {last}")
+    return f"kernels on a CPU, and the GPU's way over an emulated driver: {last}", {}
+
+
+def sanitizer(setting: Setting) -> tuple[str, Mapping[str, Any]]:
+    """The kernels under compute-sanitizer: memcheck and racecheck."""
+    tool = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
+    if not Path(tool).is_file():
+        raise NotRunError("compute-sanitizer is not installed: it comes with the CUDA toolkit")
+    heads, _ = setting.model()
+    found: dict[str, str] = {}
+    for check in ("memcheck", "racecheck"):
+        command = [
+            tool,
+            "--tool",
+            check,
+            "--error-exitcode",
+            "9",
+            sys.executable,
+            "-m",
+            "ssd_edge.cli.main",
+            "selftest",
+        ]
+        folder = setting.folder / f"sanitizer-{check}"
+        done = _run([*command, str(heads), "--only", "kernels", "--output", str(folder)], setting.folder)
+        said = re.findall(r"ERROR SUMMARY: .*|RACECHECK SUMMARY: .*", done.stdout + done.stderr)
+        found[check] = said[-1] if said else "it said nothing"
+        if done.returncode:
+            raise FailedError(f"compute-sanitizer {check}: {found[check]}")
+    return "compute-sanitizer finds nothing in the kernels", found
+
+
+def trtexec(setting: Setting) -> tuple[str, Mapping[str, Any]]:
+    """NVIDIA's own measure of the same plan."""
+    tool = shutil.which("trtexec") or "/usr/src/tensorrt/bin/trtexec"
+    if not Path(tool).is_file():
+        raise NotRunError("trtexec is not installed: sudo apt install libnvinfer-bin")
+    heads, _ = setting.model()
+    ready = readiness(this_host(), {"tensorrt": READINESS["tensorrt"]})["tensorrt"]
+    if not ready.runs:
+        raise NotRunError(f"tensorrt: {ready.sentence()}")
+    setting.engine("trtexec", heads, "tensorrt", BuildOptions(decode="host-launch")).close()
+    folder = setting.folder / "trtexec.engine"
+    plan = next(one for one in read_manifest(folder).plans if one.backend == "tensorrt")
+    command = [tool, f"--loadEngine={folder / plan.files[0]}", "--useCudaGraph", "--noDataTransfers", "--duration=3"]
+    done = _run(command, setting.folder)
+    median = gpu_milliseconds(done.stdout)
+    if done.returncode or median is None:
+        raise FailedError(
+            f"trtexec failed on {plan.files[0]}: {(done.stderr.strip().splitlines() or ['no reason'])[-1]}"
+        )
+    return f"trtexec runs the plan: {median:.2f} ms a frame on the GPU", {"GPU compute, median ms": median}
+
+
+def gpu_milliseconds(text: str) -> float | None:
+    """The median of "GPU Compute Time" in what trtexec prints; None where it is not there."""
+    found = re.search(r"GPU Compute Time:.*?median = ([\d.]+) ms", text)
+    return float(found[1]) if found else None
+
+
+def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=60 * _MINUTES, check=False)
+    except subprocess.TimeoutExpired:
+        raise FailedError(f"{Path(command[0]).name} did not end within {_MINUTES} minutes") from None

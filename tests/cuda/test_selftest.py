@@ -1,0 +1,216 @@
+"""The selftest: what ran and was right passes, what could not run never does, and planted faults fail."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ssd_edge.detections import Detections
+from ssd_edge.detector import Detector, HostDetector, Result, StageTimes
+from ssd_edge.engines.base import BuildOptions
+from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine, read_spec
+from ssd_edge.engines.selftest import engines, kernels
+from ssd_edge.engines.selftest.results import counts, page, write_results
+from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Section, Setting, run_sections
+from ssd_edge.engines.selftest.tools import gpu_milliseconds
+from tests.cuda.emulated import Emulated
+
+HOSTILE = "<script>alert('x')</script>&"
+
+
+class Altered(Detector):
+    """Detections of a model, changed."""
+
+    def __init__(self, inner: Detector, change) -> None:
+        self.spec, self.depth, self._inner, self._change = inner.spec, inner.depth, inner, change
+
+    def submit(self, frame):
+        found = self._change(self._inner(frame))
+        return lambda: Result(found, StageTimes(0, 0, 0))
+
+
+class AlteredEngine(OnnxRuntimeEngine):
+    """An engine with a fault."""
+
+    change = staticmethod(lambda found: found)
+
+    def detector(self):
+        return Altered(HostDetector(self), self.change)
+
+
+@pytest.fixture
+def setting(heads_onnx: Path, tmp_path: Path) -> Setting:
+    rng = np.random.default_rng(0)
+    frames = [rng.integers(0, 256, (60, 80, 3), np.uint8) for _ in range(4)]
+    spec = read_spec(heads_onnx)
+
+    def engine(name: str, onnx: Path, backend: str, options: BuildOptions | None):
+        return AlteredEngine(onnx, spec, "FP32")
+
+    return Setting(heads_onnx, heads_onnx, spec, frames, tmp_path, engine, quick=True)
+
+
+@pytest.fixture
+def all_run(monkeypatch) -> None:
+    """A machine on which nothing is in a backend's way."""
+    monkeypatch.setattr(engines, "_why_not", lambda backend: None)
+    monkeypatch.setattr(engines, "installed_version", lambda: "10.16.1")
+
+
+FAULTS = {
+    "half are missing": lambda d: Detections(d.boxes[::2], d.scores[::2], d.labels[::2]),
+    "another class": lambda d: Detections(d.boxes, d.scores, 1 - d.labels),
+    "moved": lambda d: Detections(d.boxes + np.float32(40), d.scores, d.labels),
+    "scores": lambda d: Detections(d.boxes, d.scores * np.float32(0.7), d.labels),
+    "too many": lambda d: Detections(
+        np.concatenate([d.boxes, d.boxes + 30]), np.concatenate([d.scores] * 2), np.concatenate([d.labels] * 2)
+    ),
+}
+
+
+def with_fault(setting: Setting, name: str, change) -> Setting:
+    def engine(asked, onnx, backend, options):
+        made = setting.engine(asked, onnx, backend, options)
+        if asked == name:
+            made.change = change
+        return made
+
+    return replace(setting, engine=engine)
+
+
+def test_equal_engines_pass(setting, all_run, monkeypatch):
+    monkeypatch.delenv(engines.VARIABLE, raising=False)
+    for work, keys in (
+        (engines.cpu, {"FP32", "INT8"}),
+        (engines.decode_forms, {"ahead-of-time", "python", "not run"}),
+        (
+            engines.precisions,
+            {"not run", *(f"tensorrt{b} {p}" for b in ("", "-rtx") for p in ("FP32", "FP16", "INT8"))},
+        ),
+    ):
+        sentence, details = work(setting)
+        assert "100.0 %" in sentence
+        assert set(details) == keys
+        assert all(one["compared"] > 20 for name, one in details.items() if name != "not run")
+    sentence, details = engines.latency(setting)
+    assert sentence.startswith("median milliseconds of a frame: tensorrt default ")
+    assert 0 < details["openvino INT8"]["p50"] <= details["openvino INT8"]["p99"]
+    assert {"machine before", "machine after"} <= set(details)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    ("work", "name"),
+    [
+        (engines.cpu, "cpu-openvino-FP32"),
+        (engines.decode_forms, "form-ahead-of-time"),
+        (engines.precisions, "tensorrt-rtx-FP16"),
+        (engines.precisions, "tensorrt-INT8"),
+    ],
+)
+def test_an_engine_that_finds_something_else_fails(setting, all_run, work, name, fault):
+    with pytest.raises(FailedError, match="agrees on"):
+        work(with_fault(setting, name, FAULTS[fault]))
+
+
+def test_nothing_found_proves_nothing(setting, all_run):
+    empty = lambda d: Detections.empty()  # noqa: E731 - as in FAULTS
+    blind = with_fault(with_fault(setting, "cpu-openvino-FP32", empty), "cpu-onnxruntime-FP32", empty)
+    with pytest.raises(FailedError, match="finds nothing in these frames"):
+        engines.cpu(blind)
+
+
+def test_what_is_missing_is_never_passed(setting, monkeypatch):
+    """This machine has no GPU; nor is there a model in the second setting."""
+    bare = Setting(None, None, None, setting.frames, setting.folder, setting.engine)
+    for work in (engines.cpu, engines.decode_forms, engines.precisions, engines.latency, kernels.kernels):
+        with pytest.raises(NotRunError, match=r"needs a model: ssd-edge selftest HEADS\.onnx"):
+            work(bare)
+    monkeypatch.setattr(engines, "_why_not", lambda backend: "no NVIDIA GPU")
+    for work in (engines.decode_forms, engines.precisions, engines.latency):
+        with pytest.raises(NotRunError, match="tensorrt: no NVIDIA GPU"):
+            work(setting)
+
+
+def test_the_kernels_are_numpys(emulated: Emulated, setting):
+    sentence, details = kernels.kernels(setting)
+    assert details["results"] == 2 * (6 + 4)
+    assert sentence.startswith("20 results of ")
+
+
+@pytest.mark.parametrize(
+    ("what", "planted", "words"),
+    [
+        ("to_pixels", lambda boxes, size: boxes * 1.0001, "decode of random 0 heads in float32 is not NumPy's"),
+        (
+            "preprocess",
+            lambda frame, spec: np.zeros((1, 3, *spec.input_size), np.float32),
+            "is not OpenCV's: off by up",
+        ),
+    ],
+)
+def test_a_kernel_that_computes_something_else_fails(emulated: Emulated, setting, monkeypatch, what, planted, words):
+    monkeypatch.setattr(kernels, what, planted)
+    with pytest.raises(FailedError, match=words):
+        kernels.kernels(setting)
+
+
+def test_no_gpu_is_not_run(emulated: Emulated, setting):
+    emulated.machine(devices=0)
+    with pytest.raises(NotRunError, match="it needs a GPU: "):
+        kernels.kernels(setting)
+
+
+def test_each_end_of_a_section(setting):
+    def raising(error):
+        def work(setting):
+            raise error
+
+        return work
+
+    works = {
+        "good": lambda setting: ("all is right", {"n": 1}),
+        "missing": raising(NotRunError("no GPU")),
+        "wrong": raising(FailedError("off by one")),
+        "a fault": raising(ZeroDivisionError("division by zero")),
+    }
+    told, kept = [], []
+    sections = run_sections(setting, works, lambda *what: told.append(what), kept.append)
+    assert [(one.status, one.sentence) for one in sections] == [
+        ("passed", "all is right"),
+        ("not run", "no GPU"),
+        ("failed", "off by one"),
+        ("failed", "ZeroDivisionError: division by zero"),
+    ]
+    assert kept == sections
+    assert told == [(name, number, 4) for number, name in enumerate(works)]
+    assert counts(sections) == {"passed": 1, "failed": 2, "not run": 1}
+
+
+def test_the_page_and_the_json(tmp_path):
+    sections = [
+        Section("kernels", "passed", HOSTILE, {HOSTILE: HOSTILE}, 1.5),
+        Section("trtexec", "not run", "it is not installed"),
+    ]
+    text = page(sections, {"processor": HOSTILE, "system": "Linux"}, "now")
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;") >= 3
+    assert "1 passed, 0 failed, 1 not run" in text
+    write_results(sections, {"processor": "p"}, tmp_path)
+    content = json.loads((tmp_path / "selftest.json").read_text())
+    assert content["counts"] == {"passed": 1, "failed": 0, "not run": 1}
+    assert [one["status"] for one in content["sections"]] == ["passed", "not run"]
+    assert (tmp_path / "selftest.html").read_text().startswith("<!doctype html>")
+
+
+def test_what_trtexec_prints():
+    line = (
+        "[01/01/2026-00:00:00] [I] GPU Compute Time: min = 1.01 ms, max = 2.5 ms, mean = 1.2 ms, median = 1.11 ms, "
+        "percentile(90%) = 1.3 ms"
+    )
+    assert gpu_milliseconds(f"[I] Latency: median = 9 ms\n{line}\n") == 1.11
+    assert gpu_milliseconds("[E] failed") is None
