@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -20,7 +22,7 @@ from ssd_edge.engines.readiness import READINESS, readiness
 from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Setting
 from ssd_edge.engines.trt.fitness import installed_version, release_of
 from ssd_edge.machine.examine import PROBES, examine
-from ssd_edge.machine.host import this_host
+from ssd_edge.machine.host import UnansweredError, this_host
 
 SURE = 0.3
 """Detections of at least this score are compared."""
@@ -142,8 +144,19 @@ def _latency(engine: Engine, frames: Sequence[Image], number: int) -> dict[str, 
 
 def _state() -> dict[str, list[str]]:
     """Clocks, temperature, power: what a latency depends on."""
-    found = examine(this_host(), {name: PROBES[name] for name in _STATE})
-    return {name: [f"{one.name}: {one.value}" for one in findings] for name, findings in found.items()}
+    host = this_host()
+    found = examine(host, {name: PROBES[name] for name in _STATE})
+    state = {name: [f"{one.name}: {one.value}" for one in findings] for name, findings in found.items()}
+    with suppress(UnansweredError):  # on a Jetson only; it reports for ever, so a line is taken
+        line = host.run(("sh", "-c", "tegrastats --interval 200 | head -n 1")).out
+        if found_rails := rails(line):
+            state["power"] = [f"{rail}: {watts:g} W" for rail, watts in found_rails.items()]
+    return state
+
+
+def rails(line: str) -> dict[str, float]:
+    """Watts by rail, in a line of tegrastats: ``VDD_GPU_SOC 3205mW/3205mW`` is the present and the average."""
+    return {name: int(now) / 1000 for name, now in re.findall(r"\b([A-Z][A-Z0-9_]+) (\d+)mW/\d+mW", line)}
 
 
 def _detected(setting: Setting, name: str, onnx: Any, backend: str, options: BuildOptions | None) -> list[Detections]:

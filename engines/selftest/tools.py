@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Setting
 from ssd_edge.machine.host import this_host
 
 _MINUTES = 10
+_COMMAND = "from ssd_edge.cli.main import main; main()"
 
 
 def emulated(setting: Setting) -> tuple[str, Mapping[str, Any]]:
@@ -41,21 +43,12 @@ def sanitizer(setting: Setting) -> tuple[str, Mapping[str, Any]]:
     heads, _ = setting.model()
     found: dict[str, str] = {}
     for check in ("memcheck", "racecheck"):
-        command = [
-            tool,
-            "--tool",
-            check,
-            "--error-exitcode",
-            "9",
-            sys.executable,
-            "-m",
-            "ssd_edge.cli.main",
-            "selftest",
-        ]
-        folder = setting.folder / f"sanitizer-{check}"
-        done = _run([*command, str(heads), "--only", "kernels", "--output", str(folder)], setting.folder)
+        folder = (setting.folder / f"sanitizer-{check}").resolve()
+        command = [tool, "--tool", check, "--error-exitcode", "9", sys.executable, "-c", _COMMAND, "selftest"]
+        done = _run([*command, str(heads.resolve()), "--only", "kernels", "--output", str(folder)], setting.folder)
         said = re.findall(r"ERROR SUMMARY: .*|RACECHECK SUMMARY: .*", done.stdout + done.stderr)
         found[check] = said[-1] if said else "it said nothing"
+        _must_have_run_kernels(folder / "selftest.json", check)
         if done.returncode:
             raise FailedError(f"compute-sanitizer {check}: {found[check]}")
     return "compute-sanitizer finds nothing in the kernels", found
@@ -71,7 +64,7 @@ def trtexec(setting: Setting) -> tuple[str, Mapping[str, Any]]:
     if not ready.runs:
         raise NotRunError(f"tensorrt: {ready.sentence()}")
     setting.engine("trtexec", heads, "tensorrt", BuildOptions(decode="host-launch")).close()
-    folder = setting.folder / "trtexec.engine"
+    folder = (setting.folder / "trtexec.engine").resolve()
     plan = next(one for one in read_manifest(folder).plans if one.backend == "tensorrt")
     command = [tool, f"--loadEngine={folder / plan.files[0]}", "--useCudaGraph", "--noDataTransfers", "--duration=3"]
     done = _run(command, setting.folder)
@@ -87,6 +80,17 @@ def gpu_milliseconds(text: str) -> float | None:
     """The median of "GPU Compute Time" in what trtexec prints; None where it is not there."""
     found = re.search(r"GPU Compute Time:.*?median = ([\d.]+) ms", text)
     return float(found[1]) if found else None
+
+
+def _must_have_run_kernels(results: Path, check: str) -> None:
+    """A child that ended well may have launched nothing, and then the tool had nothing to find."""
+    if not results.is_file():
+        raise FailedError(f"compute-sanitizer {check}: the kernels did not run under it")
+    (kernels,) = json.loads(results.read_text(encoding="utf-8"))["sections"]
+    if kernels["status"] == "not run":
+        raise NotRunError(f"the kernels did not run under it: {kernels['sentence']}")
+    if kernels["status"] == "failed":
+        raise FailedError(f"compute-sanitizer {check}: under it, {kernels['sentence']}")
 
 
 def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:

@@ -214,3 +214,13 @@ def test_what_trtexec_prints():
     )
     assert gpu_milliseconds(f"[I] Latency: median = 9 ms\n{line}\n") == 1.11
     assert gpu_milliseconds("[E] failed") is None
+
+
+def test_what_tegrastats_prints():
+    """A line of an AGX Orin, JetPack 6."""
+    line = (
+        "01-08-2025 10:00:00 RAM 3181/62841MB (lfb 12x4MB) SWAP 0/31421MB CPU [1%@729,0%@729] GR3D_FREQ 0% "
+        "cpu@46.5C gpu@43.1C VDD_GPU_SOC 3205mW/3186mW VDD_CPU_CV 801mW/801mW VIN_SYS_5V0 4032mW/4000mW"
+    )
+    assert engines.rails(line) == {"VDD_GPU_SOC": 3.205, "VDD_CPU_CV": 0.801, "VIN_SYS_5V0": 4.032}
+    assert engines.rails("") == {}
