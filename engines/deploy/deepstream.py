@@ -116,4 +116,8 @@ that TensorRT, on that GPU. No device has run this yet.
 
 nvinfer resizes frames with an algorithm of its own, so detections are close to those of `ssd-edge run`, not the same
 bits. Decode and suppression of duplicates are in the plan: `cluster-mode=4` adds none.
+
+**Try it before you count on it.** nvinfer of DeepStream 6 reserves no memory for outputs of one number an image,
+`num_detections` and `num_cut`; whether later releases do was not seen. Where it fails at the first frame, let
+nvinferserver, DeepStream's Triton, run what `ssd-edge export-deploy --to triton` writes.
 """

@@ -96,6 +96,14 @@ def test_the_page_names_what_the_server_must_load(tmp_path):
     assert "LD_PRELOAD=$PWD/libssd_edge_plugin.so gst-launch-1.0" in deepstream.page(model(tmp_path, decode="library"))
 
 
+def test_the_page_says_what_nvinfer_may_lack(tmp_path):
+    """Outputs of one number an image: those that the page names, and no others."""
+    results = result_buffers(small_spec(), 1)
+    (passage,) = re.findall(r"\*\*Try it(.*)", deepstream.page(model(tmp_path)), re.DOTALL)
+    named = {name for name in results if f"`{name}`" in passage}
+    assert named == {name for name, buffer in results.items() if len(buffer.shape) == 1}
+
+
 def test_nvinfer_is_told_how_to_prepare_its_input(tmp_path):
     read = configparser.ConfigParser()
     read.read_string(deepstream.config(model(tmp_path, max_batch="4", dla_core="1")))
