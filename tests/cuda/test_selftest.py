@@ -149,7 +149,7 @@ def test_the_kernels_are_numpys(emulated: Emulated, setting):
         (
             "preprocess",
             lambda frame, spec: np.zeros((1, 3, *spec.input_size), np.float32),
-            "is not OpenCV's: off by up",
+            r"is not OpenCV's: off by up to .*; decode is right",
         ),
     ],
 )
@@ -157,6 +157,15 @@ def test_a_kernel_that_computes_something_else_fails(emulated: Emulated, setting
     monkeypatch.setattr(kernels, what, planted)
     with pytest.raises(FailedError, match=words):
         kernels.kernels(setting)
+
+
+def test_a_pixel_that_differs_leaves_no_decode_untried(emulated: Emulated, setting, monkeypatch):
+    tried = []
+    monkeypatch.setattr(kernels, "_compare", lambda *what: tried.append(what[3:5]))
+    monkeypatch.setattr(kernels, "preprocess", lambda frame, spec: np.zeros((1, 3, *spec.input_size), np.float32))
+    with pytest.raises(FailedError, match="is not OpenCV's"):
+        kernels.kernels(setting)
+    assert len(set(tried)) == 2 * 6
 
 
 def test_no_gpu_is_not_run(emulated: Emulated, setting):
