@@ -68,7 +68,7 @@ def decode_forms(setting: Setting) -> tuple[str, Mapping[str, Any]]:
         found = _detected(setting, f"form-{form}", heads, "tensorrt", BuildOptions("FP32", decode=form))
         details[form] = _agreement(reference, found)
         _require(details[form], LEAST["FP32"], f"decode {form}")
-    said = f"decode inside the engine finds what decode behind it finds ({_said(details)})"
+    said = f"decode inside the engine finds what decode behind it finds ({_said(details)}){_not_run(left)}"
     return said, {**details, "not run": left}
 
 
@@ -92,7 +92,7 @@ def precisions(setting: Setting) -> tuple[str, Mapping[str, Any]]:
                 found = _detected(setting, name.replace(" ", "-"), onnx, backend, BuildOptions(precision))
                 details[name] = _agreement(wanted["INT8" if precision == "INT8" else "FP32"], found)
                 _require(details[name], LEAST[precision], name)
-    return f"GPU engines find what the CPU finds ({_said(details)})", {**details, "not run": left}
+    return f"GPU engines find what the CPU finds ({_said(details)}){_not_run(left)}", {**details, "not run": left}
 
 
 def latency(setting: Setting) -> tuple[str, Mapping[str, Any]]:
@@ -110,7 +110,7 @@ def latency(setting: Setting) -> tuple[str, Mapping[str, Any]]:
     if not details:
         raise NotRunError("; ".join(f"{backend}: {why}" for backend, why in left.items()))
     said = ", ".join(f"{name} {one['p50']:.1f}" for name, one in details.items())
-    return f"median milliseconds of a frame: {said}", {
+    return f"median milliseconds of a frame: {said}{_not_run(left)}", {
         **details,
         "not run": left,
         "machine before": before,
@@ -194,3 +194,8 @@ def _require(agreement: Mapping[str, float], least: float, who: str) -> None:
 
 def _said(details: Mapping[str, Mapping[str, float]]) -> str:
     return ", ".join(f"{name} {100 * one['alike']:.1f} %" for name, one in details.items())
+
+
+def _not_run(left: Mapping[str, str]) -> str:
+    """What a section that passed did not show, for its sentence; the reasons are in its details."""
+    return f"; not run: {', '.join(left)}" if left else ""

@@ -168,6 +168,14 @@ def test_a_pixel_that_differs_leaves_no_decode_untried(emulated: Emulated, setti
     assert len(set(tried)) == 2 * 6
 
 
+def test_what_passed_says_what_it_did_not_run(setting, monkeypatch):
+    """A latency of the CPU shows nothing of a GPU."""
+    monkeypatch.setattr(engines, "_why_not", lambda backend: None if backend == "openvino" else "no NVIDIA GPU")
+    sentence, details = engines.latency(setting)
+    assert sentence.endswith("; not run: tensorrt, tensorrt-rtx")
+    assert details["not run"]["tensorrt"] == "no NVIDIA GPU"
+
+
 def test_no_gpu_is_not_run(emulated: Emulated, setting):
     emulated.machine(devices=0)
     with pytest.raises(NotRunError, match="it needs a GPU: "):
