@@ -75,7 +75,8 @@ def selftest(
         run_sections(setting, works, lambda name, number, total: advance(number, total), keep)
     if as_json:
         print_json({"counts": counts(done), "sections": [one.to_json() for one in done], "machine": machine})
-    say(f"{folder}: the results; open {folder / 'selftest.html'}")
+    page = folder / "selftest.html"
+    say(f"{folder}: the results" + (f"; open {page}" if page.exists() else "; pip install jinja2 makes a page of them"))
     if any(section.status == "failed" for section in done):
         raise typer.Exit(1)
 

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -21,6 +22,7 @@ from ssd_edge.engines.plugins.library_plugin import VARIABLE
 from ssd_edge.engines.readiness import READINESS, readiness
 from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Setting
 from ssd_edge.engines.trt.fitness import installed_version, release_of
+from ssd_edge.errors import SsdEdgeError
 from ssd_edge.machine.examine import PROBES, examine
 from ssd_edge.machine.host import UnansweredError, this_host
 
@@ -37,16 +39,13 @@ _STATE = ("Jetson", "power mode", "GPU state", "processor", "temperature")
 def cpu(setting: Setting) -> tuple[str, Mapping[str, Any]]:
     """OpenVINO against ONNX Runtime, FP32 and, where given, INT8."""
     heads, _ = setting.model()
-    details: dict[str, Any] = {}
+    tried = _Tried()
     for precision, onnx in (("FP32", heads), ("INT8", setting.int8)):
-        if onnx is None:
-            continue
-        found = [
-            _detected(setting, f"cpu-{name}-{precision}", onnx, name, None) for name in ("onnxruntime", "openvino")
-        ]
-        details[precision] = _agreement(found[0], found[1])
-        _require(details[precision], LEAST[precision], f"OpenVINO in {precision}")
-    return f"OpenVINO finds what ONNX Runtime finds ({_said(details)})", details
+        if onnx is not None:
+            wanted = _detected(setting, f"cpu-onnxruntime-{precision}", onnx, "onnxruntime", None)
+            asked = f"cpu-openvino-{precision}", onnx, "openvino", None
+            tried.compare(precision, f"OpenVINO in {precision}", LEAST[precision], wanted, setting, *asked)
+    return f"OpenVINO finds what ONNX Runtime finds ({tried.said()})", tried.details
 
 
 def decode_forms(setting: Setting) -> tuple[str, Mapping[str, Any]]:
@@ -57,7 +56,7 @@ def decode_forms(setting: Setting) -> tuple[str, Mapping[str, Any]]:
     heads, _ = setting.model()
     _must_run("tensorrt")
     at_run_time = "library" if os.environ.get(VARIABLE) else "python"
-    details: dict[str, Any] = {}
+    tried = _Tried()
     left = {"library" if at_run_time == "python" else "python": f"{VARIABLE} says which of the two is tried"}
     if release_of(installed_version() or "") < AHEAD_OF_TIME_SINCE:
         left["ahead-of-time"] = "this release of TensorRT does not have it"
@@ -65,11 +64,10 @@ def decode_forms(setting: Setting) -> tuple[str, Mapping[str, Any]]:
     for form in FORMS:
         if form == "host-launch" or form in left:
             continue
-        found = _detected(setting, f"form-{form}", heads, "tensorrt", BuildOptions("FP32", decode=form))
-        details[form] = _agreement(reference, found)
-        _require(details[form], LEAST["FP32"], f"decode {form}")
-    said = f"decode inside the engine finds what decode behind it finds ({_said(details)}){_not_run(left)}"
-    return said, {**details, "not run": left}
+        asked = f"form-{form}", heads, "tensorrt", BuildOptions("FP32", decode=form)
+        tried.compare(form, f"decode {form}", LEAST["FP32"], reference, setting, *asked)
+    said = f"decode inside the engine finds what decode behind it finds ({tried.said()}){_not_run(left)}"
+    return said, {**tried.details, "not run": left}
 
 
 def precisions(setting: Setting) -> tuple[str, Mapping[str, Any]]:
@@ -83,16 +81,16 @@ def precisions(setting: Setting) -> tuple[str, Mapping[str, Any]]:
         wanted["INT8"] = _detected(setting, "reference-int8", setting.int8, "onnxruntime", None)
     else:
         left["INT8"] = "no INT8 heads were given: --int8 HEADS.int8.onnx"
-    details: dict[str, Any] = {}
+    tried = _Tried()
     for backend in (one for one in _GPU_BACKENDS if one not in left):
         for precision in ("FP32", "FP16", "INT8"):
             onnx = setting.int8 if precision == "INT8" else heads
             if onnx is not None:
-                name = f"{backend} {precision}"
-                found = _detected(setting, name.replace(" ", "-"), onnx, backend, BuildOptions(precision))
-                details[name] = _agreement(wanted["INT8" if precision == "INT8" else "FP32"], found)
-                _require(details[name], LEAST[precision], name)
-    return f"GPU engines find what the CPU finds ({_said(details)}){_not_run(left)}", {**details, "not run": left}
+                name, reference = f"{backend} {precision}", wanted["INT8" if precision == "INT8" else "FP32"]
+                asked = name.replace(" ", "-"), onnx, backend, BuildOptions(precision)
+                tried.compare(name, name, LEAST[precision], reference, setting, *asked)
+    said = f"GPU engines find what the CPU finds ({tried.said()}){_not_run(left)}"
+    return said, {**tried.details, "not run": left}
 
 
 def latency(setting: Setting) -> tuple[str, Mapping[str, Any]]:
@@ -128,6 +126,44 @@ def _must_run(backend: str) -> None:
     why = _why_not(backend)
     if why is not None:
         raise NotRunError(f"{backend}: {why}")
+
+
+class _Tried:
+    """The comparisons of a section: each is made, whatever the others came to."""
+
+    def __init__(self) -> None:
+        self.details: dict[str, Mapping[str, Any]] = {}
+        self._wrong: list[str] = []
+
+    def compare(
+        self,
+        name: str,
+        who: str,
+        least: float,
+        wanted: Sequence[Detections],
+        setting: Setting,
+        folder: str,
+        onnx: Path,
+        backend: str,
+        options: BuildOptions | None,
+    ) -> None:
+        """Build an engine, and compare what it finds with what is wanted."""
+        try:
+            self.details[name] = _agreement(wanted, _detected(setting, folder, onnx, backend, options))
+            _require(self.details[name], least, who)
+        except SsdEdgeError as error:
+            self._wrong.append(str(error))
+            self.details.setdefault(name, {"failed": str(error)})
+
+    def said(self) -> str:
+        """Each in words.
+
+        Raises:
+            FailedError: one of them was not right.
+        """
+        if self._wrong:
+            raise FailedError("; ".join(self._wrong), self.details)
+        return ", ".join(f"{name} {100 * one['alike']:.1f} %" for name, one in self.details.items())
 
 
 def _latency(engine: Engine, frames: Sequence[Image], number: int) -> dict[str, float]:
@@ -190,10 +226,6 @@ def _require(agreement: Mapping[str, float], least: float, who: str) -> None:
         raise FailedError(f"{who}: the model finds nothing in these frames, so nothing can be compared: give others")
     if agreement["alike"] < least:
         raise FailedError(f"{who} agrees on {100 * agreement['alike']:.1f} % of detections, below {100 * least:.0f} %")
-
-
-def _said(details: Mapping[str, Mapping[str, float]]) -> str:
-    return ", ".join(f"{name} {100 * one['alike']:.1f} %" for name, one in details.items())
 
 
 def _not_run(left: Mapping[str, str]) -> str:

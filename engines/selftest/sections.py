@@ -21,7 +21,16 @@ class NotRunError(SsdEdgeError):
 
 
 class FailedError(SsdEdgeError):
-    """A section found that something is not as it has to be."""
+    """A section found that something is not as it has to be.
+
+    Args:
+        sentence: what.
+        details: the numbers behind it, those of what was right too.
+    """
+
+    def __init__(self, sentence: str, details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(sentence)
+        self.details = details or {}
 
 
 @dataclass(frozen=True)
@@ -111,6 +120,8 @@ def _run(name: str, work: Work, setting: Setting) -> Section:
         sentence, details = work(setting)
     except NotRunError as error:
         status, sentence = "not run", str(error)
+    except FailedError as error:
+        status, sentence, details = "failed", str(error), error.details
     except SsdEdgeError as error:
         status, sentence = "failed", str(error)
     except Exception as error:  # a library's, or a fault of this program: the other sections are worth having

@@ -36,13 +36,13 @@ def emulated(setting: Setting) -> tuple[str, Mapping[str, Any]]:
 
 
 def sanitizer(setting: Setting) -> tuple[str, Mapping[str, Any]]:
-    """The kernels under compute-sanitizer: memcheck and racecheck."""
+    """The kernels under each check of compute-sanitizer."""
     tool = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
     if not Path(tool).is_file():
         raise NotRunError("compute-sanitizer is not installed: it comes with the CUDA toolkit")
     heads, _ = setting.model()
     found: dict[str, str] = {}
-    for check in ("memcheck", "racecheck"):
+    for check in ("memcheck", "racecheck", "initcheck", "synccheck"):
         folder = (setting.folder / f"sanitizer-{check}").resolve()
         command = [tool, "--tool", check, "--error-exitcode", "9", sys.executable, "-c", _COMMAND, "selftest"]
         done = _run([*command, str(heads.resolve()), "--only", "kernels", "--output", str(folder)], setting.folder)

@@ -17,6 +17,7 @@ from ssd_edge.engines.selftest import engines, kernels
 from ssd_edge.engines.selftest.results import counts, page, write_results
 from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Section, Setting, run_sections
 from ssd_edge.engines.selftest.tools import gpu_milliseconds
+from ssd_edge.errors import BackendError
 from tests.cuda.emulated import Emulated
 
 HOSTILE = "<script>alert('x')</script>&"
@@ -115,6 +116,24 @@ def test_equal_engines_pass(setting, all_run, monkeypatch):
 def test_an_engine_that_finds_something_else_fails(setting, all_run, work, name, fault):
     with pytest.raises(FailedError, match="agrees on"):
         work(with_fault(setting, name, FAULTS[fault]))
+
+
+def test_one_that_fails_does_not_keep_the_others_from_being_tried(setting, all_run):
+    broken = with_fault(setting, "tensorrt-FP32", FAULTS["moved"])
+
+    def engine(asked, onnx, backend, options):
+        if asked == "tensorrt-FP16":
+            raise BackendError("no tactic")
+        return broken.engine(asked, onnx, backend, options)
+
+    with pytest.raises(FailedError, match=r"tensorrt FP32 agrees on .*; no tactic$") as error:
+        engines.precisions(replace(setting, engine=engine))
+    assert error.value.details["tensorrt FP16"] == {"failed": "no tactic"}
+    assert error.value.details["tensorrt-rtx FP32"]["alike"] == 1.0
+    (section,) = run_sections(
+        replace(setting, engine=engine), {"p": engines.precisions}, lambda *what: None, lambda one: None
+    )
+    assert (section.status, section.details) == ("failed", error.value.details)
 
 
 def test_nothing_found_proves_nothing(setting, all_run):

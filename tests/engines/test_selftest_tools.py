@@ -73,7 +73,7 @@ def test_what_a_sanitizer_finds(setting, tmp_path, monkeypatch, code, status, en
 
     monkeypatch.setattr(tools, "_run", run)
     if ends is None:
-        assert set(tools.sanitizer(setting)[1]) == {"memcheck", "racecheck"}
+        assert set(tools.sanitizer(setting)[1]) == {"memcheck", "racecheck", "initcheck", "synccheck"}
     else:
         with pytest.raises(FailedError, match=ends):
             tools.sanitizer(setting)
