@@ -151,6 +151,8 @@ class _Tried:
         try:
             self.details[name] = _agreement(wanted, _detected(setting, folder, onnx, backend, options))
             _require(self.details[name], least, who)
+        except NotRunError:
+            raise
         except SsdEdgeError as error:
             self._wrong.append(str(error))
             self.details.setdefault(name, {"failed": str(error)})
@@ -223,7 +225,7 @@ def _found_again(one: Detections, other: Detections) -> tuple[int, int]:
 
 def _require(agreement: Mapping[str, float], least: float, who: str) -> None:
     if agreement["compared"] == 0:
-        raise FailedError(f"{who}: the model finds nothing in these frames, so nothing can be compared: give others")
+        raise NotRunError(f"{who}: the model finds nothing in these frames: give --images of what it knows")
     if agreement["alike"] < least:
         raise FailedError(f"{who} agrees on {100 * agreement['alike']:.1f} % of detections, below {100 * least:.0f} %")
 

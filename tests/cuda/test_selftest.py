@@ -139,7 +139,7 @@ def test_one_that_fails_does_not_keep_the_others_from_being_tried(setting, all_r
 def test_nothing_found_proves_nothing(setting, all_run):
     empty = lambda d: Detections.empty()  # noqa: E731 - as in FAULTS
     blind = with_fault(with_fault(setting, "cpu-openvino-FP32", empty), "cpu-onnxruntime-FP32", empty)
-    with pytest.raises(FailedError, match="finds nothing in these frames"):
+    with pytest.raises(NotRunError, match="finds nothing in these frames"):
         engines.cpu(blind)
 
 
