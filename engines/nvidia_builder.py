@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ssd_edge.engines.base import Progress
+from ssd_edge.engines.free_batch import with_free_batch
 from ssd_edge.engines.half import to_half
 from ssd_edge.engines.nvidia_messages import plain
 from ssd_edge.errors import ModelError
@@ -21,7 +22,7 @@ def prepared(model: onnx.ModelProto, precision: str, library: str, batch: int = 
         model: heads; changed.
         precision: ``FP32``, ``FP16`` or ``INT8``; what is not INT8 is FP16 then.
         library: its name for people.
-        batch: 1 for a fixed batch of one; more, where the batch is to stay free.
+        batch: 1 for a fixed batch of one; more, where the batch is to be free.
 
     Raises:
         ModelError: it holds something for which there is no kernel, cannot be converted to FP16, or takes no batch.
@@ -36,11 +37,8 @@ def prepared(model: onnx.ModelProto, precision: str, library: str, batch: int = 
         dims = value.type.tensor_type.shape.dim
         if dims and not dims[0].dim_value and batch == 1:
             dims[0].dim_value = 1
-        if dims and dims[0].dim_value and batch > 1:
-            raise ModelError(
-                f"these heads take a batch of {dims[0].dim_value} and no other: leave out --max-batch, or export them "
-                "with a free batch"
-            )
+    if batch > 1:
+        model = with_free_batch(model)
     seen: set[str] = set()
     for node in model.graph.node:
         if node.op_type == "Conv" and (not node.name or node.name in seen):

@@ -165,22 +165,20 @@ def test_a_dla(heads_onnx, tmp_path):
         compile_plan(request(heads_onnx, tmp_path, dla_core=1, strict=True), silent, trt)
 
 
-def test_a_profile_of_batches(tmp_path, heads_onnx):
-    model = tiny_model()
-    for value in (*model.graph.input, *model.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "B"
-    for tensor in model.graph.initializer:
-        if tensor.name.endswith(".shape"):
-            shape = numpy_helper.to_array(tensor).copy()
-            shape[0] = 0  # as it is
-            tensor.CopyFrom(numpy_helper.from_array(shape, tensor.name))
-    write_heads(model, small_spec(), tmp_path / "free.onnx")
+@pytest.mark.parametrize("precision", ["FP32", "FP16", "INT8"])
+def test_a_profile_of_batches(precision, heads_onnx, int8_onnx, known, tmp_path):
+    """Of heads as they are exported, for one image."""
     trt = FakeTensorRt()
-    compile_plan(request(tmp_path / "free.onnx", tmp_path, "FP32", max_batch=4), silent, trt)
+    source = int8_onnx if precision == "INT8" else heads_onnx
+    asked = request(source, tmp_path, precision, "ahead-of-time", max_batch=4)
+    assert compile_plan(asked, silent, trt)["convolutions"] == f"8 {precision}"
     (profile,) = trt.configs[-1].profiles
     assert profile.shapes == {"image": ((1, 3, 32, 32), (4, 3, 32, 32), (4, 3, 32, 32))}
-    with pytest.raises(ModelError, match=r"take a batch of 1 and no other: leave out --max-batch"):
-        compile_plan(request(heads_onnx, tmp_path, max_batch=4), silent, trt)
+    for value in onnx.load(tmp_path / "plan").graph.output:
+        assert value.type.tensor_type.shape.dim[0].dim_param
+    trt.fails = {"add_optimization_profile": "no such shapes"}
+    with pytest.raises(BackendError, match="TensorRT refused batches from 1 to 4: leave out --max-batch"):
+        compile_plan(asked, silent, trt)
 
 
 @pytest.mark.parametrize(
