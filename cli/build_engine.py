@@ -119,6 +119,8 @@ def build_engine(
         size = sum((target / name).stat().st_size for name in plan.files) / 2**20
         detail = f" ({plan.facts['convolutions']} convolutions)" if "convolutions" in plan.facts else ""
         say(f"{target}: {plan.backend} {plan.version}, {plan.precision}{detail}, {size:.1f} MiB")
+        if plan.facts.get("timing", "").startswith("measured anew"):
+            say(f"kernels were {plan.facts['timing']}", "yellow")
         if "unread" in plan.facts.get("convolutions", ""):
             say(f"the precision of these could not be read in the plan of {plan.backend} {plan.version}", "yellow")
     here = any(incompatibility(plan) is None for plan in manifest.plans)

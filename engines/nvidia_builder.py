@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from ssd_edge.engines.base import Progress
 from ssd_edge.engines.free_batch import with_free_batch
 from ssd_edge.engines.half import to_half
 from ssd_edge.engines.nvidia_messages import plain
-from ssd_edge.errors import ModelError
+from ssd_edge.errors import BackendError, ModelError
 
 if TYPE_CHECKING:
     import onnx
@@ -47,8 +48,15 @@ def prepared(model: onnx.ModelProto, precision: str, library: str, batch: int = 
     return model if precision == "FP32" else to_half(model)
 
 
+_NO_MEMORY = re.compile(r"out ?of ?memory|insufficient memory", re.IGNORECASE)
+
+
 def log_of(trt: Any) -> Any:
-    """A logger of this module's kind that keeps what the library says: ``text()`` and ``last_error()``."""
+    """A logger of this module's kind that keeps what the library says.
+
+    ``text()`` is all of it; ``last_error()`` the last error, or warning where there is none; ``lack_of_memory()`` what
+    was said of memory that could not be had, or None: the errors after it are mere consequences.
+    """
 
     class Log(trt.ILogger):  # type: ignore[misc]
         """Keeps what the library says."""
@@ -64,11 +72,30 @@ def log_of(trt: Any) -> Any:
             return "\n".join(line for _, line in self.lines)
 
         def last_error(self) -> str:
-            worst = (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR)
-            errors = [line for severity, line in self.lines if severity in worst]
-            return plain(errors[-1]) if errors else "it gave no reason"
+            kinds = trt.ILogger.Severity
+            for which in ({kinds.INTERNAL_ERROR, kinds.ERROR}, {kinds.WARNING}):
+                said = [line for severity, line in self.lines if severity in which]
+                if said:
+                    return plain(said[-1])
+            return "it gave no reason"
+
+        def lack_of_memory(self) -> str | None:
+            lines = [line for _, line in self.lines if _NO_MEMORY.search(line)]
+            return plain(lines[-1]) if lines else None
 
     return Log()
+
+
+def start(kind: Any, log: Any, library: str) -> Any:
+    """A builder or runtime: where CUDA cannot be had the library gives none, and its binding raises TypeError.
+
+    Raises:
+        BackendError: there is none.
+    """
+    try:
+        return kind(log)
+    except TypeError:
+        raise BackendError(f"{library} cannot start on this machine: {log.last_error()}") from None
 
 
 def monitor_of(trt: Any, progress: Progress) -> Any:

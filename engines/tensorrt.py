@@ -15,11 +15,12 @@ from ssd_edge.engines.convolutions import choose_precision
 from ssd_edge.engines.cuda import open_driver
 from ssd_edge.engines.cuda_driver import Driver
 from ssd_edge.engines.onnxruntime import precision_of
-from ssd_edge.engines.plugins.compiler import compile_kernels
+from ssd_edge.engines.plugins.compiler import choose_image, compile_kernels
 from ssd_edge.engines.plugins.decode_graph import TENSORRT_NAME
 from ssd_edge.engines.plugins.forms import NEEDED_AT_RUN_TIME, choose_form
 from ssd_edge.engines.plugins.launch import check_limits
 from ssd_edge.engines.plugins.library_plugin import NAME as LIBRARY
+from ssd_edge.engines.trt.dla import check_dla
 from ssd_edge.engines.trt.fitness import installed_version
 from ssd_edge.engines.trt.fitness import why_unfit as _why_unfit
 from ssd_edge.engines.trt.request import Request
@@ -61,17 +62,16 @@ def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, prog
     _check(options)
     capability = driver.compute_capability(0)
     form = choose_form(options.decode, _release(version))
-    images = compile_kernels(f"sm_{capability[0]}{capability[1]}").images
-    kernels = {image.kind: image.file_name for image in images}
-    for image, content in images.items():
-        (folder / image.file_name).write_bytes(content)
     precision = choose_precision(options.precision, precision_of(onnx), spec)
+    images = compile_kernels(f"sm_{capability[0]}{capability[1]}").images
+    taken = [image for image in images if image.kind == "ptx" or form != "ahead-of-time"]  # the plan takes in PTX alone
+    chosen = choose_image(taken, capability, driver.release())
     request = Request(
         source=str(onnx),
         plan=str(folder / PLAN),
         timing=str(folder / TIMING),
         layers=str(folder / LAYERS),
-        kernels="" if form in {"host-launch", "library"} else str(folder / kernels["ptx"]),
+        kernels="" if form in {"host-launch", "library"} else str(folder / chosen.file_name),
         precision=precision,
         form=form,
         workspace_mib=options.workspace_mib,
@@ -82,9 +82,12 @@ def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, prog
         strict=options.strict,
         max_batch=options.max_batch,
     )
+    check_dla(request)
+    for image, content in images.items():
+        (folder / image.file_name).write_bytes(content)
     facts = ask_child("ssd_edge.engines.trt.compile", "TensorRT", request.to_json(), progress)
     facts = {**_facts(driver, request), **facts}
-    return Plan((PLAN, *sorted(kernels.values()), TIMING, LAYERS), version, precision, facts)
+    return Plan((PLAN, *sorted(image.file_name for image in images), TIMING, LAYERS), version, precision, facts)
 
 
 def load(folder: Path, plan: PlanEntry, spec: ModelSpec) -> Engine:
@@ -135,8 +138,6 @@ def _check(options: BuildOptions) -> None:
         raise BackendError(f"the optimisation level lies in 0 … 5, but got {level}")
     if options.hardware_compatible not in {None, *LEVELS}:
         raise BackendError(f"hardware compatibility is {' or '.join(LEVELS)}, but got {options.hardware_compatible!r}")
-    if options.strict and options.dla_core is None:
-        raise BackendError("--strict is about a DLA: name it with --dla")
 
 
 def _facts(driver: Driver, request: Request) -> dict[str, str]:

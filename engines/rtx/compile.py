@@ -12,7 +12,7 @@ import onnx
 
 from ssd_edge.engines.child import answer
 from ssd_edge.engines.convolutions import asked_for, check, counted
-from ssd_edge.engines.nvidia_builder import log_of, monitor_of, parse_failure, prepared
+from ssd_edge.engines.nvidia_builder import log_of, monitor_of, parse_failure, prepared, start
 from ssd_edge.engines.rtx.convolutions import in_plan
 from ssd_edge.errors import BackendError
 
@@ -49,7 +49,7 @@ def compile_plan(
     asked = asked_for(model)
     began = perf_counter()
     log = log_of(trt)
-    builder = trt.Builder(log)
+    builder = start(trt.Builder, log, "TensorRT-RTX")
     network = builder.create_network(0)
     parser = trt.OnnxParser(network, log)
     if not parser.parse(model.SerializeToString()):

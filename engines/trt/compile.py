@@ -14,7 +14,7 @@ import onnx
 from ssd_edge.engines.base import Progress
 from ssd_edge.engines.child import answer
 from ssd_edge.engines.convolutions import asked_for, check, counted
-from ssd_edge.engines.nvidia_builder import log_of, monitor_of, parse_failure, prepared
+from ssd_edge.engines.nvidia_builder import log_of, monitor_of, parse_failure, prepared, start
 from ssd_edge.engines.plugins import forms
 from ssd_edge.engines.plugins.decode_graph import with_decode
 from ssd_edge.engines.trt.configuration import configure, profile
@@ -56,7 +56,7 @@ def compile_plan(request: Request, progress: Progress, trt: Any) -> dict[str, st
         forms.make_known(request.form, Path(request.kernels).read_bytes() if request.kernels else b"", trt)
     name, began = Path(request.source).name, perf_counter()
     log = log_of(trt)
-    builder: tensorrt.Builder = trt.Builder(log)
+    builder: tensorrt.Builder = start(trt.Builder, log, "TensorRT")
     network = builder.create_network(strongly_typed(trt))
     parser: tensorrt.OnnxParser = trt.OnnxParser(network, log)
     if not parser.parse(model.SerializeToString()):
@@ -70,7 +70,7 @@ def compile_plan(request: Request, progress: Progress, trt: Any) -> dict[str, st
     config.progress_monitor = monitor
     built = builder.build_serialized_network(network, config)
     if built is None:
-        raise BackendError(f"TensorRT cannot build {name}: {_with_advice(log.last_error())}")
+        raise BackendError(f"TensorRT cannot build {name}: {_reason(log)}")
     seconds, content = perf_counter() - began, bytes(built)
     engine_facts, layers = _inspected(trt, log, content, request)
     found = of_convolutions(layers, asked)
@@ -95,7 +95,7 @@ def _spec_of(model: onnx.ModelProto) -> ModelSpec:
 
 def _inspected(trt: Any, log: Any, content: bytes, request: Request) -> tuple[Mapping[str, str], list[Layer]]:
     """Facts and layers of the engine, which is loaded for it: what cannot be loaded here is no plan."""
-    runtime: tensorrt.Runtime = trt.Runtime(log)
+    runtime: tensorrt.Runtime = start(trt.Runtime, log, "TensorRT")
     runtime.engine_host_code_allowed = request.version_compatible  # this process has just written that code
     if request.dla_core >= 0:
         runtime.DLA_core = request.dla_core
@@ -107,10 +107,12 @@ def _inspected(trt: Any, log: Any, content: bytes, request: Request) -> tuple[Ma
     return {"device_memory_bytes": str(device_memory_bytes(engine))}, layers
 
 
-def _with_advice(reason: str) -> str:
-    if "memory" in reason.lower():
-        return f"{reason}: close what else uses the GPU, or give a smaller --workspace"
-    return reason
+def _reason(log: Any) -> str:
+    last, lack = str(log.last_error()), log.lack_of_memory()
+    if lack is None:
+        return last
+    said = last if last == lack else f"{last}, after {lack}"
+    return f"{said}: close what else uses the GPU, or give a smaller --workspace"
 
 
 def main() -> None:

@@ -12,6 +12,24 @@ if TYPE_CHECKING:
     from ssd_edge.engines.trt.request import Request
 
 
+def check_dla(request: Request) -> None:
+    """Refuse what no DLA does. https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/dla-layer-restrictions.html
+
+    Raises:
+        BackendError: FP32, several batches, or ``strict`` with decode, which is the GPU's, inside.
+    """
+    if request.dla_core < 0:
+        if request.strict:
+            raise BackendError("--strict is about a DLA: name it with --dla")
+        return
+    if request.precision == "FP32":
+        raise BackendError("a DLA computes in FP16 and INT8, but FP32 was asked for: leave out --precision or --dla")
+    if request.max_batch > 1:
+        raise BackendError("a DLA takes one size of batch: leave out --max-batch or --dla")
+    if request.strict and request.form != "host-launch":
+        raise BackendError("decode inside the engine runs on the GPU, which --strict forbids: add --decode host-launch")
+
+
 def place(
     trt: Any,
     builder: tensorrt.Builder,

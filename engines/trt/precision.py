@@ -77,8 +77,9 @@ def _layer(content: dict[str, Any]) -> Layer:
     return Layer(
         name,
         kind,
-        next((precision for precision, words in _TYPES.items() if words.search(form)), "?"),
+        # A region compiled as one has nodes of several precisions, and its first input does not tell of them.
+        "?" if "ForeignNode" in name else next((one for one, words in _TYPES.items() if words.search(form)), "?"),
         # Without metadata a fused layer's name joins those of its nodes.
         tuple(dict.fromkeys(nodes or [part.strip() for part in re.split(r"\s\+\s", name)])),
-        "DLA" in kind or "ForeignNode" in name,
+        "DLA" in kind,  # on the GPU there are ForeignNodes too
     )

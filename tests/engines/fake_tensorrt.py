@@ -93,21 +93,23 @@ class FakeTensorRt:
         self.__version__ = version
         self.run, self.released = run, released
         self.fails = {}
-        """Names of methods that fail, as the real ones do, and what the log says then."""
+        """Names of methods and classes that fail, as the real ones do, and what the log says then, an error a line."""
         self.dla_cores, self.unfit_for_dla = 0, set()
         self.changed = {}
         """By convolution: the type that the engine gets in place of the one asked for."""
+        self.kinds = {}
+        """By convolution: the kind of its layer, in place of an ordinary one."""
         self.gpu = b"this GPU"
         self.configs, self.networks, self.runtimes = [], [], []
 
     def Builder(self, logger):  # noqa: N802 - its name
-        return Builder(self, logger)
+        return _started(Builder(self, logger))
 
     def OnnxParser(self, network, logger):  # noqa: N802 - its name
         return OnnxParser(network, self, logger)
 
     def Runtime(self, logger):  # noqa: N802 - its name
-        self.runtimes.append(Runtime(self, logger))
+        self.runtimes.append(_started(Runtime(self, logger)))
         return self.runtimes[-1]
 
 
@@ -118,8 +120,16 @@ class _Part:
     def failed(self, name):
         if name in self.library.fails:
             self.logger.log(ILogger.Severity.WARNING, "a warning before")
-            self.logger.log(ILogger.Severity.ERROR, self.library.fails[name])
+            for line in self.library.fails[name].splitlines():
+                self.logger.log(ILogger.Severity.ERROR, line)
         return name in self.library.fails
+
+
+def _started(part):
+    """As the bindings do where the library gives nothing."""
+    if part.failed(type(part).__name__):
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+    return part
 
 
 class Builder(_Part):
@@ -230,10 +240,11 @@ class IBuilderConfig(_Part):
         return layer.name not in self.library.unfit_for_dla
 
     def create_timing_cache(self, serialized_timing_cache):
-        return ITimingCache(bytes(serialized_timing_cache) or self.library.gpu)
+        content = bytes(serialized_timing_cache)
+        return None if content == b"torn" else ITimingCache(content or self.library.gpu)
 
     def set_timing_cache(self, cache, ignore_mismatch):
-        if not cache.content.startswith(self.library.gpu):
+        if not ignore_mismatch and not cache.content.startswith(self.library.gpu):
             return False
         self.timing_cache = cache
         return True
@@ -317,7 +328,7 @@ class EngineInspector:
                 layers.append(
                     {
                         "Name": f"{node.name} + after",
-                        "LayerType": "CaskConvolution",
+                        "LayerType": self.engine.library.kinds.get(node.name, "CaskConvolution"),
                         "Inputs": [{"Name": node.input[0], "Format/Datatype": kind}],
                         "Metadata": f"[ONNX Layer: {node.name}]\x1e[ONNX Layer: after]",
                     }

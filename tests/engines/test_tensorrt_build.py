@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,26 +11,25 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from ssd_edge.engines import tensorrt as backend
-from ssd_edge.engines.base import BuildOptions
-from ssd_edge.engines.bundle import build_bundle, read_manifest
+from ssd_edge.engines.nvidia_builder import log_of
 from ssd_edge.engines.onnxruntime import read_spec
 from ssd_edge.engines.trt import compile as compiling
 from ssd_edge.engines.trt.compile import compile_plan
 from ssd_edge.engines.trt.precision import layers_of, of_convolutions
 from ssd_edge.engines.trt.qdq import check_qdq
 from ssd_edge.engines.trt.request import Request
-from ssd_edge.errors import BackendError, MissingDependencyError, ModelError
+from ssd_edge.errors import BackendError, ModelError
 from ssd_edge.heads_file import write_heads
 from tests.engines.fake_tensorrt import (
     BuilderFlag,
     DeviceType,
     FakeTensorRt,
     HardwareCompatibilityLevel,
+    ILogger,
     MemoryPoolType,
     ProfilingVerbosity,
 )
-from tests.helpers import ROOT, plan_entry, small_spec
+from tests.helpers import small_spec
 from tests.models_for_tests import quantised, tiny_model
 
 
@@ -47,10 +45,10 @@ def sentence(error) -> str:
 
 
 @pytest.fixture
-def known(monkeypatch) -> list[str]:
-    """The forms whose plugins were made known."""
-    asked: list[str] = []
-    monkeypatch.setattr(compiling.forms, "make_known", lambda form, kernels, trt: asked.append(form))
+def known(monkeypatch) -> list[tuple[str, bytes]]:
+    """The forms whose plugins were made known, with their kernels."""
+    asked: list[tuple[str, bytes]] = []
+    monkeypatch.setattr(compiling.forms, "make_known", lambda form, kernels, trt: asked.append((form, kernels)))
     return asked
 
 
@@ -78,6 +76,7 @@ def test_every_convolution_has_the_precision_asked_for(precision, counted, heads
     facts = compile_plan(request(source, tmp_path, precision), silent, trt)
     assert facts["convolutions"] == facts["layers"] == counted
     assert facts["device_memory_bytes"] == "12345"
+    assert float(facts["build_seconds"]) >= 0
     layers = json.loads((tmp_path / "layers").read_text())
     assert [layer["precision"] for layer in layers] == [precision] * 8
     assert layers[0]["nodes"] == ["stem/Conv", "after"]
@@ -92,7 +91,7 @@ def test_every_convolution_has_the_precision_asked_for(precision, counted, heads
 @pytest.mark.parametrize("form", ["ahead-of-time", "python", "library"])
 def test_decode_is_in_the_plan(form, known, heads_onnx, tmp_path):
     compile_plan(request(heads_onnx, tmp_path, form=form), silent, FakeTensorRt())
-    assert known == [form]
+    assert known == [(form, b"kernels")]
     graph = onnx.load(tmp_path / "plan").graph
     assert [node.op_type for node in graph.node][-3:] == ["SsdDecode", "SsdSelect", "SsdMerge"]
     assert [value.name for value in graph.output] == ["num_detections", "boxes", "scores", "classes", "num_cut"]
@@ -115,6 +114,13 @@ def test_all_that_can_be_asked_for(heads_onnx, tmp_path):
     assert config.flags_set == {BuilderFlag.VERSION_COMPATIBLE}
     assert config.hardware_compatibility_level is HardwareCompatibilityLevel.AMPERE_PLUS
     assert [runtime.engine_host_code_allowed for runtime in trt.runtimes] == [True]
+
+
+def test_the_lowest_level_is_not_its_own(heads_onnx, tmp_path):
+    trt = FakeTensorRt()
+    compile_plan(request(heads_onnx, tmp_path, optimisation_level=0), silent, trt)
+    compile_plan(request(heads_onnx, tmp_path), silent, trt)
+    assert [config.builder_optimization_level for config in trt.configs] == [0, 3]
 
 
 def test_another_precision_than_asked_for_is_an_error(int8_onnx, tmp_path):
@@ -141,6 +147,8 @@ def test_the_timing_cache_serves_the_next_build(heads_onnx, tmp_path):
     other = compile_plan(request(heads_onnx, tmp_path), silent, trt)
     assert other["timing"] == "measured anew: the bundle's cache is of another TensorRT or GPU"
     assert (tmp_path / "timing").read_bytes() == b"another+"
+    (tmp_path / "timing").write_bytes(b"torn")
+    assert compile_plan(request(heads_onnx, tmp_path), silent, trt)["timing"] == other["timing"]
 
 
 def test_a_dla(heads_onnx, tmp_path):
@@ -155,7 +163,7 @@ def test_a_dla(heads_onnx, tmp_path):
     assert "not_on_dla" not in facts
     assert trt.configs[-1].default_device_type is DeviceType.DLA
     assert trt.configs[-1].flags_set == set()
-    assert trt.runtimes[-1].DLA_core == 1
+    assert (trt.configs[-1].DLA_core, trt.runtimes[-1].DLA_core) == (1, 1)
     trt.unfit_for_dla = {"body/Conv", "map1/Conv"}
     facts = compile_plan(request(heads_onnx, tmp_path, dla_core=1), silent, trt)
     layers = len(onnx.load(tmp_path / "plan").graph.node)
@@ -163,6 +171,13 @@ def test_a_dla(heads_onnx, tmp_path):
     assert trt.configs[-1].flags_set == {BuilderFlag.GPU_FALLBACK}
     with pytest.raises(BackendError, match=r"2 of \d+ layers cannot run on the DLA \(the first is 'body/Conv'\)"):
         compile_plan(request(heads_onnx, tmp_path, dla_core=1, strict=True), silent, trt)
+
+
+def test_a_convolution_on_a_dla_has_no_type_to_compare(heads_onnx, tmp_path):
+    trt = FakeTensorRt()
+    trt.kinds = {"body/Conv": "DLA"}
+    facts = compile_plan(request(heads_onnx, tmp_path), silent, trt)
+    assert facts["convolutions"] == "7 FP16, 1 DLA"
 
 
 @pytest.mark.parametrize("precision", ["FP32", "FP16", "INT8"])
@@ -186,6 +201,13 @@ def test_a_profile_of_batches(precision, heads_onnx, int8_onnx, known, tmp_path)
     [
         ("parse", "In node 3: x failed In f at /_src/a.cpp:7", r"cannot read heads\.onnx: .*\(node body/Conv, Conv\)"),
         ("build_serialized_network", "out of memory", r"out of memory: close what else uses the GPU, or .*--workspace"),
+        (
+            "build_serialized_network",
+            "[v.cpp::resize::140] Error Code 2: OutOfMemory (Requested size was 7 bytes.)\nno implementation",
+            r"no implementation, after OutOfMemory \(Requested size was 7 bytes\.\): close what else uses the GPU",
+        ),
+        ("Builder", "CUDA fails with error: 35", r"^TensorRT cannot start on this machine: CUDA fails with error: 35$"),
+        ("Runtime", "CUDA fails with error: 2", r"^TensorRT cannot start on this machine: CUDA fails with error: 2$"),
         ("build_serialized_network", "no tactic", r"TensorRT cannot build heads\.onnx: no tactic$"),
         ("deserialize_cuda_engine", "bad magic", r"cannot load what it has just built: bad magic"),
         ("add_optimization_profile", "", ""),
@@ -201,6 +223,15 @@ def test_what_tensorrt_refuses_is_one_sentence(name, said, words, heads_onnx, tm
         compile_plan(request(heads_onnx, tmp_path), silent, trt)
     assert "/_src/" not in sentence(error)
     assert not (tmp_path / "plan").exists()
+
+
+def test_a_warning_is_the_reason_where_there_is_no_error():
+    """As ``CUDA initialization failure`` is, before a builder that is none."""
+    log = log_of(FakeTensorRt())
+    assert (log.last_error(), log.lack_of_memory()) == ("it gave no reason", None)
+    log.log(ILogger.Severity.WARNING, "CUDA initialization failure with error: 35")
+    log.log(ILogger.Severity.INFO, "[MemUsageStats] Peak memory usage: 7 MiB")
+    assert (log.last_error(), log.lack_of_memory()) == ("CUDA initialization failure with error: 35", None)
 
 
 def test_an_old_release(heads_onnx, tmp_path):
@@ -231,6 +262,15 @@ def zero_point(constants, model):
     constants["zero"].CopyFrom(numpy_helper.from_array(np.int8(3), "zero"))
 
 
+def zero_point_of_a_node(constants, model):
+    """As other tools write constants, and without names."""
+    model.graph.initializer.remove(constants["zero"])
+    zero = numpy_helper.from_array(np.int8(3), "zero")
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["zero"], value=zero))
+    for node in model.graph.node:
+        node.name = ""
+
+
 def unsigned(constants, model):
     constants["zero"].CopyFrom(numpy_helper.from_array(np.uint8(0), "zero"))
 
@@ -244,6 +284,7 @@ def int32_bias(constants, model):
     ("change", "words"),
     [
         (zero_point, "has a zero point that is not 0"),
+        (zero_point_of_a_node, "has a zero point that is not 0"),
         (unsigned, "has values of uint8"),
         (int32_bias, "node 'bias/DQ' dequantises a bias of int32"),
     ],
@@ -252,7 +293,16 @@ def test_what_is_not_taken_is_named_by_node(change, words):
     with pytest.raises(ModelError, match=words) as error:
         check_qdq(qdq("", change))
     assert "node '" in sentence(error)
+    assert "node ''" not in sentence(error)
     check_qdq(quantised(tiny_model()))
+
+
+def test_it_is_found_before_the_parser_meets_it(tmp_path):
+    write_heads(qdq("", zero_point), small_spec(), tmp_path / "zero.onnx")
+    trt = FakeTensorRt()
+    with pytest.raises(ModelError, match="has a zero point that is not 0"):
+        compile_plan(request(tmp_path / "zero.onnx", tmp_path, "INT8"), silent, trt)
+    assert trt.networks == []
 
 
 # What an inspector says.
@@ -270,140 +320,14 @@ def test_layers_of_forms_that_were_seen():
                  "Inputs": [{"Format/Datatype": "Channel major FP16 format where channel % 8 == 0"}]},
                 {"Name": "{ForeignNode[d...e]}", "LayerType": "DLA", "Metadata": "[ONNX Layer: d]", "Inputs": []},
                 {"Name": "f", "LayerType": "CaskConvolution", "Inputs": [{"Format/Datatype": "BF16"}]},
+                {"Name": "{ForeignNode[g...h]}", "LayerType": "Myelin", "Metadata": "[ONNX Layer: g]",
+                 "Inputs": [{"Format/Datatype": "Float"}]},
             ]
         }
     )  # fmt: skip
-    assert of_convolutions(layers_of(text), "abcdf") == {"a": "INT8", "b": "FP16", "c": "FP16", "d": "DLA"}
+    assert [layer.on_dla for layer in layers_of(text)] == [False, False, False, True, False, False]
+    assert of_convolutions(layers_of(text), "abcdfg") == {"a": "INT8", "b": "FP16", "c": "FP16", "d": "DLA"}
     assert layers_of("no JSON") == layers_of("{}") == layers_of("[]") == []
-
-
-# The backend and the bundle: through the child process, which imports a fake module of TensorRT's name.
-
-CHILD = """
-import os, sys
-sys.path.insert(0, {root!r})
-from tests.engines import fake_tensorrt
-fake = fake_tensorrt.FakeTensorRt()
-if os.environ.get("DIES"):
-    os._exit(7)
-sys.modules["tensorrt"] = fake
-"""
-
-
-class Driver:
-    """One GPU as a Jetson's."""
-
-    def device_count(self):
-        return 1
-
-    def device_name(self, index):
-        return "Orin"
-
-    def compute_capability(self, index):
-        return (8, 7)
-
-    def release(self):
-        return (13, 0)
-
-
-@pytest.fixture
-def device(monkeypatch, tmp_path):
-    """A machine with TensorRT 10.16 and a GPU."""
-    fakes = tmp_path / "fakes"
-    fakes.mkdir()
-    (fakes / "tensorrt.py").write_text(CHILD.format(root=str(ROOT)))
-    monkeypatch.setenv("PYTHONPATH", str(fakes))
-    monkeypatch.setattr(backend, "open_driver", Driver)
-    monkeypatch.setattr(backend, "installed_version", lambda: "10.16.1.11")
-
-
-def test_a_bundle(device, heads_onnx, tmp_path):
-    output = tmp_path / "parts.engine"
-    told = []
-    options = BuildOptions(decode="host-launch", workspace_mib=32, optimisation_level=4)
-    manifest = build_bundle(heads_onnx, output, "tensorrt", options=options, progress=lambda *step: told.append(step))
-    (plan,) = manifest.plans
-    assert (plan.backend, plan.version, plan.precision) == ("tensorrt", "10.16.1.11", "FP16")
-    assert plan.files[0] == "model.plan"
-    assert {"timing.cache", "layers.json"} < set(plan.files)
-    assert sum(name.startswith("kernels.sm_87.") for name in plan.files) == 2
-    facts = plan.facts
-    assert (facts["decode"], facts["compute_capability"], facts["gpu"]) == ("host-launch", "8.7", "Orin")
-    assert (facts["driver"], facts["max_batch"], facts["optimisation_level"]) == ("13.0", "1", "4")
-    assert (facts["version_compatible"], facts["hardware_compatible"]) == ("no", "none")
-    assert "plugin_version" not in facts
-    assert facts["timing"] == "measured"
-    assert told == [(1, 2), (2, 2)]
-    assert read_manifest(output) == manifest
-    again = build_bundle(heads_onnx, output, "tensorrt", options=options)
-    assert again.plans[0].facts["timing"] == "taken from the bundle's cache"
-
-
-def test_a_build_that_dies_leaves_the_old_bundle(device, heads_onnx, tmp_path, monkeypatch):
-    output = tmp_path / "parts.engine"
-    options = BuildOptions(decode="host-launch")
-    build_bundle(heads_onnx, output, "tensorrt", options=options)
-    before = {path.name: path.read_bytes() for path in output.iterdir()}
-    monkeypatch.setenv("DIES", "1")
-    with pytest.raises(BackendError, match="TensorRT died of an error of its own, exit code 7"):
-        build_bundle(heads_onnx, output, "tensorrt", options=options)
-    assert {path.name: path.read_bytes() for path in output.iterdir()} == before
-    assert {path.name for path in tmp_path.iterdir()} == {"parts.engine", "fakes"}
-
-
-def test_no_tensorrt_and_no_gpu(heads_onnx, tmp_path, monkeypatch):
-    monkeypatch.setattr(backend, "installed_version", lambda: None)
-    with pytest.raises(MissingDependencyError, match=r"needs TensorRT, which is not installed: pip install"):
-        build_bundle(heads_onnx, tmp_path / "a.engine", "tensorrt")
-    monkeypatch.setattr(backend, "installed_version", lambda: "10.3.0")
-    monkeypatch.setattr(Driver, "device_count", lambda self: 0)
-    monkeypatch.setattr(backend, "open_driver", Driver)
-    with pytest.raises(BackendError, match="shows no GPU; a plan of TensorRT is built on the GPU that runs it"):
-        build_bundle(heads_onnx, tmp_path / "a.engine", "tensorrt")
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (BuildOptions(optimisation_level=9), r"lies in 0 … 5, but got 9"),
-        (BuildOptions(hardware_compatible="all"), "ampere-plus or same-compute-capability, but got 'all'"),
-        (BuildOptions(strict=True), "--strict is about a DLA"),
-        (BuildOptions(decode="magic"), "no form of decode is called 'magic'"),
-        (BuildOptions(precision="INT8"), "INT8 needs heads with Q/DQ"),
-        (
-            BuildOptions(compute_capabilities=("8.6",)),
-            "tensorrt takes no --compute-capability: that is asked of tensorrt-rtx",
-        ),
-    ],
-)
-def test_options_that_are_wrong(options, words, device, heads_onnx, tmp_path):
-    with pytest.raises(BackendError, match=words) as error:
-        build_bundle(heads_onnx, tmp_path / "a.engine", "tensorrt", options=options)
-    sentence(error)
-
-
-def test_the_line_for_trtexec():
-    folder = Path("parts.engine")
-    plan = plan_entry(files=("model.plan",), facts={"decode": "ahead-of-time"})
-    line = "trtexec --loadEngine=parts.engine/model.plan --useCudaGraph --useSpinWait --noDataTransfers"
-    assert backend.trtexec_line(folder, plan) == line
-    facts = {"decode": "library", "dla_core": "1", "version_compatible": "yes"}
-    assert backend.trtexec_line(folder, plan_entry(files=("model.plan",), facts=facts)).split()[2:5] == [
-        "--staticPlugins=libssd_edge_plugin.so",
-        "--useDLACore=1",
-        "--versionCompatible",
-    ]
-
-
-def test_nothing_of_the_builder_is_imported_to_look_at_a_bundle():
-    import subprocess
-
-    code = (
-        "import sys; import ssd_edge.engines.tensorrt; print(sorted({'onnx', 'tensorrt', 'torch'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout.strip() == "[]"
 
 
 def test_specs_travel(heads_onnx):

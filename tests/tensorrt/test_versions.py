@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ssd_edge.engines.versions import check_release
+from ssd_edge.engines.versions import check_release, hardware_compatibility
 from ssd_edge.errors import BackendError
 from tests.tensorrt.bindings import run_over
 
@@ -46,6 +46,24 @@ names = [name for name in dir(trt.ICudaEngine) if name.startswith("device_memory
 print(len(names), device_memory_bytes(SimpleNamespace(**dict.fromkeys(names, 7))))
 """
     assert run_over(major, code) == {10: "2 7", 11: "1 7"}[major]
+
+
+@pytest.mark.parametrize("major", MAJORS)
+def test_hardware_compatibility(major: int) -> None:
+    code = """
+from ssd_edge.engines.versions import LEVELS, hardware_compatibility
+print(*(hardware_compatibility(trt, name).name for name in LEVELS))
+"""
+    assert run_over(major, code) == "AMPERE_PLUS SAME_COMPUTE_CAPABILITY"
+
+
+def test_hardware_compatibility_that_is_not_there() -> None:
+    old = SimpleNamespace(__version__="10.3.0", HardwareCompatibilityLevel=SimpleNamespace(AMPERE_PLUS=1))
+    assert hardware_compatibility(old, "ampere-plus") == 1
+    with pytest.raises(BackendError, match=r"10\.3\.0 has no hardware compatibility same-compute-capability: use amp"):
+        hardware_compatibility(old, "same-compute-capability")
+    with pytest.raises(BackendError, match="is ampere-plus or same-compute-capability, but got 'all'"):
+        hardware_compatibility(old, "all")
 
 
 @pytest.mark.parametrize("major", MAJORS)
