@@ -108,6 +108,28 @@ def test_copies_that_cannot_be(device: Device, array: np.ndarray) -> None:
             stream.download(array, buffer)
 
 
+def test_memory_that_the_gpu_shares(device: Device, module: Module) -> None:
+    """The kernel reads and writes where the host does: nothing is copied. Any GPU can, not only an integrated one."""
+    with (
+        device.mapped((5,), np.float32) as source,
+        device.mapped((5,), np.float32) as target,
+        device.stream() as stream,
+    ):
+        source.array[:], target.array[:] = np.arange(5), -1
+        step(module, stream, source.address, 5, 2.0, 1.0, target.address)
+        stream.synchronize()
+        np.testing.assert_array_equal(target.array, 2 * np.arange(5) + 1)
+    assert source.array.size == target.array.size == 0
+    source.close()
+
+
+@pytest.mark.parametrize("integrated", [0, 1])
+def test_whether_it_works_in_the_hosts_memory(emulated: Emulated, library: str, integrated: int) -> None:
+    emulated.machine(integrated=integrated)
+    with Device(driver=open_driver(library)) as device:
+        assert device.integrated is bool(integrated)
+
+
 def test_a_closed_array_shows_nothing(device: Device) -> None:
     with device.pinned((4,), np.float32) as pinned:
         pinned.array[:] = 1

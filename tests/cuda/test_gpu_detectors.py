@@ -17,7 +17,7 @@ from ssd_edge.engines.gpu import GpuEngine
 from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine, read_spec
 from ssd_edge.errors import BackendError, NoHeadsError
 from tests.cuda.emulated import Emulated
-from tests.cuda.host_heads import HostDetections, HostHeads, HostNetwork
+from tests.cuda.host_heads import HostContext, HostDetections, HostHeads, HostNetwork
 from tests.cuda.test_gpu import assert_equal, cubin, frames
 
 Network = Callable[..., HostNetwork]
@@ -140,6 +140,48 @@ def test_each_failing_call_where_memory_is_shared(emulated: Emulated, cpu: OnnxR
         assert sum(leaks.values()) <= emulated.refused_releases(), f"call {number}: {leaks}"
 
 
+# Graphs.
+
+
+class Uncapturable(HostDetections):
+    """Refuses, as a library does whose work waits for something, while it is captured; its first run comes before."""
+
+    def context(self) -> HostContext:
+        made = super().context()
+        enqueue, calls = made.enqueue, []
+
+        def refuse_the_second(stream: int) -> None:
+            calls.append(stream)
+            if len(calls) == 2:
+                raise BackendError("not while a graph is captured")
+            enqueue(stream)
+
+        made.enqueue = refuse_the_second
+        return made
+
+
+def test_what_cannot_be_captured_runs_without_a_graph(emulated: Emulated, cpu: OnnxRuntimeEngine) -> None:
+    """The rest of the work has its graphs all the same."""
+    engine, images = open_gpu(cpu, Uncapturable), frames(3, [(60, 80)])
+    assert emulated.leaks()["executable graphs"] == 2
+    for image, found in zip(images, detected(engine.detector(), images), strict=True):
+        assert_equal(found, HostDetector(cpu)(image))
+    engine.close()
+
+
+def test_a_capture_that_the_driver_finds_invalid(emulated: Emulated, cpu: OnnxRuntimeEngine) -> None:
+    """As it does where a library did in it what cannot be captured, and told nobody."""
+    open_gpu(cpu, HostDetections).close()
+    number = emulated.called().index("cuStreamEndCapture")
+    emulated.reset()
+    emulated.fail(number, 901)  # CUDA_ERROR_STREAM_CAPTURE_INVALIDATED
+    engine, (image,) = open_gpu(cpu, HostDetections), frames(1, [(60, 80)])
+    assert emulated.leaks()["executable graphs"] == 3
+    assert_equal(engine.detector()(image), HostDetector(cpu)(image))
+    engine.close()
+    assert emulated.leaks() == {}
+
+
 # Several detectors.
 
 
@@ -217,6 +259,22 @@ def test_frames_under_way_are_waited_for(emulated: Emulated, cpu: OnnxRuntimeEng
     assert emulated.leaks() == {}
     with pytest.raises(BackendError, match="closed"):
         second.submit(images[0])
+
+
+def test_nothing_is_released_before_its_work_was_waited_for(
+    emulated: Emulated, cpu: OnnxRuntimeEngine, network: Network
+) -> None:
+    """A GPU goes on with the work of a stream that is destroyed, and so with memory that is freed then."""
+    engine, (image,) = open_gpu(cpu, network), frames(1, [(60, 80)])
+    detector = engine.detector()
+    for _ in range(detector.depth):
+        detector.submit(image)
+    before = emulated.calls()
+    detector.close()
+    called = emulated.called()[before:]
+    streams = [name for name in called if name in {"cuStreamSynchronize", "cuStreamDestroy"}]
+    assert streams == ["cuStreamSynchronize", "cuStreamDestroy"] * detector.depth
+    engine.close()
 
 
 def test_no_memory_for_a_further_detector(emulated: Emulated, cpu: OnnxRuntimeEngine, network: Network) -> None:

@@ -16,10 +16,13 @@ from tests.cuda.host_heads import HostHeads
 from tests.cuda.test_gpu import assert_equal, cubin, frames
 
 
-@pytest.mark.parametrize("adopt", [False, True])
-def test_detections_are_the_hosts_to_the_last_bit(emulated: Emulated, heads_onnx: Path, adopt: bool) -> None:
+@pytest.mark.parametrize(("adopt", "integrated"), [(False, 0), (True, 0), (False, 1)])
+def test_detections_are_the_hosts_to_the_last_bit(
+    emulated: Emulated, heads_onnx: Path, adopt: bool, integrated: int
+) -> None:
     """``adopt``: in a context that pycuda made before, as pycuda.autoinit does."""
     use_pycuda()
+    emulated.machine(integrated=integrated)
     driver = open_driver("pycuda")
     import pycuda.driver as pycuda
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from ssd_edge.decode import Decoder
@@ -25,7 +26,7 @@ from ssd_edge.errors import BackendError, NoHeadsError
 from ssd_edge.preprocess import preprocess
 from tests.cuda.emulated import Emulated
 from tests.cuda.on_the_stream import OnTheStream
-from tests.engines.fake_tensorrt import FakeTensorRt
+from tests.engines.fake_tensorrt import FakeTensorRt, ICudaEngine
 from tests.helpers import plan_entry, small_spec
 
 FORMS = ["host-launch", "ahead-of-time", "python"]
@@ -115,6 +116,57 @@ def test_a_plan_of_another_network(emulated: Emulated, heads_onnx, tmp_path: Pat
             open_engine(tmp_path, plan, small_spec(), OnTheStream(FakeTensorRt).library)
 
 
+def spoilt(plan: PlanEntry, folder: Path, name: str, *, kind: int | None = None, batch: int | None = None) -> PlanEntry:
+    """The same plan with another type or batch of one tensor."""
+    model = onnx.load(folder / "model.plan")
+    (value,) = (one for one in (*model.graph.input, *model.graph.output) if one.name == name)
+    if kind is not None:
+        value.type.tensor_type.elem_type = kind
+    if batch is not None:
+        value.type.tensor_type.shape.dim[0].dim_value = batch
+    (folder / "model.plan").write_bytes(model.SerializeToString())
+    return plan
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("boxes", {"kind": onnx.TensorProto.FLOAT16}),
+        ("num_cut", {"kind": onnx.TensorProto.FLOAT}),
+        ("scores", {"batch": 4}),
+    ],
+)
+def test_a_plan_whose_tensors_are_others(
+    emulated: Emulated, heads_onnx, tmp_path: Path, monkeypatch, name, change
+) -> None:
+    """They would be read as what they are not, or written behind their memory's end."""
+    monkeypatch.setattr(ICudaEngine, "outputs", None)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *rest, **more: None)  # which would refuse it first
+    plan = spoilt(bundled(onnx.load(heads_onnx), "ahead-of-time", tmp_path), tmp_path, name, **change)
+    with pytest.raises(BackendError, match="does not hold the network of its manifest: it must have image"):
+        open_engine(tmp_path, plan, small_spec(), FakeTensorRt())
+
+
+@pytest.mark.parametrize(
+    ("facts", "allowed", "core"),
+    [
+        ({}, False, -1),
+        ({"version_compatible": "no"}, False, -1),
+        ({"version_compatible": "yes"}, True, -1),
+        ({"dla_core": "1"}, False, 1),
+    ],
+)
+def test_what_a_runtime_is_told(emulated: Emulated, heads_onnx, tmp_path: Path, facts, allowed, core) -> None:
+    """Before it is given the plan, and the code in it."""
+    library = OnTheStream(FakeTensorRt).library
+    library.dla_cores = 2
+    plan = bundled(onnx.load(heads_onnx), "host-launch", tmp_path)
+    plan = plan_entry(**{**vars(plan), "facts": {**plan.facts, **facts}})
+    open_engine(tmp_path, plan, small_spec(), library).close()
+    (told,) = library.runtimes
+    assert (told.engine_host_code_allowed, told.DLA_core) == (allowed, core)
+
+
 def test_no_library(emulated: Emulated, heads_onnx, tmp_path: Path, monkeypatch) -> None:
     import sys
 
@@ -148,6 +200,7 @@ FACTS = {
         ({"major": 8, "minor": 9}, "10.16.1.11", {}, r"of compute capability 8\.6, and this machine's .* has 8\.9"),
         ({"major": 8, "minor": 9}, "10.16.1.11", {"hardware_compatible": "ampere-plus"}, None),
         ({"major": 7, "minor": 5}, "10.16.1.11", {"hardware_compatible": "ampere-plus"}, r"compute capability 8\.0"),
+        ({}, "10.16.1.11", {"hardware_compatible": "ampere-plus", "dla_core": "0"}, "build it again"),
         ({}, "10.16.1.11", {"plugin_version": "2"}, "decode plugins of version 2, and this ssd-edge has version 1"),
         ({"release": 12060}, "10.16.1.11", {}, r"beside a driver of CUDA 13\.0, and this one is of 12\.6"),
     ],
