@@ -49,6 +49,10 @@ def why_unfit(plan: PlanEntry, driver: Driver) -> str | None:
             return reason
     try:
         images = [image for name in plan.files if (image := Image.of_file(name)) is not None]
+        if plan.facts.get("decode") == "ahead-of-time":  # the plan has taken in PTX, which needs a driver as new as it
+            choose_image(
+                [image for image in images if image.kind == "ptx"], driver.compute_capability(0), driver.release()
+            )
         choose_image(images, driver.compute_capability(0), driver.release())
     except BundleCompatibilityError as error:
         return f"cannot run: {error}"
@@ -59,7 +63,10 @@ def _of_another_release(plan: PlanEntry) -> str | None:
     """A plan runs on the release that built it; a version-compatible one on later ones of the same major too."""
     installed = installed_version()
     if installed is None:
-        return f"needs TensorRT {plan.version}, which is not installed: pip install 'tensorrt=={_public(plan.version)}'"
+        of_jetpack = f"{jetson.INSTALL} brings that of JetPack, for environments made with --system-site-packages"
+        by_pip = f"pip install 'tensorrt=={_public(plan.version)}'"
+        remedy = by_pip if jetson.release(this_host()) is None else of_jetpack
+        return f"needs TensorRT {plan.version}, which is not installed: {remedy}"
     built, here = _numbers(plan.version), _numbers(installed)
     if plan.facts.get("version_compatible") == "yes":
         if here[0] == built[0] and here >= built:

@@ -71,7 +71,7 @@ class TrtNetwork:
         # Such a plan brings code for the host with it; the bundle's checksums say that it is the one that was built.
         self._runtime.engine_host_code_allowed = plan.facts.get("version_compatible") == "yes"
         if "dla_core" in plan.facts:
-            self._runtime.DLA_core = int(plan.facts["dla_core"])
+            self._take_dla(int(plan.facts["dla_core"]))
         self._engine = self._runtime.deserialize_cuda_engine(file.read_bytes())
         if self._engine is None:
             raise BackendError(f"TensorRT cannot load {file}: {self._errors.last()}")
@@ -98,6 +98,16 @@ class TrtNetwork:
             context.close()
         self._contexts.clear()
         self._engine = self._runtime = None
+
+    def _take_dla(self, core: int) -> None:
+        cores = self._runtime.num_DLA_cores  # where there are none, the setting would do nothing
+        if core >= cores:
+            there = "none" if cores == 0 else f"{cores}, counted from 0"
+            raise BackendError(
+                f"{self._file} runs on DLA {core}, and this machine has {there}: build it again here with --backend "
+                "tensorrt, without --dla"
+            )
+        self._runtime.DLA_core = core
 
     def _checked(self, *, carries_decode: bool) -> Any:
         """The plan's tensors, as they have to be."""

@@ -167,6 +167,16 @@ def test_what_a_runtime_is_told(emulated: Emulated, heads_onnx, tmp_path: Path, 
     assert (told.engine_host_code_allowed, told.DLA_core) == (allowed, core)
 
 
+@pytest.mark.parametrize(("core", "cores", "words"), [("0", 0, "has none"), ("2", 2, "has 2, counted from 0")])
+def test_a_dla_that_is_not_there(emulated: Emulated, heads_onnx, tmp_path: Path, core, cores, words) -> None:
+    library = OnTheStream(FakeTensorRt).library
+    library.dla_cores = cores
+    plan = bundled(onnx.load(heads_onnx), "host-launch", tmp_path)
+    plan = plan_entry(**{**vars(plan), "facts": {**plan.facts, "dla_core": core}})
+    with pytest.raises(BackendError, match=rf"runs on DLA {core}, and this machine {words}: build it [^\n]*$"):
+        open_engine(tmp_path, plan, small_spec(), library)
+
+
 def test_no_library(emulated: Emulated, heads_onnx, tmp_path: Path, monkeypatch) -> None:
     import sys
 
@@ -231,7 +241,30 @@ def test_another_jetpack(emulated: Emulated, monkeypatch, here, words) -> None:
     monkeypatch.setattr(fitness, "installed_version", lambda: "10.3.0")
     monkeypatch.setattr(fitness.jetson, "release", lambda host: here)
     plan = plan_entry(
-        version="10.3.0", files=("a", "kernels.sm_86.cuda13.0.cubin"), facts={**FACTS, "jetpack": "36.4.3"}
+        version="10.3.0",
+        files=("a", "kernels.sm_86.cuda13.0.cubin"),
+        facts={**FACTS, "decode": "host-launch", "jetpack": "36.4.3"},
     )
     reason = why_unfit(plan, open_driver())
     assert (reason is None) if words is None else words.replace("\\", "") in reason
+
+
+def test_tensorrt_of_a_jetson_does_not_come_by_pip(emulated: Emulated, monkeypatch) -> None:
+    monkeypatch.setattr(fitness, "installed_version", lambda: None)
+    monkeypatch.setattr(fitness.jetson, "release", lambda host: (36, 4, 3))
+    reason = why_unfit(plan_entry(version="10.3.0", facts=FACTS), open_driver())
+    assert reason is not None
+    assert reason.startswith(
+        "needs TensorRT 10.3.0, which is not installed: sudo apt update && sudo apt install nvidia"
+    )
+    assert "pip install" not in reason
+
+
+@pytest.mark.parametrize(("form", "words"), [("host-launch", None), ("ahead-of-time", "knows no release after 13.0")])
+def test_ptx_in_the_plan_of_a_newer_release_than_the_driver(emulated: Emulated, monkeypatch, form, words) -> None:
+    """A driver takes a cubin of its major release, which host-launch needs, and PTX up to its own release only."""
+    monkeypatch.setattr(fitness, "installed_version", lambda: "10.16.1.11")
+    names = ("model.plan", "kernels.sm_86.cuda13.2.cubin", "kernels.sm_86.cuda13.2.ptx")
+    plan = plan_entry(version="10.16.1.11", files=names, facts={**FACTS, "decode": form})
+    reason = why_unfit(plan, open_driver())
+    assert (reason is None) if words is None else words in str(reason)

@@ -265,6 +265,10 @@ class Runtime(_Part):
     engine_host_code_allowed = False
     DLA_core = -1
 
+    @property
+    def num_DLA_cores(self):  # noqa: N802 - its name
+        return self.library.dla_cores
+
     def deserialize_cuda_engine(self, serialized_engine):
         if self.failed("deserialize_cuda_engine"):
             return None
