@@ -14,6 +14,7 @@ from ssd_edge.engines.child import ask_child
 from ssd_edge.engines.convolutions import choose_precision
 from ssd_edge.engines.cuda import open_driver
 from ssd_edge.engines.cuda_driver import Driver
+from ssd_edge.engines.gpu_plan import NO_GPU
 from ssd_edge.engines.onnxruntime import precision_of
 from ssd_edge.engines.plugins.compiler import choose_image, compile_kernels
 from ssd_edge.engines.plugins.decode_graph import TENSORRT_NAME
@@ -24,7 +25,7 @@ from ssd_edge.engines.trt.dla import check_dla
 from ssd_edge.engines.trt.fitness import installed_version
 from ssd_edge.engines.trt.fitness import why_unfit as _why_unfit
 from ssd_edge.engines.trt.request import Request
-from ssd_edge.engines.versions import LEVELS, OLDEST
+from ssd_edge.engines.versions import LEVELS, release_of
 from ssd_edge.errors import BackendError, MissingDependencyError
 from ssd_edge.machine import jetson
 from ssd_edge.machine.host import this_host
@@ -61,7 +62,7 @@ def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, prog
     check_limits(spec, options.max_batch)
     _check(options)
     capability = driver.compute_capability(0)
-    form = choose_form(options.decode, _release(version))
+    form = choose_form(options.decode, release_of(version))
     precision = choose_precision(options.precision, precision_of(onnx), spec)
     images = compile_kernels(f"sm_{capability[0]}{capability[1]}").images
     taken = [image for image in images if image.kind == "ptx" or form != "ahead-of-time"]  # the plan takes in PTX alone
@@ -128,7 +129,7 @@ def _driver_of_a_gpu() -> Driver:
     except BackendError as error:
         raise BackendError(f"{error}; {where}") from None
     if number == 0:
-        raise BackendError(f"the NVIDIA driver shows no GPU; {where}")
+        raise BackendError(f"{NO_GPU}; {where}")
     return driver
 
 
@@ -157,10 +158,3 @@ def _facts(driver: Driver, request: Request) -> dict[str, str]:
         facts["plugin_version"] = TENSORRT_NAME["plugin_version"]
     l4t = jetson.release(this_host())
     return facts if l4t is None else {**facts, "jetpack": ".".join(map(str, l4t))}
-
-
-def _release(version: str) -> tuple[int, int]:
-    major, minor = (int(part) for part in version.split(".")[:2])
-    if (major, minor) < OLDEST:
-        raise BackendError(f"TensorRT {version} is too old: {'.'.join(map(str, OLDEST))} or later is needed")
-    return major, minor

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from contextlib import ExitStack
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,13 +16,15 @@ from ssd_edge.engines.base import BuildOptions, Engine, Plan, PlanEntry, Progres
 from ssd_edge.engines.convolutions import choose_precision
 from ssd_edge.engines.cuda import Device, Driver, open_driver
 from ssd_edge.engines.gpu import GpuEngine
+from ssd_edge.engines.gpu_plan import open_plan, why_no_gpu, why_no_kernels
 from ssd_edge.engines.onnxruntime import precision_of
-from ssd_edge.engines.plugins.compiler import Image, choose_image, compile_kernels
+from ssd_edge.engines.plugins.compiler import Image, compile_kernels
 from ssd_edge.engines.plugins.launch import check_limits
 from ssd_edge.engines.rtx.child import compile_in_child
 from ssd_edge.engines.rtx.jit_cache import JitCache
 from ssd_edge.engines.rtx.runtime import RtxHeads
-from ssd_edge.errors import BackendError, BundleCompatibilityError, MissingDependencyError
+from ssd_edge.errors import BackendError, MissingDependencyError
+from ssd_edge.machine.cuda import TENSORRT_RTX, installed
 from ssd_edge.spec import ModelSpec
 
 NAME = "tensorrt-rtx"
@@ -36,8 +36,6 @@ PLAN = "heads.rtx"
 DEFAULT_COMPUTE_CAPABILITIES = ("8.6", "8.9", "12.0")
 """RTX 30, 40 and 50. 7.5 (RTX 20) can be asked for, but has depthwise convolutions stored as dense ones: an SSDLite for
 it takes six times the space."""
-
-_PACKAGES = ("tensorrt-rtx-cu12", "tensorrt-rtx-cu13", "tensorrt-rtx")
 
 
 def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, progress: Progress) -> Plan:
@@ -77,13 +75,12 @@ def open_engine(folder: Path, plan: PlanEntry, spec: ModelSpec, library: Any | N
         BackendError: no driver, too little memory, or the library refused the plan.
         BundleCompatibilityError: no kernels for this GPU.
     """
-    with ExitStack() as undo:
-        device = undo.enter_context(Device())
-        kernels = choose_image(_images(plan.files), device.compute_capability, device.driver.release())
-        path = folder / plan.files[0]
-        heads = RtxHeads(path, spec, plan.precision, JitCache(path, device.compute_capability), library)
-        undo.pop_all()
-    return GpuEngine(NAME, heads, device, (folder / kernels.file_name).read_bytes())
+    path = folder / plan.files[0]
+
+    def network(device: Device, kernels: bytes) -> RtxHeads:
+        return RtxHeads(path, spec, plan.precision, JitCache(path, device.compute_capability), library)
+
+    return open_plan(folder, plan, network)
 
 
 def incompatibility(plan: PlanEntry) -> str | None:
@@ -100,26 +97,21 @@ def why_unfit(plan: PlanEntry, driver: Driver) -> str | None:
     Raises:
         BackendError: the driver failed.
     """
-    if driver.device_count() == 0:
-        return "cannot run: the NVIDIA driver shows no GPU: see nvidia-smi, and CUDA_VISIBLE_DEVICES"
+    none = why_no_gpu(driver)
+    if none is not None:
+        return none
     name, capability = driver.device_name(0), driver.compute_capability(0)
     unfit = _of_another_release(plan.version) or _for_another_gpu(plan, name, capability)
-    if unfit is not None:
-        return unfit
-    try:
-        choose_image(_images(plan.files), capability, driver.release())
-    except BundleCompatibilityError as error:
-        return f"cannot run: {error}"
-    return None
+    return unfit or why_no_kernels(Image.among(plan.files), driver)
 
 
 def _of_another_release(version: str) -> str | None:
-    installed, pip = installed_version(), f"pip install {_PACKAGES[0]}=={version}"
-    if installed is None:
+    present, pip = installed_version(), f"pip install {TENSORRT_RTX[0]}=={version}"
+    if present is None:
         return f"needs TensorRT-RTX {version}, which is not installed: {pip}"
-    if _release(installed) != _release(version):
+    if _release(present) != _release(version):
         return (
-            f"was built by TensorRT-RTX {version}, and {installed} is installed: {pip}, or build it again with "
+            f"was built by TensorRT-RTX {version}, and {present} is installed: {pip}, or build it again with "
             f"--backend {NAME}"
         )
     return None
@@ -136,19 +128,9 @@ def _for_another_gpu(plan: PlanEntry, name: str, compute_capability: tuple[int, 
     )
 
 
-def _images(files: Sequence[str]) -> list[Image]:
-    """The compiled kernels among a plan's files."""
-    return [image for name in files if (image := Image.of_file(name)) is not None]
-
-
 def installed_version() -> str | None:
     """Of TensorRT-RTX, without importing it; None where it is not installed."""
-    for package in _PACKAGES:
-        try:
-            return metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return None
+    return installed(TENSORRT_RTX)
 
 
 def _release(version: str) -> tuple[str, ...]:

@@ -18,9 +18,18 @@ def check_release(tensorrt: Any) -> tuple[int, int]:
     Raises:
         BackendError: it is older than 10.3.
     """
-    major, minor = (int(part) for part in tensorrt.__version__.split(".")[:2])
+    return release_of(tensorrt.__version__)
+
+
+def release_of(version: str) -> tuple[int, int]:
+    """(10, 3) of 10.3.0.30.
+
+    Raises:
+        BackendError: it is older than 10.3.
+    """
+    major, minor = (int(part) for part in version.split(".")[:2])
     if (major, minor) < OLDEST:
-        raise BackendError(f"TensorRT {tensorrt.__version__} is too old: 10.3 or later is needed")
+        raise BackendError(f"TensorRT {version} is too old: {'.'.join(map(str, OLDEST))} or later is needed")
     return major, minor
 
 

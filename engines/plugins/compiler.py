@@ -86,6 +86,11 @@ class Image:
         match = re.fullmatch(r"kernels\.(sm_\d+)\.cuda(\d+)\.(\d+)\.(cubin|ptx)", name)
         return Image(match[1], (int(match[2]), int(match[3])), match[4]) if match else None
 
+    @staticmethod
+    def among(names: Iterable[str]) -> list[Image]:
+        """The images among a plan's files."""
+        return [image for name in names if (image := Image.of_file(name)) is not None]
+
 
 @dataclass(frozen=True)
 class CompiledKernels:

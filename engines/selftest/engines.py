@@ -21,7 +21,8 @@ from ssd_edge.engines.plugins.forms import AHEAD_OF_TIME_SINCE, FORMS
 from ssd_edge.engines.plugins.library_plugin import VARIABLE
 from ssd_edge.engines.readiness import READINESS, readiness
 from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Setting
-from ssd_edge.engines.trt.fitness import installed_version, release_of
+from ssd_edge.engines.trt.fitness import installed_version
+from ssd_edge.engines.versions import release_of
 from ssd_edge.errors import SsdEdgeError
 from ssd_edge.machine.examine import PROBES, examine
 from ssd_edge.machine.host import UnansweredError, this_host
@@ -58,7 +59,8 @@ def decode_forms(setting: Setting) -> tuple[str, Mapping[str, Any]]:
     at_run_time = "library" if os.environ.get(VARIABLE) else "python"
     tried = _Tried()
     left = {"library" if at_run_time == "python" else "python": f"{VARIABLE} says which of the two is tried"}
-    if release_of(installed_version() or "") < AHEAD_OF_TIME_SINCE:
+    version = installed_version()
+    if version is None or release_of(version) < AHEAD_OF_TIME_SINCE:
         left["ahead-of-time"] = "this release of TensorRT does not have it"
     reference = _detected(setting, "form-host-launch", heads, "tensorrt", BuildOptions("FP32", decode="host-launch"))
     for form in FORMS:

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from importlib import metadata
 from importlib.util import find_spec
 
 from ssd_edge.engines.base import PlanEntry
 from ssd_edge.engines.cuda_driver import Driver
-from ssd_edge.engines.plugins.compiler import Image, choose_image
+from ssd_edge.engines.gpu_plan import why_no_gpu, why_no_kernels
+from ssd_edge.engines.plugins.compiler import Image
 from ssd_edge.engines.plugins.decode_graph import TENSORRT_NAME
-from ssd_edge.errors import BundleCompatibilityError
 from ssd_edge.machine import jetson
+from ssd_edge.machine.cuda import TENSORRT, installed
 from ssd_edge.machine.host import this_host
-
-PACKAGES = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")
-"""In which TensorRT's Python part comes; that of JetPack is called as the first."""
 
 _REBUILD = "build it again here with --backend tensorrt"
 
 
 def installed_version() -> str | None:
     """Of TensorRT, without importing it; None where it is not installed."""
-    for package in PACKAGES:
-        try:
-            return metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return _imported_version()
+    return installed(TENSORRT) or _imported_version()
 
 
 def why_unfit(plan: PlanEntry, driver: Driver) -> str | None:
@@ -35,8 +27,10 @@ def why_unfit(plan: PlanEntry, driver: Driver) -> str | None:
     Raises:
         BackendError: the driver failed.
     """
-    if driver.device_count() == 0:
-        return "cannot run: the NVIDIA driver shows no GPU: see nvidia-smi, and CUDA_VISIBLE_DEVICES"
+    none = why_no_gpu(driver)
+    if none is not None:
+        return none
+    images = Image.among(plan.files)
     reasons = (
         _of_another_release(plan),
         _for_another_gpu(plan, driver.device_name(0), driver.compute_capability(0)),
@@ -44,41 +38,33 @@ def why_unfit(plan: PlanEntry, driver: Driver) -> str | None:
         _by_a_newer_driver(plan, driver.release()),
         _of_another_jetpack(plan),
     )
-    for reason in reasons:
-        if reason is not None:
-            return reason
-    try:
-        images = [image for name in plan.files if (image := Image.of_file(name)) is not None]
-        if plan.facts.get("decode") == "ahead-of-time":  # the plan has taken in PTX, which needs a driver as new as it
-            choose_image(
-                [image for image in images if image.kind == "ptx"], driver.compute_capability(0), driver.release()
-            )
-        choose_image(images, driver.compute_capability(0), driver.release())
-    except BundleCompatibilityError as error:
-        return f"cannot run: {error}"
-    return None
+    unfit = next((reason for reason in reasons if reason is not None), None)
+    if unfit is None and plan.facts.get("decode") == "ahead-of-time":
+        # The plan has taken in PTX, which needs a driver as new as it.
+        unfit = why_no_kernels([image for image in images if image.kind == "ptx"], driver)
+    return unfit or why_no_kernels(images, driver)
 
 
 def _of_another_release(plan: PlanEntry) -> str | None:
     """A plan runs on the release that built it; a version-compatible one on later ones of the same major too."""
-    installed = installed_version()
-    if installed is None:
+    present = installed_version()
+    if present is None:
         of_jetpack = f"{jetson.INSTALL} brings that of JetPack, for environments made with --system-site-packages"
         by_pip = f"pip install 'tensorrt=={_public(plan.version)}'"
         remedy = by_pip if jetson.release(this_host()) is None else of_jetpack
         return f"needs TensorRT {plan.version}, which is not installed: {remedy}"
-    built, here = _numbers(plan.version), _numbers(installed)
+    built, here = _numbers(plan.version), _numbers(present)
     if plan.facts.get("version_compatible") == "yes":
         if here[0] == built[0] and here >= built:
             return None
         return (
-            f"was built by TensorRT {plan.version} for that and later releases of {built[0]}, and {installed} is "
+            f"was built by TensorRT {plan.version} for that and later releases of {built[0]}, and {present} is "
             f"installed: {_REBUILD}"
         )
     if here[:3] == built[:3]:
         return None
     return (
-        f"was built by TensorRT {plan.version}, and {installed} is installed: {_REBUILD}, or with --version-compatible "
+        f"was built by TensorRT {plan.version}, and {present} is installed: {_REBUILD}, or with --version-compatible "
         "for later releases too"
     )
 
@@ -120,12 +106,6 @@ def _of_another_jetpack(plan: PlanEntry) -> str | None:
         return None
     l4t = ".".join(map(str, here))
     return f"was built on Jetson Linux {built}, and this one is {l4t}: {_REBUILD}"
-
-
-def release_of(version: str) -> tuple[int, int]:
-    """(10, 3) of 10.3.0.30; (0, 0) of nothing."""
-    numbers = (*_numbers(version), 0, 0)
-    return numbers[0], numbers[1]
 
 
 def _imported_version() -> str | None:

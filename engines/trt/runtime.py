@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,8 @@ from ssd_edge.engines.base import PlanEntry
 from ssd_edge.engines.cuda import Device
 from ssd_edge.engines.gpu import GpuEngine
 from ssd_edge.engines.gpu_network import carrying_decode
+from ssd_edge.engines.gpu_plan import open_plan
 from ssd_edge.engines.nvidia_execution import Execution, error_log
-from ssd_edge.engines.plugins.compiler import Image, choose_image
 from ssd_edge.engines.plugins.forms import NEEDED_AT_RUN_TIME, make_known
 from ssd_edge.engines.plugins.launch import heads_buffers
 from ssd_edge.errors import BackendError
@@ -34,17 +33,14 @@ def open_engine(folder: Path, plan: PlanEntry, spec: ModelSpec, library: Any | N
         BundleCompatibilityError: no kernels for this GPU.
     """
     trt = library if library is not None else _library()
-    with ExitStack() as undo:
-        device = undo.enter_context(Device())
-        images = [image for name in plan.files if (image := Image.of_file(name)) is not None]
-        chosen = choose_image(images, device.compute_capability, device.driver.release())
-        kernels = (folder / chosen.file_name).read_bytes()
+
+    def network(device: Device, kernels: bytes) -> TrtNetwork:
         form = plan.facts.get("decode", "host-launch")
         if form in NEEDED_AT_RUN_TIME:
             make_known(form, kernels, trt, folder)
-        network = TrtNetwork(folder / plan.files[0], plan, spec, trt)
-        undo.pop_all()
-    return GpuEngine(plan.backend, network, device, kernels)
+        return TrtNetwork(folder / plan.files[0], plan, spec, trt)
+
+    return open_plan(folder, plan, network)
 
 
 class TrtNetwork:

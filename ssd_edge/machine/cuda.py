@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from ssd_edge.machine.finding import Finding
-from ssd_edge.machine.host import Host
+from ssd_edge.machine.host import Host, this_host
 from ssd_edge.machine.jetson import system_packages
 
 TENSORRT = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")
@@ -29,6 +29,11 @@ def probe(host: Host) -> list[Finding]:
 def first_version(host: Host, packages: Sequence[str]) -> str | None:
     """Of the first of these packages that is installed."""
     return next((version for package in packages if (version := host.version(package))), None)
+
+
+def installed(packages: Sequence[str]) -> str | None:
+    """The same of this machine, without importing any of them."""
+    return first_version(this_host(), packages)
 
 
 def toolkit(host: Host) -> str | None:

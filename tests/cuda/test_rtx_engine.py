@@ -41,7 +41,9 @@ def files(folder: Path) -> tuple[str, ...]:
 
 
 def open_it(folder: Path, heads: OnTheStream):
-    return open_engine(folder, plan_entry(files=files(folder), precision="FP16"), small_spec(), heads.library)
+    return open_engine(
+        folder, plan_entry(backend="tensorrt-rtx", files=files(folder), precision="FP16"), small_spec(), heads.library
+    )
 
 
 def frames(number: int):

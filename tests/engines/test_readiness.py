@@ -189,10 +189,17 @@ def test_compute_capabilities_are_those_of_the_library():
     assert set(module.RTX_COMPUTE_CAPABILITIES) == known
 
 
-def test_packages_are_those_that_the_backend_looks_for():
+@pytest.mark.parametrize("package", cuda.TENSORRT_RTX)
+def test_packages_are_those_that_the_backend_looks_for(monkeypatch, package):
     from ssd_edge.engines import tensorrt_rtx
 
-    assert set(cuda.TENSORRT_RTX) == set(tensorrt_rtx._PACKAGES)
+    def version(asked):
+        if asked != package:
+            raise metadata.PackageNotFoundError(asked)
+        return "1.2.3"
+
+    monkeypatch.setattr(metadata, "version", version)
+    assert tensorrt_rtx.installed_version() == "1.2.3"
 
 
 def test_the_kernels_are_compiled_by_the_release_that_is_told():

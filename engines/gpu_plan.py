@@ -1,0 +1,61 @@
+"""A plan of a bundle with the kernels beside it: opened on the first GPU, or why that GPU does not take the kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from ssd_edge.engines.base import PlanEntry
+from ssd_edge.engines.cuda import Device, Driver
+from ssd_edge.engines.gpu import GpuEngine
+from ssd_edge.engines.gpu_network import DeviceNetwork
+from ssd_edge.engines.plugins.compiler import Image, choose_image
+from ssd_edge.errors import BundleCompatibilityError
+
+NO_GPU = "the NVIDIA driver shows no GPU"
+
+
+def open_plan(folder: Path, plan: PlanEntry, network: Callable[[Device, bytes], DeviceNetwork]) -> GpuEngine:
+    """A plan on the first GPU that the driver shows.
+
+    Args:
+        folder: the bundle.
+        plan: its first file is the library's, kernels are among the others.
+        network: loads the library's, given the device and the kernels that suit it.
+
+    Raises:
+        BackendError: no driver, too little memory, or the library refused the plan.
+        BundleCompatibilityError: no kernels for this GPU.
+    """
+    with ExitStack() as undo:
+        device = undo.enter_context(Device())
+        chosen = choose_image(Image.among(plan.files), device.compute_capability, device.driver.release())
+        kernels = (folder / chosen.file_name).read_bytes()
+        loaded = network(device, kernels)
+        undo.pop_all()
+    return GpuEngine(plan.backend, loaded, device, kernels)
+
+
+def why_no_gpu(driver: Driver) -> str | None:
+    """In words that follow "its … plan"; None where there is one.
+
+    Raises:
+        BackendError: the driver failed.
+    """
+    if driver.device_count() == 0:
+        return f"cannot run: {NO_GPU}: see nvidia-smi, and CUDA_VISIBLE_DEVICES"
+    return None
+
+
+def why_no_kernels(images: list[Image], driver: Driver) -> str | None:
+    """In words that follow "its … plan"; None where the first GPU takes one of them.
+
+    Raises:
+        BackendError: the driver failed.
+    """
+    try:
+        choose_image(images, driver.compute_capability(0), driver.release())
+    except BundleCompatibilityError as error:
+        return f"cannot run: {error}"
+    return None
