@@ -1,16 +1,15 @@
-"""A report as one HTML file: nothing is loaded from elsewhere, no script, light and dark, and fit to print."""
+"""A report as one HTML file, see ``ssd_edge.page``."""
 
 from __future__ import annotations
 
 from base64 import b64encode
-from importlib.resources import files
 from itertools import zip_longest
 from typing import Any
 
 from ssd_edge.calibration import report_charts as charts
 from ssd_edge.calibration.report import Report
-from ssd_edge.errors import MissingDependencyError
 from ssd_edge.evaluation import Evaluation
+from ssd_edge.page import render
 
 
 def page(report: Report) -> str:
@@ -19,23 +18,18 @@ def page(report: Report) -> str:
     Raises:
         MissingDependencyError: Jinja is not installed.
     """
-    try:
-        from jinja2 import Environment, StrictUndefined
-        from markupsafe import Markup
-    except ModuleNotFoundError:
-        raise MissingDependencyError("jinja2", "calibrate", "--report") from None
-
-    text = files("ssd_edge.calibration").joinpath("report.html").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["data_uri"] = lambda jpeg: "data:image/jpeg;base64," + b64encode(jpeg).decode()
-    return environment.from_string(text).render(
+    return render(
+        "ssd_edge.calibration",
+        "report.html",
+        "--report",
+        {"data_uri": lambda jpeg: "data:image/jpeg;base64," + b64encode(jpeg).decode()},
         r=report,
         verdict=verdict(report),
         ap=_ap_rows(report.fp32, report.int8_ap) if report.fp32 and report.int8_ap else [],
         gains=_gains(report),
-        sensitivity=Markup(charts.sensitivity(report.sensitivities)) if report.sensitivities else "",
+        sensitivity=charts.sensitivity(report.sensitivities) if report.sensitivities else "",
         more=max(0, len(report.sensitivities) - charts.MOST_BARS),
-        histograms=[(one, Markup(charts.histogram(one))) for one in report.activations],
+        histograms=[(one, charts.histogram(one)) for one in report.activations],
         shown=[one for one in report.pictures if one.thumbnail],
     )
 

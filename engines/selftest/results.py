@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from ssd_edge import __version__
 from ssd_edge.engines.selftest.sections import Section
 from ssd_edge.errors import MissingDependencyError
 from ssd_edge.files import written_whole
+from ssd_edge.page import render
 
 
 def counts(sections: Sequence[Section]) -> dict[str, int]:
@@ -54,16 +54,12 @@ def page(sections: Sequence[Section], machine: Mapping[str, Any], made: str) -> 
     Raises:
         MissingDependencyError: Jinja is not installed.
     """
-    try:
-        from jinja2 import Environment, StrictUndefined
-    except ModuleNotFoundError:
-        raise MissingDependencyError("jinja2", "calibrate", "the page") from None
-
-    text = files("ssd_edge.engines.selftest").joinpath("page.html").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["tojson_plain"] = lambda value: json.dumps(value, indent=1, ensure_ascii=False)
     number = counts(sections)
-    return environment.from_string(text).render(
+    return render(
+        "ssd_edge.engines.selftest",
+        "selftest.html",
+        "the page",
+        {"tojson_plain": lambda value: json.dumps(value, indent=1, ensure_ascii=False)},
         sections=sections,
         made=made,
         version=__version__,
