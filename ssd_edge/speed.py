@@ -8,6 +8,7 @@ from statistics import median
 from time import perf_counter
 
 import numpy as np
+import numpy.typing as npt
 
 from ssd_edge.detector import Heads, RawHeads
 
@@ -31,12 +32,17 @@ def images_per_second(models: Sequence[Heads]) -> list[float]:
     return [median(rates) for rates in turns]
 
 
-def _turn(heads: Heads) -> float:
-    random = np.random.default_rng(0)
-    images = [random.normal(0, 1, (1, 3, *heads.spec.input_size)).astype(np.float32) for _ in range(heads.depth)]
+def throughput(heads: Heads, images: Sequence[npt.NDArray[np.float32]], goes_on: Callable[[int, float], bool]) -> float:
+    """Images/s of heads alone, with as many under way as they take.
+
+    Args:
+        heads: warm.
+        images: (1, 3, H, W) float32, as many as may be under way, given again and again.
+        goes_on: whether to go on after so many images and seconds.
+    """
     pending: deque[Callable[[], RawHeads]] = deque()
     began, number = perf_counter(), 0
-    while perf_counter() - began < SECONDS or number < heads.depth:
+    while goes_on(number, perf_counter() - began):
         pending.append(heads.submit(images[number % heads.depth]))
         number += 1
         if len(pending) == heads.depth:
@@ -44,3 +50,9 @@ def _turn(heads: Heads) -> float:
     while pending:
         pending.popleft()()
     return number / (perf_counter() - began)
+
+
+def _turn(heads: Heads) -> float:
+    random = np.random.default_rng(0)
+    images = [random.normal(0, 1, (1, 3, *heads.spec.input_size)).astype(np.float32) for _ in range(heads.depth)]
+    return throughput(heads, images, lambda number, seconds: seconds < SECONDS or number < heads.depth)

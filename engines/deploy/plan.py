@@ -12,6 +12,7 @@ from ssd_edge.engines.base import PlanEntry
 from ssd_edge.engines.bundle import read_manifest
 from ssd_edge.engines.plugins.forms import NEEDED_AT_RUN_TIME
 from ssd_edge.errors import BackendError
+from ssd_edge.files import replace_folder
 from ssd_edge.spec import ModelSpec
 
 
@@ -96,4 +97,4 @@ def write(folder: Path, texts: Mapping[str, str], plan: tuple[str, Path]) -> Non
             (new / name).write_text(text, encoding="utf-8")
         (new / plan[0]).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(plan[1], new / plan[0])
-        new.replace(folder)
+        replace_folder(new, folder)

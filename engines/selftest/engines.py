@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from statistics import median
 from time import perf_counter
 from typing import Any
 
@@ -19,13 +18,14 @@ from ssd_edge.detector import Image
 from ssd_edge.engines.base import BuildOptions, Engine
 from ssd_edge.engines.plugins.forms import AHEAD_OF_TIME_SINCE, FORMS
 from ssd_edge.engines.plugins.library_plugin import VARIABLE
-from ssd_edge.engines.readiness import READINESS, readiness
+from ssd_edge.engines.selftest import available
 from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Setting
 from ssd_edge.engines.trt.fitness import installed_version
 from ssd_edge.engines.versions import release_of
 from ssd_edge.errors import SsdEdgeError
 from ssd_edge.machine.examine import PROBES, examine
 from ssd_edge.machine.host import UnansweredError, this_host
+from ssd_edge.stream.stats import Histogram
 
 SURE = 0.3
 """Detections of at least this score are compared."""
@@ -34,6 +34,7 @@ LEAST = {"FP32": 0.99, "FP16": 0.97, "INT8": 0.95}
 """Share of them that the other engine must have found too: same class, IoU of at least 0.5, score within 0.1."""
 
 _GPU_BACKENDS = ("tensorrt", "tensorrt-rtx")
+_WARMUP = 10
 _STATE = ("Jetson", "power mode", "GPU state", "processor", "temperature")
 
 
@@ -55,7 +56,7 @@ def decode_forms(setting: Setting) -> tuple[str, Mapping[str, Any]]:
     TensorRT knows one kind of run-time plugins in a process: the library's where one is named, else Python's.
     """
     heads, _ = setting.model()
-    _must_run("tensorrt")
+    available.must_run("tensorrt")
     at_run_time = "library" if os.environ.get(VARIABLE) else "python"
     tried = _Tried()
     left = {"library" if at_run_time == "python" else "python": f"{VARIABLE} says which of the two is tried"}
@@ -75,7 +76,7 @@ def decode_forms(setting: Setting) -> tuple[str, Mapping[str, Any]]:
 def precisions(setting: Setting) -> tuple[str, Mapping[str, Any]]:
     """Each precision of each GPU backend against the CPU on real frames; INT8 against the CPU's INT8."""
     heads, _ = setting.model()
-    left = {backend: why for backend in _GPU_BACKENDS if (why := _why_not(backend)) is not None}
+    left = {backend: why for backend in _GPU_BACKENDS if (why := available.why_not(backend)) is not None}
     if len(left) == len(_GPU_BACKENDS):
         raise NotRunError("; ".join(f"{backend}: {why}" for backend, why in left.items()))
     wanted = {"FP32": _detected(setting, "reference-fp32", heads, "onnxruntime", None)}
@@ -99,7 +100,7 @@ def latency(setting: Setting) -> tuple[str, Mapping[str, Any]]:
     """Milliseconds of a frame, one at a time, of each engine that runs here, with the machine before and after."""
     heads, _ = setting.model()
     backends = (*_GPU_BACKENDS, "openvino")
-    left = {backend: why for backend in backends if (why := _why_not(backend)) is not None}
+    left = {backend: why for backend in backends if (why := available.why_not(backend)) is not None}
     before, details = _state(), {}
     for backend in (one for one in backends if one not in left):
         for kind, onnx in (("default", heads), ("INT8", setting.int8)):
@@ -116,18 +117,6 @@ def latency(setting: Setting) -> tuple[str, Mapping[str, Any]]:
         "machine before": before,
         "machine after": _state(),
     }
-
-
-def _why_not(backend: str) -> str | None:
-    """What keeps a backend from running here; None where nothing does: then whatever fails is a failure."""
-    ready = readiness(this_host(), {backend: READINESS[backend]})[backend]
-    return None if ready.runs else ready.sentence()
-
-
-def _must_run(backend: str) -> None:
-    why = _why_not(backend)
-    if why is not None:
-        raise NotRunError(f"{backend}: {why}")
 
 
 class _Tried:
@@ -171,15 +160,14 @@ class _Tried:
 
 
 def _latency(engine: Engine, frames: Sequence[Image], number: int) -> dict[str, float]:
+    took = Histogram()
     with engine.detector() as detector:
-        for k in range(10):
-            detector(frames[k % len(frames)])
-        took = []
-        for k in range(number):
+        for k in range(-_WARMUP, number):
             began = perf_counter()
             detector(frames[k % len(frames)])
-            took.append(1000 * (perf_counter() - began))
-    return {"p50": median(took), **{f"p{share}": float(np.percentile(took, share)) for share in (90, 99)}}
+            if k >= 0:
+                took.add(perf_counter() - began)
+    return {name: 1000 * seconds for name, seconds in took.percentiles()._asdict().items()}
 
 
 def _state() -> dict[str, list[str]]:

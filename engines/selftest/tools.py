@@ -14,9 +14,8 @@ from typing import Any
 
 from ssd_edge.engines.base import BuildOptions
 from ssd_edge.engines.bundle import read_manifest
-from ssd_edge.engines.readiness import READINESS, readiness
+from ssd_edge.engines.selftest import available
 from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Setting
-from ssd_edge.machine.host import this_host
 
 _MINUTES = 10
 _COMMAND = "from ssd_edge.cli.main import main; main()"
@@ -60,9 +59,7 @@ def trtexec(setting: Setting) -> tuple[str, Mapping[str, Any]]:
     if not Path(tool).is_file():
         raise NotRunError("trtexec is not installed: sudo apt install libnvinfer-bin")
     heads, _ = setting.model()
-    ready = readiness(this_host(), {"tensorrt": READINESS["tensorrt"]})["tensorrt"]
-    if not ready.runs:
-        raise NotRunError(f"tensorrt: {ready.sentence()}")
+    available.must_run("tensorrt")
     setting.engine("trtexec", heads, "tensorrt", BuildOptions(decode="host-launch")).close()
     folder = (setting.folder / "trtexec.engine").resolve()
     plan = next(one for one in read_manifest(folder).plans if one.backend == "tensorrt")

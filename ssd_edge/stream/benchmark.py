@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from time import monotonic, perf_counter
 from typing import Any, NamedTuple
 
-from ssd_edge.detector import Detector, Heads, RawHeads
+from ssd_edge.detector import Detector, Heads
 from ssd_edge.errors import NoHeadsError, SourceError
 from ssd_edge.preprocess import preprocess
+from ssd_edge.speed import throughput
 from ssd_edge.stream.draw import annotate
 from ssd_edge.stream.frames import Frame, Source
 from ssd_edge.stream.loop import run_loop
@@ -147,15 +147,7 @@ def _engine_fps(heads: Heads, frame: Frame, frames: int, warmup: int) -> float |
             heads.submit(images[0])()
     except NoHeadsError:
         return None
-    pending: deque[Callable[[], RawHeads]] = deque()
-    began = perf_counter()
-    for number in range(frames):
-        pending.append(heads.submit(images[number % heads.depth]))
-        if len(pending) == heads.depth:
-            pending.popleft()()
-    while pending:
-        pending.popleft()()
-    return frames / (perf_counter() - began)
+    return throughput(heads, images, lambda number, _: number < frames)
 
 
 def _loop_fps(detector: Detector, kept: Sequence[Frame], frames: int, warmup: int) -> float:

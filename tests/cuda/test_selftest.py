@@ -13,7 +13,7 @@ from ssd_edge.detections import Detections
 from ssd_edge.detector import Detector, HostDetector, Result, StageTimes
 from ssd_edge.engines.base import BuildOptions
 from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine, read_spec
-from ssd_edge.engines.selftest import engines, kernels
+from ssd_edge.engines.selftest import available, engines, kernels
 from ssd_edge.engines.selftest.results import counts, page, write_results
 from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Section, Setting, run_sections
 from ssd_edge.engines.selftest.tools import gpu_milliseconds
@@ -58,7 +58,7 @@ def setting(heads_onnx: Path, tmp_path: Path) -> Setting:
 @pytest.fixture
 def all_run(monkeypatch) -> None:
     """A machine on which nothing is in a backend's way."""
-    monkeypatch.setattr(engines, "_why_not", lambda backend: None)
+    monkeypatch.setattr(available, "why_not", lambda backend: None)
     monkeypatch.setattr(engines, "installed_version", lambda: "10.16.1")
 
 
@@ -149,7 +149,7 @@ def test_what_is_missing_is_never_passed(setting, monkeypatch):
     for work in (engines.cpu, engines.decode_forms, engines.precisions, engines.latency, kernels.kernels):
         with pytest.raises(NotRunError, match=r"needs a model: ssd-edge selftest HEADS\.onnx"):
             work(bare)
-    monkeypatch.setattr(engines, "_why_not", lambda backend: "no NVIDIA GPU")
+    monkeypatch.setattr(available, "why_not", lambda backend: "no NVIDIA GPU")
     for work in (engines.decode_forms, engines.precisions, engines.latency):
         with pytest.raises(NotRunError, match="tensorrt: no NVIDIA GPU"):
             work(setting)
@@ -189,7 +189,7 @@ def test_a_pixel_that_differs_leaves_no_decode_untried(emulated: Emulated, setti
 
 def test_what_passed_says_what_it_did_not_run(setting, monkeypatch):
     """A latency of the CPU shows nothing of a GPU."""
-    monkeypatch.setattr(engines, "_why_not", lambda backend: None if backend == "openvino" else "no NVIDIA GPU")
+    monkeypatch.setattr(available, "why_not", lambda backend: None if backend == "openvino" else "no NVIDIA GPU")
     sentence, details = engines.latency(setting)
     assert sentence.endswith("; not run: tensorrt, tensorrt-rtx")
     assert details["not run"]["tensorrt"] == "no NVIDIA GPU"

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from ssd_edge.engines.onnxruntime import read_spec
-from ssd_edge.engines.selftest import tools
+from ssd_edge.engines.selftest import available, tools
 from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Setting
 
 # Runs the program behind its own options, as compute-sanitizer does, and finds nothing.
@@ -82,7 +82,7 @@ def test_what_a_sanitizer_finds(setting, tmp_path, monkeypatch, code, status, en
 def test_trtexec_is_given_a_plan_that_is_there(setting, tmp_path, monkeypatch):
     plan = SimpleNamespace(backend="tensorrt", files=("model.plan",))
     monkeypatch.setattr(tools, "read_manifest", lambda folder: SimpleNamespace(plans=[plan]))
-    monkeypatch.setattr(tools, "readiness", lambda *what: {"tensorrt": SimpleNamespace(runs=True)})
+    monkeypatch.setattr(available, "why_not", lambda backend: None)
     folder = tmp_path / "results" / "trtexec.engine"
     folder.mkdir()
     (folder / "model.plan").touch()
