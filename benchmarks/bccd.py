@@ -9,6 +9,7 @@ import torch
 from figure import Figure, on_openvino, real_data
 
 from ssd_edge.calibration.closest import calibrate_closest
+from ssd_edge.calibration.job import Job
 from ssd_edge.data.images import preprocessed, sample_images
 from ssd_edge.data.readers import open_dataset
 from ssd_edge.evaluation import Evaluation
@@ -31,7 +32,7 @@ def measure(retrain: bool = False) -> Figure:
         heads, int8 = Path(scratch) / "heads.onnx", Path(scratch) / "heads.int8.onnx"
         spec = export_onnx(network, heads, SAMPLE_CHECKPOINT)
         images = list(sample_images(data, CALIBRATION_IMAGES, "train"))
-        calibrate_closest(heads, int8, lambda: preprocessed(images, spec), spec)
+        calibrate_closest(Job(heads, lambda: preprocessed(images, spec), spec), int8)
         ap = {name: on_openvino(onnx, data, "test") for name, onnx in (("FP32", heads), ("INT8", int8))}
     fp32, int8_ap = ap["FP32"].voc_map50 or 0.0, ap["INT8"].voc_map50 or 0.0
     minutes = float(spec.provenance["training_seconds"]) / 60

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ssd_edge.evaluation import Evaluation
 
+LABELS = tuple(f"class {k}" for k in range(1, 21))
+"""As many classes as Pascal VOC has."""
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -19,7 +19,6 @@ from figure import Figure
 from int8_models import Case, cases, points
 
 from ssd_edge.calibration.contract import calibrate_within
-from ssd_edge.data.images import preprocessed
 from ssd_edge.errors import CalibrationError
 
 BUDGET = 0.2
@@ -87,10 +86,8 @@ def _row(case: Case) -> Row:
     output = case.heads.with_suffix(".int8.onnx")
     try:
         made, search = calibrate_within(
-            case.heads,
+            case.job,
             output,
-            lambda: preprocessed(case.images, case.spec),
-            case.spec,
             fp32,
             lambda file: points(case, file, "INT8"),
             BUDGET,

@@ -71,9 +71,10 @@ def _images(number: int) -> Iterator[npt.NDArray[np.float32]]:
 def _ours(heads: Path, number: int) -> None:
     """All that ``calibrate`` does, from reading to writing."""
     from ssd_edge.calibration.closest import calibrate_closest
+    from ssd_edge.calibration.job import Job
     from ssd_edge.engines.onnxruntime import read_spec
 
-    calibrate_closest(heads, heads.with_suffix(".int8.onnx"), lambda: _images(number), read_spec(heads))
+    calibrate_closest(Job(heads, lambda: _images(number), read_spec(heads)), heads.with_suffix(".int8.onnx"))
 
 
 def _theirs(name: str, heads: Path, number: int) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from figure import real_data
 
+from ssd_edge.calibration.job import Job
 from ssd_edge.data.check import check_dataset
 from ssd_edge.data.dataset import Image, Target, read_image
-from ssd_edge.data.images import image_files, sample_images
+from ssd_edge.data.images import image_files, preprocessed, sample_images
 from ssd_edge.data.readers import open_dataset
 from ssd_edge.data.synthetic import write_dataset
 from ssd_edge.detector import Heads
@@ -57,6 +58,11 @@ class Case:
     spec: ModelSpec
     images: list[Image]
     points: Callable[[Heads], float]
+
+    @property
+    def job(self) -> Job:
+        """Its calibration, by the defaults."""
+        return Job(self.heads, lambda: preprocessed(self.images, self.spec), self.spec)
 
 
 def cases(folder: Path) -> Iterator[Case]:

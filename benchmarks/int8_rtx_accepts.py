@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from figure import Figure, real_data
+from figure import LABELS, Figure, real_data
 
 from ssd_edge.calibration.calibrate import calibrate
 from ssd_edge.calibration.calibrators import METHODS
 from ssd_edge.calibration.closest import calibrate_closest
+from ssd_edge.calibration.job import Job
 from ssd_edge.calibration.policy import RTX_LEAST_PRODUCTS, Policy
 from ssd_edge.data.images import preprocessed, sample_images
 from ssd_edge.engines.rtx.child import compile_in_child
@@ -31,7 +32,6 @@ from ssd_edge.training.checkpoints import load_checkpoint
 
 CAPABILITIES = ("8.6", "8.9", "12.0")
 SPECS = Path(__file__).parent / "specs"
-LABELS = tuple(f"class {k}" for k in range(1, 21))  # as many as Pascal VOC has
 IMAGES = 8  # to calibrate with: the scales do not change what is measured
 
 POLICIES = {
@@ -85,7 +85,7 @@ def _files(folder: Path) -> Iterator[File]:
             return preprocessed(sample_images(None, IMAGES), spec)
 
         made: dict[str, Callable[[], int]] = {
-            "corrected": lambda: calibrate_closest(heads, int8, images, spec)[0].result.num_quantised,  # noqa: B023
+            "corrected": lambda: calibrate_closest(Job(heads, images, spec), int8)[0].result.num_quantised,  # noqa: B023
         }
         for name, policy in POLICIES.items():
             made[name] = lambda policy=policy: calibrate(heads, int8, images(), policy=policy).num_quantised  # type: ignore[misc] # noqa: B023

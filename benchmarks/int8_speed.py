@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from figure import Figure
+from figure import LABELS, Figure
 
 from ssd_edge.calibration.calibrate import calibrate
 from ssd_edge.cli.common import how_fast
@@ -16,7 +16,6 @@ from ssd_edge.models.registry import make_network, make_spec
 from ssd_edge.speed import images_per_second
 
 GOALS = {"ssd300_vgg16": 1.7, "ssdlite300_mobilenet_v2": 1.0, "ssdlite320_mobilenet_v3_large": 1.0}
-LABELS = tuple(f"class {k}" for k in range(1, 21))  # as many as Pascal VOC has
 IMAGES = 4  # to calibrate with: the scales do not change what is measured
 
 

@@ -97,7 +97,7 @@ def measure() -> Figure:
 
 def _ours(case: Case) -> Path:
     output = case.heads.with_suffix(".ours.onnx")
-    calibrate_closest(case.heads, output, lambda: preprocessed(case.images, case.spec), case.spec)
+    calibrate_closest(case.job, output)
     return output
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from figure import Figure, on_openvino, real_data
 
 from ssd_edge.calibration.closest import calibrate_closest
+from ssd_edge.calibration.job import Job
 from ssd_edge.data.images import image_files, preprocessed, sample_images
 from ssd_edge.importing import import_onnx
 
@@ -25,7 +26,7 @@ def measure() -> Figure:
         heads, int8 = Path(scratch) / "heads.onnx", Path(scratch) / "heads.int8.onnx"
         spec = import_onnx(source, description, heads)
         images = list(sample_images(data, CALIBRATION_IMAGES))
-        made, _ = calibrate_closest(heads, int8, lambda: preprocessed(images, spec), spec)
+        made, _ = calibrate_closest(Job(heads, lambda: preprocessed(images, spec), spec), int8)
         ap = {name: on_openvino(onnx, data) for name, onnx in (("FP32", heads), ("INT8", int8))}
     value = ap["FP32"].ap50 or 0.0
     detail = {

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from figure import Figure
+from figure import LABELS, Figure
 
 from ssd_edge.calibration.calibrate import calibrate
 from ssd_edge.calibration.policy import RTX_LEAST_PRODUCTS, Policy
@@ -26,7 +26,6 @@ from ssd_edge.export import export_onnx
 from ssd_edge.models.registry import make_network, make_spec
 
 SSD300, SSDLITE = "ssd300_vgg16", "ssdlite300_mobilenet_v2"
-LABELS = tuple(f"class {k}" for k in range(1, 21))  # as many as Pascal VOC has
 CAPABILITIES = ("8.6", "8.9", "12.0")
 IMAGES = 4  # to calibrate with: the scales do not change what is measured
 GOAL = 0.30

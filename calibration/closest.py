@@ -10,13 +10,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ssd_edge.calibration.calibrate import Images
 from ssd_edge.calibration.calibrators import DEFAULT_METHOD
-from ssd_edge.calibration.policy import DEFAULT_POLICY, Policy
-from ssd_edge.calibration.recipe import Gain, Made, Recipe, open_bench
+from ssd_edge.calibration.job import Job, open_bench
+from ssd_edge.calibration.recipe import Gain, Made, Recipe
 from ssd_edge.calibration.scales import check_method
-from ssd_edge.calibration.state import StateFile
-from ssd_edge.spec import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -44,39 +41,15 @@ class Corrections:
 
 
 def calibrate_closest(
-    heads: Path,
-    output: Path,
-    read: Callable[[], Images],
-    spec: ModelSpec,
-    *,
-    method: str = DEFAULT_METHOD,
-    policy: Policy = DEFAULT_POLICY,
-    equalisation: bool = True,
-    bias_correction: bool = True,
-    learned_rounding: bool = False,
-    least: int = 1,
-    everything: bool = False,
-    state: StateFile | None = None,
-    progress: Callable[[int], None] | None = None,
-    tell: Callable[[str, int, int], None] = lambda what, done, total: None,
+    job: Job, output: Path, *, method: str = DEFAULT_METHOD, everything: bool = False
 ) -> tuple[Made, Corrections]:
     """Make an INT8 ONNX file of FP32 heads.
 
     Args:
-        heads: the FP32 ONNX file.
+        job: the heads, the images, and which corrections are tried.
         output: the file to write; it appears whole or not at all.
-        read: begins a new pass over the calibration images.
-        spec: of the heads.
         method: a name of ``METHODS``.
-        policy: which convolutions become INT8.
-        equalisation: whether to try it, as the next two.
-        bias_correction: likewise.
-        learned_rounding: likewise; takes up to a minute for each twenty convolutions.
-        least: fewest images to be content with.
         everything: whether to observe every activation, as a calibration cache for TensorRT needs.
-        state: where to keep what was observed, so that an interrupted calibration can go on; removed at the end.
-        progress: called after each image with the number of images done.
-        tell: called with what else is being done, and how far it is.
 
     Raises:
         CalibrationError: the heads, the images, the method or the policy cannot be used, an activation is not finite,
@@ -84,31 +57,20 @@ def calibrate_closest(
         SpecError: the heads carry a model spec that is not valid.
     """
     check_method(method)
-    bench = open_bench(
-        heads,
-        read,
-        spec,
-        policy=policy,
-        equalisation=equalisation,
-        everything=everything,
-        least=least,
-        state=state,
-        progress=progress,
-        tell=tell,
-    )
+    bench = open_bench(job, everything=everything)
     recipe, distance = Recipe(method, bias_correction=False), float("inf")
     gains: dict[str, Gain] = {}
     steps: list[tuple[str, Callable[[Recipe], Recipe]]] = []
-    if bias_correction:
+    if job.bias_correction:
         steps.append(("bias_correction", lambda recipe: replace(recipe, bias_correction=True)))
-    if learned_rounding:
+    if job.learned_rounding:
         steps.append(("learned_rounding", lambda recipe: replace(recipe, learned_rounding=True)))
     for number, (name, step) in enumerate(steps):
-        tell("correcting", number, len(steps))
+        job.tell("correcting", number, len(steps))
         without = bench.divergence(recipe) if number == 0 else distance
         gains[name] = Gain(without, bench.divergence(step(recipe)))
         recipe, distance = (step(recipe), gains[name].applied) if gains[name].closer else (recipe, without)
     result = bench.write(recipe, output)
-    if state is not None:
-        state.remove()
+    if job.state is not None:
+        job.state.remove()
     return Made(result, recipe, bench), Corrections(bench.equalisation, **gains)

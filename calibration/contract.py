@@ -18,13 +18,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from ssd_edge.calibration.calibrate import Images
 from ssd_edge.calibration.calibrators import METHODS
-from ssd_edge.calibration.policy import DEFAULT_POLICY, Policy
-from ssd_edge.calibration.recipe import Bench, Gain, Made, Recipe, Sensitivity, open_bench
-from ssd_edge.calibration.state import StateFile
+from ssd_edge.calibration.job import Job, open_bench
+from ssd_edge.calibration.recipe import Bench, Gain, Made, Recipe, Sensitivity
 from ssd_edge.errors import CalibrationError
-from ssd_edge.spec import ModelSpec
 
 MOST_IN_FLOAT = 0.5
 """The search ends where more than this share of the convolutions would have to stay in float."""
@@ -92,79 +89,49 @@ class Search:
 
 
 def calibrate_within(
-    heads: Path,
+    job: Job,
     output: Path,
-    read: Callable[[], Images],
-    spec: ModelSpec,
     fp32_ap: float,
     measure: Callable[[Path], float],
     budget: float,
     *,
-    policy: Policy = DEFAULT_POLICY,
-    equalisation: bool = True,
-    bias_correction: bool = True,
-    learned_rounding: bool = False,
-    least: int = 1,
-    state: StateFile | None = None,
     deadline: float = float("inf"),
-    progress: Callable[[int], None] | None = None,
-    tell: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> tuple[Made, Search]:
     """Make an INT8 ONNX file of FP32 heads that keeps a budget.
 
     Args:
-        heads: the FP32 ONNX file.
+        job: the heads, the images, and which corrections may be used. Its state is kept where the budget does not
+            hold, so that another try is quick.
         output: the file to write, if the budget holds; it appears whole or not at all.
-        read: begins a new pass over the calibration images.
-        spec: of the heads.
         fp32_ap: of the FP32 heads, in points.
         measure: AP of an INT8 file, in points.
         budget: points of AP that may be lost.
-        policy: which convolutions stay in float in any case.
-        equalisation: whether channels may be brought closer first, see ``equalise``.
-        bias_correction: whether biases may make up for what quantisation adds, see ``bias``.
-        learned_rounding: whether weights may be rounded as their outputs ask for, see ``rounding``.
-        least: fewest images to be content with.
-        state: as for ``calibrate``; kept where the budget does not hold, so that another try is quick.
         deadline: of ``time.monotonic``, for the search.
-        progress: called after each image of the pass with the number of images done.
-        tell: of the search.
 
     Raises:
         CalibrationError: as for ``calibrate``, or the budget does not hold.
     """
-    bench = open_bench(
-        heads,
-        read,
-        spec,
-        policy=policy,
-        equalisation=equalisation,
-        everything=True,
-        least=least,
-        state=state,
-        progress=progress,
-        tell=tell,
-    )
+    bench = open_bench(job, everything=True)
     found = search(
         bench,
         fp32_ap,
         measure,
         budget,
-        bias_correction=bias_correction,
-        learned_rounding=learned_rounding,
+        bias_correction=job.bias_correction,
+        learned_rounding=job.learned_rounding,
         deadline=deadline,
-        tell=tell,
+        tell=job.tell,
     )
     if not found.met:
-        if state is not None:
-            state.write(bench.seen)
+        if job.state is not None:
+            job.state.write(bench.seen)
         raise CalibrationError(
             f"{found.reason}; no file is written: allow a larger --max-drop or more --minutes, calibrate with other "
             "images, or stay with FP32 or FP16"
         )
     result = bench.write(found.best.recipe, output, contract=found.reason)
-    if state is not None:
-        state.remove()
+    if job.state is not None:
+        job.state.remove()
     return Made(result, found.best.recipe, bench), found
 
 

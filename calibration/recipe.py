@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,24 +12,17 @@ import numpy.typing as npt
 from ssd_edge.calibration.bias import corrected, output_shifts
 from ssd_edge.calibration.calibrate import (
     CalibrationResult,
-    Images,
     Network,
-    observe_images,
-    prepare,
     quantise,
     scales_of,
 )
 from ssd_edge.calibration.calibrators import DEFAULT_METHOD
 from ssd_edge.calibration.divergence import Reference
-from ssd_edge.calibration.equalise import equalise
 from ssd_edge.calibration.observe import Observations
 from ssd_edge.calibration.placement import place
-from ssd_edge.calibration.policy import DEFAULT_POLICY, Policy, choose
+from ssd_edge.calibration.policy import Policy, choose
 from ssd_edge.calibration.qdq import Int8Weight, insert_qdq, quantised_weights
 from ssd_edge.calibration.rounding import can_learn, learned, windows
-from ssd_edge.calibration.state import StateFile
-from ssd_edge.errors import CalibrationError
-from ssd_edge.spec import ModelSpec
 
 SAMPLE = 32
 """Images that distances from FP32 are measured on, and from which channel ranges and biases come."""
@@ -204,56 +196,3 @@ class Made:
     result: CalibrationResult
     recipe: Recipe
     bench: Bench
-
-
-def open_bench(
-    heads: Path,
-    read: Callable[[], Images],
-    spec: ModelSpec,
-    *,
-    policy: Policy = DEFAULT_POLICY,
-    equalisation: bool = True,
-    everything: bool = False,
-    least: int = 1,
-    state: StateFile | None = None,
-    progress: Callable[[int], None] | None = None,
-    tell: Callable[[str, int, int], None] = lambda what, done, total: None,
-) -> Bench:
-    """Read FP32 heads, equalise them where that brings INT8 closer, and observe them.
-
-    Args:
-        heads: the FP32 ONNX file.
-        read: begins a new pass over the calibration images.
-        spec: of the heads.
-        policy: which convolutions stay in float in any case.
-        equalisation: whether channels may be brought closer first, see ``equalise``.
-        everything: whether to observe every activation: for recipes that leave more in float, and calibration caches.
-        least: fewest images to be content with.
-        state: where to keep what was observed, so that an interrupted calibration can go on.
-        progress: called after each image of the pass with the number of images done.
-        tell: called with what is being done, and how far it is.
-
-    Raises:
-        CalibrationError: the heads, the images or the policy cannot be used, an activation is not finite, or the state
-            cannot be written.
-    """
-    network = prepare(heads, policy)
-    sample = list(islice(read(), SAMPLE))
-    reference = Reference(network.model, spec, sample)
-    gain = None
-    if equalisation and sample:
-        tell("equalising", 0, 1)
-        equal = equalise(network, sample)
-        gain = Gain(_distance(network, reference), _distance(equal, reference))
-        network = equal if gain.closer else network
-    seen = observe_images(network, read(), everything=everything, state=state, progress=progress)
-    if seen.num_images < least:
-        raise CalibrationError(f"calibration needs at least {least} images, but only {seen.num_images} could be used")
-    return Bench(network, policy, seen, reference, gain)
-
-
-def _distance(network: Network, reference: Reference) -> float:
-    """Of a network's INT8 heads from FP32, with scales of the reference's own images."""
-    scales = scales_of(network, observe_images(network, reference.images), DEFAULT_METHOD)
-    weights = quantised_weights(network.model, network.placement)
-    return reference.divergence(insert_qdq(network.model, network.placement, scales, weights))

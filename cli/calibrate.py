@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +14,6 @@ from ssd_edge.cli.common import how_fast, print_json, progress, say
 from ssd_edge.errors import DataError
 
 if TYPE_CHECKING:
-    from ssd_edge.calibration.calibrate import Images
     from ssd_edge.evaluation import Evaluation
     from ssd_edge.spec import ModelSpec
 
@@ -166,6 +165,7 @@ def calibrate(
         from ssd_edge.calibration.closest import calibrate_closest
         from ssd_edge.calibration.contract import calibrate_within
         from ssd_edge.calibration.interchange import cache_header, read_scales, write_cache, write_scales
+        from ssd_edge.calibration.job import Job
         from ssd_edge.calibration.policy import Policy
         from ssd_edge.calibration.state import StateFile
     except ModuleNotFoundError as error:
@@ -215,37 +215,31 @@ def calibrate(
             before = _ap(onnx, spec, "FP32", data, eval_split)
         with ExitStack() as bars:
             tell = stages(bars)
-            common: dict[str, Any] = {
-                "policy": policy,
-                "equalisation": equalisation,
-                "bias_correction": bias_correction,
-                "learned_rounding": learned_rounding,
-                "least": least,
-                "state": state,
-                "progress": lambda done: tell("calibrating", done, chosen.number),
-                "tell": tell,
-            }
-
-            def read() -> Images:
-                return preprocessed((image for _, image in chosen.read(unreadable.append)), spec)
-
+            job = Job(
+                onnx,
+                lambda: preprocessed((image for _, image in chosen.read(unreadable.append)), spec),
+                spec,
+                policy,
+                equalisation,
+                bias_correction,
+                learned_rounding,
+                least,
+                state,
+                progress=lambda done: tell("calibrating", done, chosen.number),
+                tell=tell,
+            )
             if before is not None and max_drop is not None and data is not None:
                 made, search = calibrate_within(
-                    onnx,
+                    job,
                     target,
-                    read,
-                    spec,
                     _points(before),
                     lambda path: _points(_ap(path, spec, "INT8", data, eval_split, quiet=True)),
                     max_drop,
                     deadline=deadline,
-                    **common,
                 )
                 method = search.best.recipe.method
             else:
-                made, corrections = calibrate_closest(
-                    onnx, target, read, spec, method=method, everything=cache is not None, **common
-                )
+                made, corrections = calibrate_closest(job, target, method=method, everything=cache is not None)
         result = made.result
         for sentence in dict.fromkeys(unreadable):  # read more than once by a search
             say(f"left out: {sentence}")

@@ -41,6 +41,7 @@ def demo(
 
         raise MissingDependencyError("PyTorch", "train,calibrate", "demo") from None
     from ssd_edge.calibration.closest import calibrate_closest
+    from ssd_edge.calibration.job import Job
     from ssd_edge.data.images import image_files, preprocessed, sample_images
     from ssd_edge.data.readers import open_dataset
     from ssd_edge.data.synthetic import write_dataset
@@ -72,9 +73,8 @@ def demo(
     with progress("calibrating") as advance:
         images = list(sample_images(data, 64))
         total = min(64, len(image_files(data)))
-        calibrate_closest(
-            fp32, int8, lambda: preprocessed(images, spec), spec, progress=lambda done: advance(done, total)
-        )
+        job = Job(fp32, lambda: preprocessed(images, spec), spec, progress=lambda done: advance(done, total))
+        calibrate_closest(job, int8)
 
     say("5/6 build engines for this machine")
     engines = {name: folder / f"parts-{name}.engine" for name in ("fp32", "int8")}

@@ -13,6 +13,7 @@ from ssd_edge.calibration import closest
 from ssd_edge.calibration.calibrate import calibrate
 from ssd_edge.calibration.closest import calibrate_closest
 from ssd_edge.calibration.divergence import SEEN
+from ssd_edge.calibration.job import Job
 from ssd_edge.calibration.observe import session
 from ssd_edge.calibration.recipe import Gain
 from ssd_edge.calibration.state import StateFile
@@ -44,7 +45,7 @@ def distance(heads: Path, int8: Path, images: list[np.ndarray]) -> float:
 
 
 def made(heads: Path, output: Path, images: list[np.ndarray], **options: bool) -> closest.Corrections:
-    return calibrate_closest(heads, output, lambda: iter(images), read_spec(heads), **options)[1]
+    return calibrate_closest(Job(heads, lambda: iter(images), read_spec(heads), **options), output)[1]
 
 
 def constants(path: Path) -> dict[str, np.ndarray]:
@@ -78,7 +79,7 @@ def test_what_brings_nothing_is_left_out(heads_onnx, images, tmp_path, monkeypat
     planted = iter([3.0, 2.0, 1.0] if helps else [1.0, 2.0, 3.0])
     monkeypatch.setattr(closest.Recipe, "__hash__", lambda self: 0)
     monkeypatch.setattr("ssd_edge.calibration.recipe.Bench.divergence", lambda self, recipe: next(planted))
-    monkeypatch.setattr("ssd_edge.calibration.recipe._distance", lambda *_: 1.0)
+    monkeypatch.setattr("ssd_edge.calibration.job._distance", lambda *_: 1.0)
     gains = made(heads_onnx, tmp_path / "a.onnx", images, learned_rounding=True)
     assert gains.equalisation == Gain(1.0, 1.0)
     assert gains.bias_correction == (Gain(3.0, 2.0) if helps else Gain(1.0, 2.0))
@@ -90,7 +91,7 @@ def test_what_brings_nothing_is_left_out(heads_onnx, images, tmp_path, monkeypat
 
 def test_equalisation_that_helps_is_used(heads_onnx, images, tmp_path, monkeypatch):
     planted = iter([2.0, 1.0])
-    monkeypatch.setattr("ssd_edge.calibration.recipe._distance", lambda *_: next(planted))
+    monkeypatch.setattr("ssd_edge.calibration.job._distance", lambda *_: next(planted))
     gains = made(heads_onnx, tmp_path / "a.onnx", images, bias_correction=False)
     assert gains.used == ("equalisation",)
     assert read_spec(tmp_path / "a.onnx").provenance["equalisation"] == "yes"
@@ -101,7 +102,7 @@ def test_equalisation_that_helps_is_used(heads_onnx, images, tmp_path, monkeypat
 
 def test_the_state_goes_when_the_file_is_there(heads_onnx, images, tmp_path):
     state = StateFile(tmp_path / "state", "key", seconds_between=0)
-    calibrate_closest(heads_onnx, tmp_path / "a.onnx", lambda: iter(images), read_spec(heads_onnx), state=state)
+    calibrate_closest(Job(heads_onnx, lambda: iter(images), read_spec(heads_onnx), state=state), tmp_path / "a.onnx")
     assert list(tmp_path.iterdir()) == [tmp_path / "a.onnx"]
 
 
@@ -109,9 +110,11 @@ def test_bad_input(heads_onnx, images, tmp_path):
     with pytest.raises(CalibrationError, match="needs images"):
         made(heads_onnx, tmp_path / "a.onnx", [])
     with pytest.raises(CalibrationError, match="the calibration method must be one of"):
-        calibrate_closest(heads_onnx, tmp_path / "a.onnx", lambda: iter(images), read_spec(heads_onnx), method="best")
+        calibrate_closest(
+            Job(heads_onnx, lambda: iter(images), read_spec(heads_onnx)), tmp_path / "a.onnx", method="best"
+        )
     with pytest.raises(CalibrationError, match="at least 32 images, but only 6"):
-        calibrate_closest(heads_onnx, tmp_path / "a.onnx", lambda: iter(images), read_spec(heads_onnx), least=32)
+        calibrate_closest(Job(heads_onnx, lambda: iter(images), read_spec(heads_onnx), least=32), tmp_path / "a.onnx")
     nan = [np.full((1, 3, 32, 32), np.nan, np.float32)]
     with pytest.raises(CalibrationError, match="'image' becomes NaN or infinite on calibration image 1"):
         made(heads_onnx, tmp_path / "a.onnx", nan)

@@ -15,6 +15,7 @@ from ssd_edge.calibration.calibrate import observe_images, prepare, quantise, sc
 from ssd_edge.calibration.calibrators import METHODS
 from ssd_edge.calibration.contract import calibrate_within, search
 from ssd_edge.calibration.divergence import Reference
+from ssd_edge.calibration.job import Job
 from ssd_edge.calibration.observe import session
 from ssd_edge.calibration.policy import DEFAULT_POLICY
 from ssd_edge.calibration.qdq import quantised_weights
@@ -101,14 +102,11 @@ def test_the_contract_travels_in_the_file(heads_onnx, images, tmp_path):
     output = tmp_path / "int8.onnx"
     state = StateFile(tmp_path / "state", "key")
     made, found = calibrate_within(
-        heads_onnx,
+        Job(heads_onnx, lambda: iter(images), read_spec(heads_onnx), state=state),
         output,
-        lambda: iter(images),
-        read_spec(heads_onnx),
         FP32_AP,
         ap_that_costs({"stem/Conv": 3.0}),
         0.2,
-        state=state,
     )
     assert "stem/Conv" not in in_int8(output)
     assert made.result.num_quantised == len(in_int8(output)) == found.best.num_int8
@@ -123,14 +121,11 @@ def test_a_broken_contract_writes_nothing_and_keeps_what_was_observed(heads_onnx
     state = StateFile(tmp_path / "state", "key")
     with pytest.raises(CalibrationError, match=r"does not hold.*no file is written: allow a larger --max-drop"):
         calibrate_within(
-            heads_onnx,
+            Job(heads_onnx, lambda: iter(images), read_spec(heads_onnx), state=state),
             output,
-            lambda: iter(images),
-            read_spec(heads_onnx),
             FP32_AP,
             ap_that_costs({}, always=9.0),
             0.2,
-            state=state,
             deadline=monotonic() - 1,
         )
     assert output.read_text() == "an older one"
@@ -140,7 +135,11 @@ def test_a_broken_contract_writes_nothing_and_keeps_what_was_observed(heads_onnx
 def test_no_images(heads_onnx, tmp_path):
     with pytest.raises(CalibrationError, match="needs images"):
         calibrate_within(
-            heads_onnx, tmp_path / "a.onnx", lambda: iter(()), read_spec(heads_onnx), FP32_AP, lambda path: 0.0, 1.0
+            Job(heads_onnx, lambda: iter(()), read_spec(heads_onnx)),
+            tmp_path / "a.onnx",
+            FP32_AP,
+            lambda path: 0.0,
+            1.0,
         )
 
 

@@ -15,6 +15,7 @@ from ssd_edge.calibration.calibrators import relative_error
 from ssd_edge.calibration.closest import calibrate_closest
 from ssd_edge.calibration.contract import Search, Trial
 from ssd_edge.calibration.histograms import Histogram
+from ssd_edge.calibration.job import Job
 from ssd_edge.calibration.recipe import Gain, Recipe, Sensitivity
 from ssd_edge.calibration.report import (
     HISTOGRAMS,
@@ -81,7 +82,7 @@ def report(heads_onnx: Path, tmp_path_factory) -> Report:
     rng = np.random.default_rng(0)
     images = [rng.normal(0, 1, (1, 3, 32, 32)).astype(np.float32) for _ in range(6)]
     output = tmp_path_factory.mktemp("report") / "int8.onnx"
-    made, corrections = calibrate_closest(heads_onnx, output, lambda: iter(images), read_spec(heads_onnx))
+    made, corrections = calibrate_closest(Job(heads_onnx, lambda: iter(images), read_spec(heads_onnx)), output)
     frames = [(f"{k}.png", rng.integers(0, 255, (48, 64, 3), np.uint8)) for k in range(6)]
     told: list[tuple[str, int, int]] = []
     return gather(
