@@ -107,8 +107,7 @@ def calibrate(
     check_method(method)
     network = prepare(heads, policy)
     seen = observe_images(network, images, everything=everything, state=state, progress=progress)
-    if seen.num_images < least:
-        raise CalibrationError(f"calibration needs at least {least} images, but only {seen.num_images} could be used")
+    check_number(seen, least)
     result = quantise(
         network,
         scales_of(network, seen, method),
@@ -171,6 +170,12 @@ def observe_images(
 
     observe(wider, seen, images, each)
     return seen
+
+
+def check_number(seen: Observations, least: int) -> None:
+    """Raise CalibrationError where fewer images could be used."""
+    if seen.num_images < least:
+        raise CalibrationError(f"calibration needs at least {least} images, but only {seen.num_images} could be used")
 
 
 def scales_of(network: Network, seen: Observations, method: str) -> dict[str, float]:

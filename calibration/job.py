@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from ssd_edge.calibration.calibrate import Images, Network, observe_images, prepare, scales_of
+from ssd_edge.calibration.calibrate import Images, Network, check_number, observe_images, prepare, scales_of
 from ssd_edge.calibration.calibrators import DEFAULT_METHOD
 from ssd_edge.calibration.divergence import Reference
 from ssd_edge.calibration.equalise import equalise
@@ -15,7 +15,6 @@ from ssd_edge.calibration.policy import DEFAULT_POLICY, Policy
 from ssd_edge.calibration.qdq import insert_qdq, quantised_weights
 from ssd_edge.calibration.recipe import SAMPLE, Bench, Gain
 from ssd_edge.calibration.state import StateFile
-from ssd_edge.errors import CalibrationError
 from ssd_edge.spec import ModelSpec
 
 
@@ -72,10 +71,7 @@ def open_bench(job: Job, *, everything: bool = False) -> Bench:
         gain = Gain(_distance(network, reference), _distance(equal, reference))
         network = equal if gain.closer else network
     seen = observe_images(network, job.read(), everything=everything, state=job.state, progress=job.progress)
-    if seen.num_images < job.least:
-        raise CalibrationError(
-            f"calibration needs at least {job.least} images, but only {seen.num_images} could be used"
-        )
+    check_number(seen, job.least)
     return Bench(network, job.policy, seen, reference, gain)
 
 

@@ -22,6 +22,19 @@ def shared(path: str) -> Path:
     return found
 
 
+def silent(done: int, total: int) -> None:
+    """No progress."""
+
+
+def sentence(error: pytest.ExceptionInfo[Any]) -> str:
+    """What an error says: one line, with no place in NVIDIA's source."""
+    text = str(error.value)
+    assert text
+    assert "\n" not in text
+    assert "/_src/" not in text
+    return text
+
+
 def small_spec(**changes: Any) -> ModelSpec:
     """A spec of 4·4·3 + 2·2·2 = 56 default boxes and two classes."""
     fields: dict[str, Any] = {

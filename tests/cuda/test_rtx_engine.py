@@ -22,7 +22,7 @@ from ssd_edge.errors import BackendError, BundleCompatibilityError
 from ssd_edge.preprocess import preprocess
 from tests.cuda.emulated import Emulated
 from tests.cuda.on_the_stream import OnTheStream
-from tests.engines.fake_tensorrt_rtx import FakeTensorRtRtx
+from tests.engines.fake_tensorrt_rtx import FAILURE, FakeTensorRtRtx
 from tests.helpers import plan_entry, small_spec
 
 
@@ -93,7 +93,7 @@ def test_heads_alone(emulated: Emulated, folder: Path) -> None:
 @pytest.mark.parametrize("name", ["deserialize_cuda_engine", "create_execution_context", "execute_async_v3"])
 def test_a_library_that_fails_leaves_nothing_behind(emulated: Emulated, folder: Path, name: str) -> None:
     heads = OnTheStream(FakeTensorRtRtx)
-    heads.library.fails = {name}
+    heads.library.fails = {name: FAILURE}
     with pytest.raises(BackendError, match="TensorRT-RTX") as error:
         open_it(folder, heads)
     assert "\n" not in str(error.value)

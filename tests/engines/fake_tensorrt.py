@@ -16,12 +16,7 @@ from onnx import helper, numpy_helper
 
 from ssd_edge.engines.plugins.launch import Buffer
 from tests.engines.decoded import decoded
-
-
-class DataType(enum.Enum):
-    FLOAT = 0
-    HALF = 1
-    INT32 = 3
+from tests.engines.fake_nvidia import DataType, ILogger, Part
 
 
 class BuilderFlag(enum.Enum):
@@ -57,18 +52,6 @@ class LayerInformationFormat(enum.Enum):
 
 class NetworkDefinitionCreationFlag(enum.IntEnum):
     STRONGLY_TYPED = 0
-
-
-class ILogger:
-    class Severity(enum.IntEnum):
-        INTERNAL_ERROR = 0
-        ERROR = 1
-        WARNING = 2
-        INFO = 3
-        VERBOSE = 4
-
-    def __init__(self):
-        pass
 
 
 class IProgressMonitor:
@@ -113,18 +96,6 @@ class FakeTensorRt:
         return self.runtimes[-1]
 
 
-class _Part:
-    def __init__(self, library, logger):
-        self.library, self.logger = library, logger
-
-    def failed(self, name):
-        if name in self.library.fails:
-            self.logger.log(ILogger.Severity.WARNING, "a warning before")
-            for line in self.library.fails[name].splitlines():
-                self.logger.log(ILogger.Severity.ERROR, line)
-        return name in self.library.fails
-
-
 def _started(part):
     """As the bindings do where the library gives nothing."""
     if part.failed(type(part).__name__):
@@ -132,7 +103,7 @@ def _started(part):
     return part
 
 
-class Builder(_Part):
+class Builder(Part):
     @property
     def num_DLA_cores(self):  # noqa: N802 - its name
         return self.library.dla_cores
@@ -185,7 +156,7 @@ class IOptimizationProfile:
         self.shapes = {input: (min, opt, max)}
 
 
-class OnnxParser(_Part):
+class OnnxParser(Part):
     def __init__(self, network, library, logger):
         super().__init__(library, logger)
         self.network = network
@@ -208,7 +179,7 @@ class OnnxParser(_Part):
         )
 
 
-class IBuilderConfig(_Part):
+class IBuilderConfig(Part):
     profiling_verbosity = ProfilingVerbosity.LAYER_NAMES_ONLY
     builder_optimization_level = 3
     hardware_compatibility_level = HardwareCompatibilityLevel.NONE
@@ -261,7 +232,7 @@ class ITimingCache:
         return memoryview(self.content)
 
 
-class Runtime(_Part):
+class Runtime(Part):
     engine_host_code_allowed = False
     DLA_core = -1
 
@@ -275,7 +246,7 @@ class Runtime(_Part):
         return ICudaEngine(self.library, self.logger, bytes(serialized_engine))
 
 
-class ICudaEngine(_Part):
+class ICudaEngine(Part):
     device_memory_size_v2 = 12345
 
     def __init__(self, library, logger, content):

@@ -11,12 +11,7 @@ import numpy as np
 import onnxruntime
 
 from ssd_edge.engines.plugins.launch import Buffer
-
-
-class DataType(enum.Enum):
-    FLOAT = 0
-    HALF = 1
-    INT32 = 3
+from tests.engines.fake_nvidia import DataType, ILogger, Part
 
 
 class EngineValidity(enum.Enum):
@@ -40,18 +35,6 @@ class CudaGraphStrategy(enum.Enum):
     WHOLE_GRAPH_CAPTURE = 1
 
 
-class ILogger:
-    class Severity(enum.IntEnum):
-        INTERNAL_ERROR = 0
-        ERROR = 1
-        WARNING = 2
-        INFO = 3
-        VERBOSE = 4
-
-    def __init__(self):
-        pass
-
-
 def at_once(context, stream):
     """Work on the addresses of this process's memory, and wait for no stream."""
     arrays = {name: array_at(context.addresses[name], buffer) for name, buffer in context.buffers().items()}
@@ -63,6 +46,10 @@ def array_at(address, buffer):
     """What stands at an address of this process's memory."""
     memory = (ctypes.c_byte * buffer.nbytes).from_address(address)
     return np.frombuffer(memory, buffer.dtype).reshape(buffer.shape)
+
+
+FAILURE = "f: Error Code 1: it failed In f at /_src/a.cpp:7"
+"""As the real ones put it."""
 
 
 class FakeTensorRtRtx:
@@ -79,8 +66,8 @@ class FakeTensorRtRtx:
     def __init__(self, run=at_once, released=lambda context: None):
         self.run, self.released = run, released
         self.validity = EngineValidity.VALID, 0
-        self.fails = set()
-        """Names of methods that fail, as the real ones do: with False or None, and a message to the logger."""
+        self.fails = {}
+        """Names of methods that fail, as the real ones do: with False or None, and these messages to the logger."""
         self.contexts = 0
         """Alive."""
         self.compiled = b"compiled for this GPU"
@@ -90,19 +77,7 @@ class FakeTensorRtRtx:
         return Runtime(self, logger)
 
 
-class _Part:
-    def __init__(self, library, logger):
-        self.library, self.logger = library, logger
-
-    def failed(self, name):
-        if name in self.library.fails:
-            self.logger.log(ILogger.Severity.WARNING, "a warning before")
-            self.logger.log(ILogger.Severity.ERROR, f"{name}: Error Code 1: it failed In f at /_src/a.cpp:7")
-            self.logger.log(ILogger.Severity.INFO, "and something after")
-        return name in self.library.fails
-
-
-class Runtime(_Part):
+class Runtime(Part):
     def get_engine_validity(self, buffer):
         return self.library.validity
 
@@ -112,7 +87,7 @@ class Runtime(_Part):
         return ICudaEngine(self.library, self.logger, bytes(serialized_engine))
 
 
-class ICudaEngine(_Part):
+class ICudaEngine(Part):
     def __init__(self, library, logger, content):
         super().__init__(library, logger)
         self.session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -147,7 +122,7 @@ class ICudaEngine(_Part):
         return IExecutionContext(self, runtime_config)
 
 
-class IRuntimeConfig(_Part):
+class IRuntimeConfig(Part):
     cuda_graph_strategy = CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
     cache = None
 
@@ -159,7 +134,7 @@ class IRuntimeConfig(_Part):
         return True
 
 
-class IRuntimeCache(_Part):
+class IRuntimeCache(Part):
     content = b""
 
     def deserialize(self, blob):
@@ -172,7 +147,7 @@ class IRuntimeCache(_Part):
         return memoryview(self.content)
 
 
-class IExecutionContext(_Part):
+class IExecutionContext(Part):
     def __init__(self, engine, runtime_config):
         super().__init__(engine.library, engine.logger)
         self.engine, self.config, self.addresses = engine, runtime_config, {}

@@ -21,8 +21,14 @@ from ssd_edge.engines.rtx.jit_cache import JitCache
 from ssd_edge.engines.rtx.runtime import RtxHeads
 from ssd_edge.errors import BackendError
 from tests.engines import fake_tensorrt_rtx
-from tests.engines.fake_tensorrt_rtx import EngineInvalidityDiagnostics, EngineValidity, FakeTensorRtRtx, at_once
-from tests.helpers import ROOT, small_spec
+from tests.engines.fake_tensorrt_rtx import (
+    FAILURE,
+    EngineInvalidityDiagnostics,
+    EngineValidity,
+    FakeTensorRtRtx,
+    at_once,
+)
+from tests.helpers import ROOT, sentence, small_spec
 
 # The library that the tests run over is the real one in form.
 
@@ -167,17 +173,10 @@ def test_closing_releases_the_contexts(plan):
 # What fails, fails in one sentence.
 
 
-def sentence(error):
-    text = str(error.value)
-    assert "\n" not in text
-    assert "/_src/" not in text
-    return text
-
-
 @pytest.mark.parametrize("name", ["deserialize_cuda_engine", "create_execution_context"])
 def test_a_plan_that_the_library_refuses(plan, name):
     library = FakeTensorRtRtx()
-    library.fails = {name}
+    library.fails = {name: FAILURE}
     with pytest.raises(BackendError, match=r"heads\.rtx") as error:
         opened(plan, library).context()
     assert sentence(error).endswith("it failed")
@@ -189,7 +188,7 @@ def test_a_call_that_the_library_refuses(plan, name):
     heads = opened(plan, library)
     context, memory = heads.context(), Memory(heads)
     context.bind(memory.addresses())
-    library.fails = {name}
+    library.fails = {name: FAILURE}
     call = {
         "set_tensor_address": lambda: context.bind(memory.addresses()),
         "execute_async_v3": lambda: context.enqueue(7),

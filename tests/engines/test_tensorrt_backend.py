@@ -13,19 +13,7 @@ from ssd_edge.engines.base import BuildOptions
 from ssd_edge.engines.bundle import build_bundle, read_manifest
 from ssd_edge.engines.plugins.compiler import CompiledKernels, Image
 from ssd_edge.errors import BackendError, BundleCompatibilityError, MissingDependencyError
-from tests.helpers import ROOT, plan_entry, small_spec
-
-
-def silent(done, total):
-    """No progress."""
-
-
-def sentence(error) -> str:
-    text = str(error.value)
-    assert text
-    assert "\n" not in text
-    return text
-
+from tests.helpers import ROOT, plan_entry, sentence, silent, small_spec
 
 CHILD = """
 import os, sys

@@ -29,19 +29,8 @@ from tests.engines.fake_tensorrt import (
     MemoryPoolType,
     ProfilingVerbosity,
 )
-from tests.helpers import small_spec
+from tests.helpers import sentence, silent, small_spec
 from tests.models_for_tests import quantised, tiny_model
-
-
-def silent(done, total):
-    """No progress."""
-
-
-def sentence(error) -> str:
-    text = str(error.value)
-    assert text
-    assert "\n" not in text
-    return text
 
 
 @pytest.fixture

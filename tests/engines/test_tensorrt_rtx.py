@@ -34,7 +34,7 @@ from ssd_edge.errors import (
 )
 from ssd_edge.files import sha256
 from ssd_edge.heads_file import write_heads
-from tests.helpers import plan_entry, small_spec
+from tests.helpers import plan_entry, sentence, silent, small_spec
 from tests.models_for_tests import quantised, tiny_model, write_tiny
 
 needs_compiler = pytest.mark.skipif(
@@ -42,18 +42,6 @@ needs_compiler = pytest.mark.skipif(
     reason="TensorRT-RTX is not installed",
 )
 TARGETS = ("8.6", "8.9", "12.0")
-
-
-def silent(done, total):
-    """No progress."""
-
-
-def sentence(error):
-    text = str(error.value)
-    assert text
-    assert "\n" not in text
-    assert "/_src/" not in text
-    return text
 
 
 @pytest.fixture(scope="session")
