@@ -62,7 +62,8 @@ def _ap_rows(fp32: Evaluation, int8: Evaluation) -> list[dict[str, Any]]:
             "name": name,
             "fp32": None if before is None else 100 * before,
             "int8": None if after is None else 100 * after,
-            "change": None if before is None or after is None else 100 * (after - before),
+            # Rounded here, and 0 added, so that no "-0.00" is shown.
+            "change": None if before is None or after is None else round(100 * (after - before), 2) + 0.0,
         }
         for kind, name, before, after in pairs
     ]
