@@ -5,6 +5,8 @@
     ├── DataError                   a data set that cannot be used
     ├── ModelError                  a checkpoint or an ONNX file that is not what is asked for
     ├── CalibrationError            scales that cannot be found or written
+    ├── ProofError                  a model's proof that cannot be read
+    │   └── DisagreementError           an engine that does not find what its model's proof says
     ├── BundleError                 a NAME.engine/ folder that cannot be used
     │   ├── BundleIntegrityError        missing, altered or unreadable
     │   └── BundleCompatibilityError    sound, but made for another version or machine
@@ -38,6 +40,14 @@ class ModelError(SsdEdgeError):
 
 class CalibrationError(SsdEdgeError):
     """INT8 scales cannot be found or written."""
+
+
+class ProofError(SsdEdgeError):
+    """A model's proof is damaged, or another model's."""
+
+
+class DisagreementError(ProofError):
+    """An engine does not find what its model's proof says is to be found."""
 
 
 class BundleError(SsdEdgeError):

@@ -1,11 +1,13 @@
-"""heads.onnx: a network's heads with their ModelSpec in ``metadata_props``."""
+"""heads.onnx: a network's heads with their ModelSpec, and their proof, in ``metadata_props``."""
 
 from __future__ import annotations
 
+from base64 import b64encode
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssd_edge.files import written_whole
+from ssd_edge.proof import PROOF_KEY, Proof
 from ssd_edge.spec import METADATA_KEY, ModelSpec
 
 if TYPE_CHECKING:
@@ -13,11 +15,31 @@ if TYPE_CHECKING:
 
 
 def write_heads(model: onnx.ModelProto, spec: ModelSpec, output: Path) -> None:
-    """Write heads with their spec, checked by ONNX, whole or not at all; other metadata is kept."""
+    """Write heads with their spec, checked by ONNX, whole or not at all.
+
+    Other metadata is kept, but for a proof: it is that of the heads that these were made of, see ``add_proof``.
+    """
     import onnx
 
-    kept = {entry.key: entry.value for entry in model.metadata_props if entry.key != METADATA_KEY}
+    kept = {entry.key: entry.value for entry in model.metadata_props if entry.key not in {METADATA_KEY, PROOF_KEY}}
     onnx.helper.set_model_props(model, {**kept, METADATA_KEY: spec.to_text()})
     onnx.checker.check_model(model)
+    _write(model, output)
+
+
+def add_proof(heads: Path, proof: Proof | None) -> None:
+    """Write a proof into heads, in place of the one that they may have; None says that none is wanted.
+
+    Heads that are made of these then keep none either, see ``read_proof``.
+    """
+    import onnx
+
+    model = onnx.load(heads)
+    kept = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, {**kept, PROOF_KEY: b64encode(proof.pack() if proof else b"").decode()})
+    _write(model, heads)
+
+
+def _write(model: onnx.ModelProto, output: Path) -> None:
     with written_whole(output) as partial:
         partial.write_bytes(model.SerializeToString())

@@ -22,11 +22,8 @@ def preprocess(frame: npt.NDArray[np.uint8], spec: ModelSpec) -> npt.NDArray[np.
     Raises:
         ValueError: the frame is not (height, width, 3) uint8.
     """
-    check_frame(frame)
-    height, width = spec.input_size
-    resized = cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR)
-    output = np.empty((1, 3, height, width), np.float32)
-    planes = cv2.split(resized)
+    output = np.empty((1, 3, *spec.input_size), np.float32)
+    planes = cv2.split(resize(frame, spec.input_size))
     if spec.channel_order == "rgb":
         planes = planes[::-1]
     for channel, plane in enumerate(planes):
@@ -34,6 +31,16 @@ def preprocess(frame: npt.NDArray[np.uint8], spec: ModelSpec) -> npt.NDArray[np.
         np.subtract(plane, np.float32(spec.mean[channel]), out=output[0, channel], dtype=np.float32)
         output[0, channel] /= np.float32(spec.std[channel])
     return output
+
+
+def resize(frame: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """A frame at another size, (height, width); the same pixels where it has that size already.
+
+    Raises:
+        ValueError: the frame is not (height, width, 3) uint8.
+    """
+    check_frame(frame)
+    return np.asarray(cv2.resize(frame, size[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def check_frame(frame: npt.NDArray[np.uint8]) -> None:
