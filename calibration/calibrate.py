@@ -26,6 +26,7 @@ from ssd_edge.calibration.scales import check_method, find_scales
 from ssd_edge.calibration.state import StateFile
 from ssd_edge.errors import CalibrationError
 from ssd_edge.files import sha256, written_whole
+from ssd_edge.proof import PROOF_KEY
 from ssd_edge.spec import METADATA_KEY, ModelSpec
 
 if TYPE_CHECKING:
@@ -232,6 +233,7 @@ def quantise(
         )
     chosen = {name: scales[name] for name in placement.readers}
     quantised = insert_qdq(network.model, placement, chosen, weights or quantised_weights(network.model, placement))
+    _drop_proof(quantised)
     _add_provenance(quantised, parent=network.path.name, parent_sha256=sha256(network.path), **facts)
     try:
         with written_whole(output) as partial:
@@ -239,6 +241,13 @@ def quantise(
     except OSError as error:
         raise CalibrationError(f"cannot write {output}: {error.strerror}") from None
     return CalibrationResult(output, chosen, seen, len(placement.convolutions), count_convolutions(network.model))
+
+
+def _drop_proof(model: onnx.ModelProto) -> None:
+    """The FP32 heads' proof says what those find, and not what these do."""
+    kept = [entry for entry in model.metadata_props if entry.key != PROOF_KEY]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
 
 
 def _add_provenance(model: onnx.ModelProto, **facts: str) -> None:

@@ -89,6 +89,8 @@ def build_engine(
     """Compile heads into an engine: for this machine's CPU or GPU, or for RTX GPUs, wherever they are.
 
     On a CPU the precision is that of the heads: INT8 where they went through ssd-edge calibrate, FP32 otherwise.
+    Before it is written, the engine runs on the images that the heads carry; one that does not find in them what the
+    model finds is not written.
 
     Next: ssd-edge run NAME.engine --camera 0
     """
@@ -119,6 +121,9 @@ def build_engine(
         size = sum((target / name).stat().st_size for name in plan.files) / 2**20
         detail = f" ({plan.facts['convolutions']} convolutions)" if "convolutions" in plan.facts else ""
         say(f"{target}: {plan.backend} {plan.version}, {plan.precision}{detail}, {size:.1f} MiB")
+        proof = plan.facts.get("proof", "")
+        unproved = proof.partition(":")[0] in {"none", "not run"}
+        say(f"  proof {proof}" if unproved else f"  proof holds: {proof}", "yellow" if unproved else "")
         if plan.facts.get("timing", "").startswith("measured anew"):
             say(f"kernels were {plan.facts['timing']}", "yellow")
         if "unread" in plan.facts.get("convolutions", ""):

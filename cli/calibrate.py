@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, nullcontext
+from itertools import islice
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated
@@ -11,9 +12,13 @@ import typer
 
 from ssd_edge.cli.calibrate_output import ap_table, report_page, stages, trials_table, what_corrections_brought
 from ssd_edge.cli.common import how_fast, print_json, progress, say
+from ssd_edge.cli.proofs import WithProof, frames_for, keep
 from ssd_edge.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ssd_edge.detector import Image
     from ssd_edge.evaluation import Evaluation
     from ssd_edge.spec import ModelSpec
 
@@ -149,6 +154,7 @@ def calibrate(
     ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do not go on from an interrupted calibration.")] = False,
     no_eval: Annotated[bool, typer.Option("--no-eval", help="Do not measure AP; for images without labels.")] = False,
+    proof: WithProof = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Make an INT8 model: explicit Q/DQ in ONNX, which OpenVINO, ONNX Runtime, TensorRT and TensorRT-RTX all take.
@@ -174,8 +180,9 @@ def calibrate(
         raise MissingDependencyError(error.name or "onnx", "calibrate", "calibrate") from None
     from rich.console import Console
 
-    from ssd_edge.data.images import preprocessed
+    from ssd_edge.data.images import preprocessed, validation_images
     from ssd_edge.engines.onnxruntime import read_spec
+    from ssd_edge.proof import POOL
 
     source = images or data
     if scales is not None and images is not None:
@@ -196,9 +203,11 @@ def calibrate(
     if data is not None and not no_eval:
         _require_labels(data, eval_split, spec)
     before = after = search = corrections = None
+    frames: Iterable[Image] | None
     if scales is not None:
         every = read_scales(scales)
         result = calibrate_with(onnx, target, every, policy=policy)
+        frames = validation_images(data, POOL) if data is not None else None
         origin = f"scales of {scales}"
     elif source is not None:
         least = 1 if force else LEAST_IMAGES
@@ -249,8 +258,11 @@ def calibrate(
             say(f"went on where an interrupted calibration stopped, after {state.resumed} images")
         every = every_scale(result, method)
         origin = f"{method} over {result.num_images} images"
+        step = max(1, chosen.number // POOL)
+        frames = (image for _, image in islice(chosen.read(lambda _: None), 0, None, step))
     else:
         raise typer.BadParameter("nothing to calibrate with: give DATA, --images or --scales")
+    keep(target, frames_for(target, onnx, frames, proof))
     if save_scales is not None:
         write_scales(save_scales, result.scales)
     if cache is not None:

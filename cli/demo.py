@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ssd_edge.cli.common import print_json, progress, say
+from ssd_edge.cli.proofs import keep
 
 if TYPE_CHECKING:
     from ssd_edge.evaluation import Evaluation
@@ -47,6 +48,7 @@ def demo(
     from ssd_edge.data.synthetic import write_dataset
     from ssd_edge.engines.bundle import build_bundle
     from ssd_edge.export import export_onnx
+    from ssd_edge.proof import POOL
     from ssd_edge.samples import SAMPLE_CHECKPOINT
     from ssd_edge.stream.video import Video
     from ssd_edge.training.checkpoints import load_checkpoint
@@ -67,6 +69,7 @@ def demo(
     fp32 = folder / "parts.onnx"
     with progress("exporting"):
         spec = export_onnx(load_checkpoint(trained.checkpoint), fp32, trained.checkpoint)
+    keep(fp32, sample_images(data, POOL, "val"))
 
     say("4/6 calibrate to INT8")
     int8 = folder / "parts.int8.onnx"
@@ -75,6 +78,7 @@ def demo(
         total = min(64, len(image_files(data)))
         job = Job(fp32, lambda: preprocessed(images, spec), spec, progress=lambda done: advance(done, total))
         calibrate_closest(job, int8)
+    keep(int8, sample_images(data, POOL, "val"))
 
     say("5/6 build engines for this machine")
     engines = {name: folder / f"parts-{name}.engine" for name in ("fp32", "int8")}

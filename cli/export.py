@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ssd_edge.cli.common import print_json, progress, say
+from ssd_edge.cli.proofs import WithProof, keep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,15 +23,23 @@ def export(
         Path | None, typer.Option("--output", "-o", help="The ONNX file; beside the checkpoint where not given.")
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="A data set or folder of images to compare on; a rendered scene if not given.")
+        Path | None,
+        typer.Option(
+            help="A data set (its val part, if it has one) or folder of images to compare on, and for the proof; a "
+            "rendered scene if not given."
+        ),
     ] = None,
+    proof: WithProof = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Write a checkpoint's heads as ONNX, and say how far they are from PyTorch's.
 
     The model's spec (labels, default boxes, preprocessing) travels in the file. The largest difference from
-    PyTorch is measured on images, by ONNX Runtime. A checkpoint of train --qat carries the scales of its INT8
-    network: then NAME.int8.onnx is written too, and there is nothing to calibrate.
+    PyTorch is measured on images, by ONNX Runtime; a few of them stay in the file with what the model finds in them,
+    and every engine built from it is checked by that, wherever it is built.
+
+    A checkpoint of train --qat carries the scales of its INT8 network: then NAME.int8.onnx is written too, and there is
+    nothing to calibrate.
 
     Next: ssd-edge calibrate, or ssd-edge build-engine
     """
@@ -41,19 +50,23 @@ def export(
         from ssd_edge.errors import MissingDependencyError
 
         raise MissingDependencyError(error.name or "PyTorch", "train", "export") from None
-    from ssd_edge.data.images import preprocessed, sample_images
+    from ssd_edge.data.images import preprocessed, validation_images
     from ssd_edge.engines.opening import open_model
+    from ssd_edge.proof import POOL
 
     network = load_checkpoint(checkpoint)
     scales = load_scales(checkpoint)
-    pictures = list(sample_images(images, 16))
+    pictures = list(validation_images(images, POOL))
     target = output or checkpoint.with_suffix(".onnx")
     with progress("exporting"):
         spec = export_onnx(network, target, checkpoint)
         engine = open_model(target)
-        agreement = compare(network, lambda image: engine.submit(image)(), preprocessed(pictures, spec))
+        agreement = compare(network, lambda image: engine.submit(image)(), preprocessed(pictures[:16], spec))
         engine.close()
+    keep(target, pictures if proof else None)
     int8 = _int8(target, scales) if scales else None
+    if int8 is not None:
+        keep(int8.path, pictures if proof else None)
     if as_json:
         written = {"onnx": str(target)} | ({"int8_onnx": str(int8.path)} if int8 else {})
         print_json({**written, "opset": spec.provenance["opset"], **asdict(agreement)})

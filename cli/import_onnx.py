@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ssd_edge.cli.common import print_json, say
+from ssd_edge.cli.proofs import WithProof, frames_for, keep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ssd_edge.detector import Image
 
 
 def import_onnx(
@@ -21,6 +27,14 @@ def import_onnx(
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("heads.onnx"),
     loc: Annotated[str, typer.Option(help="Name of the regression output; found by its shape otherwise.")] = "",
     logits: Annotated[str, typer.Option(help="Name of the class output; found by its shape otherwise.")] = "",
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="A data set (its val part, if it has one) or folder of images that show what the model knows, for its "
+            "proof; a rendered scene if not given."
+        ),
+    ] = None,
+    proof: WithProof = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the model's spec as JSON.")] = False,
 ) -> None:
     """Take over an SSD from elsewhere: its raw heads as ONNX, and a description of what they mean.
@@ -43,7 +57,14 @@ def import_onnx(
         from ssd_edge.errors import MissingDependencyError
 
         raise MissingDependencyError(error.name or "onnx", "calibrate", "import-onnx") from None
+    from ssd_edge.data.images import validation_images
+    from ssd_edge.proof import POOL
+
+    frames: Iterable[Image] | None = None
+    if spec.suffix != ".onnx" or images is not None:
+        frames = list(validation_images(images, POOL))
     result = import_heads(onnx, spec, output, loc, logits)
+    keep(output, frames_for(output, spec, frames, proof))
     if as_json:
         print_json(result.to_json())
     else:

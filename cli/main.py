@@ -29,6 +29,7 @@ from ssd_edge.cli.inspect import inspect
 from ssd_edge.cli.run import run
 from ssd_edge.cli.selftest import selftest
 from ssd_edge.cli.train import train
+from ssd_edge.cli.verify import verify
 from ssd_edge.errors import SsdEdgeError
 
 app = typer.Typer(
@@ -51,7 +52,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "inspect": inspect,
     },
     "Use it": {"run": run, "eval": evaluate, "benchmark": benchmark, "demo": demo},
-    "Check the machine": {"doctor": doctor, "selftest": selftest},
+    "Check the machine": {"doctor": doctor, "verify": verify, "selftest": selftest},
 }
 _INTERRUPTED = 130  # what typer makes of Ctrl-C
 

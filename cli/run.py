@@ -41,6 +41,9 @@ def run(
     ] = False,
     frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="Stop after so many seconds.")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check the engine by the proof that it carries first; see ssd-edge verify.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Detect on a camera or a recording, live.
@@ -55,13 +58,16 @@ def run(
         raise typer.BadParameter("--json and --save-json - both print on stdout: write one of them to a file")
     from rich.live import Live
 
-    from ssd_edge.engines.opening import open_model
+    from ssd_edge.engines.opening import open_model, proof_for
+    from ssd_edge.engines.proving import prove
     from ssd_edge.stream.loop import run_loop
     from ssd_edge.stream.sinks import Images, JsonLines, Window, has_display
     from ssd_edge.stream.sources import open_source
     from ssd_edge.stream.video import Video
 
     engine = open_model(model, say)
+    if verify:
+        say(f"verified: {prove(engine, proof_for(model, engine)).sentence()}")
     labels = engine.spec.labels
     source = open_source(camera)
     sinks: list[Sink] = []

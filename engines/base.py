@@ -75,12 +75,13 @@ class PlanEntry:
         backend: a key of ``BACKENDS``.
         version: of the runtime that made it.
         precision: ``FP32``, ``FP16`` or ``INT8``.
-        machine: processor architecture it was made for, as ``platform.machine()``; "" where it does not matter.
+        machine: processor family it was made for, as ``platform.machine()``; "" where it runs on any.
         files: its files, by the bundle's folder; the first is loaded.
         onnx: name of the ONNX file that it was built from.
         onnx_sha256: of that file.
         provenance: in the spec of that file: what INT8 heads say of their calibration, others do not.
         facts: see ``Plan``.
+        proof: name of the file with the proof of its heads, see ``ssd_edge.proof``; "" where they have none.
     """
 
     backend: str
@@ -92,6 +93,7 @@ class PlanEntry:
     onnx_sha256: str
     provenance: Mapping[str, str]
     facts: Mapping[str, str]
+    proof: str = ""
 
 
 class Engine(Heads, Protocol):
@@ -111,6 +113,7 @@ class Backend(Protocol):
         NAME: its key in ``BACKENDS``.
         ABOUT: a line for people.
         OPTIONS: names of the ``BuildOptions`` that ``build`` looks at.
+        ANY_PROCESSOR: whether a plan made on one family of processors, such as x86-64, runs on another.
         CARRIED: names of files that a bundle of the same name may have from an earlier build, and that are copied into
             the folder before the next one.
     """
@@ -118,6 +121,7 @@ class Backend(Protocol):
     NAME: str
     ABOUT: str
     OPTIONS: frozenset[str]
+    ANY_PROCESSOR: bool
     CARRIED: tuple[str, ...]
 
     def build(self, onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, progress: Progress) -> Plan:

@@ -1,7 +1,8 @@
 """The bundle NAME.engine/: a manifest, the plans it describes, and the checks between a file and a running engine.
 
 A bundle holds at most one plan of each backend, and all of them come from the same FP32 heads: built from that very
-file, or from INT8 heads calibrated from it.
+file, or from INT8 heads calibrated from it. Each plan that can run where it is built has found there what the proof of
+its heads says, or it is not written.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
@@ -19,6 +21,7 @@ from typing import Any
 
 from ssd_edge import __version__
 from ssd_edge.engines.base import BACKENDS, Backend, BuildOptions, Engine, PlanEntry, Progress, get_backend
+from ssd_edge.engines.proving import CLEAR_ABOUT_NOTHING, proof_of, prove, write_proof
 from ssd_edge.errors import BackendError, BundleCompatibilityError, BundleError, BundleIntegrityError, SpecError
 from ssd_edge.files import replace_folder, sha256
 from ssd_edge.spec import ModelSpec
@@ -77,6 +80,8 @@ def build_bundle(
     Raises:
         BundleError: ``output`` is something other than a bundle, or holds plans of other heads.
         BackendError: a runtime refused the heads, or none of the backends takes the options.
+        DisagreementError: an engine does not find what the proof of the heads says.
+        ProofError: the proof in the heads is damaged, or is that of other heads.
         ModelError, SpecError: the ONNX file is not heads of ssd-edge.
     """
     from ssd_edge.engines.onnxruntime import read_spec
@@ -96,19 +101,22 @@ def build_bundle(
         folder.mkdir()
         entries = [plan for plan in old.plans if plan.backend not in backends] if old else []
         for entry in entries:
-            for name in entry.files:
+            for name in _files_of(entry):
                 shutil.copyfile(output / name, folder / name)
+        proof = write_proof(onnx, spec, folder)
         for backend_name, backend in backends.items():
             for name in backend.CARRIED:
                 if (output / name).is_file():
                     shutil.copyfile(output / name, folder / name)
             plan = backend.build(onnx, spec, folder, options or BuildOptions(), progress)
-            made = (backend_name, plan.version, plan.precision, platform.machine(), plan.files)
-            entries.append(PlanEntry(*made, onnx.name, digest, spec.provenance, plan.facts))
+            machine = "" if backend.ANY_PROCESSOR else platform.machine()
+            made = (backend_name, plan.version, plan.precision, machine, plan.files)
+            entry = PlanEntry(*made, onnx.name, digest, spec.provenance, plan.facts, proof)
+            entries.append(replace(entry, facts={**entry.facts, "proof": _proved(folder, entry, spec, onnx)}))
         manifest = Manifest(
             old.spec if old else spec,
             tuple(sorted(entries, key=_rank)),
-            {name: sha256(folder / name) for entry in entries for name in entry.files},
+            {name: sha256(folder / name) for entry in entries for name in _files_of(entry)},
             {
                 **origin,
                 "ssd_edge": __version__,
@@ -119,6 +127,25 @@ def build_bundle(
         (folder / MANIFEST).write_bytes(_sealed(manifest))
         replace_folder(folder, output)
     return manifest
+
+
+def _files_of(plan: PlanEntry) -> tuple[str, ...]:
+    """All files of a plan by the bundle's folder, its proof among them."""
+    return (*plan.files, plan.proof) if plan.proof else plan.files
+
+
+def _proved(folder: Path, plan: PlanEntry, spec: ModelSpec, onnx: Path) -> str:
+    """What running a plan's proof shows, in words; raises DisagreementError where the engine finds something else."""
+    if not plan.proof:
+        return f"none: {onnx.name} carries none, or was made with --no-proof"
+    reason = incompatibility(plan)
+    if reason is not None:
+        return f"not run: on this machine the plan {reason}"
+    proof = proof_of(folder, plan, spec)
+    if proof.counted == 0:
+        return f"none: {CLEAR_ABOUT_NOTHING}"
+    with closing(get_backend(plan.backend).load(folder, plan, spec)) as engine:
+        return prove(engine, proof, onnx).sentence()
 
 
 _SPELLED = {"workspace_mib": "workspace", "dla_core": "dla", "compute_capabilities": "compute-capability"}
@@ -208,6 +235,7 @@ def read_manifest(folder: Path) -> Manifest:
                     str(plan["onnx_sha256"]),
                     _texts(plan["provenance"]),
                     _texts(plan["facts"]),
+                    _plain_name(plan["proof"]) if plan.get("proof") else "",
                 )
                 for plan in content["plans"]
             ),
@@ -216,7 +244,7 @@ def read_manifest(folder: Path) -> Manifest:
         )
     except (KeyError, TypeError, AttributeError, ValueError, SpecError) as error:
         raise BundleIntegrityError(f"{folder / MANIFEST} is not a manifest of ssd-edge ({error}): {_REBUILD}") from None
-    for name in sorted({*manifest.sha256, *(name for plan in manifest.plans for name in plan.files)}):
+    for name in sorted({*manifest.sha256, *(name for plan in manifest.plans for name in _files_of(plan))}):
         path = folder / name
         if not path.is_file():
             raise BundleIntegrityError(f"{path} is missing from its bundle: {_REBUILD}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from base64 import b64decode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,12 +17,14 @@ import onnxruntime
 
 from ssd_edge.detector import HostDetector, RawHeads
 from ssd_edge.engines.base import BuildOptions, Plan, PlanEntry, Progress
-from ssd_edge.errors import BackendError, ModelError
+from ssd_edge.errors import BackendError, ModelError, ProofError
+from ssd_edge.proof import PROOF_KEY
 from ssd_edge.spec import METADATA_KEY, ModelSpec
 
 NAME = "onnxruntime"
 ABOUT = "ONNX Runtime on the CPU: the reference"
 OPTIONS: frozenset[str] = frozenset()
+ANY_PROCESSOR = True
 CARRIED = ()
 
 onnxruntime.set_default_logger_severity(3)  # its warnings are about graph details that a user cannot change
@@ -103,7 +106,7 @@ def read_spec(onnx: Path) -> ModelSpec:
         SpecError: a spec of another version.
     """
     session = _session(onnx, optimise=False)
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    text = _metadata(session).get(METADATA_KEY)
     if text is None:
         raise ModelError(
             f"{onnx} carries no model spec, so it was not made by ssd-edge export: "
@@ -112,6 +115,27 @@ def read_spec(onnx: Path) -> ModelSpec:
     spec = ModelSpec.from_text(text)
     _check_shapes(onnx, session, spec)
     return spec
+
+
+def read_proof(onnx: Path) -> bytes | None:
+    """The packed proof that heads carry in their metadata, see ``ssd_edge.proof``.
+
+    Returns:
+        The archive; empty where none was wanted, None where nothing is said.
+
+    Raises:
+        ModelError: no ONNX file.
+        ProofError: what they carry is no proof.
+    """
+    text = _metadata(_session(onnx, optimise=False)).get(PROOF_KEY)
+    try:
+        return None if text is None else b64decode(text, validate=True)
+    except ValueError as error:
+        raise ProofError(f"the proof in {onnx} cannot be read ({error}): export or calibrate the model again") from None
+
+
+def _metadata(session: Any) -> dict[str, str]:
+    return dict(session.get_modelmeta().custom_metadata_map)
 
 
 def _check_shapes(onnx: Path, session: Any, spec: ModelSpec) -> None:

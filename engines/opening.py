@@ -7,8 +7,35 @@ from pathlib import Path
 from typing import cast
 
 from ssd_edge.engines.base import Engine
-from ssd_edge.engines.bundle import load_bundle
-from ssd_edge.errors import MissingDependencyError, ModelError
+from ssd_edge.engines.bundle import load_bundle, read_manifest
+from ssd_edge.engines.proving import proof_of
+from ssd_edge.errors import MissingDependencyError, ModelError, ProofError
+from ssd_edge.proof import Proof
+
+
+def proof_for(path: Path, engine: Engine) -> Proof:
+    """The proof that an engine is to be checked by.
+
+    Args:
+        path: what ``open_model`` opened.
+        engine: what it gave.
+
+    Raises:
+        ProofError: the file or bundle has none.
+    """
+    if path.is_dir():
+        plan = next(plan for plan in read_manifest(path).plans if plan.backend == engine.backend)
+        return proof_of(path, plan, engine.spec)
+    packed = None
+    if path.suffix == ".onnx":
+        from ssd_edge.engines.onnxruntime import read_proof
+
+        packed = read_proof(path)
+    if not packed:
+        raise ProofError(
+            f"{path} carries no proof: heads of ssd-edge export, import-onnx and calibrate do, and bundles"
+        )
+    return Proof.unpack(packed, engine.spec)
 
 
 def open_model(path: Path, note: Callable[[str], None] = lambda sentence: None) -> Engine:

@@ -21,6 +21,7 @@ from ssd_edge.spec import ModelSpec
 NAME = "openvino"
 ABOUT = "OpenVINO on the CPU: the default where there is no GPU"
 OPTIONS: frozenset[str] = frozenset()
+ANY_PROCESSOR = True
 CARRIED = ()
 
 # FP32 means FP32: where the processor has bf16 instructions, OpenVINO would otherwise round to them unasked.

@@ -48,6 +48,7 @@ OPTIONS = frozenset(
 )
 
 PLAN, TIMING, LAYERS = "model.plan", "timing.cache", "layers.json"
+ANY_PROCESSOR = False
 CARRIED = (TIMING,)
 
 

@@ -30,6 +30,7 @@ from ssd_edge.spec import ModelSpec
 NAME = "tensorrt-rtx"
 ABOUT = "TensorRT-RTX on RTX GPUs, built ahead of time on any machine"
 OPTIONS = frozenset({"precision", "compute_capabilities"})
+ANY_PROCESSOR = False
 CARRIED = ()
 
 PLAN = "heads.rtx"

@@ -55,6 +55,22 @@ def sample_images(path: Path | None, number: int, split: str = "") -> Iterator[I
         yield read_image(file)
 
 
+def validation_images(path: Path | None, number: int) -> Iterator[Image]:
+    """As ``sample_images``; of a data set with a part called ``val``, from that.
+
+    Raises:
+        DataError: no image, or one that cannot be read.
+    """
+    return sample_images(path, number, "val" if path is not None and _has_split(path, "val") else "")
+
+
+def _has_split(path: Path, split: str) -> bool:
+    try:
+        return bool(image_files(path, split))
+    except DataError:
+        return False
+
+
 def jpeg_thumbnail(image: Image, longest: int = 128) -> bytes:
     """JPEG of the image, its longer side ``longest`` pixels at most: a few kilobytes."""
     factor = min(1.0, longest / max(image.shape[:2]))

@@ -31,6 +31,7 @@ NEXT = {
     "benchmark": "ssd-edge run",
     "demo": "ssd-edge check-data",
     "doctor": "ssd-edge build-engine",
+    "verify": "ssd-edge run",
     "selftest": "send the folder along",
 }
 

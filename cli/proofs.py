@@ -1,0 +1,63 @@
+"""The proof that ``export``, ``import-onnx`` and ``calibrate`` keep in the heads that they write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ssd_edge.cli.common import progress, say
+
+if TYPE_CHECKING:
+    from ssd_edge.detector import Image
+
+WithProof = Annotated[
+    bool,
+    typer.Option(
+        "--proof/--no-proof",
+        help="Keep up to 8 of the images (1 MiB) and what the model finds in them in the file, so that every engine "
+        "built from it is checked; --no-proof for private images.",
+    ),
+]
+"""Whether a proof is kept."""
+
+
+def keep(heads: Path, frames: Iterable[Image] | None) -> None:
+    """Write a proof of these images into heads, and say what it holds; None: say in the heads that none is wanted."""
+    if frames is None:
+        from ssd_edge.heads_file import add_proof
+
+        add_proof(heads, None)
+        return
+    from ssd_edge.engines.proving import CLEAR_ABOUT_NOTHING, keep_proof
+
+    with progress("recording the proof"):
+        proof = keep_proof(heads, frames)
+    if proof.counted:
+        say(f"its proof: {proof.counted} detections in {len(proof.images)} images, which engines are checked by")
+    else:
+        say(f"its proof shows nothing: {CLEAR_ABOUT_NOTHING}", "yellow")
+
+
+def frames_for(heads: Path, parent: Path, frames: Iterable[Image] | None, wanted: bool) -> Iterable[Image] | None:
+    """Images for the proof of heads that were made of others; None where none is wanted, now or when those were made.
+
+    Args:
+        heads: what was made.
+        parent: the FP32 heads; or another file, that tells of no proof.
+        frames: images at hand; None for those of the parent's own proof.
+        wanted: whether a proof was asked for.
+    """
+    from ssd_edge.engines.onnxruntime import read_proof, read_spec
+    from ssd_edge.proof import Proof
+
+    packed = read_proof(parent) if parent.suffix == ".onnx" else None
+    if wanted and packed == b"":
+        say(f"no proof is kept in {heads.name}, as {parent.name} was made with --no-proof")
+    if not wanted or packed == b"":
+        return None
+    if frames is None:
+        return Proof.unpack(packed, read_spec(parent)).images if packed else ()
+    return frames

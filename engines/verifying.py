@@ -1,0 +1,71 @@
+"""A bundle's plans against their proofs, at any time: after a move, or after an update of a driver or JetPack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ssd_edge.agreement import Agreement
+from ssd_edge.engines.base import PlanEntry, get_backend
+from ssd_edge.engines.bundle import incompatibility, read_manifest
+from ssd_edge.engines.proving import proof_of, prove
+from ssd_edge.errors import DisagreementError, ProofError
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What became of a plan.
+
+    Attributes:
+        plan: of the bundle.
+        agreement: with its proof; None where it could not be compared, or does not agree.
+        reason: why it was not compared, or in what it does not agree; "" where it agrees.
+        disagrees: whether it ran, and does not find what the proof says.
+    """
+
+    plan: PlanEntry
+    agreement: Agreement | None
+    reason: str
+    disagrees: bool = False
+
+    @property
+    def status(self) -> str:
+        """``right``, ``wrong`` or ``not run``."""
+        return "right" if self.agreement is not None else "wrong" if self.disagrees else "not run"
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values for ``json.dumps``."""
+        return {
+            "backend": self.plan.backend,
+            "precision": self.plan.precision,
+            "status": self.status,
+            "reason": self.reason,
+            "agreement": self.agreement.to_json() if self.agreement else None,
+        }
+
+
+def verify_bundle(folder: Path) -> Iterator[Verified]:
+    """Run the proof of each plan that can run here.
+
+    Raises:
+        BundleError: no bundle, or it is damaged.
+        BackendError: a runtime failed.
+    """
+    manifest = read_manifest(folder)
+    for plan in manifest.plans:
+        reason = incompatibility(plan)
+        if reason is not None:
+            yield Verified(plan, None, f"on this machine it {reason}")
+            continue
+        spec = replace(manifest.spec, provenance=plan.provenance)
+        try:
+            proof = proof_of(folder, plan, spec)
+            with closing(get_backend(plan.backend).load(folder, plan, spec)) as engine:
+                yield Verified(plan, prove(engine, proof), "")
+        except DisagreementError as error:
+            yield Verified(plan, None, str(error), disagrees=True)
+        except ProofError as error:
+            yield Verified(plan, None, str(error))
