@@ -63,6 +63,64 @@ def tiny_model(spec: ModelSpec | None = None, seed: int = 0) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
 
 
+def marks_model(spec: ModelSpec | None = None) -> onnx.ModelProto:
+    """Finds bright 8×8 cells of a dark 32×32 picture, blue ones as the first class, red ones as the second.
+
+    By hand, and so sure of what it finds: the first default box of such a cell has a score of 0.98, all others of
+    their 3 · 10⁻⁴.
+    """
+    spec = spec or small_spec()
+    classes = spec.num_classes
+    weights: dict[str, np.ndarray] = {}
+    nodes = []
+
+    def conv(name, source, weight, bias, stride):
+        weights[f"{name}.weight"], weights[f"{name}.bias"] = weight.astype(np.float32), bias.astype(np.float32)
+        size = list(weight.shape[2:])
+        inputs = [source, f"{name}.weight", f"{name}.bias"]
+        nodes.append(helper.make_node("Conv", inputs, [name], f"{name}/Conv", kernel_shape=size, strides=[stride] * 2))
+        return name
+
+    mean = np.zeros((2, 3, 8, 8))
+    mean[0, 2], mean[1, 0] = 1 / 64, 1 / 64  # the planes are RGB
+    nodes.append(helper.make_node("Relu", [conv("cells.sum", "image", mean, np.zeros(2), 8)], ["cells"], "cells/Relu"))
+    nodes.append(helper.make_node("MaxPool", ["cells"], ["coarse"], "coarse/Pool", kernel_shape=[2, 2], strides=[2, 2]))
+    bright = (255 - spec.mean[0]) / spec.std[0], (255 - spec.mean[2]) / spec.std[2]
+    for head, values in (("loc", 4), ("logits", classes)):
+        rows = []
+        for k, (source, level) in enumerate(zip(("cells", "coarse"), spec.levels, strict=True)):
+            weight = np.zeros((len(level.sizes) * values, 2, 1, 1))
+            bias = np.zeros(len(level.sizes) * values)
+            if head == "loc":
+                bias[:4] = 0.5, -0.5, 1, -1
+            else:
+                bias[::classes] = 8
+                if k == 0:
+                    weight[1, 0, 0, 0], weight[2, 1, 0, 0] = 12 / bright[1], 12 / bright[0]
+            out = conv(f"{head}{k}", source, weight, bias, 1)
+            nodes.append(helper.make_node("Transpose", [out], [f"{out}.last"], perm=[0, 2, 3, 1]))
+            weights[f"{out}.shape"] = np.asarray([1, level.count, values], np.int64)
+            nodes.append(helper.make_node("Reshape", [f"{out}.last", f"{out}.shape"], [f"{out}.rows"]))
+            rows.append(f"{out}.rows")
+        nodes.append(helper.make_node("Concat", rows, [head], axis=1))
+
+    def value(name, *shape):
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, *shape])
+
+    outputs = [value("loc", spec.num_default_boxes, 4), value("logits", spec.num_default_boxes, classes)]
+    initializers = [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in weights.items()]
+    graph = helper.make_graph(nodes, "marks", [value("image", 3, *spec.input_size)], outputs, initializers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+
+
+def marks_scene(*marks: tuple[int, int, int]) -> np.ndarray:
+    """A dark 32×32 picture with bright cells: (row, column, channel of BGR)."""
+    image = np.full((32, 32, 3), 20, np.uint8)
+    for row, column, channel in marks:
+        image[row * 8 : row * 8 + 8, column * 8 : column * 8 + 8, channel] = 255
+    return image
+
+
 def quantised(model: onnx.ModelProto, scale: float = 0.05) -> onnx.ModelProto:
     """A copy with explicit Q/DQ around each convolution, as ``ssd-edge calibrate`` writes it, with made-up scales."""
     result = onnx.ModelProto()
