@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ssd_edge.calibration.calibrators import DEFAULT_METHOD
-from ssd_edge.calibration.graph import activations, count_convolutions, read_heads, with_outputs
 from ssd_edge.calibration.observe import Observations, observe
 from ssd_edge.calibration.placement import Placement, place
 from ssd_edge.calibration.policy import DEFAULT_POLICY, Policy, choose
@@ -26,6 +25,7 @@ from ssd_edge.calibration.scales import check_method, find_scales
 from ssd_edge.calibration.state import StateFile
 from ssd_edge.errors import CalibrationError
 from ssd_edge.files import sha256, written_whole
+from ssd_edge.graph.fp32 import activations, count_convolutions, read_heads, with_outputs
 from ssd_edge.proof import PROOF_KEY
 from ssd_edge.spec import METADATA_KEY, ModelSpec
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from ssd_edge.calibration.graph import Convolution, initializers
+from ssd_edge.graph.fp32 import Convolution, initializers
 
 _ACTIVATIONS = {"Clip", "HardSigmoid", "HardSwish", "LeakyRelu", "PRelu", "Relu", "Sigmoid"}
 

@@ -8,8 +8,8 @@ from math import prod
 
 import onnx
 
-from ssd_edge.calibration.graph import Convolution, convolutions, initializers
 from ssd_edge.errors import CalibrationError
+from ssd_edge.graph.fp32 import Convolution, convolutions, initializers
 
 ENDS: dict[str, tuple[bool, bool]] = {
     "none": (False, False),

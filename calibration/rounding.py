@@ -17,9 +17,9 @@ import onnx
 
 from ssd_edge.calibration.calibrate import Network
 from ssd_edge.calibration.calibrators import LARGEST
-from ssd_edge.calibration.graph import initializers, to_array, with_outputs
 from ssd_edge.calibration.observe import session
 from ssd_edge.calibration.qdq import Int8Weight
+from ssd_edge.graph.fp32 import initializers, to_array, with_outputs
 
 Floats = npt.NDArray[np.float32]
 

@@ -12,8 +12,8 @@ import json
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
@@ -22,8 +22,17 @@ from typing import Any
 from ssd_edge import __version__
 from ssd_edge.engines.base import BACKENDS, Backend, BuildOptions, Engine, PlanEntry, Progress, get_backend
 from ssd_edge.engines.proving import CLEAR_ABOUT_NOTHING, proof_of, prove, write_proof
-from ssd_edge.errors import BackendError, BundleCompatibilityError, BundleError, BundleIntegrityError, SpecError
-from ssd_edge.files import replace_folder, sha256
+from ssd_edge.errors import (
+    BackendError,
+    BundleCompatibilityError,
+    BundleError,
+    BundleIntegrityError,
+    DisagreementError,
+    SpecError,
+)
+from ssd_edge.files import replace_folder, sha256, user_cache, written_whole
+from ssd_edge.machine import instructions
+from ssd_edge.machine.host import this_host
 from ssd_edge.spec import ModelSpec
 
 SCHEMA_VERSION = 2
@@ -108,11 +117,22 @@ def build_bundle(
             for name in backend.CARRIED:
                 if (output / name).is_file():
                     shutil.copyfile(output / name, folder / name)
-            plan = backend.build(onnx, spec, folder, options or BuildOptions(), progress)
-            machine = "" if backend.ANY_PROCESSOR else platform.machine()
-            made = (backend_name, plan.version, plan.precision, machine, plan.files)
-            entry = PlanEntry(*made, onnx.name, digest, spec.provenance, plan.facts, proof)
-            entries.append(replace(entry, facts={**entry.facts, "proof": _proved(folder, entry, spec, onnx)}))
+            refused = None
+            for heads, facts in _heads_to_try(onnx, spec, backend, Path(scratch)):
+                plan = backend.build(heads, spec, folder, options or BuildOptions(), progress)
+                machine = "" if backend.ANY_PROCESSOR else platform.machine()
+                made = (backend_name, plan.version, plan.precision, machine, plan.files)
+                entry = PlanEntry(*made, onnx.name, digest, spec.provenance, {**plan.facts, **facts}, proof)
+                try:
+                    shown = _proved(folder, entry, spec, onnx)
+                except DisagreementError as error:
+                    refused = error
+                else:
+                    entries.append(replace(entry, facts={**entry.facts, "proof": shown}))
+                    break
+            else:
+                assert refused is not None
+                raise refused
         manifest = Manifest(
             old.spec if old else spec,
             tuple(sorted(entries, key=_rank)),
@@ -132,6 +152,20 @@ def build_bundle(
 def _files_of(plan: PlanEntry) -> tuple[str, ...]:
     """All files of a plan by the bundle's folder, its proof among them."""
     return (*plan.files, plan.proof) if plan.proof else plan.files
+
+
+def _heads_to_try(
+    onnx: Path, spec: ModelSpec, backend: Backend, scratch: Path
+) -> Iterator[tuple[Path, Mapping[str, str]]]:
+    """The forms of heads that a plan may be built from, the first that its proof shows to be right is taken."""
+    from ssd_edge.engines.onnxruntime import precision_of
+    from ssd_edge.engines.weight_bits import heads_to_try
+
+    if not backend.ANY_PROCESSOR:
+        return iter([(onnx, {})])
+    if precision_of(onnx) != "INT8":
+        return iter([(onnx, {"cpu": instructions.kind(this_host())})])
+    return heads_to_try(onnx, spec, scratch)
 
 
 def _proved(folder: Path, plan: PlanEntry, spec: ModelSpec, onnx: Path) -> str:
@@ -276,6 +310,7 @@ def load_bundle(folder: Path, note: Callable[[str], None] = lambda sentence: Non
         BundleIntegrityError: missing, altered or unreadable.
         BundleCompatibilityError: made for another version or machine.
         BackendError: the runtime is not installed, or refused the plan.
+        DisagreementError: it was built on another kind of processor, and is wrong on this one.
     """
     manifest = read_manifest(folder)
     reasons: list[str] = []
@@ -285,13 +320,48 @@ def load_bundle(folder: Path, note: Callable[[str], None] = lambda sentence: Non
             for passed_over in reasons:
                 note(f"{folder}: {passed_over}; its {plan.backend} {plan.precision} plan runs")
             spec = replace(manifest.spec, provenance=plan.provenance)
-            return get_backend(plan.backend).load(folder, plan, spec)
+            engine = get_backend(plan.backend).load(folder, plan, spec)
+            try:
+                _check_on_first_use(folder, plan, engine, note)
+            except BaseException:
+                engine.close()
+                raise
+            return engine
         reasons.append(f"its {plan.backend} {plan.precision} plan {reason}")
     source = manifest.plans[0].onnx if manifest.plans else manifest.provenance.get("onnx", "HEADS.onnx")
     raise BundleCompatibilityError(
         f"{folder} cannot run here: {'; '.join(reasons) or 'it holds no plan'}. "
         f"A plan for this machine: ssd-edge build-engine {source} --backend openvino --add --output {folder.name}"
     )
+
+
+def _check_on_first_use(folder: Path, plan: PlanEntry, engine: Engine, note: Callable[[str], None]) -> None:
+    """Prove a plan on a processor of another kind than the one that it was proved on, and remember that it was.
+
+    Raises:
+        DisagreementError: it does not find here what it found there.
+    """
+    here, there = instructions.kind(this_host()), plan.facts.get("cpu", "")
+    if not there or there == here:
+        return
+    told = f"{folder} was built on another kind of processor ({there}; here {here})"
+    if not plan.proof:
+        note(f"{told}, and has no proof to be checked by: compare AP with ssd-edge eval, or build it again here")
+        return
+    mark = user_cache() / "proved" / hashlib.sha256((folder / MANIFEST).read_bytes() + here.encode()).hexdigest()
+    if mark.exists():
+        return
+    proof = proof_of(folder, plan, engine.spec)
+    if proof.counted == 0:
+        note(f"{told}, and its proof shows nothing: compare AP with ssd-edge eval, or build it again here")
+        return
+    try:
+        agreement = prove(engine, proof)
+    except DisagreementError as error:
+        raise DisagreementError(f"{told}: build it again here, from {plan.onnx}; {error}") from None
+    note(f"{told}; its proof holds: {agreement.sentence()}")
+    with suppress(OSError), written_whole(mark) as partial:  # it is proved again next time where nothing can be kept
+        partial.write_text(agreement.sentence(), encoding="utf-8")
 
 
 def incompatibility(plan: PlanEntry) -> str | None:

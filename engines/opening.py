@@ -39,7 +39,7 @@ def proof_for(path: Path, engine: Engine) -> Proof:
 
 
 def open_model(path: Path, note: Callable[[str], None] = lambda sentence: None) -> Engine:
-    """The engine of a file or folder, by its name's ending.
+    """The engine of a file or folder, by its name's ending; an ONNX file is computed exactly.
 
     Args:
         path: ``NAME.engine/``, ``NAME.onnx``, or a checkpoint ``NAME.pt`` or ``NAME.ckpt``.
@@ -53,9 +53,10 @@ def open_model(path: Path, note: Callable[[str], None] = lambda sentence: None) 
     if not path.exists():
         raise ModelError(f"there is no model {path}")
     if path.suffix == ".onnx":
-        from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine, precision_of, read_spec
+        from ssd_edge.engines.exact import open_exact
+        from ssd_edge.engines.onnxruntime import read_spec
 
-        return OnnxRuntimeEngine(path, read_spec(path), precision_of(path))
+        return open_exact(path, read_spec(path))
     if path.suffix in {".pt", ".ckpt"}:
         try:
             from ssd_edge.training.checkpoints import load_checkpoint

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,18 +14,23 @@ import openvino
 
 from ssd_edge.detector import HostDetector, RawHeads
 from ssd_edge.engines.base import BuildOptions, Plan, PlanEntry, Progress
+from ssd_edge.engines.convolutions import choose_precision
 from ssd_edge.engines.onnxruntime import newer_than_installed, precision_of
 from ssd_edge.errors import BackendError
+from ssd_edge.machine import instructions
+from ssd_edge.machine.host import this_host
 from ssd_edge.spec import ModelSpec
 
 NAME = "openvino"
 ABOUT = "OpenVINO on the CPU: the default where there is no GPU"
-OPTIONS: frozenset[str] = frozenset()
+OPTIONS = frozenset({"precision"})
 ANY_PROCESSOR = True
 CARRIED = ()
 
 # FP32 means FP32: where the processor has bf16 instructions, OpenVINO would otherwise round to them unasked.
-_CONFIG = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+CONFIG = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+_HINTS = {"BF16": "bf16", "FP16": "f16"}
+"""Of precisions that a processor may compute in when it is asked to."""
 
 
 @cache
@@ -44,12 +49,14 @@ class OpenVinoEngine:
 
     depth = 2
     backend = NAME
+    CONFIG: ClassVar = CONFIG
 
     def __init__(self, path: Path, spec: ModelSpec, precision: str) -> None:
         self.spec = spec
         self.precision = precision
         try:
-            model = _core().compile_model(str(path), "CPU", _CONFIG)
+            config = {**self.CONFIG, "INFERENCE_PRECISION_HINT": _HINTS.get(precision, "f32")}
+            model = _core().compile_model(str(path), "CPU", config)
         except RuntimeError as error:
             raise BackendError(f"OpenVINO cannot load {path}: {_first_line(error)}") from None
         self._requests = deque(model.create_infer_request() for _ in range(self.depth))
@@ -87,13 +94,17 @@ class OpenVinoEngine:
 
 
 def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, progress: Progress) -> Plan:
-    """See ``Backend``: the plan is OpenVINO's IR, weights in FP32 or INT8 as the heads have them."""
+    """See ``Backend``: the plan is OpenVINO's IR, weights in FP32 or INT8 as the heads have them.
+
+    BF16 and FP16 are computed in when asked for, if the processor has instructions for them: the IR stays FP32.
+    """
+    precision = _precision(options.precision, precision_of(onnx), spec)
     try:
         model = _core().read_model(str(onnx))
         openvino.save_model(model, str(folder / "heads.xml"), compress_to_fp16=False)
     except RuntimeError as error:
         raise BackendError(f"OpenVINO cannot build {onnx}: {_first_line(error)}") from None
-    return Plan(("heads.xml", "heads.bin"), _version(), precision_of(onnx))
+    return Plan(("heads.xml", "heads.bin"), _version(), precision)
 
 
 def load(folder: Path, plan: PlanEntry, spec: ModelSpec) -> OpenVinoEngine:
@@ -103,7 +114,29 @@ def load(folder: Path, plan: PlanEntry, spec: ModelSpec) -> OpenVinoEngine:
 
 def incompatibility(plan: PlanEntry) -> str | None:
     """See ``Backend``: a newer runtime reads the IR of an older one."""
+    if plan.precision in _HINTS and plan.precision not in instructions.narrow_floats(this_host()):
+        return f"computes in {plan.precision}, for which this processor has no instructions: build it here anew"
     return newer_than_installed("OpenVINO", "openvino", plan.version, _version())
+
+
+def _precision(asked: str | None, of_heads: str, spec: ModelSpec) -> str:
+    """The precision to compute in: that of the heads, unless a narrower float is asked for.
+
+    Raises:
+        BackendError: the processor has no such instructions, or the heads are of another kind.
+    """
+    if asked not in _HINTS:
+        return of_heads if asked is None else choose_precision(asked, of_heads, spec)
+    there = instructions.narrow_floats(this_host())
+    if asked not in there:
+        known = f"only {' and '.join(there)}" if there else "neither BF16 nor FP16"
+        raise BackendError(
+            f"this processor computes {known} natively, so that {asked} would only be slower: leave out --precision"
+        )
+    if of_heads == "INT8":
+        parent = spec.provenance.get("parent", "the FP32 heads")
+        raise BackendError(f"{asked} needs FP32 heads, and these are INT8: build it from {parent}")
+    return asked
 
 
 def _version() -> str:

@@ -9,11 +9,10 @@ driver and GPU.
 from __future__ import annotations
 
 import hashlib
-import os
 from contextlib import suppress
 from pathlib import Path
 
-from ssd_edge.files import written_whole
+from ssd_edge.files import user_cache, written_whole
 
 
 class JitCache:
@@ -26,7 +25,7 @@ class JitCache:
 
     def __init__(self, plan: Path, compute_capability: tuple[int, int]) -> None:
         name = f"jit.sm_{compute_capability[0]}{compute_capability[1]}.cache"
-        user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ssd-edge" / "jit"
+        user = user_cache() / "jit"
         where = hashlib.sha256(str(plan.resolve()).encode()).hexdigest()[:16]
         self.places = (plan.with_name(name), user / where / name)
 

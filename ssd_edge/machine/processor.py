@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import re
 
+from ssd_edge.machine import instructions
 from ssd_edge.machine.finding import Finding, Remedy
 from ssd_edge.machine.host import Host
 
@@ -20,6 +21,7 @@ def probe(host: Host) -> list[Finding]:
             f"{name(host)}, {host.architecture}",
             facts={"processor": name(host), "architecture": host.architecture},
         ),
+        instructions.finding(host),
         Finding("threads", _threads(host), facts={"threads": host.threads, "load": host.load}),
         *_clocks(host),
         *_memory(host),

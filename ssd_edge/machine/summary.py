@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from typing import Any
 
+from ssd_edge.machine import instructions
 from ssd_edge.machine.host import Host, this_host
 from ssd_edge.machine.processor import name
 
@@ -17,6 +18,7 @@ def summary(host: Host | None = None) -> dict[str, Any]:
     versions = {package: host.version(package) for package in _PACKAGES}
     return {
         "processor": name(host),
+        "instructions": instructions.kind(host),
         "threads": host.threads,
         "load": host.load,
         "system": platform.platform(),

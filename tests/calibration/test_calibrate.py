@@ -365,6 +365,6 @@ def test_an_old_opset_with_weights_among_its_inputs_is_brought_up_to_date(tmp_pa
 
 def test_without_onnx_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    monkeypatch.delitem(sys.modules, "ssd_edge.calibration.graph")
+    monkeypatch.delitem(sys.modules, "ssd_edge.graph.fp32")
     with pytest.raises(MissingDependencyError, match="calibrate"):
-        importlib.import_module("ssd_edge.calibration.graph")
+        importlib.import_module("ssd_edge.graph.fp32")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ssd_edge.calibration.graph import with_outputs
 from ssd_edge.calibration.histograms import Histogram
 from ssd_edge.calibration.observe import Observations, observe
 from ssd_edge.errors import CalibrationError
+from ssd_edge.graph.fp32 import with_outputs
 from tests.calibration.nets import images, tiny_net
 
 

@@ -10,10 +10,10 @@ import pytest
 from onnx import helper, numpy_helper
 
 from ssd_edge.calibration.calibrate import observe_images, prepare, scales_of
-from ssd_edge.calibration.graph import initializers, to_array
 from ssd_edge.calibration.observe import session
 from ssd_edge.calibration.qdq import quantised_weights
 from ssd_edge.calibration.rounding import can_learn, learned, round_by_output, windows
+from ssd_edge.graph.fp32 import initializers, to_array
 
 
 def output_error(weight, scale, steps, inputs, input_scale):

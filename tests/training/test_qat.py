@@ -19,7 +19,6 @@ import typer
 from torch import Tensor, nn
 
 from ssd_edge.calibration.calibrate import Network, observe_images, prepare, quantise, scales_of
-from ssd_edge.calibration.graph import with_outputs
 from ssd_edge.calibration.policy import DEFAULT_POLICY, Policy
 from ssd_edge.calibration.qdq import quantised_weights
 from ssd_edge.calibration.scales import rounded, weight_scales
@@ -28,6 +27,7 @@ from ssd_edge.cli.train import _places
 from ssd_edge.data.dataset import Dataset
 from ssd_edge.errors import ModelError
 from ssd_edge.export import export_onnx
+from ssd_edge.graph.fp32 import with_outputs
 from ssd_edge.models.registry import make_network, make_spec
 from ssd_edge.models.ssd import SSD
 from ssd_edge.spec import METADATA_KEY, ModelSpec

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ssd_edge.calibration.rewrite import activate_before_joining
 from ssd_edge.errors import CalibrationError, MissingDependencyError
+from ssd_edge.graph.rewrite import activate_before_joining
 
 try:
     import onnx

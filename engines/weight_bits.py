@@ -1,0 +1,59 @@
+"""With how many bits the weights of INT8 heads are built for this processor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ssd_edge.errors import CalibrationError, MissingDependencyError, ModelError
+from ssd_edge.files import sha256
+from ssd_edge.machine import instructions
+from ssd_edge.machine.host import Host, this_host
+from ssd_edge.spec import ModelSpec
+
+
+def bits_to_try(host: Host) -> tuple[int, ...]:
+    """First choice first: 8 bits saturate on x86 without VNNI and AMX; elsewhere the proof decides whether they do."""
+    return (7,) if instructions.saturates(host) else (8, 7)
+
+
+def heads_to_try(onnx: Path, spec: ModelSpec, scratch: Path) -> Iterator[tuple[Path, Mapping[str, str]]]:
+    """INT8 heads in the forms in which a CPU engine may be built here, first choice first, and what to say of each.
+
+    Args:
+        onnx: with Q/DQ.
+        spec: of these heads.
+        scratch: an empty folder for files.
+
+    Raises:
+        MissingDependencyError: 7 bits are needed, and the package ``onnx`` is not installed.
+    """
+    host = this_host()
+    for bits in bits_to_try(host):
+        if bits == 8:
+            yield onnx, {"cpu": instructions.kind(host), "weight_bits": "8"}
+        else:
+            path, origin = _with_seven_bits(onnx, spec, scratch)
+            yield path, {"cpu": instructions.kind(host), "weight_bits": f"7, {origin}"}
+
+
+def _with_seven_bits(source: Path, spec: ModelSpec, scratch: Path) -> tuple[Path, str]:
+    try:
+        import onnx
+
+        from ssd_edge.graph.fp32 import read_heads
+        from ssd_edge.graph.seven_bits import parent_weights, with_seven_bits
+    except ModuleNotFoundError:
+        raise MissingDependencyError("onnx", "calibrate", "INT8 for a processor without VNNI") from None
+    parent = source.with_name(Path(spec.provenance.get("parent", "")).name or "nothing")
+    weights = None
+    if parent.is_file() and sha256(parent) == spec.provenance.get("parent_sha256"):
+        try:
+            weights = parent_weights(read_heads(parent))
+        except (CalibrationError, ModelError):
+            weights = None  # other people's FP32 file, which is another graph: the 8-bit weights have to do
+    model = onnx.load(source)
+    number, of_parent = with_seven_bits(model, weights)
+    path = scratch / source.name
+    onnx.save(model, path)
+    return path, f"{of_parent} of {number} from the FP32 weights"

@@ -1,0 +1,1 @@
+"""The room for heads as an ONNX graph: read, folded, rewritten."""

@@ -1,0 +1,154 @@
+"""Weights of 8 bits on a grid of 7: −63 … 63 steps that are twice as large.
+
+For processors without VNNI or AMX. There the products of 8-bit activations (0 … 255) and weights are added in pairs in
+16 bits, which hold up to 32767: two products of 255 · 127 do not fit, two of 255 · 63 do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import numpy_helper
+
+LARGEST = 63
+_OF_8_BITS = 127
+
+Steps = npt.NDArray[np.int8]
+Floats = npt.NDArray[np.float32]
+
+
+def rerounded(steps: Steps, scale: Floats, weight: Floats | None = None) -> tuple[Steps, Floats]:
+    """A weight on the coarser grid.
+
+    Args:
+        steps: (O, …) int8, −127 … 127.
+        scale: (O,) or () float32, the size of a step, by output channel or for all.
+        weight: (O, …) float32 that was rounded to these steps, where it is known: it is rounded once then, not twice.
+
+    Returns:
+        Steps (O, …) in −63 … 63, and their size, shaped as ``scale``.
+    """
+    coarser = (scale * np.float32(_OF_8_BITS / LARGEST)).astype(np.float32)
+    by_channel = coarser.reshape(-1, *[1] * (steps.ndim - 1)) if coarser.ndim else coarser
+    exact = steps * np.float32(LARGEST / _OF_8_BITS) if weight is None else weight / by_channel
+    return np.clip(np.rint(exact), -LARGEST, LARGEST).astype(np.int8), coarser
+
+
+def with_seven_bits(model: onnx.ModelProto, parent: Mapping[str, Floats] | None = None) -> tuple[int, int]:
+    """Bring all INT8 weights of a model to 7 bits, in place.
+
+    A weight is an int8 constant behind a DequantizeLinear with zero points of 0, or a float constant behind a
+    QuantizeLinear and one. Others, such as unsigned ones, stay.
+
+    Args:
+        model: heads with Q/DQ.
+        parent: weights of the FP32 heads that they were made of, by name, see ``parent_weights``.
+
+    Returns:
+        How many were brought to 7 bits, and how many of these from the parent's.
+    """
+    graph = _Graph(model)
+    number = of_parent = 0
+    for node in list(model.graph.node):
+        if node.op_type != "DequantizeLinear" or not graph.is_weight(node):
+            continue
+        number += 1
+        stored = graph.constants.get(node.input[0])
+        if stored is None:  # float, with a Q before: a larger step is all that it takes
+            quantise = graph.maker[node.input[0]]
+            coarser = np.asarray(graph.array(node.input[1]), np.float32) * np.float32(_OF_8_BITS / LARGEST)
+            for one in (quantise, node):
+                one.input[1] = graph.add(f"{node.input[0]}_7bit_scale", coarser.astype(np.float32))
+            continue
+        steps = np.asarray(graph.array(node.input[0]), np.int8)
+        scale = np.asarray(graph.array(node.input[1]), np.float32)
+        weight = _of_parent(parent, node.input[0], steps, scale)
+        of_parent += weight is not None
+        new_steps, new_scale = rerounded(steps, scale, weight)
+        node.input[1] = graph.add(f"{node.input[0]}_7bit_scale", new_scale)
+        node.input[0] = graph.add(f"{node.input[0]}_7bit", new_steps)
+    if number:
+        graph.free_biases()
+        graph.drop_unread()
+    return number, of_parent
+
+
+def parent_weights(model: onnx.ModelProto) -> dict[str, Floats]:
+    """Weights of FP32 heads, as ``fp32.read_heads`` gives them, by the name that quantised ones are stored under."""
+    return {
+        f"{tensor.name}_quantised": np.asarray(numpy_helper.to_array(tensor), np.float32)
+        for tensor in model.graph.initializer
+        if tensor.data_type == onnx.TensorProto.FLOAT
+    }
+
+
+def _of_parent(parent: Mapping[str, Floats] | None, name: str, steps: Steps, scale: Floats) -> Floats | None:
+    """The parent's weight, if it is what was rounded: equalised or learned ones are others."""
+    weight = (parent or {}).get(name)
+    if weight is None or weight.shape != steps.shape:
+        return None
+    step = scale.reshape(-1, *[1] * (steps.ndim - 1)) if scale.ndim else scale
+    return weight if bool(np.all(np.abs(weight - steps * step) <= 0.501 * step)) else None
+
+
+class _Graph:
+    """The constants and nodes of a model by name."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._model = model
+        self.constants = {tensor.name: tensor for tensor in model.graph.initializer}
+        self.maker = {name: node for node in model.graph.node for name in node.output}
+        for node in model.graph.node:
+            if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t"):
+                self.constants[node.output[0]] = node.attribute[0].t
+
+    def array(self, name: str) -> npt.NDArray[Any]:
+        """The values of a constant."""
+        return np.asarray(numpy_helper.to_array(self.constants[name]))
+
+    def add(self, name: str, array: npt.NDArray[Any]) -> str:
+        """A new constant, or the one of that name."""
+        if name not in self.constants:
+            tensor = numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
+            self._model.graph.initializer.append(tensor)
+            self.constants[name] = tensor
+        return name
+
+    def is_weight(self, node: onnx.NodeProto) -> bool:
+        """Whether a DequantizeLinear gives a signed weight with zero points of 0 that has more than 7 bits."""
+        scale, zero = node.input[1], node.input[2] if len(node.input) > 2 else ""
+        if scale not in self.constants or (zero and zero not in self.constants):
+            return False
+        if zero and (self.array(zero).dtype != np.int8 or np.any(self.array(zero) != 0)):
+            return False
+        if node.input[0] in self.constants:
+            steps = self.array(node.input[0])
+            return steps.dtype == np.int8 and bool(np.any(np.abs(steps.astype(np.int16)) > LARGEST))
+        quantise = self.maker.get(node.input[0])
+        return quantise is not None and quantise.op_type == "QuantizeLinear" and quantise.input[0] in self.constants
+
+    def free_biases(self) -> None:
+        """Make floats of int32 biases: their step is that of input times weight, which has changed."""
+        for node in self._model.graph.node:
+            dequantise = self.maker.get(node.input[2]) if node.op_type == "Conv" and len(node.input) > 2 else None
+            if dequantise is None or dequantise.op_type != "DequantizeLinear":
+                continue
+            if all(name in self.constants for name in dequantise.input[:2]):
+                bias = self.array(dequantise.input[0]) * self.array(dequantise.input[1]).astype(np.float32)
+                node.input[2] = self.add(f"{node.input[2]}_float", bias.astype(np.float32))
+
+    def drop_unread(self) -> None:
+        """Remove constants and DequantizeLinear nodes that nothing reads any more."""
+        graph = self._model.graph
+        outputs = {value.name for value in graph.output}
+        read = {name for node in graph.node for name in node.input} | outputs
+        nodes = [n for n in graph.node if n.op_type != "DequantizeLinear" or not read.isdisjoint(n.output)]
+        read = {name for node in nodes for name in node.input} | outputs
+        tensors = [tensor for tensor in graph.initializer if tensor.name in read]
+        del graph.node[:], graph.initializer[:]
+        graph.node.extend(nodes)
+        graph.initializer.extend(tensors)
