@@ -85,7 +85,8 @@ class Report:
         made: when, in UTC.
         version: of ssd-edge.
         method: of the scales.
-        fp32, int8_ap: AP on the validation images; None where it was not measured.
+        fp32, int8_ap: AP of the two files on the validation images, computed exactly; None where it was not measured.
+        engine_ap: AP of the INT8 engine of the machine that calibrated; None likewise.
         fps: images/s of FP32 and INT8 on OpenVINO here.
         corrections: what was tried beyond rounding, and what it brought; None after a search.
         search: of a contract; None without.
@@ -108,6 +109,7 @@ class Report:
     method: str
     fp32: Evaluation | None
     int8_ap: Evaluation | None
+    engine_ap: Evaluation | None
     fps: tuple[float, float]
     corrections: Corrections | None
     search: Search | None
@@ -136,6 +138,7 @@ def gather(
     command: str,
     fp32: Evaluation | None,
     int8_ap: Evaluation | None,
+    engine_ap: Evaluation | None,
     fps: tuple[float, float],
     corrections: Corrections | None,
     search: Search | None,
@@ -158,6 +161,7 @@ def gather(
         method=made.recipe.method,
         fp32=fp32,
         int8_ap=int8_ap,
+        engine_ap=engine_ap,
         fps=fps,
         corrections=corrections,
         search=search,

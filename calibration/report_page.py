@@ -25,7 +25,7 @@ def page(report: Report) -> str:
         {"data_uri": lambda jpeg: "data:image/jpeg;base64," + b64encode(jpeg).decode()},
         r=report,
         verdict=verdict(report),
-        ap=_ap_rows(report.fp32, report.int8_ap) if report.fp32 and report.int8_ap else [],
+        ap=_ap_rows(report.fp32, report.int8_ap, report.engine_ap) if report.fp32 and report.int8_ap else [],
         gains=_gains(report),
         sensitivity=charts.sensitivity(report.sensitivities) if report.sensitivities else "",
         more=max(0, len(report.sensitivities) - charts.MOST_BARS),
@@ -46,27 +46,27 @@ def verdict(report: Report) -> tuple[str, str]:
     return f"{change}.", "worse" if before - after > 0.5 else "fine"
 
 
-def _ap_rows(fp32: Evaluation, int8: Evaluation) -> list[dict[str, Any]]:
+def _ap_rows(fp32: Evaluation, int8: Evaluation, engine: Evaluation | None) -> list[dict[str, Any]]:
     """A row each: all, by size, by class; numbers in points, None where nothing defines them."""
-    pairs: list[tuple[str, str, float | None, float | None]] = [
-        ("all", "COCO's AP, all classes", fp32.ap, int8.ap),
-        ("all", "AP50", fp32.ap50, int8.ap50),
-        ("size", "small, below 32 × 32", fp32.ap_small, int8.ap_small),
-        ("size", "medium", fp32.ap_medium, int8.ap_medium),
-        ("size", "large, above 96 × 96", fp32.ap_large, int8.ap_large),
+    results = fp32, int8, engine
+    named = {"ap": "COCO's AP, all classes", "ap50": "AP50"}
+    by_size = {"ap_small": "small, below 32 × 32", "ap_medium": "medium", "ap_large": "large, above 96 × 96"}
+    rows = [
+        {"kind": kind, "name": name, **_in_points(*(getattr(one, field) if one else None for one in results))}
+        for kind, fields in (("all", named), ("size", by_size))
+        for field, name in fields.items()
     ]
-    pairs += [("class", a.label, a.ap, b.ap) for a, b in zip_longest(fp32.per_class, int8.per_class) if a and b]
-    return [
-        {
-            "kind": kind,
-            "name": name,
-            "fp32": None if before is None else 100 * before,
-            "int8": None if after is None else 100 * after,
-            # Rounded here, and 0 added, so that no "-0.00" is shown.
-            "change": None if before is None or after is None else round(100 * (after - before), 2) + 0.0,
-        }
-        for kind, name, before, after in pairs
-    ]
+    for of_class in zip_longest(*(one.per_class if one else () for one in results)):
+        label = next(one.label for one in of_class if one)
+        rows.append({"kind": "class", "name": label, **_in_points(*(one.ap if one else None for one in of_class))})
+    return rows
+
+
+def _in_points(fp32: float | None, int8: float | None, engine: float | None) -> dict[str, float | None]:
+    # Rounded here, and 0 added, so that no "-0.00" is shown.
+    change = None if fp32 is None or int8 is None else round(100 * (int8 - fp32), 2) + 0.0
+    points = {"fp32": fp32, "int8": int8, "engine": engine}
+    return {name: None if value is None else 100 * value for name, value in points.items()} | {"change": change}
 
 
 def _gains(report: Report) -> list[tuple[str, float, float, bool]]:

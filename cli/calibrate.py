@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from itertools import islice
 from pathlib import Path
 from time import monotonic
@@ -18,7 +18,7 @@ from ssd_edge.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ssd_edge.detector import Image
+    from ssd_edge.detector import Heads, Image
     from ssd_edge.evaluation import Evaluation
     from ssd_edge.spec import ModelSpec
 
@@ -159,7 +159,8 @@ def calibrate(
 ) -> None:
     """Make an INT8 model: explicit Q/DQ in ONNX, which OpenVINO, ONNX Runtime, TensorRT and TensorRT-RTX all take.
 
-    The AP before and after is measured here, on the CPU, with the very file that a device gets. Calibrate with
+    The AP before and after is that of the files, computed exactly, so that it is the same on every processor; beside
+    it stands the AP of the engine that build-engine makes of the INT8 file for this CPU. Calibrate with
     images like those the camera will see; a hundred suffice. Interrupted, it goes on where it was when it is
     started again in the same way. --max-drop makes a contract of it: either AP drops by no more, or no file is written.
 
@@ -181,8 +182,10 @@ def calibrate(
     from rich.console import Console
 
     from ssd_edge.data.images import preprocessed, validation_images
+    from ssd_edge.engines.of_this_machine import engine_of_this_machine
     from ssd_edge.engines.onnxruntime import read_spec
     from ssd_edge.proof import POOL
+    from ssd_edge.speed import images_per_second
 
     source = images or data
     if scales is not None and images is not None:
@@ -202,7 +205,7 @@ def calibrate(
     header = cache_header(cache_for)
     if data is not None and not no_eval:
         _require_labels(data, eval_split, spec)
-    before = after = search = corrections = None
+    before = after = here = search = corrections = None
     frames: Iterable[Image] | None
     if scales is not None:
         every = read_scales(scales)
@@ -271,9 +274,14 @@ def calibrate(
     if data is not None and not no_eval:
         before = before or _ap(onnx, spec, "FP32", data, eval_split)
         after = _ap(target, spec, "INT8", data, eval_split)
-    speed = _speed(onnx, target, spec)
+    with engine_of_this_machine(onnx, spec) as fp32, engine_of_this_machine(target, spec) as int8:
+        if data is not None and not no_eval:
+            here = _ap_of(int8, "AP of the engine of this machine", data, eval_split)
+        with progress("speed of FP32 and INT8"):
+            fps = images_per_second([fp32, int8])
+    speed = fps[0], fps[1]
     if report is not None:
-        report_page(report, made, chosen, before, after, speed, corrections, search, seed)
+        report_page(report, made, chosen, before, after, here, speed, corrections, search, seed)
     if as_json:
         print_json(
             {
@@ -284,6 +292,7 @@ def calibrate(
                 "quantised": result.num_quantised,
                 "fp32": before.to_json() if before else None,
                 "int8": after.to_json() if after else None,
+                "int8_engine": here.to_json() if here else None,
                 "corrections": corrections.to_json() if corrections else None,
                 "contract": search.to_json() if search else None,
                 "speed": {"fp32": speed[0], "int8": speed[1]},
@@ -293,8 +302,8 @@ def calibrate(
     say(f"{target}: {result.num_quantised} of {result.num_convolutions} convolutions in INT8, {origin}")
     if corrections:
         say(what_corrections_brought(corrections))
-    if before and after:
-        Console().print(ap_table(before, after))
+    if before and after and here:
+        Console().print(ap_table(before, after, here))
     if search:
         Console().print(trials_table(search))
         say(search.reason)
@@ -315,28 +324,18 @@ def _require_labels(data: Path, split: str, spec: ModelSpec) -> None:
 
 
 def _ap(onnx: Path, spec: ModelSpec, precision: str, data: Path, split: str, *, quiet: bool = False) -> Evaluation:
-    """On OpenVINO, which reads the ONNX file itself."""
-    from ssd_edge.engines.openvino import OpenVinoEngine
+    """Of the file, computed exactly."""
+    from ssd_edge.engines.exact import open_exact
+
+    with closing(open_exact(onnx, spec)) as exact:
+        return _ap_of(exact, "" if quiet else f"AP of {precision}", data, split)
+
+
+def _ap_of(heads: Heads, shown: str, data: Path, split: str) -> Evaluation:
     from ssd_edge.evaluation.model import evaluate_model
 
-    engine = OpenVinoEngine(onnx, spec, precision)
-    with nullcontext() if quiet else progress(f"AP of {precision}") as advance:
-        result, _ = evaluate_model(engine, data, split, advance)
-    engine.close()
-    return result
-
-
-def _speed(onnx: Path, int8: Path, spec: ModelSpec) -> tuple[float, float]:
-    """Images/s of FP32 and INT8 heads on OpenVINO, in turns."""
-    from ssd_edge.engines.openvino import OpenVinoEngine
-    from ssd_edge.speed import images_per_second
-
-    engines = OpenVinoEngine(onnx, spec, "FP32"), OpenVinoEngine(int8, spec, "INT8")
-    with progress("speed of FP32 and INT8"):
-        fp32, int8_rate = images_per_second(engines)
-    for engine in engines:
-        engine.close()
-    return fp32, int8_rate
+    with progress(shown) if shown else nullcontext() as advance:
+        return evaluate_model(heads, data, split, advance)[0]
 
 
 def _points(result: Evaluation) -> float:

@@ -27,6 +27,7 @@ def report_page(
     chosen: ChosenImages,
     before: Evaluation | None,
     after: Evaluation | None,
+    here: Evaluation | None,
     speed: tuple[float, float],
     corrections: Corrections | None,
     search: Search | None,
@@ -45,6 +46,7 @@ def report_page(
             command=shlex.join(["ssd-edge", *sys.argv[1:]]),
             fp32=before,
             int8_ap=after,
+            engine_ap=here,
             fps=speed,
             corrections=corrections,
             search=search,
@@ -94,18 +96,19 @@ def trials_table(search: Search) -> Table:
     return table
 
 
-def ap_table(before: Evaluation, after: Evaluation) -> Table:
-    """A row a class, FP32 beside INT8, and the mean."""
+def ap_table(before: Evaluation, after: Evaluation, here: Evaluation) -> Table:
+    """A row a class, and the mean: the FP32 file, the INT8 file, and the INT8 engine of this machine."""
     from rich.table import Table
 
     table = Table()
-    for name in ("class", "AP FP32", "AP INT8", "AP50 FP32", "AP50 INT8"):
+    for name in ("class", *(f"{number} {of}" for number in ("AP", "AP50") for of in ("FP32", "INT8", "INT8 engine"))):
         table.add_column(name, justify="left" if name == "class" else "right")
 
     def row(name: str, *values: float | None) -> None:
         table.add_row(name, *("–" if value is None else f"{value:.3f}" for value in values))
 
-    for old, new in zip(before.per_class, after.per_class, strict=True):
-        row(old.label, old.ap, new.ap, old.voc_ap50, new.voc_ap50)
-    row("mean", before.ap, after.ap, before.voc_map50, after.voc_map50)
+    results = before, after, here
+    for rows in zip(*(result.per_class for result in results), strict=True):
+        row(rows[0].label, *(one.ap for one in rows), *(one.voc_ap50 for one in rows))
+    row("mean", *(result.ap for result in results), *(result.voc_map50 for result in results))
     return table

@@ -12,7 +12,7 @@ import json
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
@@ -104,68 +104,88 @@ def build_bundle(
     spec, digest = read_spec(onnx), sha256(onnx)
     origin = _origin(onnx.name, digest, spec)
     old = _manifest_to_extend(output, spec, origin) if add and output.exists() else None
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as scratch:
-        folder = Path(scratch) / "bundle"
-        folder.mkdir()
-        entries = [plan for plan in old.plans if plan.backend not in backends] if old else []
-        for entry in entries:
-            for name in _files_of(entry):
-                shutil.copyfile(output / name, folder / name)
-        proof = write_proof(onnx, spec, folder)
-        for backend_name, backend in backends.items():
-            for name in backend.CARRIED:
-                if (output / name).is_file():
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as scratch:
+            folder = Path(scratch) / "bundle"
+            folder.mkdir()
+            entries = [plan for plan in old.plans if plan.backend not in backends] if old else []
+            for entry in entries:
+                for name in _files_of(entry):
                     shutil.copyfile(output / name, folder / name)
-            refused = None
-            for heads, facts in _heads_to_try(onnx, spec, backend, Path(scratch)):
-                plan = backend.build(heads, spec, folder, options or BuildOptions(), progress)
-                machine = "" if backend.ANY_PROCESSOR else platform.machine()
-                made = (backend_name, plan.version, plan.precision, machine, plan.files)
-                entry = PlanEntry(*made, onnx.name, digest, spec.provenance, {**plan.facts, **facts}, proof)
-                try:
-                    shown = _proved(folder, entry, spec, onnx)
-                except DisagreementError as error:
-                    refused = error
-                else:
-                    entries.append(replace(entry, facts={**entry.facts, "proof": shown}))
-                    break
-            else:
-                assert refused is not None
-                raise refused
-        manifest = Manifest(
-            old.spec if old else spec,
-            tuple(sorted(entries, key=_rank)),
-            {name: sha256(folder / name) for entry in entries for name in _files_of(entry)},
-            {
-                **origin,
-                "ssd_edge": __version__,
-                "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                "made_on": platform.platform(),
-            },
-        )
-        (folder / MANIFEST).write_bytes(_sealed(manifest))
-        replace_folder(folder, output)
+            proof = write_proof(onnx, spec, folder)
+            source = PlanEntry("", "", "", "", (), onnx.name, digest, spec.provenance, {}, proof)
+            for backend in backends.values():
+                for name in backend.CARRIED:
+                    if (output / name).is_file():
+                        shutil.copyfile(output / name, folder / name)
+                entries.append(_built(backend, onnx, spec, folder, source, options or BuildOptions(), progress))
+            manifest = Manifest(
+                old.spec if old else spec,
+                tuple(sorted(entries, key=_rank)),
+                {name: sha256(folder / name) for entry in entries for name in _files_of(entry)},
+                {
+                    **origin,
+                    "ssd_edge": __version__,
+                    "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                    "made_on": platform.platform(),
+                },
+            )
+            (folder / MANIFEST).write_bytes(_sealed(manifest))
+            replace_folder(folder, output)
+    except OSError as error:
+        raise BundleError(f"cannot build {output}: {error.strerror or error}; what was there is as it was") from None
     return manifest
+
+
+def _built(
+    backend: Backend,
+    onnx: Path,
+    spec: ModelSpec,
+    folder: Path,
+    source: PlanEntry,
+    options: BuildOptions,
+    progress: Progress,
+) -> PlanEntry:
+    """A plan in ``folder``, in the first form of the heads that its proof shows to be right.
+
+    Args:
+        backend: that builds it.
+        onnx: the heads.
+        spec: of the heads.
+        folder: the bundle's.
+        source: what is known of the plan before: its heads and their proof.
+        options: for the backend.
+        progress: called while it compiles.
+
+    Raises:
+        DisagreementError: no form is right.
+    """
+    from ssd_edge.engines.weight_bits import heads_to_try
+
+    refused: DisagreementError | None = None
+    for heads, facts in heads_to_try(onnx, spec, backend, folder.parent):
+        plan = backend.build(heads, spec, folder, options, progress)
+        built = replace(
+            source,
+            backend=backend.NAME,
+            version=plan.version,
+            precision=plan.precision,
+            machine="" if backend.ANY_PROCESSOR else platform.machine(),
+            files=plan.files,
+            facts={**plan.facts, **facts},
+        )
+        try:
+            return replace(built, facts={**built.facts, "proof": _proved(folder, built, spec, onnx)})
+        except DisagreementError as error:
+            refused = error
+    assert refused is not None
+    raise refused
 
 
 def _files_of(plan: PlanEntry) -> tuple[str, ...]:
     """All files of a plan by the bundle's folder, its proof among them."""
     return (*plan.files, plan.proof) if plan.proof else plan.files
-
-
-def _heads_to_try(
-    onnx: Path, spec: ModelSpec, backend: Backend, scratch: Path
-) -> Iterator[tuple[Path, Mapping[str, str]]]:
-    """The forms of heads that a plan may be built from, the first that its proof shows to be right is taken."""
-    from ssd_edge.engines.onnxruntime import precision_of
-    from ssd_edge.engines.weight_bits import heads_to_try
-
-    if not backend.ANY_PROCESSOR:
-        return iter([(onnx, {})])
-    if precision_of(onnx) != "INT8":
-        return iter([(onnx, {"cpu": instructions.kind(this_host())})])
-    return heads_to_try(onnx, spec, scratch)
 
 
 def _proved(folder: Path, plan: PlanEntry, spec: ModelSpec, onnx: Path) -> str:

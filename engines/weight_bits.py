@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from ssd_edge.engines.base import Backend
+from ssd_edge.engines.onnxruntime import precision_of
 from ssd_edge.errors import CalibrationError, MissingDependencyError, ModelError
 from ssd_edge.files import sha256
 from ssd_edge.machine import instructions
@@ -17,17 +19,28 @@ def bits_to_try(host: Host) -> tuple[int, ...]:
     return (7,) if instructions.saturates(host) else (8, 7)
 
 
-def heads_to_try(onnx: Path, spec: ModelSpec, scratch: Path) -> Iterator[tuple[Path, Mapping[str, str]]]:
-    """INT8 heads in the forms in which a CPU engine may be built here, first choice first, and what to say of each.
+def heads_to_try(
+    onnx: Path, spec: ModelSpec, backend: Backend, scratch: Path
+) -> Iterator[tuple[Path, Mapping[str, str]]]:
+    """The forms of heads that a plan may be built from here, first choice first, and what to say of each.
 
     Args:
-        onnx: with Q/DQ.
+        onnx: the heads.
         spec: of these heads.
-        scratch: an empty folder for files.
+        backend: that builds the plan.
+        scratch: a folder for files.
 
     Raises:
-        MissingDependencyError: 7 bits are needed, and the package ``onnx`` is not installed.
+        MissingDependencyError: the processor needs weights of 7 bits, and the package ``onnx`` is not installed.
     """
+    if not backend.ANY_PROCESSOR:
+        return iter([(onnx, {})])
+    if precision_of(onnx) != "INT8":
+        return iter([(onnx, {"cpu": instructions.kind(this_host())})])
+    return _int8_heads_to_try(onnx, spec, scratch)
+
+
+def _int8_heads_to_try(onnx: Path, spec: ModelSpec, scratch: Path) -> Iterator[tuple[Path, Mapping[str, str]]]:
     host = this_host()
     for bits in bits_to_try(host):
         if bits == 8:

@@ -90,6 +90,7 @@ def report(heads_onnx: Path, tmp_path_factory) -> Report:
         command="ssd-edge calibrate heads.onnx data",
         fp32=evaluation(0),
         int8_ap=evaluation(4),
+        engine_ap=evaluation(5),
         fps=(100.0, 150.0),
         corrections=corrections,
         search=None,
@@ -114,6 +115,7 @@ def test_the_page_says_what_the_facts_say(report):
     before, after = 100 * report.fp32.ap, 100 * report.int8_ap.ap
     assert f"AP goes from {before:.2f} to {after:.2f} points, with 8 of 8 convolutions in INT8." in text
     assert f"{after - before:+.2f} points of AP" in text
+    assert f"{before:.2f} {after:.2f} {after - before:+.2f} {100 * report.engine_ap.ap:.2f}" in text
     assert "1.50 × the speed of FP32 on this CPU" in text
     assert f"That of this file: {report.distance:.4f}." in text
     gain = report.corrections.bias_correction
@@ -124,7 +126,7 @@ def test_the_page_says_what_the_facts_say(report):
         assert f"{name} {digest}" in text
     assert all(f"{k}.png {report.pictures[k].sha256}" in text for k in range(6))
     assert "seed 7" in text
-    assert "nut – – – no such object" in text
+    assert "nut – – – – no such object" in text
 
 
 def test_json_holds_the_same_facts(report, tmp_path):
@@ -155,6 +157,7 @@ def test_hostile_names_are_only_names(report):
         command=HOSTILE,
         fp32=evaluation(0, HOSTILE),
         int8_ap=evaluation(1, HOSTILE),
+        engine_ap=None,
         in_float={HOSTILE: HOSTILE},
         sensitivities={HOSTILE: Sensitivity(1.0, 0.5)},
         activations=tuple(replace(one, tensor=HOSTILE, readers=(HOSTILE,)) for one in report.activations),

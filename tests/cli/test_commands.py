@@ -36,7 +36,7 @@ def test_the_whole_way_from_a_checkpoint_to_a_running_loop(cli, checkpoint, data
     exported = cli("export", checkpoint, "--output", onnx, "--images", data)
     assert (exported.code, exported.out) == (0, "")
     assert "1917 default boxes, 2 classes, opset 2" in exported.err
-    differences = re.search(r"difference from PyTorch on 12 images: loc (\S+), logits (\S+)", exported.err)
+    differences = re.search(r"difference from PyTorch on 3 images: loc (\S+), logits (\S+)", exported.err)
     assert all(0 < float(difference) < 1e-4 for difference in differences.groups())
     assert f"next: ssd-edge calibrate {onnx} DATA" in exported.err
 
@@ -45,6 +45,7 @@ def test_the_whole_way_from_a_checkpoint_to_a_running_loop(cli, checkpoint, data
     assert quantised["images"] == 9
     assert 0 < quantised["quantised"] < quantised["convolutions"]
     assert quantised["fp32"]["num_images"] == quantised["int8"]["num_images"] == 3
+    assert quantised["int8_engine"]["num_images"] == 3
     assert quantised["corrections"].keys() == {"equalisation", "bias_correction", "learned_rounding", "used"}
     assert all(rate > 0 for rate in quantised["speed"].values())
 
@@ -64,7 +65,7 @@ def test_the_whole_way_from_a_checkpoint_to_a_running_loop(cli, checkpoint, data
     numbers = [parsed(cli("eval", model, data, "--split", "val", "--json")) for model in (checkpoint, onnx, engine)]
     assert [(row["backend"], row["precision"]) for row in numbers] == [
         ("pytorch", "FP32"),
-        ("onnxruntime", "FP32"),
+        ("exact", "FP32"),
         ("openvino", "INT8"),
     ]
     assert numbers[1]["ap"] == pytest.approx(numbers[0]["ap"], abs=1e-3)
@@ -185,7 +186,7 @@ def test_eval_shows_each_class(cli, heads_onnx, data):
 def test_benchmark_shows_engines_side_by_side(cli, heads_onnx, bundle, pictures):
     done = cli("benchmark", heads_onnx, bundle, "-c", pictures, "--frames", 10, "--warmup", 0, "--rounds", 1)
     assert done.code == 0
-    for word in ("onnxruntime FP32", "openvino FP32", "FPS of the loop", "end to end", "threads"):
+    for word in ("exact FP32", "openvino FP32", "FPS of the loop", "end to end", "threads"):
         assert word in done.out
 
 

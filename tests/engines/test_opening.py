@@ -16,7 +16,7 @@ from tests.helpers import small_spec
 @pytest.mark.parametrize("kind", ["onnx", "bundle"])
 def test_each_form_runs(kind, heads_onnx, bundle):
     engine = open_model({"onnx": heads_onnx, "bundle": bundle}[kind])
-    assert (engine.backend, engine.precision) == ({"onnx": "onnxruntime", "bundle": "openvino"}[kind], "FP32")
+    assert (engine.backend, engine.precision) == ({"onnx": "exact", "bundle": "openvino"}[kind], "FP32")
     assert engine.spec == small_spec()
     assert engine.submit(np.zeros((1, 3, 32, 32), np.float32))().loc.shape == (1, 56, 4)
     engine.close()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
+import sys
 import types
 from contextlib import closing
 from dataclasses import replace
@@ -15,14 +18,14 @@ import pytest
 from ssd_edge.calibration.closest import calibrate_closest
 from ssd_edge.calibration.job import Job
 from ssd_edge.data.images import preprocessed
-from ssd_edge.engines import base, openvino
+from ssd_edge.engines import base, bundle, openvino, weight_bits
 from ssd_edge.engines.bundle import build_bundle, load_bundle, read_manifest
 from ssd_edge.engines.exact import open_exact
 from ssd_edge.engines.onnxruntime import read_proof
 from ssd_edge.engines.opening import open_model, proof_for
 from ssd_edge.engines.proving import keep_proof, prove
 from ssd_edge.engines.verifying import verify_bundle
-from ssd_edge.errors import BundleIntegrityError, DisagreementError, ProofError
+from ssd_edge.errors import BundleError, BundleIntegrityError, DisagreementError, MissingDependencyError, ProofError
 from ssd_edge.heads_file import add_proof, write_heads
 from ssd_edge.proof import Proof, check
 from tests.helpers import sentence, small_spec
@@ -297,3 +300,121 @@ def test_results_can_be_printed(heads, tmp_path):
     (result,) = verify_bundle(tmp_path / "marks.engine")
     content = json.loads(json.dumps(result.to_json()))
     assert (content["status"], content["agreement"]["holds"]) == ("right", True)
+
+
+# Moved to a processor of another kind.
+
+
+@pytest.fixture
+def elsewhere(monkeypatch, tmp_path):
+    """Makes this processor one of another kind; what is remembered lies under the test's own folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return lambda kind="riscv64, none": monkeypatch.setattr(bundle.instructions, "kind", lambda host: kind)
+
+
+def test_a_bundle_that_moved_is_proved_once(heads, tmp_path, elsewhere):
+    folder, said = tmp_path / "marks.engine", []
+    build_bundle(heads["INT8"], folder, "openvino")
+    load_bundle(folder, said.append).close()
+    assert said == []  # nothing has moved
+    elsewhere()
+    load_bundle(folder, said.append).close()
+    assert len(said) == 1
+    assert "was built on another kind of processor" in said[0]
+    assert "its proof holds: " in said[0]
+    load_bundle(folder, said.append).close()
+    assert len(said) == 1
+    elsewhere("riscv64, some")
+    load_bundle(folder, said.append).close()
+    assert len(said) == 2
+
+
+def test_a_bundle_that_moved_and_is_wrong_there_does_not_open(heads, tmp_path, monkeypatch, elsewhere):
+    folder = tmp_path / "marks.engine"
+    build_bundle(heads["INT8"], folder, "openvino")
+    elsewhere()
+    monkeypatch.setitem(base.BACKENDS, "openvino", lambda: faulty(_saturates))
+    for _ in range(2):  # what is wrong is not remembered as right
+        with pytest.raises(DisagreementError, match=r"build it again here, from marks\.int8\.onnx") as error:
+            load_bundle(folder)
+        sentence(error)
+
+
+@pytest.mark.parametrize("marks", [True, False])
+def test_a_bundle_that_moved_and_cannot_be_proved_says_so(tmp_path, elsewhere, marks):
+    path, said = tmp_path / "bare.onnx", []
+    write_heads(marks_model(), SPEC, path)
+    if marks:
+        keep_proof(path, [marks_scene()])
+    build_bundle(path, tmp_path / "bare.engine", "openvino")
+    elsewhere()
+    load_bundle(tmp_path / "bare.engine", said.append).close()
+    assert len(said) == 1
+    assert ("its proof shows nothing" if marks else "has no proof to be checked by") in said[0]
+
+
+def test_where_nothing_can_be_remembered_it_is_proved_each_time(heads, tmp_path, monkeypatch, elsewhere):
+    folder, said = tmp_path / "marks.engine", []
+    build_bundle(heads["INT8"], folder, "openvino")
+    elsewhere()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    for number in (1, 2):
+        load_bundle(folder, said.append).close()
+        assert len(said) == number
+
+
+# A processor that lies about its instructions: weights of 7 bits are tried where 8 are wrong.
+
+
+def test_seven_bits_are_taken_where_eight_disagree(heads, tmp_path, monkeypatch):
+    def build(onnx, *rest):
+        build.bits = 7 if any(t.name.endswith("_7bit") for t in load(onnx).graph.initializer) else 8
+        return openvino.build(onnx, *rest)
+
+    def spoil(engine):
+        if build.bits == 8:
+            _saturates(engine)
+
+    load = onnx.load
+    module = faulty(spoil)
+    module.build = build
+    monkeypatch.setitem(base.BACKENDS, "openvino", lambda: module)
+    monkeypatch.setattr(weight_bits, "bits_to_try", lambda host: (8, 7))
+    (plan,) = build_bundle(heads["INT8"], tmp_path / "marks.engine", "openvino").plans
+    assert plan.facts["weight_bits"].startswith("7, ")
+    assert "match" in plan.facts["proof"]
+    monkeypatch.setattr(weight_bits, "bits_to_try", lambda host: (8,))
+    with pytest.raises(DisagreementError):
+        build_bundle(heads["INT8"], tmp_path / "other.engine", "openvino")
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_seven_bits_by_choice_are_right_and_said(heads, tmp_path, monkeypatch, backend):
+    monkeypatch.setattr(weight_bits, "bits_to_try", lambda host: (7,))
+    (plan,) = build_bundle(heads["INT8"], tmp_path / "marks.engine", backend).plans
+    # Zero weights and those of full range alone are on both grids.
+    assert plan.facts["weight_bits"].startswith("7, ")
+    assert [one.status for one in verify_bundle(tmp_path / "marks.engine")] == ["right"]
+
+
+def test_seven_bits_need_onnx(heads, tmp_path, monkeypatch):
+    monkeypatch.setattr(weight_bits, "bits_to_try", lambda host: (7,))
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    monkeypatch.delitem(sys.modules, "ssd_edge.graph.fp32", raising=False)
+    with pytest.raises(MissingDependencyError, match="a processor without VNNI needs onnx") as error:
+        build_bundle(heads["INT8"], tmp_path / "marks.engine", "openvino")
+    sentence(error)
+
+
+def test_no_scratch_space(heads, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "heads.bin")
+
+    module = faulty(lambda engine: None)
+    module.build = full
+    monkeypatch.setitem(base.BACKENDS, "openvino", lambda: module)
+    with pytest.raises(BundleError, match="No space left on device") as error:
+        build_bundle(heads["FP32"], tmp_path / "marks.engine", "openvino")
+    sentence(error)
+    assert list(tmp_path.iterdir()) == []
