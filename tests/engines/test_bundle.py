@@ -395,7 +395,7 @@ def test_a_build_whose_last_step_fails_leaves_the_old_bundle(copy, heads_onnx, m
         monkeypatch.setattr(bundles, "replace_folder", lambda new, target: replace(new, target))
     else:
         monkeypatch.setattr(files, "_exchanged", lambda *_: False)
-    with pytest.raises(PermissionError):
+    with pytest.raises(BundleError, match="cannot build"):
         build_bundle(heads_onnx, copy, "onnxruntime")
     assert contents(copy) == before
     load_bundle(copy).close()
