@@ -145,7 +145,7 @@ def _record(bundle: Path, video: Any, seconds: float) -> dict[str, Any]:
     engine = load_bundle(bundle)
     with progress("recording") as advance:
         report = run_loop(
-            engine.detector(),
+            engine.detector(0.5),
             open_source("synthetic:1"),
             [video],
             duration=seconds,

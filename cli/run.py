@@ -82,7 +82,7 @@ def run(
     say(f"{model}: {engine.backend} {engine.precision}, on {source.name}; Ctrl-C ends it")
     with Live(console=stderr(), transient=True, refresh_per_second=2) as live:
         report = run_loop(
-            engine.detector(),
+            engine.detector(min_score),
             source,
             sinks,
             every_frame=every_frame,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from threading import Lock
 from typing import Any, Generic, TypeVar
 
@@ -80,23 +81,30 @@ class GpuEngine:
             self._heads = self._turns(HeadsSlot)
         return self._heads.next().submit(images)
 
-    def detector(self) -> GpuDetector:
+    def detector(self, min_score: float = 0.0) -> GpuDetector:
         """See ``Heads``: all of it on the GPU. Detectors share the weights alone: each may have a thread of its own.
+
+        A plan that carries its decode decodes down to its spec's threshold, whatever is read.
 
         Raises:
             BackendError: the GPU has not enough memory for a further one.
         """
         with self._making:
-            turns, self._first = self._first, None
-        return GpuDetector(self.spec, turns or self._turns(FrameSlot))
+            first, self._first = self._first, None
+        launches = decode_after(self._pipeline.network, min_score)
+        if launches == self._pipeline.launches:
+            return GpuDetector(self.spec, first or self._turns(FrameSlot), min_score)
+        if first is not None:
+            first.close()  # whose graphs decode from another score on
+        return GpuDetector(self.spec, self._turns(FrameSlot, replace(self._pipeline, launches=launches)), min_score)
 
     def close(self) -> None:
         """See ``Engine``: its detectors are closed too."""
         self._resources.close()
 
-    def _turns(self, kind: Callable[[ExitStack, Pipeline], _Slot]) -> _Turns[_Slot]:
+    def _turns(self, kind: Callable[[ExitStack, Pipeline], _Slot], pipeline: Pipeline | None = None) -> _Turns[_Slot]:
         with self._making:
-            turns = _Turns(kind, self._pipeline, self._open.discard)
+            turns = _Turns(kind, pipeline or self._pipeline, self._open.discard)
             self._open.add(turns)
         return turns
 
@@ -112,14 +120,20 @@ class GpuDetector(Detector):
 
     depth = DEPTH
 
-    def __init__(self, spec: ModelSpec, slots: _Turns[FrameSlot]) -> None:
+    def __init__(self, spec: ModelSpec, slots: _Turns[FrameSlot], min_score: float = 0.0) -> None:
         self.spec = spec
-        self._slots = slots
+        self._slots, self._min_score = slots, min_score
 
     def submit(self, frame: Image) -> Callable[[], Result]:
         """See ``Detector``."""
         check_frame(frame)
-        return self._slots.next().submit(frame)
+        finish = self._slots.next().submit(frame)
+
+        def result() -> Result:
+            found = finish()
+            return found._replace(detections=found.detections.above(self._min_score))
+
+        return result
 
     def close(self) -> None:
         """See ``Detector``: its memory on the GPU is released."""

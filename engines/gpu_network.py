@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ssd_edge.decode import for_reader
 from ssd_edge.engines.plugins.launch import Buffer, Launch, decode_launches, heads_buffers, result_buffers
 from ssd_edge.spec import ModelSpec
 
@@ -53,9 +54,16 @@ def gives_heads(network: DeviceNetwork) -> bool:
     return {"loc", "logits"} <= network.bound.keys()
 
 
-def decode_after(network: DeviceNetwork) -> tuple[Launch, ...]:
-    """What makes results of what the network leaves: all of decode after heads, nothing where it carries that."""
-    return decode_launches(network.spec, 1, is_half(network.bound["loc"])) if gives_heads(network) else ()
+def decode_after(network: DeviceNetwork, min_score: float = 0.0) -> tuple[Launch, ...]:
+    """What makes results of what the network leaves: all of decode after heads, nothing where it carries that.
+
+    Args:
+        network: of the device.
+        min_score: of the results that are read, see ``Heads.detector``.
+    """
+    if not gives_heads(network):
+        return ()
+    return decode_launches(for_reader(network.spec, min_score), 1, is_half(network.bound["loc"]))
 
 
 def is_half(buffer: Buffer) -> bool:

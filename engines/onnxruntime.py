@@ -53,9 +53,9 @@ class OnnxRuntimeEngine:
             raise BackendError(f"ONNX Runtime failed: {_reason(error)}") from None
         return RawHeads(np.asarray(loc, np.float32), np.asarray(logits, np.float32))
 
-    def detector(self) -> HostDetector:
+    def detector(self, min_score: float = 0.0) -> HostDetector:
         """See ``Heads``."""
-        return HostDetector(self)
+        return HostDetector(self, min_score)
 
     def close(self) -> None:
         """See ``Engine``."""

@@ -82,9 +82,9 @@ class OpenVinoEngine:
 
         return result
 
-    def detector(self) -> HostDetector:
+    def detector(self, min_score: float = 0.0) -> HostDetector:
         """See ``Heads``."""
-        return HostDetector(self)
+        return HostDetector(self, min_score)
 
     def close(self) -> None:
         """See ``Engine``."""

@@ -8,6 +8,7 @@ depends on the machine.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,17 @@ _FIRST_LOOK = 4
 _INDEX_BITS = MAX_DEFAULT_BOXES.bit_length() - 1
 # Pairs of boxes compared at once in NMS: bounds its memory to some tens of MB.
 _PAIRS_AT_ONCE = 1 << 19
+
+
+def for_reader(spec: ModelSpec, min_score: float) -> ModelSpec:
+    """A spec whose decode gives a reader of scores of at least ``min_score`` what it reads, and nothing below.
+
+    NMS goes down from the best box, so a lower score never removes a higher one, and both top-k and the limit of
+    detections keep the best: what is below the reader's score changes nothing above it. Only the number of candidates
+    that top-k cuts is another: of those that the reader would have seen.
+    """
+    below = float(np.nextafter(np.float32(min(min_score, 1.0)), np.float32(0)))  # decode takes scores above it
+    return spec if below <= spec.score_threshold else replace(spec, score_threshold=below)
 
 
 class Decoder:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+Scores = float | npt.NDArray[np.float32]
+"""A score for all labels, or (L,) one for each."""
+
 
 @dataclass(frozen=True, eq=False)
 class Detections:
@@ -16,7 +19,8 @@ class Detections:
         boxes: (N, 4) float32, ``x1, y1, x2, y2`` in pixels of the frame.
         scores: (N,) float32 in 0 … 1.
         labels: (N,) int64, an index into ``ModelSpec.labels`` (background is not counted).
-        num_cut: candidates above the score threshold that top-k left out; 0 where nothing was lost.
+        num_cut: candidates above the score threshold that top-k left out, of those that the reader asked for; 0 where
+            nothing was lost.
 
     Raises:
         ValueError: a shape or dtype is not as above.
@@ -46,7 +50,8 @@ class Detections:
         """No detection at all."""
         return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
 
-    def above(self, score: float) -> Detections:
-        """The detections with a score of at least ``score``."""
-        keep = self.scores >= score
+    def above(self, score: Scores) -> Detections:
+        """The detections with a score of at least ``score``: one for all, or (L,) one for each label."""
+        least = np.asarray(score, np.float32)
+        keep = self.scores >= (least[self.labels] if least.ndim else least)
         return Detections(self.boxes[keep], self.scores[keep], self.labels[keep], self.num_cut)

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ssd_edge.decode import Decoder
+from ssd_edge.decode import Decoder, for_reader
 from ssd_edge.detections import Detections
 from ssd_edge.preprocess import preprocess
 from ssd_edge.spec import ModelSpec
@@ -44,8 +44,13 @@ class Heads(Protocol):
             NoHeadsError: it decodes by itself, so that its detector is all there is.
         """
 
-    def detector(self) -> Detector:
-        """The best way from a frame to detections with these heads: ``HostDetector`` where they run on a CPU."""
+    def detector(self, min_score: float = 0.0) -> Detector:
+        """The best way from a frame to detections with these heads: ``HostDetector`` where they run on a CPU.
+
+        Args:
+            min_score: of the detections that the caller reads, where that is above the spec's threshold: what is below
+                is not decoded, see ``decode.for_reader``.
+        """
 
 
 class StageTimes(NamedTuple):
@@ -99,13 +104,14 @@ class HostDetector(Detector):
 
     Args:
         heads: runs the network; its spec says the rest.
+        min_score: as in ``Heads.detector``.
     """
 
-    def __init__(self, heads: Heads) -> None:
+    def __init__(self, heads: Heads, min_score: float = 0.0) -> None:
         self.heads = heads
         self.spec = heads.spec
         self.depth = heads.depth
-        self._decode = Decoder(heads.spec)
+        self._decode = Decoder(for_reader(heads.spec, min_score))
 
     def submit(self, frame: Image) -> Callable[[], Result]:
         """See ``Detector``."""

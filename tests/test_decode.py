@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssd_edge import arithmetic, boxes
-from ssd_edge.decode import Decoder, nms
+from ssd_edge.decode import Decoder, for_reader, nms
 from ssd_edge.spec import DefaultBoxLevel
 from tests.helpers import small_spec
 
@@ -156,3 +156,57 @@ def test_a_score_equal_to_the_threshold_is_no_detection():
         np.zeros((spec.num_default_boxes, 2), np.float32),
     )
     assert len(Decoder(spec)(*heads, (1, 1))) == 0
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    classes=st.integers(1, 4),
+    score_function=st.sampled_from(["softmax", "sigmoid"]),
+    min_score=st.one_of(st.sampled_from([0.0, 0.01, 0.5, 1.0]), st.floats(0, 1, width=32)),
+    top_k=st.sampled_from([1, 5, 400]),
+    max_detections=st.sampled_from([1, 4, 200]),
+    quantum=st.sampled_from([0.0, 1.0]),
+    holes=st.sampled_from([0.0, 0.1]),
+)
+def test_a_reader_of_high_scores_gets_what_it_would_have_kept(
+    seed, classes, score_function, min_score, top_k, max_detections, quantum, holes
+):
+    """To the last bit, with ties, cuts by top-k and by the limit of detections, and NaN in the heads."""
+    spec = small_spec(
+        labels=tuple("abcd"[:classes]), score_function=score_function, top_k=top_k, max_detections=max_detections
+    )
+    rng = np.random.default_rng(seed)
+    loc = rng.normal(0, 2, (56, 4)).astype(np.float32)
+    logits = rng.normal(0, 3, (56, classes + 1)).astype(np.float32)
+    if quantum:
+        loc, logits = np.rint(loc), np.rint(logits)
+    loc[rng.random(56) < holes, 0] = np.nan
+    logits[rng.random(56) < holes, -1] = np.nan
+    every = Decoder(spec)(loc, logits, (480, 640))
+    if len(every) and seed % 2:
+        min_score = float(rng.choice(every.scores))  # one that is met exactly
+    read = Decoder(for_reader(spec, min_score))(loc, logits, (480, 640)).above(min_score)
+    wanted = every.above(min_score)
+    np.testing.assert_array_equal(read.boxes, wanted.boxes)
+    np.testing.assert_array_equal(read.scores, wanted.scores)
+    np.testing.assert_array_equal(read.labels, wanted.labels)
+    assert read.num_cut <= every.num_cut
+
+
+def test_a_reader_of_all_scores_gets_the_specs_own():
+    spec = small_spec()
+    assert for_reader(spec, 0.0) is spec
+    assert for_reader(spec, 0.01) is spec
+    assert for_reader(spec, 0.5).score_threshold < 0.5
+    assert for_reader(spec, 1.0).score_threshold < 1  # which a spec must have
+
+
+def test_only_what_is_read_is_decoded():
+    """Candidates that top-k cuts are those of the reader: it lost none, though 56 of a class passed 0.01."""
+    spec = small_spec(top_k=10, labels=("a",))
+    logits = np.zeros((56, 2), np.float32)
+    logits[:5, 1] = 3
+    loc = np.zeros((56, 4), np.float32)
+    assert Decoder(spec)(loc, logits, (100, 100)).num_cut == 46
+    assert Decoder(for_reader(spec, 0.6))(loc, logits, (100, 100)).num_cut == 0

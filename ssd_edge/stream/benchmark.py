@@ -87,6 +87,7 @@ def benchmark(
     frames: int = 200,
     warmup: int = 20,
     rounds: int = 3,
+    min_score: float = 0.5,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[EngineTimes]:
     """Measure engines in turns, so that a machine that grows slower or faster does so for all of them.
@@ -97,6 +98,7 @@ def benchmark(
         frames: of each engine, round and kind of measurement.
         warmup: frames before the first measured one, each time.
         rounds: how often each engine has its turn.
+        min_score: of the detections that are read, as ``run`` has it: what is below is not decoded.
         progress: called with (turns done, turns in all).
 
     Raises:
@@ -107,7 +109,7 @@ def benchmark(
     turns: dict[str, list[_Turn]] = {name: [] for name in models}
     for number in range(rounds):
         for place, (name, (heads, _, _)) in enumerate(models.items()):
-            with heads.detector() as detector:
+            with heads.detector(min_score) as detector:
                 turns[name].append(
                     _Turn(
                         _engine_fps(heads, kept[0], frames, warmup),

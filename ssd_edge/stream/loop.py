@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing, suppress
 from time import monotonic
 
+from ssd_edge.detections import Scores
 from ssd_edge.detector import Detector, Result
 from ssd_edge.errors import SinkError, SsdEdgeError
 from ssd_edge.stream.capture import Capture
@@ -26,7 +27,7 @@ def run_loop(
     every_frame: bool = False,
     max_frames: int | None = None,
     duration: float | None = None,
-    min_score: float = 0.5,
+    min_score: Scores = 0.5,
     on_progress: Callable[[LoopReport], None] | None = None,
 ) -> LoopReport:
     """Detect in frames until the source ends, a limit is reached, the window is closed, or Ctrl-C.
@@ -34,13 +35,13 @@ def run_loop(
     Source and sinks are closed in every case; what a recording holds by then can be read.
 
     Args:
-        detector: keeps up to ``detector.depth`` frames under way.
+        detector: keeps up to ``detector.depth`` frames under way; made for scores from the lowest of ``min_score`` on.
         source: open; read in a thread of its own.
         sinks: each gets every frame that has a result, in order.
         every_frame: lose no frame of a recording; otherwise only the newest frame counts, see ``Capture``.
         max_frames: end after so many results.
         duration: end after so many seconds.
-        min_score: detections below it are left out.
+        min_score: detections below it are left out: one score, or one for each label.
         on_progress: called about once a second with what was counted so far.
 
     Raises:

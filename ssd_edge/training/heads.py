@@ -30,9 +30,9 @@ class TorchHeads:
         heads = RawHeads(loc.numpy(), logits.numpy())
         return lambda: heads
 
-    def detector(self) -> HostDetector:
+    def detector(self, min_score: float = 0.0) -> HostDetector:
         """See ``Heads``."""
-        return HostDetector(self)
+        return HostDetector(self, min_score)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -106,8 +106,8 @@ def test_heads_in_half(emulated: Emulated, cpu: OnnxRuntimeEngine) -> None:
             rounded = type(heads)(*(part.astype(np.float16).astype(np.float32) for part in heads))
             return lambda: rounded
 
-        def detector(self):
-            return HostDetector(self)
+        def detector(self, min_score=0.0):
+            return HostDetector(self, min_score)
 
     assert_equal(engine.detector()(frame), HostDetector(Rounded())(frame))
     engine.close()

@@ -68,6 +68,23 @@ def test_detections_are_the_hosts_to_the_last_bit(
     engine.close()
 
 
+@pytest.mark.parametrize("min_score", [0.3, 0.36, 1.0])
+def test_a_reader_of_high_scores_gets_those_alone(
+    emulated: Emulated, cpu: OnnxRuntimeEngine, network, min_score
+) -> None:
+    """To the last bit what all detections hold of them; where heads come out, no others are decoded."""
+    engine, images = open_gpu(cpu, network), frames(3, [(60, 80)])
+    wanted = [HostDetector(cpu)(image).above(min_score) for image in images]
+    for found, right in zip(detected(engine.detector(min_score), images), wanted, strict=True):
+        np.testing.assert_array_equal(found.boxes, right.boxes)
+        np.testing.assert_array_equal(found.scores, right.scores)
+        np.testing.assert_array_equal(found.labels, right.labels)
+    # A second one, for all scores, is not bound by the first one's limit.
+    for found, image in zip(detected(engine.detector(), images), images, strict=True):
+        assert_equal(found, HostDetector(cpu)(image))
+    engine.close()
+
+
 def test_an_image_in_half_is_all_that_is_rounded(emulated: Emulated, cpu: OnnxRuntimeEngine) -> None:
     engine, (image,) = open_gpu(cpu, HostDetections, half=True), frames(1, [(60, 80)])
 

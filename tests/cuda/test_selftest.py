@@ -39,8 +39,8 @@ class AlteredEngine(OnnxRuntimeEngine):
 
     change = staticmethod(lambda found: found)
 
-    def detector(self):
-        return Altered(HostDetector(self), self.change)
+    def detector(self, min_score=0.0):
+        return Altered(HostDetector(self, min_score), self.change)
 
 
 @pytest.fixture

@@ -49,8 +49,8 @@ class FakeHeads:
         logits[0, 7] = 0, 8, 0
         return RawHeads(np.zeros((1, 56, 4), np.float32), logits)
 
-    def detector(self) -> HostDetector:
-        return HostDetector(self)
+    def detector(self, min_score: float = 0.0) -> HostDetector:
+        return HostDetector(self, min_score)
 
     def close(self) -> None:
         self._workers.shutdown()

@@ -34,7 +34,7 @@ class Network:
             raise self.error
         return self._heads(images)
 
-    def detector(self):
+    def detector(self, min_score=0.0):
         self.open += 1
         return Inside(self)
 
