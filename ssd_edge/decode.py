@@ -8,7 +8,8 @@ depends on the machine.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -65,17 +66,17 @@ class Decoder:
                 f"heads must be ({len(self.defaults)}, 4) and ({len(self.defaults)}, {spec.num_classes}), "
                 f"but got {loc.shape} and {logits.shape}"
             )
-        key, num_cut = sort_keys(*candidates(logits, np.asarray(np.isfinite(loc).all(axis=1)), spec), spec)
+        screened = _SCREENS[spec.score_function](logits, np.asarray(np.isfinite(loc).all(axis=1)), spec)
         taken = _FIRST_LOOK * spec.max_detections
         while True:
-            index, label, score = unpacked(best_first(key, taken))
+            index, label, score = screened.best(taken)
             box = self._boxes(loc, index)
             kept = _nms_per_class(box, label, spec)[: spec.max_detections]
             # Whether a box stays depends on better ones alone: once enough stay, no other can come before them.
-            if len(kept) == spec.max_detections or taken >= len(key):
+            if len(kept) == spec.max_detections or taken >= screened.number:
                 break
             taken *= 4
-        return Detections(to_pixels(box[kept], frame_size), score[kept], label[kept], num_cut)
+        return Detections(to_pixels(box[kept], frame_size), score[kept], label[kept], screened.number_cut(spec.top_k))
 
     def _boxes(self, loc: Floats, index: npt.NDArray[np.int64]) -> Floats:
         """(N, 4) xyxy in fractions of the image, of the chosen default boxes only."""
@@ -91,52 +92,127 @@ def to_pixels(box: Floats, frame_size: tuple[int, int]) -> Floats:
     return np.clip(box, np.float32(0), np.float32(1)) * np.asarray([width, height, width, height], np.float32)
 
 
-def candidates(
-    logits: Floats, sound: npt.NDArray[np.bool_], spec: ModelSpec
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats]:
-    """Box indices, labels and scores of all (box, class) pairs whose score is above the threshold.
+@dataclass(frozen=True)
+class _Screened:
+    """R boxes that may have candidates, and which of their C classes, background among them, are.
 
-    A softmax score is at most the sigmoid of (class logit − background logit), and a sigmoid score grows with its
-    logit; so a comparison of logits drops nearly all boxes before any exponential, and none that would count.
-    A NaN score counts for nothing.
+    Exact scores cost a dozen passes over all of them; a cheap level of each tells which are worth it.
 
-    Args:
-        logits: (A, C).
-        sound: (A,) which boxes have finite regression values.
-        spec: gives score function and threshold.
+    Attributes:
+        rows: (R,) indices of the boxes.
+        level: (R, C) float32, positive.
+        total: (R,) float32: a score is nearly the level divided by it, off by a share of ``_MARGIN`` at most.
+        candidate: (R, C) bool, exact: whether the score is above the threshold. Never of background.
+        scores: exact scores (N,) of pairs, by row and class.
+    """
+
+    rows: npt.NDArray[np.int64]
+    level: Floats
+    total: Floats
+    candidate: npt.NDArray[np.bool_]
+    scores: Callable[[npt.NDArray[np.int64], npt.NDArray[np.int64]], Floats]
+
+    @property
+    def number(self) -> int:
+        """Of candidates."""
+        return int(np.count_nonzero(self.candidate))
+
+    def number_cut(self, top_k: int) -> int:
+        """Candidates beyond the best ``top_k`` of their class."""
+        if self.number <= top_k:
+            return 0
+        return int(np.maximum(np.count_nonzero(self.candidate, axis=0) - top_k, 0).sum())
+
+    def best(self, number: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats]:
+        """Box indices, labels and scores of the ``number`` best candidates, best first."""
+        row, column = np.divmod(np.flatnonzero(self._from(number)), self.level.shape[1])
+        if number < len(row):
+            near = self.level[row, column] / self.total[row]
+            chosen = near >= _a_little_below(np.partition(near, -number)[-number])
+            row, column = row[chosen], column[chosen]
+        return unpacked(np.sort(sort_keys(self.rows[row], column - 1, self.scores(row, column)))[:number])
+
+    def _from(self, number: int) -> npt.NDArray[np.bool_]:
+        """(R, C) candidates, the ``number`` best among them; of very many, most others are left out."""
+        if self.number <= _MANY * number:
+            return self.candidate
+        # Pairs play against pairs, and winners against winners: ``number`` winners reach a level, so the best do.
+        near = self.level / self.total[:, None]
+        winners = np.where(np.isfinite(near), near, np.float32(0)).ravel()
+        while len(winners) > 4 * number:
+            half = len(winners) // 2
+            winners = np.maximum(winners[:half], winners[half : 2 * half])
+        least = _a_little_below(np.partition(winners, -number)[-number])
+        return np.asarray(self.candidate & ~(near < least))  # what is NaN may be any
+
+
+_MARGIN = 1e-4
+"""Share by which a cheap score may be off: exponentials and sums of any library are right to 1e-5 and better."""
+
+_MANY = 32
+"""Candidates for each one that is wanted, from which on a tournament is cheaper than to list them all."""
+
+
+def _a_little_below(score: np.float32) -> np.float32:
+    """A bound for cheap scores that no pair misses whose exact score reaches that of another."""
+    return np.float32(score * np.float32(1 - 2 * _MARGIN))
+
+
+def _softmax_screen(logits: Floats, sound: npt.NDArray[np.bool_], spec: ModelSpec) -> _Screened:
+    """Level: the exponential of what a logit is above background's, by whatever exp NumPy has here.
+
+    A score is at most the sigmoid of that difference: so a comparison of logits drops most boxes of a trained network
+    before any exponential, and none that would count.
     """
     threshold = np.float32(spec.score_threshold)
-    # A little below the true bound: its own rounding must not drop a candidate.
-    bound = np.float32(math.log(spec.score_threshold / (1 - spec.score_threshold)) - 1e-3)
-    foreground = logits[:, 1:]
     with np.errstate(invalid="ignore", over="ignore"):
-        softmax = spec.score_function == "softmax"
-        hopeful = (foreground - logits[:, :1] if softmax else foreground) > bound
-        rows = np.flatnonzero(hopeful.any(axis=1) & sound)
-        scores = arithmetic.softmax(logits[rows])[:, 1:] if softmax else arithmetic.sigmoid(foreground[rows])
-        flat = np.flatnonzero(scores > threshold)
-    row = flat // foreground.shape[1]
-    return rows[row], flat - row * foreground.shape[1], scores.ravel()[flat]
+        above = logits - logits[:, :1]
+        rows = np.flatnonzero((above[:, 1:] > _logit(spec)).any(axis=1) & sound)
+        level, of_rows = above[rows], logits[rows]
+        np.exp(level, out=level)
+        total = np.einsum("ij->i", level)
+        bound = (threshold * total)[:, None]
+        candidate = level > bound * np.float32(1 - _MARGIN)
+        doubtful = candidate != (level > bound * np.float32(1 + _MARGIN))
+    # Where the level does not tell, or is infinite or NaN, the exact score does; a row with NaN or +inf has none.
+    unsure = ~np.isfinite(total)
+    unsure[np.flatnonzero(doubtful) // level.shape[1]] = True
+    candidate[unsure] = arithmetic.softmax(of_rows[unsure]) > threshold
+    candidate[:, 0] = False
+
+    def scores(row: npt.NDArray[np.int64], column: npt.NDArray[np.int64]) -> Floats:
+        needed, where = np.unique(row, return_inverse=True)
+        return np.asarray(arithmetic.softmax(of_rows[needed])[where, column], np.float32)
+
+    return _Screened(rows, level, total, candidate, scores)
 
 
-def sort_keys(
-    index: npt.NDArray[np.int64], label: npt.NDArray[np.int64], score: Floats, spec: ModelSpec
-) -> tuple[npt.NDArray[np.uint64], int]:
-    """One 64-bit key a candidate, ascending = best score, then class, then box index; and how many top-k will cut.
+def _sigmoid_screen(logits: Floats, sound: npt.NDArray[np.bool_], spec: ModelSpec) -> _Screened:
+    """Level: the score itself, with which the logit grows, of boxes that may have a candidate."""
+    with np.errstate(invalid="ignore"):
+        rows = np.flatnonzero((logits[:, 1:] > _logit(spec)).any(axis=1) & sound)
+        level = arithmetic.sigmoid(logits[rows])
+        candidate = level > np.float32(spec.score_threshold)
+    candidate[:, 0] = False
+    total = np.ones(len(rows), np.float32)
+    return _Screened(rows, level, total, candidate, lambda row, column: level[row, column])
+
+
+_SCREENS = {"softmax": _softmax_screen, "sigmoid": _sigmoid_screen}
+
+
+def _logit(spec: ModelSpec) -> np.float32:
+    """Of the threshold, and a little lower: its own rounding must not drop a candidate."""
+    return np.float32(math.log(spec.score_threshold / (1 - spec.score_threshold)) - 1e-3)
+
+
+def sort_keys(index: npt.NDArray[np.int64], label: npt.NDArray[np.int64], score: Floats) -> npt.NDArray[np.uint64]:
+    """One 64-bit key a candidate, ascending = best score, then class, then box index.
 
     The bits of a positive float32 are ordered as it is.
     """
     descending = np.uint64(0xFFFFFFFF) - score.view(np.uint32).astype(np.uint64)
-    key = (descending << np.uint64(32)) + (label.astype(np.uint64) << np.uint64(_INDEX_BITS)) + index.astype(np.uint64)
-    counts = np.bincount(label, minlength=1)
-    return key, int(np.maximum(counts - spec.top_k, 0).sum())
-
-
-def best_first(key: npt.NDArray[np.uint64], number: int) -> npt.NDArray[np.uint64]:
-    """The ``number`` smallest keys in order."""
-    if number < len(key):
-        key = np.partition(key, number)[:number]
-    return np.sort(key)
+    return (descending << np.uint64(32)) + (label.astype(np.uint64) << np.uint64(_INDEX_BITS)) + index.astype(np.uint64)
 
 
 def unpacked(key: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats]:
@@ -194,8 +270,8 @@ def _overlapping_pairs(
     last = np.searchsorted(label, label, side="right")
     followers = last - np.arange(number) - 1
     ends = np.cumsum(followers)
-    area = boxes.areas(box)
-    sides = np.ascontiguousarray(box.T)
+    corners_and_area = np.concatenate([box, boxes.areas(box)[:, None]], axis=1)
+    sides = np.ascontiguousarray(corners_and_area.T)
     found: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
     start = 0
     while start < number:
@@ -204,11 +280,20 @@ def _overlapping_pairs(
         counts = followers[start:stop]
         better = np.repeat(np.arange(start, stop), counts)
         worse = np.arange(len(better)) - np.repeat(ends[start:stop] - counts - done, counts) + better + 1
-        width = np.minimum(sides[2][better], sides[2][worse]) - np.maximum(sides[0][better], sides[0][worse])
-        height = np.minimum(sides[3][better], sides[3][worse]) - np.maximum(sides[1][better], sides[1][worse])
-        shared = np.maximum(width, np.float32(0)) * np.maximum(height, np.float32(0))
+        # Those that are better follow each other, and need no look-up; of the others a row is fetched at once.
+        x1, y1, x2, y2, area = (np.repeat(side[start:stop], counts) for side in sides)
+        of_worse = corners_and_area.take(worse, axis=0).T
+        width = np.minimum(x2, of_worse[2], out=x2)
+        width -= np.maximum(x1, of_worse[0], out=x1)
+        height = np.minimum(y2, of_worse[3], out=y2)
+        height -= np.maximum(y1, of_worse[1], out=y1)
+        shared = np.maximum(width, np.float32(0), out=width)
+        shared *= np.maximum(height, np.float32(0), out=height)
+        union = np.add(area, of_worse[4], out=area)
+        union -= shared
+        union *= threshold
         # No division: exact where boxes have no area, and what the kernel computes.
-        covered = shared > threshold * (area[better] + area[worse] - shared)
+        covered = np.flatnonzero(shared > union)
         found.append((better[covered], worse[covered]))
         start = stop
     if not found:
