@@ -9,10 +9,12 @@ as fast as ONNX Runtime without optimisations, which computes the same.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from openvino.passes import ConstantFolding, Manager
 
 from ssd_edge.engines.onnxruntime import precision_of
-from ssd_edge.engines.openvino import CONFIG, OpenVinoEngine
+from ssd_edge.engines.openvino import CONFIG, OpenVinoEngine, read
 from ssd_edge.spec import ModelSpec
 
 NAME = "exact"
@@ -23,6 +25,16 @@ class ExactEngine(OpenVinoEngine):
 
     backend = NAME
     CONFIG: ClassVar = {**CONFIG, "LP_TRANSFORMS_MODE": "NO"}
+
+    def _network(self, path: Path) -> Any:
+        """With weights as the floats that their DequantizeLinear gives.
+
+        Left as they are, OpenVINO takes them for compressed, and has no kernel for that where there is no AVX-512.
+        """
+        model, passes = read(path), Manager()
+        passes.register_pass(ConstantFolding())
+        passes.run_passes(model)
+        return model
 
 
 def open_exact(path: Path, spec: ModelSpec) -> ExactEngine:

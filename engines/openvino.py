@@ -56,11 +56,15 @@ class OpenVinoEngine:
         self.precision = precision
         try:
             config = {**self.CONFIG, "INFERENCE_PRECISION_HINT": _HINTS.get(precision, "f32")}
-            model = _core().compile_model(str(path), "CPU", config)
+            model = _core().compile_model(self._network(path), "CPU", config)
         except RuntimeError as error:
             raise BackendError(f"OpenVINO cannot load {path}: {_first_line(error)}") from None
         self._requests = deque(model.create_infer_request() for _ in range(self.depth))
         self._inputs: deque[npt.NDArray[np.float32]] = deque(maxlen=self.depth)
+
+    def _network(self, path: Path) -> Any:
+        """What is compiled: the file as it is, memory-mapped where it is an IR."""
+        return str(path)
 
     def submit(self, images: npt.NDArray[np.float32]) -> Callable[[], RawHeads]:
         """See ``Heads``."""
@@ -91,6 +95,11 @@ class OpenVinoEngine:
         for request in self._requests:
             request.cancel()
         self._requests.clear()
+
+
+def read(path: Path) -> Any:
+    """A file as OpenVINO's model, to be changed before it is compiled."""
+    return _core().read_model(str(path))
 
 
 def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, progress: Progress) -> Plan:

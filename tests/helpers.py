@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from ssd_edge.engines.base import PlanEntry
+from ssd_edge.engines.weight_bits import bits_to_try
+from ssd_edge.machine.host import this_host
 from ssd_edge.spec import DefaultBoxLevel, ModelSpec
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,6 +22,20 @@ def shared(path: str) -> Path:
     if not found.exists():
         pytest.skip(f"real data is absent: {found}")
     return found
+
+
+def for_this_processor(int8: Path) -> Path:
+    """INT8 heads with as many bits in their weights as build-engine gives them here; the file itself, or one beside."""
+    if bits_to_try(this_host())[0] == 8:
+        return int8
+    import onnx
+
+    from ssd_edge.graph.seven_bits import with_seven_bits
+
+    model, path = onnx.load(int8), int8.with_suffix(".seven.onnx")
+    with_seven_bits(model)
+    onnx.save(model, path)
+    return path
 
 
 def silent(done: int, total: int) -> None:
