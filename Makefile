@@ -35,6 +35,8 @@ check: install
 	$(BIN)/lint-imports
 
 test: check $(PYCUDA) $(TENSORRT) $(STUBS) $(HEADERS)
+	@# INT8 as on a processor without VNNI, whatever this one has; then everything, as it is.
+	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest -q -m int8
 	$(BIN)/python -m pytest
 
 # For its tests only, which are skipped without it: a minute, and the headers of a CUDA toolkit.

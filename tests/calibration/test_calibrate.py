@@ -19,6 +19,8 @@ from ssd_edge.spec import METADATA_KEY, ModelSpec
 from tests.calibration.nets import convolved, fake_quantised, images, run, saved, tiny_net
 from tests.helpers import for_this_processor, shared, small_spec
 
+pytestmark = pytest.mark.int8
+
 
 @pytest.fixture
 def heads(tmp_path):

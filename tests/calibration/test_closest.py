@@ -20,6 +20,8 @@ from ssd_edge.calibration.state import StateFile
 from ssd_edge.engines.onnxruntime import read_spec
 from ssd_edge.errors import CalibrationError
 
+pytestmark = pytest.mark.int8
+
 
 @pytest.fixture(scope="module")
 def images() -> list[np.ndarray]:

@@ -25,6 +25,8 @@ from ssd_edge.engines.onnxruntime import read_spec
 from ssd_edge.errors import CalibrationError
 from ssd_edge.spec import METADATA_KEY
 
+pytestmark = pytest.mark.int8
+
 FP32_AP = 40.0
 
 

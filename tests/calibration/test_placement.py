@@ -17,6 +17,8 @@ from tests.calibration.patterns import PATTERNS, network, op, pattern, pictures
 from tests.calibration.rtx import plan_of
 from tests.helpers import for_this_processor, shared
 
+pytestmark = pytest.mark.int8
+
 EXPECTED = {
     "chain": {"image": ["a"], "r": ["b"]},
     "residual": {"image": ["stem"], "skip": ["a", "sum"], "a": ["b"], "sum": ["out"]},

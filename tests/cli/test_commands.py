@@ -30,6 +30,7 @@ def parsed(done):
     return json.loads(done.out)
 
 
+@pytest.mark.int8
 def test_the_whole_way_from_a_checkpoint_to_a_running_loop(cli, checkpoint, data, pictures, tmp_path):
     """export → calibrate → build-engine → inspect → eval → run → benchmark; each takes what the one before it made."""
     onnx, int8, engine = (tmp_path / name for name in ("model.onnx", "model.int8.onnx", "model.int8.engine"))

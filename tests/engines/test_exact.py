@@ -19,6 +19,8 @@ from tests import integers
 from tests.helpers import ROOT
 from tests.models_for_tests import quantised, tiny_model
 
+pytestmark = pytest.mark.int8
+
 BEYOND_2_24 = 127 * 128 * 9 * integers.CHANNELS
 """The largest sum in steps: below 2^24, so exact in float32."""
 

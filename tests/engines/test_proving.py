@@ -31,6 +31,8 @@ from ssd_edge.proof import Proof, check
 from tests.helpers import sentence, small_spec
 from tests.models_for_tests import marks_model, marks_scene
 
+pytestmark = pytest.mark.int8
+
 SPEC = small_spec()
 
 
