@@ -6,15 +6,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ssd_edge.resize import resize
 from ssd_edge.spec import ModelSpec
 
 
 def preprocess(frame: npt.NDArray[np.uint8], spec: ModelSpec) -> npt.NDArray[np.float32]:
-    """Resize (bilinear, aspect not kept, as the paper does), reorder channels, normalise.
+    """Resize (aspect not kept, as the paper does), reorder channels, normalise.
 
     Args:
         frame: (height, width, 3) uint8 BGR of any size.
-        spec: gives input size, channel order, mean and std.
+        spec: gives input size, channel order, mean, std and resize.
 
     Returns:
         (1, 3, H, W) float32, contiguous: (pixel − mean) / std.
@@ -22,8 +23,14 @@ def preprocess(frame: npt.NDArray[np.uint8], spec: ModelSpec) -> npt.NDArray[np.
     Raises:
         ValueError: the frame is not (height, width, 3) uint8.
     """
+    check_frame(frame)
+    return normalise(resize(frame, spec.input_size, spec.resize), spec)
+
+
+def normalise(image: npt.NDArray[np.uint8], spec: ModelSpec) -> npt.NDArray[np.float32]:
+    """Reorder channels and normalise: (H, W, 3) uint8 BGR of the input's size → as ``preprocess``."""
     output = np.empty((1, 3, *spec.input_size), np.float32)
-    planes = cv2.split(resize(frame, spec.input_size))
+    planes = cv2.split(image)
     if spec.channel_order == "rgb":
         planes = planes[::-1]
     for channel, plane in enumerate(planes):
@@ -31,16 +38,6 @@ def preprocess(frame: npt.NDArray[np.uint8], spec: ModelSpec) -> npt.NDArray[np.
         np.subtract(plane, np.float32(spec.mean[channel]), out=output[0, channel], dtype=np.float32)
         output[0, channel] /= np.float32(spec.std[channel])
     return output
-
-
-def resize(frame: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """A frame at another size, (height, width); the same pixels where it has that size already.
-
-    Raises:
-        ValueError: the frame is not (height, width, 3) uint8.
-    """
-    check_frame(frame)
-    return np.asarray(cv2.resize(frame, size[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def check_frame(frame: npt.NDArray[np.uint8]) -> None:

@@ -29,7 +29,8 @@ from ssd_edge.decode import Decoder
 from ssd_edge.detections import Detections
 from ssd_edge.detector import Heads, Image, RawHeads
 from ssd_edge.errors import ProofError
-from ssd_edge.preprocess import preprocess, resize
+from ssd_edge.preprocess import preprocess
+from ssd_edge.resize import resize
 from ssd_edge.spec import ModelSpec
 
 PROOF_KEY = "ssd_edge.proof"
@@ -58,7 +59,7 @@ class Proof:
     """Images and what is to be found in them.
 
     Attributes:
-        images: (H, W, 3) uint8 BGR each, of the model's input size: what ``preprocess.resize`` makes of a frame.
+        images: (H, W, 3) uint8 BGR each, of the model's input size: what ``ssd_edge.resize`` makes of a frame.
         found: detections of the exact heads in each, in its pixels, best score first.
         counts: (N,) bool of each: which of them an engine has to find again.
         least: score from which they count.
@@ -163,7 +164,7 @@ def observe(heads: Heads, frames: Iterable[Image]) -> Proof:
     spec, decode = heads.spec, Decoder(heads.spec)
     images, found, clear = [], [], []
     for frame in frames:
-        images.append(resize(frame, spec.input_size))
+        images.append(resize(frame, spec.input_size, spec.resize))
         raw = RawHeads(*(part[0] for part in heads.submit(preprocess(images[-1], spec))()))
         found.append(decode(*raw, spec.input_size))
         clear.append(_clear(raw, found[-1], decode))

@@ -13,6 +13,7 @@ from ssd_edge.errors import SpecError
 ChannelOrder = Literal["rgb", "bgr"]
 BoxOrder = Literal["xywh", "yxhw"]
 ScoreFunction = Literal["softmax", "sigmoid"]
+Resize = Literal["linear", "area"]
 
 SPEC_VERSION = 1
 METADATA_KEY = "ssd_edge.spec"
@@ -59,6 +60,7 @@ class ModelSpec:
         channel_order: of the network's input; frames are BGR.
         mean: per channel of the input, in grey levels; the input is (pixel − mean) / std.
         std: per channel of the input, in grey levels.
+        resize: how frames come to the input's size, bilinear or by averaging what is larger, see ``ssd_edge.resize``.
         labels: class names; class 0 of the logits is background and has no name here.
         levels: default boxes, in the order in which the heads emit them.
         clip: whether default boxes are cut at the image's edge; the published models do not.
@@ -82,6 +84,7 @@ class ModelSpec:
     channel_order: ChannelOrder = "rgb"
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    resize: Resize = "linear"
     clip: bool = False
     box_order: BoxOrder = "xywh"
     score_function: ScoreFunction = "softmax"
@@ -106,6 +109,10 @@ class ModelSpec:
             (
                 self.channel_order in get_args(ChannelOrder),
                 f"channel_order must be one of {get_args(ChannelOrder)}, but got {self.channel_order!r}",
+            ),
+            (
+                self.resize in get_args(Resize),
+                f"resize must be one of {get_args(Resize)}, but got {self.resize!r}",
             ),
             (
                 self.box_order in get_args(BoxOrder),

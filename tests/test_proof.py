@@ -13,8 +13,8 @@ from ssd_edge.boxes import default_boxes
 from ssd_edge.detections import Detections
 from ssd_edge.detector import HostDetector, RawHeads
 from ssd_edge.errors import ProofError
-from ssd_edge.preprocess import resize
 from ssd_edge.proof import MOST_BYTES, Proof, check, observe, record
+from ssd_edge.resize import resize
 from tests.helpers import sentence, small_spec
 
 SPEC = small_spec()
@@ -73,7 +73,7 @@ def test_what_is_found_is_kept():
 def test_images_are_at_the_input_size():
     large = np.kron(BOLT, np.ones((3, 2, 1), np.uint8))
     (image,) = record(Marks(), [large]).images
-    np.testing.assert_array_equal(image, resize(large, (32, 32)))
+    np.testing.assert_array_equal(image, resize(large, (32, 32), "linear"))
 
 
 def test_those_that_show_most_are_kept():

@@ -107,7 +107,7 @@ import numpy as np
 
 
 def preprocess(frame):
-    resized = cv2.resize(frame, ({columns}, {rows}), interpolation=cv2.INTER_LINEAR)
+    resized = cv2.resize(frame, ({columns}, {rows}), interpolation=cv2.INTER_LINEAR_EXACT)
     pixels = resized{"[:, :, ::-1]" if spec.channel_order == "rgb" else ""}.astype(np.float32)
     pixels -= np.float32({list(spec.mean)})
     pixels /= np.float32({list(spec.std)})

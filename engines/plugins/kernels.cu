@@ -82,22 +82,18 @@ __device__ inline float warp_max(float value) {
 __device__ inline bool is_finite(float value) { return value - value == 0.0f; }
 
 // ---------------------------------------------------------------- preprocess
-// Where an output pixel looks in the frame: two neighbours, and the weight of each in 1/2048. OpenCV's INTER_LINEAR for
-// uint8 (modules/imgproc/src/resize.cpp) computes in these steps, in these types. Along x it gives a neighbour beyond
-// the edge no weight; along y it takes the edge row twice, which rounds differently.
+// Where an output pixel looks in the frame: two neighbours, and 256ths of the second one. ssd_edge/resize.py, which is
+// OpenCV's INTER_LINEAR_EXACT, computes in these steps, in these types.
 struct Taps {
-  int low, high, low_weight, high_weight;
+  int low, high, weight;
 };
-__device__ inline Taps taps(int at, double scale, int size, bool along_x) {
-  float position = static_cast<float>((at + 0.5) * scale - 0.5);
-  int low = static_cast<int>(floorf(position));
-  float rest = position - static_cast<float>(low);
-  if (along_x && (low < 0 || low >= size - 1)) rest = 0.0f;
+__device__ inline Taps taps(int at, double scale, int size) {
+  const double position = (at + 0.5) * scale - 0.5;
+  const double low = floor(position);
   Taps result;
-  result.low = min(max(low, 0), size - 1);
-  result.high = min(max(low + 1, 0), size - 1);
-  result.low_weight = static_cast<int>(rintf((1.0f - rest) * 2048.0f));
-  result.high_weight = static_cast<int>(rintf(rest * 2048.0f));
+  result.low = min(max(static_cast<int>(low), 0), size - 1);
+  result.high = min(result.low + 1, size - 1);
+  result.weight = low < 0.0 || low >= size - 1 ? 0 : static_cast<int>(rint((position - low) * 256.0));
   return result;
 }
 
@@ -112,15 +108,48 @@ __device__ inline void preprocess(const unsigned char *frame, int frame_rows, in
   __syncthreads();
   int x = blockIdx.x * THREADS + threadIdx.x, y = blockIdx.y;
   if (x >= columns) return;
-  Taps v = taps(y, scale[0], frame_rows, false), h = taps(x, scale[1], frame_columns, true);
+  const Taps v = taps(y, scale[0], frame_rows), h = taps(x, scale[1], frame_columns);
   const unsigned char *upper = frame + static_cast<size_t>(v.low) * frame_columns * 3;
   const unsigned char *lower = frame + static_cast<size_t>(v.high) * frame_columns * 3;
   for (int channel = 0; channel < 3; ++channel) {
     int from = is_rgb ? 2 - channel : channel; // frames are BGR
-    int above = upper[h.low * 3 + from] * h.low_weight + upper[h.high * 3 + from] * h.high_weight;
-    int below = lower[h.low * 3 + from] * h.low_weight + lower[h.high * 3 + from] * h.high_weight;
-    int pixel = ((v.low_weight * (above >> 4) >> 16) + (v.high_weight * (below >> 4) >> 16) + 2) >> 2;
+    int above = upper[h.low * 3 + from] * (256 - h.weight) + upper[h.high * 3 + from] * h.weight;
+    int below = lower[h.low * 3 + from] * (256 - h.weight) + lower[h.high * 3 + from] * h.weight;
+    int pixel = (above * (256 - v.weight) + below * v.weight + 32768) >> 16;
     float value = (static_cast<float>(pixel) - mean[channel]) / deviation[channel];
+    store(image + (static_cast<size_t>(channel) * rows + y) * columns + x, value);
+  }
+}
+
+// How much of a pixel of the frame an output pixel covers along an axis, each pixel cut into `size` parts.
+__device__ inline int covered(int pixel, int at, int size, int frame_size) {
+  const long long begin = max(static_cast<long long>(at) * frame_size, static_cast<long long>(pixel) * size);
+  const long long end = min(static_cast<long long>(at + 1) * frame_size, static_cast<long long>(pixel + 1) * size);
+  return static_cast<int>(end - begin);
+}
+
+// The same grid; for frames larger than the image in both directions. See area in ssd_edge/resize.py.
+template <class Out>
+__device__ inline void preprocess_area(const unsigned char *frame, int frame_rows, int frame_columns, int rows,
+                                       int columns, int is_rgb, const float *mean, const float *deviation, Out *image) {
+  int x = blockIdx.x * THREADS + threadIdx.x, y = blockIdx.y;
+  if (x >= columns) return;
+  const int top = static_cast<int>(static_cast<long long>(y) * frame_rows / rows);
+  const int bottom = static_cast<int>((static_cast<long long>(y + 1) * frame_rows + rows - 1) / rows);
+  const int left = static_cast<int>(static_cast<long long>(x) * frame_columns / columns);
+  const int right = static_cast<int>((static_cast<long long>(x + 1) * frame_columns + columns - 1) / columns);
+  const u64 total = static_cast<u64>(frame_rows) * frame_columns;
+  for (int channel = 0; channel < 3; ++channel) {
+    const int from = is_rgb ? 2 - channel : channel; // frames are BGR
+    u64 sum = total / 2;
+    for (int row = top; row < bottom; ++row) {
+      const unsigned char *line = frame + static_cast<size_t>(row) * frame_columns * 3 + from;
+      unsigned of_row = 0; // at most 255 times the frame's columns
+      for (int column = left; column < right; ++column)
+        of_row += static_cast<unsigned>(line[column * 3]) * covered(column, x, columns, frame_columns);
+      sum += static_cast<u64>(of_row) * covered(row, y, rows, frame_rows);
+    }
+    float value = (static_cast<float>(static_cast<int>(sum / total)) - mean[channel]) / deviation[channel];
     store(image + (static_cast<size_t>(channel) * rows + y) * columns + x, value);
   }
 }
@@ -137,6 +166,18 @@ __device__ inline void preprocess(const unsigned char *frame, int frame_rows, in
   }
 PREPROCESS(ssd_preprocess_fp32, float)
 PREPROCESS(ssd_preprocess_fp16, Half)
+
+#define PREPROCESS_AREA(NAME, OUT)                                                                                     \
+  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)                                                        \
+      NAME(const unsigned char *__restrict__ frame, int frame_rows, int frame_columns, int rows, int columns,          \
+           int is_rgb, int mean0, int mean1, int mean2, int deviation0, int deviation1, int deviation2,                \
+           OUT *__restrict__ image) {                                                                                  \
+    const float mean[3] = {__int_as_float(mean0), __int_as_float(mean1), __int_as_float(mean2)};                       \
+    const float deviation[3] = {__int_as_float(deviation0), __int_as_float(deviation1), __int_as_float(deviation2)};   \
+    preprocess_area(frame, frame_rows, frame_columns, rows, columns, is_rgb, mean, deviation, image);                  \
+  }
+PREPROCESS_AREA(ssd_preprocess_area_fp32, float)
+PREPROCESS_AREA(ssd_preprocess_area_fp16, Half)
 
 // ---------------------------------------------------------------- decode
 // One default box → xyxy in fractions of the image (paper, equation 2, solved for the box), as boxes.decode.
@@ -402,6 +443,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 #ifdef CUDA_ON_CPU
 EXPORT_KERNEL(ssd_preprocess_fp32)
 EXPORT_KERNEL(ssd_preprocess_fp16)
+EXPORT_KERNEL(ssd_preprocess_area_fp32)
+EXPORT_KERNEL(ssd_preprocess_area_fp16)
 EXPORT_KERNEL(ssd_decode_fp32)
 EXPORT_KERNEL(ssd_decode_fp16)
 EXPORT_KERNEL(ssd_select)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ssd_edge.errors import BackendError
+from ssd_edge.resize import averages
 from ssd_edge.spec import ModelSpec
 
 SOURCE = Path(__file__).with_name("kernels.cu")
@@ -129,13 +130,14 @@ def preprocess_launch(spec: ModelSpec, frame_size: tuple[int, int], half: bool) 
     """``frame`` (rows, columns, 3) uint8 BGR → ``image`` (3, H, W), one image.
 
     Args:
-        spec: gives input size, channel order, mean and std.
+        spec: gives input size, channel order, mean, std and resize.
         frame_size: (rows, columns).
         half: whether ``image`` is FP16, else FP32.
     """
     rows, columns = spec.input_size
+    area = "_area" if spec.resize == "area" and averages(frame_size, spec.input_size) else ""
     return Launch(
-        "ssd_preprocess_fp16" if half else "ssd_preprocess_fp32",
+        f"ssd_preprocess{area}_{'fp16' if half else 'fp32'}",
         (_ceil(columns, THREADS), rows, 1),
         (THREADS, 1, 1),
         ("frame",),

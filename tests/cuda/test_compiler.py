@@ -28,6 +28,8 @@ from tests.helpers import ROOT
 EVERY_KERNEL = {
     "ssd_preprocess_fp32",
     "ssd_preprocess_fp16",
+    "ssd_preprocess_area_fp32",
+    "ssd_preprocess_area_fp16",
     "ssd_decode_fp32",
     "ssd_decode_fp16",
     "ssd_select",

@@ -166,9 +166,9 @@ def test_the_kernels_are_numpys(emulated: Emulated, setting):
     [
         ("to_pixels", lambda boxes, size: boxes * 1.0001, "decode of random 0 heads in float32 is not NumPy's"),
         (
-            "preprocess",
+            "normalise",
             lambda frame, spec: np.zeros((1, 3, *spec.input_size), np.float32),
-            r"is not OpenCV's: off by up to .*; decode is right",
+            r"is off by up to .*; decode is right",
         ),
     ],
 )
@@ -181,8 +181,8 @@ def test_a_kernel_that_computes_something_else_fails(emulated: Emulated, setting
 def test_a_pixel_that_differs_leaves_no_decode_untried(emulated: Emulated, setting, monkeypatch):
     tried = []
     monkeypatch.setattr(kernels, "_compare", lambda *what: tried.append(what[3:5]))
-    monkeypatch.setattr(kernels, "preprocess", lambda frame, spec: np.zeros((1, 3, *spec.input_size), np.float32))
-    with pytest.raises(FailedError, match="is not OpenCV's"):
+    monkeypatch.setattr(kernels, "normalise", lambda frame, spec: np.zeros((1, 3, *spec.input_size), np.float32))
+    with pytest.raises(FailedError, match="frame is off by up to"):
         kernels.kernels(setting)
     assert len(set(tried)) == 2 * 6
 
