@@ -4,7 +4,7 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -19,6 +19,7 @@ from rich.console import Console
 
 from ssd_edge.data.dataset import Image, Sample, Target
 from ssd_edge.detections import Detections
+from ssd_edge.detector import Detector, Result, StageTimes
 from ssd_edge.errors import DataError
 from ssd_edge.evaluation import Evaluation, evaluate, measure_ap, voc_ap
 from ssd_edge.evaluation.coco import NUMBERS
@@ -383,6 +384,27 @@ def test_the_evaluators_are_imported_only_when_needed() -> None:
 # From images on disk
 
 
+class SeesGrey(Detector):
+    """Sees by its grey which image it is, and misses the third; no more than two may be under way."""
+
+    depth = 2
+
+    def __init__(self) -> None:
+        self.under_way = 0
+
+    def submit(self, frame: Image) -> Callable[[], Result]:
+        assert frame.shape == (8, 8, 3)
+        self.under_way += 1
+        assert self.under_way <= self.depth
+
+        def result() -> Result:
+            self.under_way -= 1
+            seen = found([BOX], [0.9]) if frame[0, 0, 0] < 2 else Detections.empty()
+            return Result(seen, StageTimes(0, 0, 0))
+
+        return result
+
+
 def test_measure_ap_reads_detects_and_evaluates(tmp_path: Path) -> None:
     samples = []
     for i in range(3):
@@ -391,12 +413,7 @@ def test_measure_ap_reads_detects_and_evaluates(tmp_path: Path) -> None:
         samples.append(Sample(path, Target.of([BOX], [0])))
     progress: list[int] = []
 
-    # The detector sees by its grey which image it is, and misses the last.
-    def detect(image: Image) -> Detections:
-        assert image.shape == (8, 8, 3)
-        return found([BOX], [0.9]) if image[0, 0, 0] < 2 else Detections.empty()
-
-    result = measure_ap(detect, iter(samples), ["bolt"], progress.append)
+    result = measure_ap(SeesGrey(), iter(samples), ["bolt"], progress.append)
     assert result.num_images == 3
     assert result.voc_map50 == pytest.approx(2 / 3)
     assert progress == [1, 2, 3]
@@ -405,4 +422,4 @@ def test_measure_ap_reads_detects_and_evaluates(tmp_path: Path) -> None:
 def test_measure_ap_names_an_image_that_cannot_be_read(tmp_path: Path) -> None:
     missing = Sample(tmp_path / "missing.png", Target.of([], []))
     with pytest.raises(DataError, match=r"missing\.png"):
-        measure_ap(lambda _: Detections.empty(), [missing], LABELS)
+        measure_ap(SeesGrey(), [missing], LABELS)

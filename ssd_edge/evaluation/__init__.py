@@ -5,6 +5,7 @@ Difficult objects and crowds need not be found, and detecting them is no fault; 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ssd_edge.data.dataset import Image, Sample, Target, read_image
+from ssd_edge.data.dataset import Sample, Target, read_image
 from ssd_edge.detections import Detections
+from ssd_edge.detector import Detector, Result
 from ssd_edge.errors import DataError
 from ssd_edge.evaluation.coco import coco_numbers
 from ssd_edge.evaluation.voc import voc_ap
@@ -137,15 +139,15 @@ def evaluate(detections: Sequence[Detections], targets: Sequence[Target], labels
 
 
 def measure_ap(
-    detect: Callable[[Image], Detections],
+    detector: Detector,
     samples: Iterable[Sample],
     labels: Sequence[str],
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Run a detector over images on disk, and evaluate what it finds.
+    """Run a detector over images on disk, as many under way as it takes, and evaluate what it finds.
 
     Args:
-        detect: from a BGR image to detections in its pixels.
+        detector: from BGR images to detections in their pixels.
         samples: images and their objects.
         labels: class names, background not counted.
         progress: called after each image with the number of images done.
@@ -153,12 +155,23 @@ def measure_ap(
     Raises:
         DataError: an image cannot be read, or as ``evaluate``.
     """
-    detections, targets = [], []
+    detections: list[Detections] = []
+    targets: list[Target] = []
+    pending: deque[Callable[[], Result]] = deque()
+
+    def wait_for(number: int) -> None:
+        for _ in range(number):
+            detections.append(pending.popleft()().detections)
+            if progress is not None:
+                progress(len(detections))
+
     for sample in samples:
-        detections.append(detect(read_image(sample.image)))
+        image = read_image(sample.image)
+        if len(pending) == detector.depth:
+            wait_for(1)
+        pending.append(detector.submit(image))
         targets.append(sample.target)
-        if progress is not None:
-            progress(len(targets))
+    wait_for(len(pending))
     return evaluate(detections, targets, labels)
 
 
