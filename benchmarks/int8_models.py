@@ -18,6 +18,7 @@ from ssd_edge.data.images import image_files, preprocessed, sample_images
 from ssd_edge.data.readers import open_dataset
 from ssd_edge.data.synthetic import write_dataset
 from ssd_edge.detector import Heads
+from ssd_edge.engines.exact import open_exact
 from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine
 from ssd_edge.engines.openvino import OpenVinoEngine
 from ssd_edge.evaluation import evaluate, measure_ap
@@ -31,6 +32,7 @@ from ssd_edge.training.train import Recipe, train
 KEPT = Path(__file__).resolve().parents[1] / "build" / "benchmarks"
 """What takes long to make and does not change: the trained SSD300, and its data set."""
 
+SSD300_CHECKPOINT = KEPT / "ssd300_vgg16.pt"
 SSD300 = Recipe("ssd300_vgg16", epochs=60, batch_size=8, lr=0.004, minutes=80)
 SCENES = 400
 
@@ -137,7 +139,7 @@ def _agreement(fp32: Path, spec: ModelSpec, data: Path) -> Callable[[Heads], flo
     Not COCO's AP: an IoU of 0.95 with FP32's own boxes asks for more than one with boxes that were drawn by hand.
     """
     images = [read_image(file) for file in image_files(data)]
-    engine = OpenVinoEngine(fp32, spec, "FP32")
+    engine = open_exact(fp32, spec)
     detect = engine.detector()
     truth = [detect(image).above(UNSURE) for image in images]
     engine.close()
@@ -152,7 +154,7 @@ def _agreement(fp32: Path, spec: ModelSpec, data: Path) -> Callable[[Heads], flo
 
 def _trained_ssd300(data: Path) -> Path:
     """Made in ``SSD300.minutes`` the first time; any trained checkpoint that lies there is taken as it is."""
-    kept = KEPT / "ssd300_vgg16.pt"
+    kept = SSD300_CHECKPOINT
     if not kept.exists():
         print(f"training {SSD300.model} for {SSD300.minutes:g} minutes, once: {kept}", file=sys.stderr)
         with tempfile.TemporaryDirectory() as folder:

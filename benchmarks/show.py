@@ -27,6 +27,7 @@ ENTRIES = {
     "kernel-table": "what the CUDA kernels take of a GPU, by the compiler's report",
     "rtx-table": "RTX bundles built here: size, convolutions by precision, device memory, build seconds",
     "int8-table": "AP that INT8 costs five models, beside ONNX Runtime, NNCF and Model Optimizer: a quarter of an hour",
+    "int8-exact": "AP of INT8 engines beside their files computed exactly, on this processor and on one without VNNI",
     "int8-contract": "calibrate --max-drop 0.2 on each of these models, and the share of INT8",
     "int8-rtx-accepts": "Q/DQ files before NVIDIA's compiler for RTX GPUs: INT8 convolutions, found and intended",
     "int8-speed": "INT8 beside FP32 on OpenVINO, images/s in one run",

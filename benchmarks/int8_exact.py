@@ -1,0 +1,128 @@
+"""AP of INT8 files as engines compute them, beside what the files say: on this processor, and on one without VNNI.
+
+Each model is calibrated once, and each set of instructions measures these same files in a process of its own. For what
+OpenVINO makes of them, ``ONEDNN_MAX_CPU_ISA=AVX2`` is such a processor. ONNX Runtime has no such switch: there, too, it
+gets weights of 7 bits, but computes them by this processor's instructions.
+
+python benchmarks/int8_exact.py FOLDER     measures the INT8 files of a folder, as JSON: what ``measure`` starts
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from figure import Figure
+from int8_models import KEPT, SSD300_CHECKPOINT, Case, cases
+
+from ssd_edge.calibration.closest import calibrate_closest
+from ssd_edge.detector import Heads
+from ssd_edge.engines.base import BuildOptions, Engine, PlanEntry, get_backend
+from ssd_edge.engines.exact import open_exact
+from ssd_edge.engines.onnxruntime import read_spec
+from ssd_edge.engines.weight_bits import heads_to_try
+from ssd_edge.machine import instructions
+from ssd_edge.machine.host import this_host
+
+BACKENDS = ("openvino", "onnxruntime")
+INSTRUCTIONS = ("", "AVX2")
+"""Values of ``ONEDNN_MAX_CPU_ISA``: the processor's own, and those of one without VNNI."""
+
+GOAL = 0.1
+
+
+def measure() -> Figure:
+    """The largest difference of an engine's AP from that of its INT8 file."""
+    with tempfile.TemporaryDirectory() as folder:
+        for case, int8 in _files(Path(folder)):
+            calibrate_closest(case.job, int8)
+            print(f"{case.name}: calibrated", file=sys.stderr, flush=True)
+        found = {row["instructions"]: row for row in (_in_a_process(Path(folder), cap) for cap in INSTRUCTIONS)}
+    rows = [(kind, model, row) for kind, of in found.items() for model, row in of["models"].items()]
+    differences = {
+        (kind, model, name): row["engines"][name]["ap"] - row["exact"] for kind, model, row in rows for name in BACKENDS
+    }
+    worst = max(differences, key=lambda key: abs(differences[key]))
+    value = abs(differences[worst])
+    own = max(abs(e["ap"] - e["of its weights"]) for _, _, row in rows for e in row["engines"].values())
+    reason = "" if SSD300_CHECKPOINT.exists() else f"SSD300 left out: there is no {SSD300_CHECKPOINT.relative_to(KEPT)}"
+    return Figure(
+        "int8-exact",
+        value,
+        "points of AP between an engine and its INT8 file computed exactly, at most",
+        f"<= {GOAL}",
+        value <= GOAL,
+        {**found, "left out": reason},
+        "; ".join(
+            filter(
+                None,
+                (
+                    f"{worst[2]} on {worst[1]} ({worst[0]})",
+                    f"from the very weights that it has, at most {own:.2f}",
+                    *(_beside(*row) for row in rows),
+                    reason,
+                ),
+            )
+        ),
+    )
+
+
+def _files(folder: Path) -> Iterator[tuple[Case, Path]]:
+    """Each model with its INT8 file; SSD300 only where it has been trained already."""
+    number = None if SSD300_CHECKPOINT.exists() else 4
+    for k, case in enumerate(islice(cases(folder), number)):
+        yield case, folder / f"{k}.int8.onnx"
+
+
+def _in_a_process(folder: Path, cap: str) -> dict[str, Any]:
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": cap} if cap else dict(os.environ)
+    command = [sys.executable, __file__, str(folder)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def _measured(folder: Path) -> dict[str, Any]:
+    """What this process's instructions make of the INT8 files in a folder."""
+    models = {}
+    for case, int8 in _files(folder):
+        engines = {name: _engine(case, int8, name) for name in BACKENDS}
+        models[case.name] = {"exact": _points(case, open_exact(int8, case.spec)), "engines": engines}
+        print(f"{case.name}: {json.dumps(models[case.name])}", file=sys.stderr, flush=True)
+    return {"instructions": instructions.kind(this_host()), "models": models}
+
+
+def _engine(case: Case, int8: Path, name: str) -> dict[str, Any]:
+    """AP of the engine that is built here, and of the weights that it is built with, computed exactly."""
+    backend, spec = get_backend(name), read_spec(int8)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "plan"
+        folder.mkdir()
+        heads, facts = next(iter(heads_to_try(int8, spec, backend, Path(scratch))))
+        plan = backend.build(heads, spec, folder, BuildOptions(), lambda done, total: None)
+        entry = PlanEntry(name, plan.version, plan.precision, "", plan.files, int8.name, "", {}, facts)
+        ap = _points(case, backend.load(folder, entry, spec))
+        return {"ap": ap, "weight_bits": facts["weight_bits"], "of its weights": _points(case, open_exact(heads, spec))}
+
+
+def _points(case: Case, engine: Engine) -> float:
+    with closing(engine):
+        heads: Heads = engine
+        return case.points(heads)
+
+
+def _beside(kind: str, model: str, row: dict[str, Any]) -> str:
+    engines = ", ".join(f"{name} {one['ap']:.2f}" for name, one in row["engines"].items())
+    return f"{model} ({kind}): exact {row['exact']:.2f}, {engines}"
+
+
+if __name__ == "__main__":
+    print(json.dumps(_measured(Path(sys.argv[1]))))
