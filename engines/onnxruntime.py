@@ -6,10 +6,10 @@ import os
 import re
 import shutil
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -31,20 +31,27 @@ onnxruntime.set_default_logger_severity(3)  # its warnings are about graph detai
 
 
 class OnnxRuntimeEngine:
-    """Heads in an ONNX file; one worker thread keeps the caller free while it runs."""
+    """Heads in an ONNX file; worker threads keep the caller free while they run.
 
-    depth = 2
+    Attributes:
+        WORKERS: how many batches are computed at once; they share the cores.
+        CONFIG: further settings of the session, by ONNX Runtime's names.
+    """
+
+    WORKERS = 1
+    CONFIG: ClassVar[Mapping[str, str]] = {}
+    depth = WORKERS + 1
     backend = NAME
 
     def __init__(self, path: Path, spec: ModelSpec, precision: str) -> None:
         self.spec = spec
         self.precision = precision
-        self._session = _session(path)
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="onnxruntime")
+        self._session = _session(path, threads=max(1, num_cores() // self.WORKERS), config=self.CONFIG)
+        self._workers = ThreadPoolExecutor(self.WORKERS, thread_name_prefix=self.backend)
 
     def submit(self, images: npt.NDArray[np.float32]) -> Callable[[], RawHeads]:
         """See ``Heads``."""
-        return self._worker.submit(self._run, images).result
+        return self._workers.submit(self._run, images).result
 
     def _run(self, images: npt.NDArray[np.float32]) -> RawHeads:
         try:
@@ -59,7 +66,7 @@ class OnnxRuntimeEngine:
 
     def close(self) -> None:
         """See ``Engine``."""
-        self._worker.shutdown()
+        self._workers.shutdown()
 
 
 def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, progress: Progress) -> Plan:
@@ -147,11 +154,20 @@ def _check_shapes(onnx: Path, session: Any, spec: ModelSpec) -> None:
             raise ModelError(f"{onnx} must have {name} (B, {', '.join(map(str, shape))}), but has {found.get(name)}")
 
 
-def _session(path: Path, optimise: bool = True) -> Any:
+def num_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _session(
+    path: Path, optimise: bool = True, threads: int | None = None, config: Mapping[str, str] | None = None
+) -> Any:
     if not path.is_file():
         raise ModelError(f"there is no file {path}")
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    options.intra_op_num_threads = threads or num_cores()
+    for key, value in (config or {}).items():
+        options.add_session_config_entry(key, value)
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ ANY_PROCESSOR = True
 CARRIED = ()
 
 # FP32 means FP32: where the processor has bf16 instructions, OpenVINO would otherwise round to them unasked.
-CONFIG = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+_CONFIG = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
 _HINTS = {"BF16": "bf16", "FP16": "f16"}
 """Of precisions that a processor may compute in when it is asked to."""
 
@@ -49,22 +49,17 @@ class OpenVinoEngine:
 
     depth = 2
     backend = NAME
-    CONFIG: ClassVar = CONFIG
 
     def __init__(self, path: Path, spec: ModelSpec, precision: str) -> None:
         self.spec = spec
         self.precision = precision
         try:
-            config = {**self.CONFIG, "INFERENCE_PRECISION_HINT": _HINTS.get(precision, "f32")}
-            model = _core().compile_model(self._network(path), "CPU", config)
+            config = {**_CONFIG, "INFERENCE_PRECISION_HINT": _HINTS.get(precision, "f32")}
+            model = _core().compile_model(str(path), "CPU", config)
         except RuntimeError as error:
             raise BackendError(f"OpenVINO cannot load {path}: {_first_line(error)}") from None
         self._requests = deque(model.create_infer_request() for _ in range(self.depth))
         self._inputs: deque[npt.NDArray[np.float32]] = deque(maxlen=self.depth)
-
-    def _network(self, path: Path) -> Any:
-        """What is compiled: the file as it is, memory-mapped where it is an IR."""
-        return str(path)
 
     def submit(self, images: npt.NDArray[np.float32]) -> Callable[[], RawHeads]:
         """See ``Heads``."""
@@ -95,11 +90,6 @@ class OpenVinoEngine:
         for request in self._requests:
             request.cancel()
         self._requests.clear()
-
-
-def read(path: Path) -> Any:
-    """A file as OpenVINO's model, to be changed before it is compiled."""
-    return _core().read_model(str(path))
 
 
 def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, progress: Progress) -> Plan:

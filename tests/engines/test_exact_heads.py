@@ -104,7 +104,7 @@ def test_fp32_heads(heads_onnx):
 @pytest.mark.parametrize("check", CHECKS)
 def test_submit(check, heads_onnx):
     with closing(open_exact(heads_onnx, small_spec())) as engine:
-        assert engine.depth == 2
+        assert engine.depth == 3
         check(engine, heads_onnx)
 
 
