@@ -28,9 +28,11 @@ from ssd_edge.detector import Heads
 from ssd_edge.engines.base import BuildOptions, Engine, PlanEntry, get_backend
 from ssd_edge.engines.exact import open_exact
 from ssd_edge.engines.onnxruntime import read_spec
+from ssd_edge.engines.proving import keep_proof
 from ssd_edge.engines.weight_bits import heads_to_try
 from ssd_edge.machine import instructions
 from ssd_edge.machine.host import this_host
+from ssd_edge.proof import POOL
 
 BACKENDS = ("openvino", "onnxruntime")
 INSTRUCTIONS = ("", "AVX2")
@@ -44,6 +46,7 @@ def measure() -> Figure:
     with tempfile.TemporaryDirectory() as folder:
         for case, int8 in _files(Path(folder)):
             calibrate_closest(case.job, int8)
+            keep_proof(int8, case.images[:POOL])  # as ssd-edge calibrate does
             print(f"{case.name}: calibrated", file=sys.stderr, flush=True)
         found = {row["instructions"]: row for row in (_in_a_process(Path(folder), cap) for cap in INSTRUCTIONS)}
     rows = [(kind, model, row) for kind, of in found.items() for model, row in of["models"].items()]

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from ssd_edge.engines.base import Backend
-from ssd_edge.engines.onnxruntime import precision_of
+from ssd_edge.engines.onnxruntime import precision_of, read_proof
 from ssd_edge.errors import CalibrationError, MissingDependencyError, ModelError
 from ssd_edge.files import sha256
 from ssd_edge.machine import instructions
 from ssd_edge.machine.host import Host, this_host
+from ssd_edge.preprocess import preprocess
+from ssd_edge.proof import Proof
 from ssd_edge.spec import ModelSpec
 
 
@@ -55,6 +60,7 @@ def _with_seven_bits(source: Path, spec: ModelSpec, scratch: Path) -> tuple[Path
         import onnx
 
         from ssd_edge.graph.fp32 import read_heads
+        from ssd_edge.graph.mean_shift import absorb_shift
         from ssd_edge.graph.seven_bits import parent_weights, with_seven_bits
     except ModuleNotFoundError:
         raise MissingDependencyError("onnx", "calibrate", "INT8 for a processor without VNNI") from None
@@ -65,8 +71,15 @@ def _with_seven_bits(source: Path, spec: ModelSpec, scratch: Path) -> tuple[Path
             weights = parent_weights(read_heads(parent))
         except (CalibrationError, ModelError):
             weights = None  # other people's FP32 file, which is another graph: the 8-bit weights have to do
-    model = onnx.load(source)
+    model, before = onnx.load(source), onnx.load(source)
     number, of_parent = with_seven_bits(model, weights)
+    corrected = absorb_shift(model, before, _images_of_proof(source, spec))
     path = scratch / source.name
     onnx.save(model, path)
-    return path, f"{of_parent} of {number} from the FP32 weights"
+    return path, f"{of_parent} of {number} from the FP32 weights, {corrected} biases corrected by the proof's images"
+
+
+def _images_of_proof(source: Path, spec: ModelSpec) -> list[npt.NDArray[np.float32]]:
+    """The images that heads carry, as they enter the network; none where they carry no proof."""
+    packed = read_proof(source)
+    return [preprocess(image, spec) for image in Proof.unpack(packed, spec).images] if packed else []
