@@ -17,6 +17,8 @@ from importlib import import_module
 from figure import Figure
 
 from ssd_edge.errors import SsdEdgeError
+from ssd_edge.machine import instructions
+from ssd_edge.machine.host import this_host
 
 ENTRIES = {
     "reference-ap": "evaluation against published AP numbers",
@@ -65,7 +67,7 @@ def main() -> int:
         return 0
     if arguments.table:
         print("| figure | measured | goal | met | beside it |\n|---|---|---|---|---|")
-    missed = 0
+    missed, where = 0, instructions.kind(this_host())
     for name in arguments.only or ENTRIES:
         figure = measure(name, arguments.retrain)
         missed += not figure.met
@@ -74,7 +76,9 @@ def main() -> int:
             met = "yes" if figure.met else "no"
             print(f"| {name} | {shown} | {figure.goal} | {met} | {figure.beside} |", flush=True)
         else:
-            print(json.dumps(asdict(figure)), flush=True)
+            print(json.dumps({**asdict(figure), "instructions": where}), flush=True)
+    if arguments.table:
+        print(f"\nMeasured on: {where}.")
     return 1 if missed else 0
 
 

@@ -100,7 +100,7 @@ def test_inspect_and_build_engine_need_neither_torch_nor_onnx(heads_onnx, tmp_pa
 def test_onnx_heads_run_without_onnx(heads_onnx, pictures):
     code, out, err = base_install("eval", heads_onnx, pictures, "--json")
     assert code == 0, err
-    assert json.loads(out)["backend"] == "onnxruntime"
+    assert json.loads(out)["backend"] == "exact"
 
 
 @pytest.mark.parametrize(

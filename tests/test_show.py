@@ -29,7 +29,7 @@ def test_only_one_prints_one_json_line() -> None:
     ran = subprocess.run([sys.executable, str(SCRIPT), "--only", "startup"], capture_output=True, text=True)
     (line,) = ran.stdout.splitlines()
     report = json.loads(line)
-    assert set(report) == {"name", "value", "unit", "goal", "met", "detail", "beside"}
+    assert set(report) == {"name", "value", "unit", "goal", "met", "detail", "beside", "instructions"}
     assert report["name"] == "startup"
     assert report["value"] > 0
     assert ran.returncode == (0 if report["met"] else 1)
