@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from figure import Figure, on_openvino, real_data
+from figure import Figure, exact_ap, real_data
 
 from ssd_edge.calibration.closest import calibrate_closest
 from ssd_edge.calibration.job import Job
@@ -33,7 +33,7 @@ def measure(retrain: bool = False) -> Figure:
         spec = export_onnx(network, heads, SAMPLE_CHECKPOINT)
         images = list(sample_images(data, CALIBRATION_IMAGES, "train"))
         calibrate_closest(Job(heads, lambda: preprocessed(images, spec), spec), int8)
-        ap = {name: on_openvino(onnx, data, "test") for name, onnx in (("FP32", heads), ("INT8", int8))}
+        ap = {name: exact_ap(onnx, data, "test") for name, onnx in (("FP32", heads), ("INT8", int8))}
     fp32, int8_ap = ap["FP32"].voc_map50 or 0.0, ap["INT8"].voc_map50 or 0.0
     minutes = float(spec.provenance["training_seconds"]) / 60
     detail = {

@@ -50,14 +50,12 @@ def real_data(path: str) -> Path:
     return found
 
 
-def on_openvino(onnx: Path, data: Path, split: str = "") -> Evaluation:
-    """AP of heads as their OpenVINO bundle gives it; the bundle is built beside the ONNX file."""
-    from ssd_edge.engines.bundle import build_bundle, load_bundle
+def exact_ap(onnx: Path, data: Path, split: str = "") -> Evaluation:
+    """AP of heads computed exactly, which is the same on every processor."""
+    from ssd_edge.engines.opening import open_model
     from ssd_edge.evaluation.model import evaluate_model
 
-    bundle = onnx.with_suffix(".engine")
-    build_bundle(onnx, bundle, "openvino")
-    engine = load_bundle(bundle)
+    engine = open_model(onnx)
     result, _ = evaluate_model(engine, data, split)
     engine.close()
     return result

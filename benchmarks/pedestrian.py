@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from figure import Figure, on_openvino, real_data
+from figure import Figure, exact_ap, real_data
 
 from ssd_edge.calibration.closest import calibrate_closest
 from ssd_edge.calibration.job import Job
@@ -27,7 +27,7 @@ def measure() -> Figure:
         spec = import_onnx(source, description, heads)
         images = list(sample_images(data, CALIBRATION_IMAGES))
         made, _ = calibrate_closest(Job(heads, lambda: preprocessed(images, spec), spec), int8)
-        ap = {name: on_openvino(onnx, data) for name, onnx in (("FP32", heads), ("INT8", int8))}
+        ap = {name: exact_ap(onnx, data) for name, onnx in (("FP32", heads), ("INT8", int8))}
     value = ap["FP32"].ap50 or 0.0
     detail = {
         name: {"AP50": one.ap50, "AP": one.ap, "people": one.per_class[0].num_objects} for name, one in ap.items()
