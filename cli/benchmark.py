@@ -25,6 +25,9 @@ def benchmark(
     frames: Annotated[int, typer.Option(min=10, help="Frames of each measurement.")] = 200,
     warmup: Annotated[int, typer.Option(min=0, help="Frames before each measurement.")] = 20,
     rounds: Annotated[int, typer.Option(min=1, help="Turns of each engine; medians over them are shown.")] = 3,
+    min_score: Annotated[
+        float, typer.Option(min=0, max=1, help="Decode detections from this score on, as ssd-edge run does.")
+    ] = 0.5,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
     """Measure FPS and latency, stage by stage and end to end, of several engines side by side.
@@ -50,6 +53,7 @@ def benchmark(
             frames=frames,
             warmup=warmup,
             rounds=rounds,
+            min_score=min_score,
             progress=advance,
         )
     for engine in engines.values():

@@ -2,39 +2,95 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ssd_edge.cli.common import print_json, progress, say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from ssd_edge.evaluation.operating import OperatingPoint, Wish
 
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="NAME.engine/, NAME.onnx, NAME.pt or NAME.ckpt.")],
     data: Annotated[Path, typer.Argument(help="The data set: a Pascal VOC, COCO or YOLO folder or file.")],
     split: Annotated[str, typer.Option(help="Part to evaluate on, such as test.")] = "",
+    choose_thresholds: Annotated[
+        str,
+        typer.Option(
+            metavar="precision=0.9|recall=0.9",
+            help="Find for each class the score from which on that share of its detections is right, or of its objects "
+            "is found, and write it into the model: run shows the class from there on.",
+        ),
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
     """Measure average precision, COCO's and Pascal VOC's, in all and for each class.
 
     A checkpoint, its ONNX file and its engines go through the same preprocessing and decode, so their numbers
-    compare.
+    compare. An ONNX file is computed exactly, on whatever processor; an engine as it runs here.
 
     Next: ssd-edge calibrate HEADS.onnx DATA, or ssd-edge run MODEL --camera 0
     """
     from rich.console import Console
 
-    from ssd_edge.engines.opening import open_model
-    from ssd_edge.evaluation.model import evaluate_model
+    from ssd_edge.engines.opening import open_model, set_operating_scores
+    from ssd_edge.evaluation import evaluate as evaluate_detections
+    from ssd_edge.evaluation.model import detect_in
+    from ssd_edge.evaluation.operating import choose
 
-    engine = open_model(model, say)
-    with progress("evaluating") as advance:
-        result, report = evaluate_model(engine, data, split, advance)
-    engine.close()
+    wish, value = _wish(choose_thresholds) if choose_thresholds else (None, 0.0)
+    with closing(open_model(model, say)) as engine, progress("evaluating") as advance:
+        detections, targets, report = detect_in(engine, data, split, advance)
+    labels = engine.spec.labels
+    result = evaluate_detections(detections, targets, labels)
+    points = choose(detections, targets, labels, wish, value) if wish else []
+    if points:
+        set_operating_scores(model, engine.spec, {one.label: one.score for one in points if one.score is not None})
     if as_json:
-        print_json({"model": str(model), "backend": engine.backend, "precision": engine.precision, **result.to_json()})
+        chosen = {"operating_points": [one.to_json() for one in points]} if points else {}
+        found = {"backend": engine.backend, "precision": engine.precision, **result.to_json(), **chosen}
+        print_json({"model": str(model), **found})
         return
     if report.issues:
         say(report.summary())
     Console().print(result.table())
+    if points:
+        Console().print(_table(points))
+        left = [one.label for one in points if one.score is None]
+        if left:
+            say(f"no score gives {choose_thresholds} for {', '.join(left)}: shown from the usual score on", "yellow")
+        say(f"{model}: keeps these scores; ssd-edge run shows each class from its own on")
+
+
+def _wish(text: str) -> tuple[Wish, float]:
+    wish, _, number = text.partition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        value = -1.0
+    if wish not in ("precision", "recall") or not 0 < value <= 1:
+        raise typer.BadParameter(
+            f"--choose-thresholds takes precision=0.9 or recall=0.9, a number up to 1, but got {text!r}"
+        )
+    return ("precision" if wish == "precision" else "recall"), value
+
+
+def _table(points: Sequence[OperatingPoint]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table()
+    for name in ("class", "objects", "shown from", "precision", "recall"):
+        table.add_column(name, justify="left" if name == "class" else "right")
+    for one in points:
+        numbers = ("–" if value is None else f"{value:.3f}" for value in (one.score, one.precision, one.recall))
+        table.add_row(Text(one.label), str(one.num_objects), *numbers)
+    return table

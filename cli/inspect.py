@@ -43,6 +43,7 @@ def inspect(
         + ", ".join(f"{a}×{b}·{len(level.sizes)}" for level in spec.levels for a, b in [level.grid]),
         "boxes": f"{spec.box_order}, variances {spec.variances[0]} and {spec.variances[1]}",
         "scores": f"{spec.score_function}, above {spec.score_threshold}",
+        **{f"shown from: {label}": f"{score:.3f}" for label, score in spec.operating_scores.items()},
         "NMS": f"IoU {spec.nms_iou}, top {spec.top_k} of a class, {spec.max_detections} of an image",
         **{f"from: {key}": value for key, value in spec.provenance.items()},
     }

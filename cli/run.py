@@ -9,6 +9,9 @@ import typer
 
 from ssd_edge.cli.common import print_json, say, stderr
 
+USUAL_SCORE = 0.5
+"""From which on detections are shown where nothing else is said."""
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -35,7 +38,16 @@ def run(
         bool | None,
         typer.Option("--window/--no-window", help="Show a window; by default where there is a display and no --save."),
     ] = None,
-    min_score: Annotated[float, typer.Option(min=0, max=1, help="Leave out detections below this score.")] = 0.5,
+    min_score: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            show_default=False,
+            help="Leave out detections below this score. By default each class has the score that eval "
+            "--choose-thresholds gave it, and 0.5 where it has none.",
+        ),
+    ] = None,
     every_frame: Annotated[
         bool, typer.Option("--every-frame", help="Lose no frame of a file, however long it takes.")
     ] = False,
@@ -56,6 +68,7 @@ def run(
     """
     if as_json and save_json == Path("-"):
         raise typer.BadParameter("--json and --save-json - both print on stdout: write one of them to a file")
+    import numpy as np
     from rich.live import Live
 
     from ssd_edge.engines.opening import open_model, proof_for
@@ -69,6 +82,9 @@ def run(
     if verify:
         say(f"verified: {prove(engine, proof_for(model, engine)).sentence()}")
     labels = engine.spec.labels
+    least = np.asarray(engine.spec.operating_score_of_each(USUAL_SCORE), np.float32)
+    if min_score is not None:
+        least[:] = min_score
     source = open_source(camera)
     sinks: list[Sink] = []
     if save_video:
@@ -82,13 +98,13 @@ def run(
     say(f"{model}: {engine.backend} {engine.precision}, on {source.name}; Ctrl-C ends it")
     with Live(console=stderr(), transient=True, refresh_per_second=2) as live:
         report = run_loop(
-            engine.detector(min_score),
+            engine.detector(float(least.min())),
             source,
             sinks,
             every_frame=every_frame,
             max_frames=frames,
             duration=seconds,
-            min_score=min_score,
+            min_score=least,
             on_progress=lambda now: live.update(report_table(now)),
         )
     engine.close()

@@ -226,7 +226,8 @@ def _origin(name: str, digest: str, spec: ModelSpec) -> dict[str, str]:
 
 def _manifest_to_extend(output: Path, spec: ModelSpec, origin: Mapping[str, str]) -> Manifest:
     old = read_manifest(output)
-    same_model = replace(old.spec, provenance={}) == replace(spec, provenance={})
+    of_its_own: dict[str, Any] = {"provenance": {}, "operating_scores": {}}
+    same_model = replace(old.spec, **of_its_own) == replace(spec, **of_its_own)
     if not same_model or old.provenance.get("onnx_sha256") != origin["onnx_sha256"]:
         raise BundleError(
             f"{output} holds plans of other heads, made from another {old.provenance.get('onnx', 'ONNX file')}: "
@@ -245,6 +246,18 @@ def _sealed(manifest: Manifest) -> bytes:
     """The manifest's text with its own SHA-256 in it: that of the text in which the sum is still empty."""
     text = json.dumps({_SEAL: "", **manifest.to_json()}, indent=2) + "\n"
     return text.replace('""', f'"{hashlib.sha256(text.encode()).hexdigest()}"', 1).encode()
+
+
+def replace_spec(folder: Path, spec: ModelSpec) -> None:
+    """Write another spec into a bundle's manifest; its plans stay.
+
+    Raises:
+        BundleIntegrityError: no bundle, or it is damaged.
+        BundleCompatibilityError: of another schema version.
+    """
+    manifest = replace(read_manifest(folder), spec=spec)
+    with written_whole(folder / MANIFEST) as partial:
+        partial.write_bytes(_sealed(manifest))
 
 
 def _is_sealed(text: bytes, seal: object) -> bool:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 from ssd_edge.engines.base import Engine
 from ssd_edge.engines.bundle import load_bundle, read_manifest
+from ssd_edge.engines.bundle import replace_spec as replace_bundles_spec
 from ssd_edge.engines.proving import proof_of
 from ssd_edge.errors import MissingDependencyError, ModelError, ProofError
+from ssd_edge.heads_file import replace_spec as replace_heads_spec
 from ssd_edge.proof import Proof
+from ssd_edge.spec import ModelSpec
 
 
 def proof_for(path: Path, engine: Engine) -> Proof:
@@ -36,6 +40,35 @@ def proof_for(path: Path, engine: Engine) -> Proof:
             f"{path} carries no proof: heads of ssd-edge export, import-onnx and calibrate do, and bundles"
         )
     return Proof.unpack(packed, engine.spec)
+
+
+def set_operating_scores(path: Path, spec: ModelSpec, scores: Mapping[str, float]) -> None:
+    """Write into a model, in whatever form, from which score on each label is shown.
+
+    Args:
+        path: what ``open_model`` takes.
+        spec: of the model.
+        scores: by label; they replace those that it has.
+
+    Raises:
+        MissingDependencyError: an ONNX file, and the package ``onnx`` is not installed.
+        ModelError, BundleError: it is damaged.
+        OSError: it cannot be written.
+    """
+    spec = replace(spec, operating_scores=scores)
+    if path.is_dir():
+        manifest = read_manifest(path)
+        replace_bundles_spec(path, replace(manifest.spec, operating_scores=scores))
+    elif path.suffix == ".onnx":
+        try:
+            replace_heads_spec(path, spec)
+        except ModuleNotFoundError:
+            raise MissingDependencyError("onnx", "calibrate", f"writing into {path.name}") from None
+    else:
+        from ssd_edge.training.checkpoints import replace_spec as replace_checkpoints_spec
+
+        facts = {key: value for key, value in spec.provenance.items() if key != "checkpoint_sha256"}
+        replace_checkpoints_spec(path, replace(spec, provenance=facts))
 
 
 def open_model(path: Path, note: Callable[[str], None] = lambda sentence: None) -> Engine:

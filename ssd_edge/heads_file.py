@@ -40,6 +40,16 @@ def add_proof(heads: Path, proof: Proof | None) -> None:
     _write(model, heads)
 
 
+def replace_spec(heads: Path, spec: ModelSpec) -> None:
+    """Write another spec into heads; their proof and other metadata stay."""
+    import onnx
+
+    model = onnx.load(heads)
+    kept = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, {**kept, METADATA_KEY: spec.to_text()})
+    _write(model, heads)
+
+
 def _write(model: onnx.ModelProto, output: Path) -> None:
     with written_whole(output) as partial:
         partial.write_bytes(model.SerializeToString())

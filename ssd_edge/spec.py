@@ -71,6 +71,8 @@ class ModelSpec:
         nms_iou: a box that overlaps a better one of its class by more is a duplicate.
         top_k: candidates of a class that enter NMS, best first.
         max_detections: detections of an image, best first.
+        operating_scores: by label, the score from which on it is shown where it is run, see ``operating_score``;
+            labels that are not named have none of their own.
         provenance: parent's SHA-256, data set, tool versions: strings for people and audits.
 
     Raises:
@@ -93,6 +95,7 @@ class ModelSpec:
     nms_iou: float = 0.45
     top_k: int = 400
     max_detections: int = 200
+    operating_scores: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -138,6 +141,14 @@ class ModelSpec:
             (0 < self.nms_iou <= 1, f"nms_iou must lie in 0 … 1, but got {self.nms_iou}"),
             (self.top_k >= 1, f"top_k must be at least 1, but got {self.top_k}"),
             (self.max_detections >= 1, f"max_detections must be at least 1, but got {self.max_detections}"),
+            (
+                self.operating_scores.keys() <= set(self.labels)
+                and all(0 < score <= 1 for score in self.operating_scores.values()),
+                (
+                    "operating_scores must be numbers above 0 and up to 1 by label, "
+                    f"but got {dict(self.operating_scores)} for labels {self.labels}"
+                ),
+            ),
         )
         for holds, message in checks:
             if not holds:
@@ -152,6 +163,10 @@ class ModelSpec:
     def num_classes(self) -> int:
         """C: the labels and background."""
         return len(self.labels) + 1
+
+    def operating_score_of_each(self, otherwise: float) -> tuple[float, ...]:
+        """The score from which on each label is shown: its own, or ``otherwise``."""
+        return tuple(self.operating_scores.get(label, otherwise) for label in self.labels)
 
     def with_provenance(self, **facts: str) -> ModelSpec:
         """This spec with facts added to its provenance; a later fact of the same name wins."""
@@ -190,6 +205,8 @@ class ModelSpec:
             if not isinstance(fields["labels"], list | tuple):
                 raise TypeError(f"labels must be a list of names, but got {fields['labels']!r}")
             fields["labels"] = tuple(str(label) for label in fields["labels"])
+            scores = fields.get("operating_scores", {})
+            fields["operating_scores"] = {str(label): float(score) for label, score in scores.items()}
             for name in ("mean", "std", "variances"):
                 if name in fields:
                     fields[name] = _floats(fields[name])

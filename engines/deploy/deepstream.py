@@ -89,6 +89,9 @@ def config(model: Deployable) -> str:
     comment = f"# nvinfer has one scale: contrast is off by {off:.1%} in a channel, at most.\n" if off else ""
     lines = [f"{key}={value}" for key, value in properties.items()]
     attributes = f"[class-attrs-all]\npre-cluster-threshold={spec.score_threshold}\n"
+    for number, label in enumerate(spec.labels):
+        if label in spec.operating_scores:
+            attributes += f"\n[class-attrs-{number}]\npre-cluster-threshold={spec.operating_scores[label]:.6g}\n"
     return f"{comment}[property]\n" + "\n".join(lines) + f"\n\n{attributes}"
 
 

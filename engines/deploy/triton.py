@@ -85,6 +85,8 @@ def page(model: Deployable) -> str:
         if model.needs_library
         else ""
     )
+    shown = ", ".join(f"{label} {score:.6g}" for label, score in spec.operating_scores.items())
+    shown = f"\nShow a detection from its class's operating score on: {shown}.\n" if shown else ""
     dtype = "float16" if _is_half(model) else "float32"
     return f"""\
 # {name} in Triton
@@ -121,4 +123,4 @@ def preprocess(frame):
 | `scores` | above {spec.score_threshold} |
 | `classes` | lines of `labels.txt`, counted from 0; −1 beyond the detections |
 | `num_cut` | candidates that top-k left out |
-"""
+{shown}"""

@@ -144,7 +144,7 @@ def measure_ap(
     labels: Sequence[str],
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Run a detector over images on disk, as many under way as it takes, and evaluate what it finds.
+    """Run a detector over images on disk, and evaluate what it finds.
 
     Args:
         detector: from BGR images to detections in their pixels.
@@ -154,6 +154,22 @@ def measure_ap(
 
     Raises:
         DataError: an image cannot be read, or as ``evaluate``.
+    """
+    return evaluate(*detect_all(detector, samples, progress), labels)
+
+
+def detect_all(
+    detector: Detector, samples: Iterable[Sample], progress: Callable[[int], None] | None = None
+) -> tuple[list[Detections], list[Target]]:
+    """What a detector finds in images on disk, as many under way as it takes, and what is to be found in each.
+
+    Args:
+        detector: from BGR images to detections in their pixels.
+        samples: images and their objects.
+        progress: called after each image with the number of images done.
+
+    Raises:
+        DataError: an image cannot be read.
     """
     detections: list[Detections] = []
     targets: list[Target] = []
@@ -172,7 +188,7 @@ def measure_ap(
         pending.append(detector.submit(image))
         targets.append(sample.target)
     wait_for(len(pending))
-    return evaluate(detections, targets, labels)
+    return detections, targets
 
 
 def _check(whose: str, labels: npt.NDArray[np.int64], num_labels: int, *numbers: npt.NDArray[np.float32]) -> None:

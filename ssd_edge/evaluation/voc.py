@@ -36,6 +36,29 @@ def voc_ap(
     Returns:
         Both in 0 … 1, or both None where there is no object to find.
     """
+    num_objects, _, right = ranked(detections, targets, label, threshold)
+    if num_objects == 0:
+        return None, None
+    num_right = np.cumsum(right)
+    precision = num_right / np.arange(1, len(right) + 1)
+    # The best precision at this recall or a higher one, and 0 at recalls that are never reached.
+    envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
+    # Recall grows by 1/num_objects with every right detection, so the area is a sum over these.
+    all_points = float(envelope[:-1][right].sum() / num_objects)
+    # As in the Python evaluators that published figures come from, three of these levels lie one bit above 0.3, 0.6
+    # and 0.7, so a recall of just 9/15 does not reach the seventh. The reference's figure at IoU 0.1 depends on it.
+    reached = np.searchsorted(num_right / num_objects, np.linspace(0.0, 1.0, 11))
+    return all_points, float(envelope[reached].mean())
+
+
+def ranked(
+    detections: Sequence[Detections], targets: Sequence[Target], label: int, threshold: float = 0.5
+) -> tuple[int, npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """All detections of a class that count, best score first; arguments and rules as in ``voc_ap``.
+
+    Returns:
+        Objects to find, and of each detection (N,) its score and whether it is right.
+    """
     num_objects = 0
     scores, verdicts = [np.zeros(0, np.float32)], [np.zeros(0, np.int8)]
     for found, target in zip(detections, targets, strict=True):
@@ -47,21 +70,10 @@ def voc_ap(
         mine = mine[np.argsort(-found.scores[mine], kind="stable")]
         scores.append(found.scores[mine])
         verdicts.append(_verdicts(found.boxes[mine], target.where(objects), threshold))
-    if num_objects == 0:
-        return None, None
-
-    verdict = np.concatenate(verdicts)[np.argsort(-np.concatenate(scores), kind="stable")]
-    right = verdict[verdict != _IGNORED] == _RIGHT
-    num_right = np.cumsum(right)
-    precision = num_right / np.arange(1, len(right) + 1)
-    # The best precision at this recall or a higher one, and 0 at recalls that are never reached.
-    envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
-    # Recall grows by 1/num_objects with every right detection, so the area is a sum over these.
-    all_points = float(envelope[:-1][right].sum() / num_objects)
-    # As in the Python evaluators that published figures come from, three of these levels lie one bit above 0.3, 0.6
-    # and 0.7, so a recall of just 9/15 does not reach the seventh. The reference's figure at IoU 0.1 depends on it.
-    reached = np.searchsorted(num_right / num_objects, np.linspace(0.0, 1.0, 11))
-    return all_points, float(envelope[reached].mean())
+    score, verdict = np.concatenate(scores), np.concatenate(verdicts)
+    order = np.argsort(-score, kind="stable")
+    order = order[verdict[order] != _IGNORED]
+    return num_objects, score[order], verdict[order] == _RIGHT
 
 
 def _verdicts(boxes: npt.NDArray[np.float32], objects: Target, threshold: float) -> npt.NDArray[np.int8]:

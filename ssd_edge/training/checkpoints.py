@@ -45,6 +45,17 @@ def save_checkpoint(
         torch.save(content if scales is None else {**content, SCALES_KEY: dict(scales)}, partial)
 
 
+def replace_spec(path: Path, spec: ModelSpec) -> None:
+    """Write another spec into a checkpoint; weights and scales stay.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    content = read_torch_file(path)
+    with written_whole(path) as partial:
+        torch.save({**content, METADATA_KEY: spec.to_text()}, partial)
+
+
 def _halved(value: Tensor) -> Tensor:
     half = value.half()
     return half if torch.equal(half.isfinite(), value.isfinite()) else value
