@@ -32,6 +32,7 @@ ENTRIES = {
     "int8-exact": "AP of INT8 engines beside their files computed exactly, on this processor and on one without VNNI",
     "int8-contract": "calibrate --max-drop 0.2 on each of these models, and the share of INT8",
     "int8-rtx-accepts": "Q/DQ files before NVIDIA's compiler for RTX GPUs: INT8 convolutions, found and intended",
+    "engine-proof": "engines with planted faults before their model's proof, and seconds that it adds to a build",
     "int8-speed": "INT8 beside FP32 on OpenVINO, images/s in one run",
     "int8-memory": "peak memory and images/s of calibrating SSD300-VGG16 on 500 images, beside ONNX Runtime's",
     "host-decode": "milliseconds of decode, 8732 boxes and 91 classes",

@@ -92,7 +92,7 @@ def prove(engine: Engine, proof: Proof, heads: Path | None = None) -> Agreement:
     agreement = check(engine, proof, engine.precision)
     if agreement.holds:
         return agreement
-    if heads is not None and not _of_these_heads(heads, engine, proof):
+    if heads is not None and not _of_these_heads(heads, proof):
         raise ProofError(f"the proof in {heads.name} is not one of its heads: export or calibrate the model again")
     stage, remedy = _fault(engine, proof)
     raise DisagreementError(
@@ -101,11 +101,12 @@ def prove(engine: Engine, proof: Proof, heads: Path | None = None) -> Agreement:
     )
 
 
-def _of_these_heads(heads: Path, engine: Engine, proof: Proof) -> bool:
+def _of_these_heads(heads: Path, proof: Proof) -> bool:
     """Whether the heads, computed exactly here, find what the proof says."""
     from ssd_edge.engines.exact import open_exact
+    from ssd_edge.engines.onnxruntime import read_spec
 
-    exact = open_exact(heads, engine.spec)
+    exact = open_exact(heads, read_spec(heads))
     try:
         return check(exact, proof, exact.precision).holds
     finally:

@@ -6,7 +6,7 @@ each detection that the model is clear about: its class, its place, and nearly i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -55,18 +55,27 @@ class Agreement:
     Attributes:
         images: compared.
         tolerance: what may differ.
-        counted: detections of the reference that have to be found again.
-        matched: of those, found: of the same class, IoU of at least 0.9, scores no further apart than the tolerance.
+        of_class: by label, the detections of the reference that have to be found again, and of these how many are:
+            by the same class, an IoU of at least 0.9, and a score that is no further apart than the tolerance.
         extra: detections of the engine where the reference has none of that class.
         largest_difference: of the scores of two boxes of one class in the same place; 0 where there are none.
     """
 
     images: int
     tolerance: Tolerance
-    counted: int
-    matched: int
+    of_class: Mapping[str, tuple[int, int]]
     extra: int
     largest_difference: float
+
+    @property
+    def counted(self) -> int:
+        """Detections of the reference that have to be found again."""
+        return sum(counted for counted, _ in self.of_class.values())
+
+    @property
+    def matched(self) -> int:
+        """Of those, found."""
+        return sum(matched for _, matched in self.of_class.values())
 
     @property
     def share(self) -> float:
@@ -76,14 +85,24 @@ class Agreement:
 
     @property
     def holds(self) -> bool:
-        """Whether enough agrees."""
-        total = self.counted + self.extra
+        """Whether enough agrees, in all and of each class: a fault may be in the boxes of a few large objects alone."""
+        return self._enough(self.counted + self.extra, self.matched) and not self.lost
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """Classes of which too few are found."""
+        return tuple(label for label, numbers in self.of_class.items() if not self._enough(*numbers))
+
+    def _enough(self, total: int, matched: int) -> bool:
         by_chance = 1 if total >= CHANCE else 0
-        return total - self.matched <= max(by_chance, (1 - self.tolerance.share) * total + 1e-9)
+        return total - matched <= max(by_chance, (1 - self.tolerance.share) * total + 1e-9)
 
     def sentence(self) -> str:
         """The numbers in words, with what they are measured by."""
         extra = f", and {self.extra} stand where there should be none" if self.extra else ""
+        worst = min(self.lost, key=lambda label: self.of_class[label][1] / self.of_class[label][0], default=None)
+        if worst is not None and len(self.of_class) > 1:
+            extra += f", {self.of_class[worst][1]} of {self.of_class[worst][0]} of class {worst}"
         return (
             f"{self.matched} of {self.counted} detections in {self.images} images match{extra}, largest score "
             f"difference {self.largest_difference:.3f} (a match: same class, IoU ≥ {SAME_PLACE}, score within "
@@ -92,7 +111,13 @@ class Agreement:
 
     def to_json(self) -> dict[str, Any]:
         """As plain values for ``json.dumps``."""
-        return {**asdict(self), "share": self.share, "holds": self.holds}
+        return {
+            **asdict(self),
+            "share": self.share,
+            "holds": self.holds,
+            "counted": self.counted,
+            "matched": self.matched,
+        }
 
 
 def compare(
@@ -117,18 +142,19 @@ def compare(
     Raises:
         ValueError: not as many images on both sides.
     """
-    counted = matched = extra = 0
-    largest = 0.0
+    counted, matched = np.zeros(len(spec.labels), np.int64), np.zeros(len(spec.labels), np.int64)
+    extra, largest = 0, 0.0
     for one, which, other in zip(wanted, counts, found, strict=True):
         overlap = iou(one.boxes[:, None], other.boxes[None]) * (one.labels[:, None] == other.labels[None])
         difference = np.abs(one.scores[:, None] - other.scores[None])
         # Of boxes in one place, the one whose score is nearest; infinite where there is none.
         nearest = np.where(overlap >= SAME_PLACE, difference, np.float32(np.inf)).min(axis=1, initial=np.inf)[which]
         largest = max(largest, float(nearest[np.isfinite(nearest)].max(initial=0.0)))
-        counted += len(nearest)
-        matched += int((nearest <= tolerance.score).sum())
+        np.add.at(counted, one.labels[which], 1)
+        np.add.at(matched, one.labels[which], nearest <= tolerance.score)
         # A full list says nothing of what is below its last score.
         told = max(least, float(one.scores[-1])) if len(one) == spec.max_detections else least
         sure = other.scores >= told + tolerance.score
         extra += int((sure & ~(overlap >= spec.nms_iou).any(axis=0)).sum())
-    return Agreement(len(wanted), tolerance, counted, matched, extra, largest)
+    of_class = dict(zip(spec.labels, zip(counted.tolist(), matched.tolist(), strict=True), strict=True))
+    return Agreement(len(wanted), tolerance, of_class, extra, largest)

@@ -79,7 +79,7 @@ def test_a_full_list_says_nothing_of_what_is_below_it():
     ("total", "lost", "holds"), [(3, 1, False), (4, 1, True), (4, 2, False), (20, 2, True), (20, 3, False)]
 )
 def test_one_of_four_may_be_chance(total, lost, holds):
-    result = Agreement(1, TOLERANCE, total, total - lost, 0, 0.0)
+    result = Agreement(1, TOLERANCE, {"bolt": (total, total - lost)}, 0, 0.0)
     assert result.holds is holds
     assert f"{total - lost} of {total} detections in 1 images match" in result.sentence()
 
@@ -119,3 +119,14 @@ def test_numbers_stay_within_their_bounds(first, second):
     assert 0 <= result.matched <= result.counted == int((one.scores >= 0.3).sum())
     assert 0 <= result.extra <= len(other)
     assert 0 <= result.share <= 1
+
+
+def test_a_class_that_is_lost_is_not_outvoted():
+    """Two of three large objects are gone among a hundred small ones: 98 % are left, and the engine is wrong."""
+    of_class = {"bolt": (100, 100), "nut": (3, 1)}
+    result = Agreement(8, TOLERANCE, of_class, 0, 0.0)
+    assert result.share > 0.98
+    assert result.lost == ("nut",)
+    assert not result.holds
+    assert ", 1 of 3 of class nut" in result.sentence()
+    assert Agreement(8, TOLERANCE, {"bolt": (100, 100), "nut": (4, 3)}, 0, 0.0).holds
