@@ -82,9 +82,10 @@ def selftest(
 
 
 def _works(only: list[str]) -> Mapping[str, Work]:
-    from ssd_edge.engines.selftest import engines, kernels, tools
+    from ssd_edge.engines.selftest import engines, kernels, proof, tools
 
     works: dict[str, Work] = {
+        "proof": proof.proof,
         "cpu": engines.cpu,
         "emulated": tools.emulated,
         "kernels": kernels.kernels,

@@ -12,13 +12,20 @@ import pytest
 from ssd_edge.detections import Detections
 from ssd_edge.detector import Detector, HostDetector, Result, StageTimes
 from ssd_edge.engines.base import BuildOptions
+from ssd_edge.engines.bundle import build_bundle, load_bundle
 from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine, read_spec
-from ssd_edge.engines.selftest import available, engines, kernels
+from ssd_edge.engines.proving import keep_proof
+from ssd_edge.engines.selftest import available, engines, kernels, proof
 from ssd_edge.engines.selftest.results import counts, page, write_results
 from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Section, Setting, run_sections
 from ssd_edge.engines.selftest.tools import gpu_milliseconds
 from ssd_edge.errors import BackendError
+from ssd_edge.heads_file import write_heads
 from tests.cuda.emulated import Emulated
+from tests.engines.test_proving import FAULTS as PLANTED
+from tests.engines.test_proving import base, faulty, scenes
+from tests.helpers import small_spec
+from tests.models_for_tests import marks_model
 
 HOSTILE = "<script>alert('x')</script>&"
 
@@ -260,3 +267,40 @@ def test_what_tegrastats_prints():
     )
     assert engines.rails(line) == {"VDD_GPU_SOC": 3.205, "VDD_CPU_CV": 0.801, "VIN_SYS_5V0": 4.032}
     assert engines.rails("") == {}
+
+
+@pytest.fixture
+def proved(tmp_path) -> Setting:
+    """Heads that carry a proof, and engines that are built of them."""
+    spec, heads = small_spec(), tmp_path / "marks.onnx"
+    write_heads(marks_model(), spec, heads)
+    keep_proof(heads, scenes())
+
+    def engine(name: str, onnx: Path, backend: str, options: BuildOptions | None):
+        build_bundle(onnx, tmp_path / f"{name}.engine", backend, options=options)
+        return load_bundle(tmp_path / f"{name}.engine")
+
+    return Setting(heads, None, spec, [], tmp_path, engine)
+
+
+def test_the_proof_of_the_heads_is_run_by_each_backend(proved, monkeypatch):
+    why = {"tensorrt": "no NVIDIA GPU", "tensorrt-rtx": "no NVIDIA GPU"}
+    monkeypatch.setattr(available, "why_not", why.get)
+    said, details = proof.proof(proved)
+    assert "openvino of FP32 heads" in said
+    assert said.endswith("; not run: tensorrt, tensorrt-rtx")
+    assert details["onnxruntime of FP32 heads"]["holds"]
+    assert details["not run"] == why
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_a_planted_fault_fails_the_proof(proved, monkeypatch, fault):
+    monkeypatch.setattr(available, "why_not", lambda backend: None if backend == "openvino" else "not here")
+    monkeypatch.setitem(base.BACKENDS, "openvino", lambda: faulty(PLANTED[fault][0]))
+    with pytest.raises(FailedError, match=PLANTED[fault][1]):
+        proof.proof(proved)
+
+
+def test_without_a_proof_that_section_has_not_run(setting):
+    with pytest.raises(NotRunError, match="the heads carry no proof"):
+        proof.proof(setting)

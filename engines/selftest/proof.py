@@ -1,0 +1,46 @@
+"""The heads' own proof, through each backend that runs here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Any
+
+from ssd_edge.engines.onnxruntime import read_proof
+from ssd_edge.engines.proving import CLEAR_ABOUT_NOTHING, prove
+from ssd_edge.engines.selftest import available
+from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Setting
+from ssd_edge.errors import SsdEdgeError
+from ssd_edge.proof import Proof
+
+BACKENDS = ("tensorrt", "tensorrt-rtx", "openvino", "onnxruntime")
+
+
+def proof(setting: Setting) -> tuple[str, Mapping[str, Any]]:
+    """What the model finds in the images that it carries, and each engine of it built here, as ``ssd-edge verify``."""
+    heads, spec = setting.model()
+    left = {backend: why for backend in BACKENDS if (why := available.why_not(backend)) is not None}
+    proofs = {}
+    for precision, onnx in (("FP32", heads), ("INT8", setting.int8)):
+        packed = read_proof(onnx) if onnx is not None else None
+        if packed and (unpacked := Proof.unpack(packed, spec)).counted:
+            proofs[precision] = onnx, unpacked
+    if not proofs:
+        raise NotRunError(f"the heads carry no proof, or {CLEAR_ABOUT_NOTHING}")
+    details: dict[str, Any] = {}
+    wrong = []
+    for backend in (one for one in BACKENDS if one not in left):
+        for precision, (onnx, unpacked) in proofs.items():
+            assert onnx is not None
+            name = f"{backend} of {precision} heads"
+            try:
+                with closing(setting.engine(f"proof-{backend}-{precision}", onnx, backend, None)) as engine:
+                    details[name] = prove(engine, unpacked, onnx).to_json()
+            except SsdEdgeError as error:
+                wrong.append(str(error))
+                details[name] = {"failed": str(error)}
+    if wrong:
+        raise FailedError("; ".join(wrong), details)
+    said = ", ".join(f"{name} {one['matched']} of {one['counted']}" for name, one in details.items())
+    missed = f"; not run: {', '.join(left)}" if left else ""
+    return f"engines find what the model's proof says ({said}){missed}", {**details, "not run": left}
