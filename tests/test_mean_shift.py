@@ -11,6 +11,8 @@ from ssd_edge.graph.mean_shift import absorb_shift
 from ssd_edge.graph.seven_bits import with_seven_bits
 from tests.engines.integer_heads import images, layers, write_integer_heads
 
+pytestmark = pytest.mark.int8
+
 
 def load(path, **layout):
     return onnx.load(write_integer_heads(path / "heads.onnx", **layout))

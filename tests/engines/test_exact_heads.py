@@ -29,6 +29,8 @@ LAYOUTS = [
     for by_channel in (True, False)
 ]
 
+pytestmark = pytest.mark.int8
+
 
 @pytest.mark.parametrize(("unsigned", "per_channel"), LAYOUTS)
 def test_integers_come_out_bit_for_bit(tmp_path, unsigned, per_channel):

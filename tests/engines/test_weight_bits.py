@@ -15,6 +15,8 @@ from ssd_edge.engines.onnxruntime import read_proof, read_spec
 from ssd_edge.engines.proving import keep_proof
 from tests.engines.integer_heads import images, write_integer_heads
 
+pytestmark = pytest.mark.int8
+
 
 def seven(path: Path, folder: Path) -> tuple[onnx.ModelProto, str]:
     (folder / path.stem).mkdir()

@@ -40,8 +40,6 @@ from ssd_edge.training.operators import operator
 from ssd_edge.training.qat import QuantisedModule, fine_tune
 from ssd_edge.training.train import Recipe, train
 
-pytestmark = pytest.mark.int8
-
 RECIPE = Recipe(model="tiny", epochs=2, batch_size=4, validate_every=1, workers=0, precision="32-true", lr=0.01)
 
 REAL = (
