@@ -35,7 +35,7 @@ ENTRIES = {
     "engine-proof": "engines with planted faults before their model's proof, and seconds that it adds to a build",
     "int8-speed": "INT8 beside FP32 on OpenVINO, images/s in one run",
     "int8-memory": "peak memory and images/s of calibrating SSD300-VGG16 on 500 images, beside ONNX Runtime's",
-    "host-decode": "milliseconds of decode, 8732 boxes and 91 classes",
+    "host-decode": "milliseconds of decode: a small network in a crowd, and noise of 8732 boxes and 91 classes",
     "loop-efficiency": "the loop's FPS as a share of the bare engine's",
     "startup": "seconds of ssd-edge --help",
     "demo": "minutes and AP50 of ssd-edge demo",

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssd_edge import arithmetic, boxes
+from ssd_edge.candidates import candidates
 from ssd_edge.decode import Decoder, for_reader, nms
+from ssd_edge.models.registry import make_spec
 from ssd_edge.spec import DefaultBoxLevel
 from tests.helpers import small_spec
 
@@ -71,27 +76,78 @@ def assert_same(spec, loc, logits, frame_size=(480, 640)):
     top_k=st.sampled_from([1, 3, 400]),
     quantum=st.sampled_from([0.0, 1.0]),
     spread=st.sampled_from([0.0, 1.0, 5.0]),
+    contrast=st.sampled_from([3, 60]),
+    wanted=st.sampled_from([1, 20]),
+    few=st.sampled_from([0, 1 << 16]),
 )
-def test_equals_greedy_walk(seed, classes, score_function, box_order, threshold, top_k, quantum, spread):
+def test_equals_greedy_walk(
+    seed, classes, score_function, box_order, threshold, top_k, quantum, spread, contrast, wanted, few
+):
+    """With exact scores of all that may count, and with cheap ones first, in pieces of three rows."""
     spec = small_spec(
         labels=tuple("abcde"[:classes]),
         score_function=score_function,
         box_order=box_order,
         score_threshold=threshold,
         top_k=top_k,
-        max_detections=20,
+        max_detections=wanted,
     )
     rng = np.random.default_rng(seed)
     loc = rng.normal(0, spread, (spec.num_default_boxes, 4)).astype(np.float32)
-    logits = rng.normal(0, 3, (spec.num_default_boxes, spec.num_classes)).astype(np.float32)
+    logits = rng.normal(0, contrast, (spec.num_default_boxes, spec.num_classes)).astype(np.float32)
     if quantum:  # ties, in numbers
         logits = np.round(logits / 4) * 4
-    assert_same(spec, loc, logits.astype(np.float32))
+    with looked_at_first(few):
+        assert_same(spec, loc, logits.astype(np.float32))
 
 
+@contextmanager
+def looked_at_first(few):
+    """Cheap scores come first where there are more than so many logits; three rows at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ssd_edge.candidates._FEW", few)
+        patch.setattr("ssd_edge.candidates._AT_ONCE", 9)
+        yield
+
+
+@pytest.mark.parametrize("score_function", ["softmax", "sigmoid"])
+def test_scores_that_a_cheap_look_cannot_tell_from_the_threshold(score_function):
+    """Each row holds one a few units in the last place from it; some rows are all but out of float32's range."""
+    spec = replace(make_spec("ssdlite300_mobilenet_v2", ["a", "b"]), score_function=score_function, score_threshold=0.3)
+    rng = np.random.default_rng(0)
+    loc = np.zeros((1917, 4), np.float32)
+    cases = ((0, 3e-8), (85, 8e-6), (-85, 8e-6)) if score_function == "softmax" else ((0, 3e-8),)
+    for shift, step in cases:
+        odds = np.log(0.3 / 0.7) + rng.integers(-9, 10, (1917, 1)) * step
+        logits = np.concatenate([np.zeros_like(odds), odds, np.full_like(odds, -50)], axis=1)
+        shifted = (logits + shift).astype(np.float32)
+        exact = candidates(loc, shifted, spec)
+        with looked_at_first(0):
+            found = candidates(loc, shifted, spec)
+        assert 0 < exact.counts[0] < 1917
+        assert found.counts.tolist() == exact.counts.tolist()
+        np.testing.assert_array_equal(found.best(9), exact.best(9))
+
+
+def test_rows_beyond_what_a_byte_counts():
+    """Reference: exact scores of all."""
+    spec = make_spec("ssdlite300_mobilenet_v2", ["a", "b"])
+    rng = np.random.default_rng(0)
+    loc, logits = rng.normal(0, 1, (1917, 4)).astype(np.float32), rng.normal(0, 1, (1917, 3)).astype(np.float32)
+    exact = candidates(loc, logits, spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ssd_edge.candidates._FEW", 0)
+        found = candidates(loc, logits, spec)
+    assert exact.counts.min() > 1000
+    assert found.counts.tolist() == exact.counts.tolist()
+    for number in (1, 200, 2000, 9999):
+        np.testing.assert_array_equal(found.best(number), exact.best(number))
+
+
+@pytest.mark.parametrize("few", [0, 1 << 16])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("score_function", ["softmax", "sigmoid"])
-def test_not_a_number_is_no_detection_and_spoils_no_other(bad, score_function):
+def test_not_a_number_is_no_detection_and_spoils_no_other(bad, score_function, few):
     spec = small_spec(score_function=score_function, score_threshold=0.3)
     rng = np.random.default_rng(1)
     loc = rng.normal(0, 1, (spec.num_default_boxes, 4)).astype(np.float32)
@@ -100,8 +156,9 @@ def test_not_a_number_is_no_detection_and_spoils_no_other(bad, score_function):
     logits[1::7] = bad
     loc[2::9, 3] = bad
     loc[3, 2] = 1e6  # finite, of infinite size
-    assert_same(spec, loc, logits)
-    found = Decoder(spec)(loc, logits, (10, 10))
+    with looked_at_first(few):
+        assert_same(spec, loc, logits)
+        found = Decoder(spec)(loc, logits, (10, 10))
     assert len(found) > 5
     assert np.isfinite(found.scores).all()
     assert np.isfinite(found.boxes).all()
@@ -132,13 +189,19 @@ def test_top_k_reports_what_it_cuts():
     assert Decoder(spec)(*heads, (100, 100)).num_cut == 2 * 23
 
 
+def test_boxes_of_infinite_size_cover_nothing():
+    box = np.float32([[-np.inf, -np.inf, np.inf, np.inf], [-np.inf, 0, np.inf, 1], [0, 0, 1, 1], [0, 0, 1, 1]])
+    assert nms(box, np.zeros(4, np.int64), 0.5).tolist() == [True, True, True, False]
+    assert nms(box[:0], np.zeros(0, np.int64), 0.5).tolist() == []
+
+
 def test_nms_in_pieces_equals_nms_at_once(monkeypatch):
     rng = np.random.default_rng(3)
     corner = rng.random((500, 2), np.float32)
     box = np.concatenate([corner, corner + rng.random((500, 2), np.float32) * 0.3], axis=1)
     label = np.sort(rng.integers(0, 4, 500))
     whole = nms(box, label, 0.3)
-    monkeypatch.setattr("ssd_edge.decode._PAIRS_AT_ONCE", 100)
+    monkeypatch.setattr("ssd_edge.decode._ROWS", 7)
     np.testing.assert_array_equal(nms(box, label, 0.3), whole)
 
 
