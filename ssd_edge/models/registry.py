@@ -1,13 +1,11 @@
-"""The published models by name: each entry makes a spec, and a network for a spec."""
+"""The published models by name: each entry makes a spec, and a network for a spec. Specs need no PyTorch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-
-import torch
-from torch import nn
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
 
 from ssd_edge.boxes import (
     SSD300_COCO_SIZES,
@@ -19,12 +17,10 @@ from ssd_edge.boxes import (
     published_levels,
 )
 from ssd_edge.errors import ModelError
-from ssd_edge.models.layers import separable_extra, separable_head
-from ssd_edge.models.mobilenet_v2 import MobileNetV2
-from ssd_edge.models.mobilenet_v3 import MobileNetV3Large
-from ssd_edge.models.ssd import SSD
-from ssd_edge.models.vgg16 import VGG16
 from ssd_edge.spec import DefaultBoxLevel, ModelSpec
+
+if TYPE_CHECKING:
+    from ssd_edge.models.ssd import SSD
 
 
 @dataclass(frozen=True)
@@ -84,64 +80,6 @@ def _listed(
     return ", ".join(names)
 
 
-def _vgg_extra(inputs: int, middle: int, outputs: int, kernel: int, stride: int, padding: int) -> nn.Module:
-    """An extra feature layer of the original SSD: 1×1 squeeze, then a larger convolution."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, middle, 1),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(middle, outputs, kernel, stride, padding),
-        nn.ReLU(inplace=True),
-    )
-
-
-def _ssd300_vgg16(spec: ModelSpec) -> SSD:
-    extras = [
-        _vgg_extra(1024, 256, 512, 3, 2, 1),
-        _vgg_extra(512, 128, 256, 3, 2, 1),
-        _vgg_extra(256, 128, 256, 3, 1, 0),
-        _vgg_extra(256, 128, 256, 3, 1, 0),
-    ]
-    return _vgg_ssd(spec, extras, (512, 1024, 512, 256, 256, 256))
-
-
-def _ssd512_vgg16(spec: ModelSpec) -> SSD:
-    extras = [
-        _vgg_extra(1024, 256, 512, 3, 2, 1),
-        _vgg_extra(512, 128, 256, 3, 2, 1),
-        _vgg_extra(256, 128, 256, 3, 2, 1),
-        _vgg_extra(256, 128, 256, 3, 2, 1),
-        _vgg_extra(256, 128, 256, 4, 1, 1),
-    ]
-    return _vgg_ssd(spec, extras, (512, 1024, 512, 256, 256, 256, 256))
-
-
-def _vgg_ssd(spec: ModelSpec, extras: Sequence[nn.Module], channels: Sequence[int]) -> SSD:
-    boxes = [len(level.sizes) for level in spec.levels]
-    loc = [nn.Conv2d(c, 4 * n, 3, padding=1) for c, n in zip(channels, boxes, strict=True)]
-    classes = [nn.Conv2d(c, spec.num_classes * n, 3, padding=1) for c, n in zip(channels, boxes, strict=True)]
-    for module in (*extras, *loc, *classes):
-        for layer in module.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.xavier_uniform_(layer.weight)
-                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-    return SSD(spec, VGG16(), extras, loc, classes)
-
-
-def _ssdlite(spec: ModelSpec, backbone: MobileNetV2 | MobileNetV3Large) -> SSD:
-    channels = [*backbone.channels, 512, 256, 256, 128]
-    extras = [separable_extra(a, b) for a, b in pairwise(channels[1:])]
-    boxes = [len(level.sizes) for level in spec.levels]
-    loc = [separable_head(c, 4 * n) for c, n in zip(channels, boxes, strict=True)]
-    classes = [separable_head(c, spec.num_classes * n) for c, n in zip(channels, boxes, strict=True)]
-    for module in (*extras, *loc, *classes):
-        for layer in module.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.normal_(layer.weight, std=0.03)
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
-    return SSD(spec, backbone, extras, loc, classes)
-
-
 _SSD300_GRIDS = ((38, 19, 10, 5, 3, 1), (8, 16, 32, 64, 100, 300))
 _SSD300_RATIOS = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))
 _SSD512_GRIDS = ((64, 32, 16, 8, 4, 2, 1), (8, 16, 32, 64, 128, 256, 512))
@@ -181,17 +119,22 @@ def _ssdlite320_levels() -> tuple[DefaultBoxLevel, ...]:
     )
 
 
+def _network(name: str) -> Callable[[ModelSpec], SSD]:
+    """A function of ``networks`` by name, imported when it is called: it needs PyTorch."""
+    return lambda spec: cast("SSD", getattr(import_module("ssd_edge.models.networks"), name)(spec))
+
+
 MODELS: dict[str, Architecture] = {
     "ssdlite300_mobilenet_v2": Architecture(
         (300, 300),
         {"mobilenet": _ssdlite300_levels()},
-        lambda spec: _ssdlite(spec, MobileNetV2()),
+        _network("ssdlite_mobilenet_v2"),
         "1917 boxes; the smallest and fastest: start here",
     ),
     "ssdlite320_mobilenet_v3_large": Architecture(
         (320, 320),
         {"mobilenet": _ssdlite320_levels()},
-        lambda spec: _ssdlite(spec, MobileNetV3Large()),
+        _network("ssdlite_mobilenet_v3_large"),
         "3234 boxes; a newer backbone with more boxes for small objects",
     ),
     "ssd300_vgg16": Architecture(
@@ -201,7 +144,7 @@ MODELS: dict[str, Architecture] = {
             "coco": published_levels(300, *_SSD300_GRIDS, SSD300_COCO_SIZES, _SSD300_RATIOS),
             "paper": paper_levels(_SSD300_GRIDS[0], _SSD300_RATIOS),
         },
-        _ssd300_vgg16,
+        _network("ssd300_vgg16"),
         "8732 boxes; the paper's model: small objects, twenty times the work",
     ),
     "ssd512_vgg16": Architecture(
@@ -211,26 +154,8 @@ MODELS: dict[str, Architecture] = {
             "coco": published_levels(512, *_SSD512_GRIDS, SSD512_COCO_SIZES, _SSD512_RATIOS),
             "paper": paper_levels(_SSD512_GRIDS[0], _SSD512_RATIOS),
         },
-        _ssd512_vgg16,
+        _network("ssd512_vgg16"),
         "24564 boxes; the most exact, for hardware that can afford it",
     ),
 }
 """By name."""
-
-
-def parameters(network: nn.Module) -> int:
-    """Number of trained values."""
-    return sum(p.numel() for p in network.parameters())
-
-
-def load_backbone(network: SSD, state: dict[str, torch.Tensor]) -> None:
-    """Take a backbone's weights from a torchvision classification state_dict.
-
-    Raises:
-        ModelError: the weights are of another architecture.
-    """
-    try:
-        network.backbone.load(state)  # type: ignore[operator]
-    except (RuntimeError, KeyError) as error:
-        first = str(error).splitlines()[-1].strip()
-        raise ModelError(f"these weights do not fit the backbone of {network.spec.architecture}: {first}") from None

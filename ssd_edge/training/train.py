@@ -23,7 +23,8 @@ from ssd_edge.data.check import Report, check_dataset
 from ssd_edge.data.dataset import Dataset
 from ssd_edge.errors import DataError, ModelError
 from ssd_edge.files import sha256
-from ssd_edge.models.registry import load_backbone, make_network, make_spec
+from ssd_edge.models.networks import load_backbone
+from ssd_edge.models.registry import make_network, make_spec
 from ssd_edge.models.ssd import SSD
 from ssd_edge.spec import METADATA_KEY, ModelSpec
 from ssd_edge.training.checkpoints import load_checkpoint, load_matching, read_torch_file

@@ -35,7 +35,7 @@ def test_a_bundle_by_any_name(bundle, tmp_path):
 
 def test_a_checkpoint_without_pytorch(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    for module in ("ssd_edge.training.checkpoints", "ssd_edge.training.heads", "ssd_edge.models.registry"):
+    for module in ("ssd_edge.training.checkpoints", "ssd_edge.training.heads", "ssd_edge.models.networks"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     (tmp_path / "model.pt").write_bytes(b"")
     with pytest.raises(MissingDependencyError, match=r"model\.pt is a checkpoint and needs PyTorch.*ssd-edge\[train\]"):

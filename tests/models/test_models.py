@@ -14,7 +14,8 @@ from ssd_edge import boxes
 from ssd_edge.errors import ModelError
 from ssd_edge.models.mobilenet_v2 import MobileNetV2
 from ssd_edge.models.mobilenet_v3 import MobileNetV3Large
-from ssd_edge.models.registry import MODELS, load_backbone, make_network, make_spec, parameters
+from ssd_edge.models.networks import load_backbone, parameters
+from ssd_edge.models.registry import MODELS, make_network, make_spec
 from ssd_edge.models.ssd import SSD
 from ssd_edge.models.vgg16 import VGG16, L2Norm
 from ssd_edge.preprocess import preprocess

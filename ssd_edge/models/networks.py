@@ -1,0 +1,105 @@
+"""Networks of the published models, untrained, each for a spec; ``registry`` has them by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+from ssd_edge.errors import ModelError
+from ssd_edge.models.layers import separable_extra, separable_head
+from ssd_edge.models.mobilenet_v2 import MobileNetV2
+from ssd_edge.models.mobilenet_v3 import MobileNetV3Large
+from ssd_edge.models.ssd import SSD
+from ssd_edge.models.vgg16 import VGG16
+from ssd_edge.spec import ModelSpec
+
+
+def ssd300_vgg16(spec: ModelSpec) -> SSD:
+    """SSD300 of arXiv 1512.02325: VGG-16, and extra feature maps of 10, 5, 3 and 1 cells."""
+    extras = [
+        _vgg_extra(1024, 256, 512, 3, 2, 1),
+        _vgg_extra(512, 128, 256, 3, 2, 1),
+        _vgg_extra(256, 128, 256, 3, 1, 0),
+        _vgg_extra(256, 128, 256, 3, 1, 0),
+    ]
+    return _vgg_ssd(spec, extras, (512, 1024, 512, 256, 256, 256))
+
+
+def ssd512_vgg16(spec: ModelSpec) -> SSD:
+    """SSD512 of arXiv 1512.02325: VGG-16, and extra feature maps of 16, 8, 4, 2 and 1 cells."""
+    extras = [
+        _vgg_extra(1024, 256, 512, 3, 2, 1),
+        _vgg_extra(512, 128, 256, 3, 2, 1),
+        _vgg_extra(256, 128, 256, 3, 2, 1),
+        _vgg_extra(256, 128, 256, 3, 2, 1),
+        _vgg_extra(256, 128, 256, 4, 1, 1),
+    ]
+    return _vgg_ssd(spec, extras, (512, 1024, 512, 256, 256, 256, 256))
+
+
+def _vgg_extra(inputs: int, middle: int, outputs: int, kernel: int, stride: int, padding: int) -> nn.Module:
+    """An extra feature layer of the original SSD: 1×1 squeeze, then a larger convolution."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, middle, 1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(middle, outputs, kernel, stride, padding),
+        nn.ReLU(inplace=True),
+    )
+
+
+def _vgg_ssd(spec: ModelSpec, extras: Sequence[nn.Module], channels: Sequence[int]) -> SSD:
+    boxes = [len(level.sizes) for level in spec.levels]
+    loc = [nn.Conv2d(c, 4 * n, 3, padding=1) for c, n in zip(channels, boxes, strict=True)]
+    classes = [nn.Conv2d(c, spec.num_classes * n, 3, padding=1) for c, n in zip(channels, boxes, strict=True)]
+    for module in (*extras, *loc, *classes):
+        for layer in module.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return SSD(spec, VGG16(), extras, loc, classes)
+
+
+def ssdlite_mobilenet_v2(spec: ModelSpec) -> SSD:
+    """SSDLite of arXiv 1801.04381 on MobileNetV2."""
+    return _ssdlite(spec, MobileNetV2())
+
+
+def ssdlite_mobilenet_v3_large(spec: ModelSpec) -> SSD:
+    """SSDLite of arXiv 1905.02244 on MobileNetV3-Large."""
+    return _ssdlite(spec, MobileNetV3Large())
+
+
+def _ssdlite(spec: ModelSpec, backbone: MobileNetV2 | MobileNetV3Large) -> SSD:
+    channels = [*backbone.channels, 512, 256, 256, 128]
+    extras = [separable_extra(a, b) for a, b in pairwise(channels[1:])]
+    boxes = [len(level.sizes) for level in spec.levels]
+    loc = [separable_head(c, 4 * n) for c, n in zip(channels, boxes, strict=True)]
+    classes = [separable_head(c, spec.num_classes * n) for c, n in zip(channels, boxes, strict=True)]
+    for module in (*extras, *loc, *classes):
+        for layer in module.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.normal_(layer.weight, std=0.03)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+    return SSD(spec, backbone, extras, loc, classes)
+
+
+def parameters(network: nn.Module) -> int:
+    """Number of trained values."""
+    return sum(p.numel() for p in network.parameters())
+
+
+def load_backbone(network: SSD, state: dict[str, torch.Tensor]) -> None:
+    """Take a backbone's weights from a torchvision classification state_dict.
+
+    Raises:
+        ModelError: the weights are of another architecture.
+    """
+    try:
+        network.backbone.load(state)  # type: ignore[operator]
+    except (RuntimeError, KeyError) as error:
+        first = str(error).splitlines()[-1].strip()
+        raise ModelError(f"these weights do not fit the backbone of {network.spec.architecture}: {first}") from None
