@@ -97,6 +97,29 @@ def test_inspect_and_build_engine_need_neither_torch_nor_onnx(heads_onnx, tmp_pa
     assert json.loads(out)["spec"]["labels"] == ["bolt", "nut"]
 
 
+def test_a_spec_needs_no_torch():
+    program = """
+from ssd_edge.models.registry import MODELS, make_spec
+print([make_spec(name, ["bolt"], table).num_default_boxes for name in MODELS for table in MODELS[name].levels])
+"""
+    code, out, err = python(WITHOUT.partition("from ssd_edge")[0] + program)
+    assert (code, json.loads(out)) == (0, [1917, 3234, 8732, 8732, 8732, 24564, 24564, 24564]), err
+
+
+def test_the_selftests_own_tests_need_no_torch():
+    """The kernels are proved on devices that have the base install: what a test imports there, it must find."""
+    program = """
+FORBIDDEN.discard("onnx")
+import pytest
+from ssd_edge.engines.selftest.tools import _ON_A_CPU
+tests = (f"tests/cuda/{name}" for name in _ON_A_CPU)
+sys.exit(pytest.main(["--collect-only", "-qq", "-p", "no:cacheprovider", *tests]))
+"""
+    code, out, err = python(WITHOUT.partition("from ssd_edge")[0] + program)
+    assert code == 0, out + err
+    assert "test_kernels.py" in out
+
+
 def test_onnx_heads_run_without_onnx(heads_onnx, pictures):
     code, out, err = base_install("eval", heads_onnx, pictures, "--json")
     assert code == 0, err

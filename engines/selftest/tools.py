@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -18,15 +19,21 @@ from ssd_edge.engines.selftest import available
 from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Setting
 
 _MINUTES = 10
+_ON_A_CPU = ("test_kernels.py", "test_gpu.py")  # of tests/cuda: none of them needs PyTorch
 _COMMAND = "from ssd_edge.cli.main import main; main()"
 
 
 def emulated(setting: Setting) -> tuple[str, Mapping[str, Any]]:
     """The kernels on a CPU and the GPU's way over an emulated driver: tests of a clone, as they need its files."""
     root = Path(__file__).resolve().parents[2]
-    tests = [root / "tests" / "cuda" / name for name in ("test_kernels.py", "test_gpu.py")]
-    if not all(test.is_file() for test in tests) or find_spec("pytest") is None or not shutil.which("g++"):
-        raise NotRunError("it needs a clone of the project with its tests, pytest and g++")
+    tests = [root / "tests" / "cuda" / name for name in _ON_A_CPU]
+    if not all(test.is_file() for test in tests):
+        raise NotRunError("it needs a clone of the project with its tests")
+    compiler = os.environ.get("CXX", "g++")
+    missing = [package for package in ("pytest", "hypothesis", "onnx") if find_spec(package) is None]
+    missing += [compiler] if shutil.which(compiler) is None else []
+    if missing:
+        raise NotRunError(f"its tests need {', '.join(missing)}, not installed here")
     done = _run([sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *map(str, tests)], root)
     last = (done.stdout.strip().splitlines() or [""])[-1]
     if done.returncode:

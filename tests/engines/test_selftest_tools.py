@@ -79,6 +79,14 @@ def test_what_a_sanitizer_finds(setting, tmp_path, monkeypatch, code, status, en
             tools.sanitizer(setting)
 
 
+@pytest.mark.parametrize("package", ["pytest", "hypothesis", "onnx"])
+def test_kernels_on_a_cpu_without_a_package_are_not_run(setting, monkeypatch, package):
+    monkeypatch.setattr(tools, "find_spec", lambda name: None if name == package else name)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(NotRunError, match=f"its tests need {package}, no-such-compiler, not installed here"):
+        tools.emulated(setting)
+
+
 def test_trtexec_is_given_a_plan_that_is_there(setting, tmp_path, monkeypatch):
     plan = SimpleNamespace(backend="tensorrt", files=("model.plan",))
     monkeypatch.setattr(tools, "read_manifest", lambda folder: SimpleNamespace(plans=[plan]))
