@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from ssd_edge.spec import DefaultBoxLevel, ModelSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+
+COMPILER = os.environ.get("CXX", "g++")
+"""For C++, and for C after ``-x c``."""
 
 
 def shared(path: str) -> Path:

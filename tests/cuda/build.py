@@ -20,12 +20,10 @@ import pytest
 
 from ssd_edge.engines.plugins.launch import SOURCE, Launch
 from ssd_edge.files import written_whole
-from tests.helpers import ROOT
+from tests.helpers import COMPILER, ROOT
 
 HERE = Path(__file__).parent
 BUILD = ROOT / "build" / "cuda_on_cpu"
-
-COMPILER = os.environ.get("CXX", "g++")
 
 # No contraction to fused multiply-add, as on the GPU. The scheduler is never built with a sanitizer: it changes stacks.
 COMMON = ("-std=c++17", "-O2", "-ffp-contract=off", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror")

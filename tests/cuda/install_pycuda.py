@@ -15,6 +15,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.helpers import COMPILER
+
 VERSION = "2026.1"
 
 
@@ -35,7 +37,7 @@ def install(target: Path, cuda: Path, work: Path) -> None:
     """Build and install; ``work`` is an empty folder for what is needed on the way."""
     library = work / "libcuda.so"
     subprocess.run(
-        ["g++", "-shared", "-o", library, "-x", "c++", "/dev/null", "-Wl,-soname,libcuda.so.1"],
+        [COMPILER, "-shared", "-o", library, "-x", "c++", "/dev/null", "-Wl,-soname,libcuda.so.1"],
         check=True,
     )
     # pycuda's own place for settings, in the home folder. The library stands among the flags, because flags are what

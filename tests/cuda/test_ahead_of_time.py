@@ -10,8 +10,8 @@ import sys
 
 import pytest
 
-from tests.cuda.build import BUILD, COMPILER, HERE
-from tests.helpers import ROOT
+from tests.cuda.build import BUILD, HERE
+from tests.helpers import COMPILER, ROOT
 
 
 @pytest.mark.parametrize(("major", "version"), [("10", "10.16.1.11"), ("11", "11.4.0.106")])

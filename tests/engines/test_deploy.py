@@ -20,7 +20,7 @@ from ssd_edge.engines.plugins.launch import result_buffers
 from ssd_edge.errors import BackendError, BundleIntegrityError
 from ssd_edge.preprocess import preprocess
 from tests.engines.test_tensorrt_backend import device  # noqa: F401
-from tests.helpers import plan_entry, small_spec
+from tests.helpers import COMPILER, plan_entry, small_spec
 
 ONE_STD = {"mean": (127.5, 127.0, 126.5), "std": (64.0, 64.0, 64.0)}
 
@@ -174,12 +174,12 @@ extern "C" int call(float* boxes, float* scores, int* classes, int places, int k
 """
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++")
+@pytest.mark.skipif(shutil.which(COMPILER) is None, reason=f"no {COMPILER}")
 def test_the_parser(tmp_path):
     (tmp_path / "nvdsinfer_custom_impl.h").write_text(HEADER)
     (tmp_path / "call.cpp").write_text(CALLER)
     source = deepstream._SOURCE
-    command = ["g++", "-std=c++17", "-Wall", "-Werror", "-fPIC", "-shared", f"-I{tmp_path}", f"-I{source.parent}"]
+    command = [COMPILER, "-std=c++17", "-Wall", "-Werror", "-fPIC", "-shared", f"-I{tmp_path}", f"-I{source.parent}"]
     subprocess.run([*command, tmp_path / "call.cpp", "-o", tmp_path / "call.so"], check=True)
     call = ctypes.CDLL(str(tmp_path / "call.so")).call
     boxes = np.float32([[0.1, 0.2, 0.5, 0.6], [-0.2, 0, 1.5, 1], [0, 0, 1, 1], [0, 0, 1, 1], [0.5, 0, 0.5, 1], [0] * 4])

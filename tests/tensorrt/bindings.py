@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import ROOT
+from tests.helpers import COMPILER, ROOT
 
 SOURCE = ROOT / "tests" / "cuda" / "no_tensorrt.c"
 LIBRARIES = ("nvinfer", "nvinfer_plugin", "nvonnxparser")
@@ -26,8 +26,8 @@ def run_over(major: int, code: str, seconds: float = 60) -> str:
     bindings = ROOT / ".venv" / f"tensorrt-{major}"
     if not bindings.is_dir():
         pytest.skip(f"the bindings of TensorRT {major} are not installed: make test installs them")
-    if not shutil.which("gcc"):
-        pytest.skip("no gcc for the libraries that the bindings of TensorRT load")
+    if not shutil.which(COMPILER):
+        pytest.skip(f"no {COMPILER} for the libraries that the bindings of TensorRT load")
     done = subprocess.run(
         [sys.executable, "-c", f"import tensorrt_bindings as trt\n{code}"],
         cwd=ROOT,
@@ -48,6 +48,7 @@ def _libraries(major: int) -> Path:
         library = folder / f"lib{name}.so.{major}"
         if not library.exists():
             part = library.with_suffix(f".{os.getpid()}")
-            subprocess.run(["gcc", "-shared", "-fPIC", f"-Wl,-soname,{library.name}", "-o", part, SOURCE], check=True)
+            soname = f"-Wl,-soname,{library.name}"
+            subprocess.run([COMPILER, "-x", "c", "-shared", "-fPIC", soname, "-o", part, SOURCE], check=True)
             part.replace(library)
     return folder

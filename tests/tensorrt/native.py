@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ssd_edge.files import sha256
-from tests.cuda.build import COMMON, COMPILER, _built
-from tests.helpers import ROOT
+from tests.cuda.build import COMMON, _built
+from tests.helpers import COMPILER, ROOT
 
 HERE = Path(__file__).parent
 LIBRARY = ROOT / "engines" / "plugins" / "library"

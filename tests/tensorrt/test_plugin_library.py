@@ -15,6 +15,7 @@ from ssd_edge.engines.plugins.forms import make_known
 from ssd_edge.engines.plugins.library_plugin import NAME, PROJECT, VARIABLE
 from ssd_edge.errors import BackendError
 from ssd_edge.files import sha256
+from tests.helpers import COMPILER
 from tests.tensorrt.native import KERNELS, headers, small_tensorrt
 
 TENSORRT = SimpleNamespace(__version__="10.3.0")
@@ -29,9 +30,9 @@ def _a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def library(path: Path, code: str) -> Path:
     """A library that says of itself what ``code`` does."""
-    if shutil.which("gcc") is None:
-        pytest.skip("no gcc for a library")
-    subprocess.run(["gcc", "-shared", "-fPIC", "-x", "c", "-", "-o", path], input=code, text=True, check=True)
+    if shutil.which(COMPILER) is None:
+        pytest.skip(f"no {COMPILER} for a library")
+    subprocess.run([COMPILER, "-shared", "-fPIC", "-x", "c", "-", "-o", path], input=code, text=True, check=True)
     return path
 
 
@@ -110,9 +111,9 @@ def root(release: str, folder: Path) -> Path:
 def test_cmake_says_that_cuda_is_missing(tmp_path: Path) -> None:
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name in ("g++", "gcc", "c++", "cc", "make", "ld", "as", "ar", "ranlib", "nm", "uname"):
+    for name in {COMPILER, "g++", "gcc", "c++", "cc", "make", "ld", "as", "ar", "ranlib", "nm", "uname"}:
         if found := shutil.which(name):
-            (tools / name).symlink_to(found)
+            (tools / Path(name).name).symlink_to(found)
     given = f"-DTENSORRT_ROOT={root('10.3', tmp_path)}", "-DCMAKE_CUDA_COMPILER=NOTFOUND"
     done = cmake(tmp_path, "-S", str(PROJECT), "-B", "build", *given, path=str(tools))
     assert done.returncode == 1
