@@ -6,6 +6,7 @@ its own defaults for an INT8 convolutional network, but what NVIDIA's compiler a
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -121,6 +122,9 @@ def _model_optimizer(heads: Path, images: Any, output: Path) -> None:
 
 def main() -> None:
     """One child: a tool, the heads, images (N, 1, 3, H, W) float32, and the file to write."""
+    # As ssd_edge/__init__.py does, of which nothing is here: no report to the makers of OpenVINO, NNCF, ONNX Runtime.
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     tool, heads, images, output = sys.argv[1], Path(sys.argv[2]), np.load(sys.argv[3], mmap_mode="r"), Path(sys.argv[4])
     if tool == "NNCF":
         _nncf(heads, images, output)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import ssd_edge  # noqa: F401 - before OpenVINO and ONNX Runtime, which it keeps from reporting
+
 # PyTorch's threads wait for each other by spinning: on a machine with other work, two are a hundred times slower than
 # one. It has to be set before torch is imported, and is passed on to the commands that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -15,6 +15,18 @@ from tests.helpers import small_spec
 
 OPSET = 20
 
+TINY_DESCRIPTION = {
+    "labels": ["bolt", "nut"],
+    "input_size": [32, 32],
+    "mean": [0, 0, 0],
+    "std": [255, 255, 255],
+    "levels": [
+        {"grid": [4, 4], "boxes": [[0.2, 1], [0.2, 2], [0.2, 0.5]]},
+        {"grid": [2, 2], "boxes": [[0.5, 1], [0.7, 1]]},
+    ],
+}
+"""Of ``tiny_model`` for ``ssd-edge import-onnx``."""
+
 
 def tiny_model(spec: ModelSpec | None = None, seed: int = 0) -> onnx.ModelProto:
     """``image`` (1, 3, 32, 32) → ``loc`` (1, 56, 4) and ``logits`` (1, 56, C), without a spec in it."""

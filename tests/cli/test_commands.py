@@ -19,7 +19,7 @@ import pytest
 from ssd_edge.engines.bundle import read_manifest
 from ssd_edge.export import Agreement
 from ssd_edge.files import sha256
-from tests.models_for_tests import tiny_model, write_tiny
+from tests.models_for_tests import TINY_DESCRIPTION, tiny_model, write_tiny
 
 PROGRAM = "from ssd_edge.cli.main import main; main()"
 
@@ -158,17 +158,7 @@ def test_build_engine_puts_the_bundle_beside_the_onnx_file(cli, tmp_path):
 
 def test_import_onnx(cli, tmp_path):
     onnx.save(tiny_model(), tmp_path / "theirs.onnx")
-    spec = {
-        "labels": ["bolt", "nut"],
-        "input_size": [32, 32],
-        "mean": [0, 0, 0],
-        "std": [255, 255, 255],
-        "levels": [
-            {"grid": [4, 4], "boxes": [[0.2, 1], [0.2, 2], [0.2, 0.5]]},
-            {"grid": [2, 2], "boxes": [[0.5, 1], [0.7, 1]]},
-        ],
-    }
-    (tmp_path / "theirs.json").write_text(json.dumps(spec))
+    (tmp_path / "theirs.json").write_text(json.dumps(TINY_DESCRIPTION))
     arguments = ("import-onnx", tmp_path / "theirs.onnx", tmp_path / "theirs.json", "-o", tmp_path / "heads.onnx")
     done = cli(*arguments)
     assert (done.code, done.out) == (0, "")
