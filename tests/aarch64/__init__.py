@@ -1,0 +1,1 @@
+"""The project's tests on the other processor: ``make test-aarch64``."""
