@@ -25,6 +25,7 @@ ENTRIES = {
     "pedestrian": "a model from elsewhere: its AP, FP32 and INT8, against an independent figure",
     "bccd": "the sample model on BCCD's test images, FP32 and INT8 (--retrain: train it first, by its recipe)",
     "preprocess-equal": "the resize of 10 000 frames: OpenCV here and on aarch64, NumPy, the kernel; and its time",
+    "resize-area": "AP with frames resized by averaging, beside bilinear",
     "emulated-equals-cpu": "the GPU's way over an emulated driver: frames whose detections are the CPU's",
     "plugin-equals-cpu": "decode as TensorRT plugins over fakes: frames whose detections are the CPU's",
     "kernel-table": "what the CUDA kernels take of a GPU, by the compiler's report",

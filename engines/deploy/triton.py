@@ -87,6 +87,13 @@ def page(model: Deployable) -> str:
     )
     shown = ", ".join(f"{label} {score:.6g}" for label, score in spec.operating_scores.items())
     shown = f"\nShow a detection from its class's operating score on: {shown}.\n" if shown else ""
+    resize = (
+        f"cv2.resize(frame, ({columns}, {rows}), interpolation=cv2.INTER_LINEAR_EXACT)"
+        if spec.resize == "linear"
+        else f"area(frame, ({rows}, {columns}))"
+    )
+    imported = "" if spec.resize == "linear" else "\nfrom ssd_edge.resize import area\n"
+    kind = "bilinear resize" if spec.resize == "linear" else "averaging resize (ssd_edge/resize.py)"
     dtype = "float16" if _is_half(model) else "float32"
     return f"""\
 # {name} in Triton
@@ -99,17 +106,17 @@ that TensorRT, on that GPU. No device has run this yet.
     curl -s localhost:8000/v2/models/{name}/config
     perf_analyzer -m {name} {"-b 1 " if model.max_batch > 1 else ""}--concurrency-range 1:4
 
-`image` is what the function below makes of a frame, BGR as OpenCV reads it: bilinear resize to {columns}×{rows} that
+`image` is what the function below makes of a frame, BGR as OpenCV reads it: {kind} to {columns}×{rows} that
 does not keep the aspect, channels in the order {spec.channel_order}, (pixel − mean) / std, {dtype}. This is all that a
 client has to do before.
 
 ```python
 import cv2
 import numpy as np
-
+{imported}
 
 def preprocess(frame):
-    resized = cv2.resize(frame, ({columns}, {rows}), interpolation=cv2.INTER_LINEAR_EXACT)
+    resized = {resize}
     pixels = resized{"[:, :, ::-1]" if spec.channel_order == "rgb" else ""}.astype(np.float32)
     pixels -= np.float32({list(spec.mean)})
     pixels /= np.float32({list(spec.std)})

@@ -87,6 +87,23 @@ def test_what_a_client_is_told_to_do_is_what_the_model_was_trained_on(order, tmp
     assert names["preprocess"](frame).dtype == np.float16
 
 
+def test_the_client_of_a_model_that_averages_does_so(tmp_path):
+    spec = small_spec(resize="area")
+    frame = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    (code,) = re.findall(r"```python\n(.*?)```", triton.page(model(tmp_path, spec)), re.DOTALL)
+    names: dict[str, object] = {}
+    exec(code, names)
+    np.testing.assert_array_equal(names["preprocess"](frame), preprocess(frame, spec))
+
+
+def test_classes_with_scores_of_their_own_are_shown_from_there(tmp_path):
+    scored = model(tmp_path, small_spec(operating_scores={"nut": 0.62}))
+    text = deepstream.config(scored)
+    assert "[class-attrs-1]\npre-cluster-threshold=0.62\n" in text
+    assert "[class-attrs-0]" not in text
+    assert "operating score on: nut 0.62." in triton.page(scored)
+
+
 def test_the_page_names_what_the_server_must_load(tmp_path):
     assert "plugins=" not in triton.page(model(tmp_path))
     text = triton.page(model(tmp_path, decode="python", version_compatible="yes"))
