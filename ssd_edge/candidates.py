@@ -51,7 +51,7 @@ def candidates(loc: Floats, logits: Floats, spec: ModelSpec) -> Candidates:
         spec: gives score function and threshold.
     """
     # Four truths of one byte each are one number: quicker than ``all`` along so short an axis.
-    sound = np.isfinite(loc).view(np.uint32)[:, 0] == np.uint32(0x01010101)
+    sound = np.isfinite(loc, order="C").view(np.uint32)[:, 0] == np.uint32(0x01010101)
     # A little below the true bound: its own rounding must not drop a candidate.
     lowest = np.float32(math.log(spec.score_threshold / (1 - spec.score_threshold)) - 1e-3)
     with np.errstate(invalid="ignore", over="ignore"):

@@ -273,3 +273,12 @@ def test_only_what_is_read_is_decoded():
     loc = np.zeros((56, 4), np.float32)
     assert Decoder(spec)(loc, logits, (100, 100)).num_cut == 46
     assert Decoder(for_reader(spec, 0.6))(loc, logits, (100, 100)).num_cut == 0
+
+
+def test_heads_in_another_order_of_memory_are_decoded_alike():
+    rng = np.random.default_rng(0)
+    loc, logits = rng.normal(0, 1, (56, 4)).astype(np.float32), rng.normal(0, 3, (56, 3)).astype(np.float32)
+    decode = Decoder(small_spec())
+    one, other = decode(loc, logits, (48, 64)), decode(np.asfortranarray(loc), np.asfortranarray(logits), (48, 64))
+    np.testing.assert_array_equal(one.boxes, other.boxes)
+    np.testing.assert_array_equal(one.scores, other.scores)
