@@ -18,7 +18,7 @@ def probe(host: Host) -> list[Finding]:
     findings = [
         Finding(
             "processor",
-            f"{name(host)}, {host.architecture}",
+            ", ".join(dict.fromkeys((name(host), host.architecture))),  # once where there is no other name
             facts={"processor": name(host), "architecture": host.architecture},
         ),
         instructions.finding(host),
