@@ -44,8 +44,10 @@ $(PYCUDA): | install
 	@$(BIN)/python -m tests.cuda.install_pycuda $@ || echo "pycuda could not be built: its tests are skipped"
 
 # TensorRT's Python bindings without its libraries: for tests of names and enums, which are skipped without them.
-.venv/tensorrt-10: BINDINGS := tensorrt-cu12-bindings==10.16.1.11
-.venv/tensorrt-11: BINDINGS := tensorrt-cu12-bindings==11.4.0.106
+# The same of CUDA 12 and 13; for ARM there are those of CUDA 13 alone.
+CUDA := $(if $(filter aarch64,$(shell uname -m)),cu13,cu12)
+.venv/tensorrt-10: BINDINGS := tensorrt-$(CUDA)-bindings==10.16.1.11
+.venv/tensorrt-11: BINDINGS := tensorrt-$(CUDA)-bindings==11.4.0.106
 $(TENSORRT): | install
 	@rm -rf $@.part; { $(BIN)/python -m pip install --quiet --no-deps --target $@.part $(BINDINGS) && mv $@.part $@; } \
 	|| echo "$(BINDINGS) could not be installed: its tests are skipped"

@@ -6,6 +6,7 @@ frame and detections of the heads, as a cubin and as PTX for each of them.
 
 from __future__ import annotations
 
+import platform
 import re
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -24,7 +25,7 @@ from ssd_edge.engines.rtx.child import compile_in_child
 from ssd_edge.engines.rtx.jit_cache import JitCache
 from ssd_edge.engines.rtx.runtime import RtxHeads
 from ssd_edge.errors import BackendError, MissingDependencyError
-from ssd_edge.machine.cuda import TENSORRT_RTX, installed
+from ssd_edge.machine.cuda import TENSORRT_RTX, installed, tensorrt_rtx_package
 from ssd_edge.spec import ModelSpec
 
 NAME = "tensorrt-rtx"
@@ -43,7 +44,7 @@ def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, prog
     """See ``Backend``: FP32 heads become FP16 unless FP32 is asked for; Q/DQ heads become INT8, and FP16 elsewhere."""
     version = installed_version()
     if version is None:
-        raise MissingDependencyError("tensorrt-rtx-cu12", "rtx", f"building for {NAME}")
+        raise MissingDependencyError(tensorrt_rtx_package(platform.machine()), "rtx", f"building for {NAME}")
     if find_spec("onnx") is None:
         raise MissingDependencyError("onnx", "rtx", f"building for {NAME}")
     precision = choose_precision(options.precision, precision_of(onnx), spec)
@@ -107,7 +108,8 @@ def why_unfit(plan: PlanEntry, driver: Driver) -> str | None:
 
 
 def _of_another_release(version: str) -> str | None:
-    present, pip = installed_version(), f"pip install {TENSORRT_RTX[0]}=={version}"
+    present = installed_version()
+    pip = f"pip install {tensorrt_rtx_package(platform.machine())}=={version}"
     if present is None:
         return f"needs TensorRT-RTX {version}, which is not installed: {pip}"
     if _release(present) != _release(version):

@@ -26,6 +26,11 @@ def probe(host: Host) -> list[Finding]:
     ]
 
 
+def tensorrt_rtx_package(architecture: str) -> str:
+    """The package of TensorRT-RTX that has libraries for a processor, as ``ssd-edge[rtx]`` asks for it."""
+    return "tensorrt-rtx-cu13" if architecture == "aarch64" else "tensorrt-rtx-cu12"
+
+
 def first_version(host: Host, packages: Sequence[str]) -> str | None:
     """Of the first of these packages that is installed."""
     return next((version for package in packages if (version := host.version(package))), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from packaging.requirements import Requirement
 
 from ssd_edge.machine.finding import Finding, Remedy
 from ssd_edge.machine.host import Host
@@ -28,13 +28,20 @@ def probe(host: Host) -> list[Finding]:
 
 
 def _requirements(host: Host) -> dict[str, list[str]]:
-    """Names of the packages of each extra; "" are those of all."""
+    """Names of the packages of each extra that are for this machine; "" are those of all."""
+    machine = {
+        "platform_machine": host.architecture,
+        "platform_system": host.system,
+        "python_version": ".".join(host.python.split(".")[:2]),
+        "python_full_version": host.python,
+    }
     wanted: dict[str, list[str]] = {}
-    for line in host.requirements():  # onnx>=1.17; extra == "train"
-        package = re.match(r"[\w.-]+", line)
-        extra = re.search(r"extra *== *['\"]([\w-]+)", line)
-        if package:
-            wanted.setdefault(extra[1] if extra else "", []).append(package[0])
+    for line in host.requirements():  # tensorrt-rtx-cu12>=1.7; platform_machine != "aarch64" and extra == "rtx"
+        requirement = Requirement(line)
+        for extra in ("", *_FOR_PEOPLE):
+            if requirement.marker is None or requirement.marker.evaluate({**machine, "extra": extra}):
+                wanted.setdefault(extra, []).append(requirement.name)
+                break
     return wanted
 
 

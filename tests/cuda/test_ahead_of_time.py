@@ -5,6 +5,7 @@ The reference is ``launch.py``'s plan and its results, which test_kernels.py com
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 
@@ -18,7 +19,8 @@ from tests.helpers import COMPILER, ROOT
 def test_launches_and_results_are_the_plans(major: str, version: str) -> None:
     folder = ROOT / ".venv" / f"tensorrt-{major}"
     if not folder.is_dir():
-        pytest.skip(f"pip install --no-deps --target {folder} tensorrt-cu12-bindings=={version}")
+        cuda = "cu13" if platform.machine() == "aarch64" else "cu12"
+        pytest.skip(f"pip install --no-deps --target {folder} tensorrt-{cuda}-bindings=={version}")
     libraries = BUILD / f"no_tensorrt-{major}"
     libraries.mkdir(parents=True, exist_ok=True)
     for name in ("nvinfer", "nvinfer_plugin", "nvonnxparser"):

@@ -438,7 +438,7 @@ def test_what_is_not_installed(heads_onnx, tmp_path, monkeypatch):
         with pytest.raises(MissingDependencyError, match=r"needs onnx, .*'ssd-edge\[rtx\]'"):
             build(heads_onnx, tmp_path)
     monkeypatch.setattr(backend, "installed_version", lambda: None)
-    with pytest.raises(MissingDependencyError, match=r"needs tensorrt-rtx-cu12, .*'ssd-edge\[rtx\]'"):
+    with pytest.raises(MissingDependencyError, match=r"needs tensorrt-rtx-cu1[23], .*'ssd-edge\[rtx\]'"):
         build(heads_onnx, tmp_path)
 
 
@@ -498,7 +498,7 @@ def rtx_entry(**changes):
         (FakeDriver(), {}, "1.7.1.200", None),  # another build of the same release
         (FakeDriver((8, 6)), {}, "1.7.1.116", None),
         (FakeDriver(count=0), {}, "1.7.1.116", "the NVIDIA driver shows no GPU"),
-        (FakeDriver(), {}, None, "needs TensorRT-RTX 1.7.1.116, .*pip install tensorrt-rtx-cu12==1.7.1.116"),
+        (FakeDriver(), {}, None, "needs TensorRT-RTX 1.7.1.116, .*pip install tensorrt-rtx-cu1[23]==1.7.1.116"),
         (FakeDriver(), {}, "1.8.0.3", "was built by TensorRT-RTX 1.7.1.116, and 1.8.0.3 is installed: .*--backend"),
         (FakeDriver(), {}, "1.7.0.1", "was built by TensorRT-RTX 1.7.1.116, and 1.7.0.1 is installed"),
         (

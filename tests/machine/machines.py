@@ -76,7 +76,8 @@ REQUIREMENTS = (
     'onnx>=1.17; extra == "train"',
     'torch>=2.8; extra == "train"',
     'cuda-bindings>=13; platform_system != "Darwin" and extra == "rtx"',
-    'tensorrt-rtx-cu12>=1.7; platform_system != "Darwin" and extra == "rtx"',
+    'tensorrt-rtx-cu12>=1.7; (platform_system != "Darwin" and platform_machine != "aarch64") and extra == "rtx"',
+    'tensorrt-rtx-cu13>=1.7; platform_machine == "aarch64" and extra == "rtx"',
     'ruff>=0.8; extra == "dev"',
 )
 

@@ -51,6 +51,15 @@ def test_a_jetson_is_called_by_its_board(tmp_path):
     assert found["threads"].value == "8 for this process, load 0.50"
 
 
+def test_a_board_without_a_name(tmp_path, monkeypatch):
+    """As under qemu, or on a board whose kernel has neither a device tree nor names of processors."""
+    cpuinfo = "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n"
+    for processor_of_this in ("", "aarch64"):
+        monkeypatch.setattr(processor.platform, "processor", lambda said=processor_of_this: said)
+        found = by_name(processor.probe(machine(tmp_path, {"/proc/cpuinfo": cpuinfo}, architecture="aarch64")))
+        assert found["processor"].value == "aarch64"
+
+
 def test_clocks_that_are_held(tmp_path):
     host = machine(tmp_path, clocks(2201600, 2201600, 2201600, (0, 4, 8), "schedutil"))
     assert by_name(processor.probe(host))["CPU clock"].value == "held at 2202 MHz, governor schedutil"
@@ -281,6 +290,22 @@ def test_packages(tmp_path):
     assert found["[rtx]"].value == "cuda-bindings 13.0.3, tensorrt-rtx-cu12 1.7.1.116"
     assert found["[train]"].value == "without onnx, torch: pip install 'ssd-edge[train]'"
     assert "[dev]" not in found
+
+
+@pytest.mark.parametrize(
+    ("architecture", "package"), [("x86_64", "tensorrt-rtx-cu12"), ("aarch64", "tensorrt-rtx-cu13")]
+)
+def test_packages_are_those_for_this_processor(tmp_path, architecture, package):
+    found = by_name(packages.probe(but(laptop(tmp_path), architecture=architecture)))
+    assert found["[rtx]"].value == f"without cuda-bindings, {package}: pip install 'ssd-edge[rtx]'"
+    assert cuda.tensorrt_rtx_package(architecture) == package
+
+
+def test_requirements_are_those_for_this_python(tmp_path):
+    lines = ['old; python_version < "3.11"', 'new; python_version >= "3.11"', 'wheel; extra == "dev"']
+    for python, wanted in (("3.10.12", "old"), ("3.9.1", "old"), ("3.13.1", "new")):
+        host = machine(tmp_path, packages={"ssd-edge": "1"}, requirements=lambda: lines, python=python)
+        assert by_name(packages.probe(host))["ssd-edge"].facts["packages"] == {wanted: None}
 
 
 def test_ssd_edge_from_its_folder(tmp_path):
