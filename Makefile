@@ -8,7 +8,7 @@ STUBS := .venv/tensorrt-stubs
 UV := .venv/uv
 HEADERS := .venv/tensorrt-headers/10.3 .venv/tensorrt-headers/10.16 .venv/tensorrt-headers/11.1
 
-.PHONY: install demo test check sanitize docs
+.PHONY: install demo test test-aarch64 check sanitize docs
 
 install: .venv/.installed
 
@@ -70,6 +70,13 @@ $(HEADERS):
 	--branch release/$(@F) https://github.com/NVIDIA/TensorRT $@.part && git -C $@.part sparse-checkout set include \
 	&& mv $@.part/include $@ && rm -rf $@.part; } \
 	|| echo "TensorRT's headers could not be fetched: their tests are skipped"
+
+# The other processor's tests, by qemu; the tools that are missing are named with the apt line. About five minutes.
+test-aarch64: build/aarch64/python
+	$(BIN)/python -m tests.aarch64
+
+build/aarch64/python: tests/aarch64/root.py constraints.txt | install
+	$(BIN)/python -m tests.aarch64.root
 
 sanitize: install
 	$(BIN)/python -m pytest -m sanitize tests/cuda/test_sanitizers.py

@@ -32,8 +32,8 @@ _TOOLS = {
 _SUITE = "bookworm"
 _DEBIAN = ("python3-minimal", "libpython3-stdlib", "libstdc++6", "libgl1", "libglib2.0-0")
 _WHEELS = (
-    *("av", "faster-coco-eval", "numpy", "onnxruntime", "opencv-python", "openvino", "pyyaml", "rich", "typer"),
-    *("hypothesis", "onnx", "pytest"),
+    *("av", "faster-coco-eval", "numpy", "onnxruntime", "opencv-python", "openvino", "packaging", "pyyaml", "rich"),
+    *("typer", "hypothesis", "onnx", "pytest"),
 )
 _GLIBC = (17, 24, 26, 27, 28, 31, 34, 35)  # of the platforms that wheels name; bookworm has 2.36
 
