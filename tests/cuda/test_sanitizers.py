@@ -28,7 +28,7 @@ from ssd_edge.engines.plugins.launch import (
     result_buffers,
 )
 from ssd_edge.models.registry import make_spec
-from ssd_edge.spec import ModelSpec
+from ssd_edge.spec import ModelSpec, Resize
 from tests.cuda import build
 from tests.helpers import small_spec
 
@@ -61,8 +61,10 @@ def decoding(spec: ModelSpec, batch: int = 1, half: bool = False, change: Callab
     return Work(decode_launches(spec, batch, half), buffers)
 
 
-def preprocessing(input_size: tuple[int, int], frame_size: tuple[int, int], half: bool = False) -> Work:
-    spec = replace(small_spec(), input_size=input_size)
+def preprocessing(
+    input_size: tuple[int, int], frame_size: tuple[int, int], half: bool = False, how: Resize = "linear"
+) -> Work:
+    spec = replace(small_spec(), input_size=input_size, resize=how)
     frame = np.random.default_rng(1).integers(0, 256, (*frame_size, 3), np.uint8)
     image = np.zeros((1, 3, *input_size), np.float16 if half else np.float32)
     return Work([preprocess_launch(spec, frame_size, half)], {"frame": frame, "image": image})
@@ -111,6 +113,8 @@ WORK: Mapping[str, Callable[[], Work]] = {
     "frame of one pixel": lambda: preprocessing((5, 7), (1, 1)),
     "smaller frame": lambda: preprocessing((20, 300), (17, 31), half=True),
     "larger frame": lambda: preprocessing((8, 256), (61, 900)),
+    "averaged frame": lambda: preprocessing((8, 256), (61, 900), how="area"),
+    "averaged frame, FP16": lambda: preprocessing((1, 300), (2, 301), half=True, how="area"),
 }
 
 
