@@ -89,12 +89,14 @@ def make(python: Path = PYTHON) -> None:
     python.parent.mkdir(parents=True, exist_ok=True)
     debian = ["mmdebstrap", "--quiet", "--variant=extract", "--arch=arm64", f"--include={','.join(_DEBIAN)}"]
     _run([*debian, _SUITE, str(root), "http://deb.debian.org/debian"], "Debian's packages")
-    platforms = ["manylinux2014", *(f"manylinux_2_{minor}" for minor in _GLIBC)]
+    tags = ["manylinux2014", *(f"manylinux_2_{minor}" for minor in _GLIBC)]
     wheels = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--only-binary=:all:"]
     wheels += ["--implementation=cp", "--python-version=3.11", "--abi=cp311", "--abi=abi3", "--abi=none"]
-    wheels += [f"--platform={platform}_aarch64" for platform in platforms]
+    wheels += [f"--platform={tag}_aarch64" for tag in tags]
     wheels += ["--constraint", str(ROOT / "constraints.txt"), *_WHEELS]
-    _run([*wheels, "--target", str(root / "usr/lib/python3/dist-packages")], "wheels")
+    packages = root / "usr/lib/python3/dist-packages"
+    _run([*wheels, "--target", str(packages)], "wheels")
+    (packages / "ssd_edge.pth").write_text(f"{ROOT}\n")  # the project, for children that do not look where they are
     (root / "proc").mkdir(exist_ok=True)
     (root / "proc/cpuinfo").write_text("".join(_CPUINFO.format(number=number) for number in range(2)))
     wrapper = python.with_suffix(".part")
