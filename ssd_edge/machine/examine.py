@@ -24,7 +24,8 @@ from ssd_edge.machine.finding import Finding
 from ssd_edge.machine.host import PATIENCE, Host, UnansweredError
 
 SECONDS = PATIENCE + 0.3
-"""After which a probe is no longer waited for. Each asks for one thing that may hang, so mostly none is left behind."""
+"""After which a probe is no longer waited for, Python's start not counted. Each asks for one thing that may hang, so that
+mostly none is left behind."""
 
 Probe = Callable[[Host], list[Finding]]
 
@@ -65,10 +66,12 @@ def side_by_side(
     threads = {name: _Asking(host, question) for name, question in questions.items()}
     for thread in threads.values():
         thread.start()
-    end = monotonic() + seconds
+    began = monotonic()
     answers: dict[str, _Answer | UnansweredError] = {}
     for name, thread in threads.items():
-        thread.join(max(0.0, end - monotonic()))
+        # Python's own start is not counted: while a child starts, there are always as many seconds left.
+        while thread.is_alive() and (left := began + host.start_up() + seconds - monotonic()) > 0:
+            thread.join(left)
         late = UnansweredError(f"no answer within {seconds:g} s")
         answers[name] = late if thread.answer is None else thread.answer
     return answers

@@ -10,20 +10,25 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Lock
-from typing import Any, TypeVar
+from threading import Event, Lock, Thread
+from time import monotonic
+from typing import IO, Any, TypeVar
 
 from ssd_edge.errors import SsdEdgeError
 
 PATIENCE = 2.0
-"""Seconds that a command or child may take."""
+"""Seconds that a command may take, and a child from when its Python is up."""
+
+START_UP = 30.0
+"""Seconds that a child's Python may take to start, which from a slow card or under emulation is no matter of one."""
 
 _CHILDREN = {"driver": "NVIDIA's driver", "v4l2": "a camera", "pyav": "PyAV", "opencv": "OpenCV"}
 """What each of ``ssd_edge.machine.children`` asks."""
@@ -89,6 +94,7 @@ class Host:
         load: of the last minute; None where the system does not count it.
         run: a command to its end, for ``PATIENCE`` at most. Raises NotInstalledError, UnansweredError.
         ask: one of ``ssd_edge.machine.children`` by name: what it prints. Raises UnansweredError.
+        start_up: seconds that Python takes to start: the longest of the children so far, those that now start included.
         version: of an installed package; None where it is not installed.
         requirements: of ssd-edge itself, as its metadata has them; none where it is not installed.
         has_module: whether a module could be imported, found out without importing it.
@@ -107,6 +113,7 @@ class Host:
     load: float | None
     run: Callable[[tuple[str, ...]], Ran]
     ask: Callable[[str], Any]
+    start_up: Callable[[], float]
     version: Callable[[str], str | None]
     requirements: Callable[[], Sequence[str]]
     has_module: Callable[[str], bool]
@@ -156,6 +163,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 def this_host() -> Host:
     """The machine on which this runs; what it was asked once it is not asked again."""
+    start_up = _StartUp()
     return Host(
         root=Path("/"),
         system=platform.system(),
@@ -168,7 +176,8 @@ def this_host() -> Host:
         threads=usable_threads(),
         load=load(),
         run=_once(_run),
-        ask=_once(_ask),
+        ask=_once(partial(_ask, start_up)),
+        start_up=start_up.seconds,
         version=package_version,
         requirements=_requirements,
         has_module=_has_module,
@@ -220,12 +229,12 @@ def _run(command: tuple[str, ...]) -> Ran:
     return _finished(command, {**os.environ, "LC_ALL": "C"}, command[0])
 
 
-def _ask(child: str) -> Any:
+def _ask(start_up: _StartUp, child: str) -> Any:
     # A file in the folder where the user happens to be must not pass for a library.
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}
     command = (sys.executable, "-m", f"ssd_edge.machine.children.{child}")
     name = _CHILDREN.get(child, child)
-    ran = _finished(command, environment, name)
+    ran = _finished(command, environment, name, start_up)
     if ran.code < 0:
         raise UnansweredError(f"{name} crashed ({signal.strsignal(-ran.code)})")
     try:
@@ -235,7 +244,64 @@ def _ask(child: str) -> Any:
         raise UnansweredError(f"{name} failed: {said}") from None
 
 
-def _finished(command: Sequence[str], environment: Mapping[str, str], name: str) -> Ran:
+class _StartUp:
+    """How long Python takes to start, see ``Host.start_up``."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._under_way: list[float] = []
+        self._longest = 0.0
+
+    def seconds(self) -> float:
+        """The longest so far."""
+        with self._lock:
+            return max([self._longest, *(monotonic() - began for began in self._under_way)])
+
+    @contextmanager
+    def of_one(self) -> Iterator[None]:
+        """While one starts."""
+        began = monotonic()
+        with self._lock:
+            self._under_way.append(began)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way.remove(began)
+                self._longest = max(self._longest, monotonic() - began)
+
+
+class _Output(Thread):
+    """Reads a pipe to its end; ``began`` is set by the first byte, or the end."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        super().__init__(daemon=True)  # a process that may not even be killed holds its pipes open
+        self.began = Event()
+        self._pipe = pipe
+        self._content = b""
+        self.start()
+
+    def run(self) -> None:
+        """Read."""
+        with self._pipe:
+            while part := os.read(self._pipe.fileno(), 1 << 16):
+                self._content += part
+                self.began.set()
+        self.began.set()
+
+    def text(self) -> str:
+        """What was read."""
+        return self._content.decode(errors="replace")
+
+
+def _finished(
+    command: Sequence[str], environment: Mapping[str, str], name: str, start_up: _StartUp | None = None
+) -> Ran:
+    """Run a command to its end, for ``PATIENCE`` at most; if it is a child, counted from the first that it prints.
+
+    Raises:
+        NotInstalledError, UnansweredError.
+    """
     try:
         process = subprocess.Popen(
             command,
@@ -249,15 +315,30 @@ def _finished(command: Sequence[str], environment: Mapping[str, str], name: str)
         raise NotInstalledError(f"{name} is not installed") from None
     except OSError as error:
         raise UnansweredError(f"{name} cannot be started: {error.strerror}") from None
-    try:
-        out, err = process.communicate(timeout=PATIENCE)
-    except subprocess.TimeoutExpired:
-        _kill(process)
-        # One that waits for a broken device may not even be killed, and is left behind then.
-        with suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=0.1)
-        raise UnansweredError(f"{name} gave no answer within {PATIENCE:g} s") from None
-    return Ran(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+    assert process.stdout is not None
+    assert process.stderr is not None
+    out, err = _Output(process.stdout), _Output(process.stderr)
+    late = f"{name} gave no answer within {PATIENCE:g} s"
+    with start_up.of_one() if start_up else nullcontext():
+        up = start_up is None or out.began.wait(START_UP)
+    if not up:
+        late = f"Python, which was to ask {name}, did not start within {START_UP:g} s"
+    elif _ended(process, (out, err), PATIENCE):
+        return Ran(process.returncode, out.text(), err.text())
+    _kill(process)
+    # One that waits for a broken device may not even be killed, and is left behind then.
+    _ended(process, (out, err), 0.1)
+    raise UnansweredError(late)
+
+
+def _ended(process: subprocess.Popen[bytes], outputs: Sequence[_Output], seconds: float) -> bool:
+    """Whether a process and its outputs come to their end in time."""
+    end = monotonic() + seconds
+    for output in outputs:
+        output.join(max(0.0, end - monotonic()))
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(max(0.0, end - monotonic()))
+    return process.returncode is not None and not any(output.is_alive() for output in outputs)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

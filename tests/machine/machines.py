@@ -133,6 +133,7 @@ def machine(
         load=0.5,
         run=run,
         ask=ask,
+        start_up=lambda: 0.0,
         version=there.get,
         requirements=lambda: REQUIREMENTS,
         has_module=lambda name: name in modules,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from threading import Event
-from time import perf_counter
+from time import perf_counter, sleep
 
 import pytest
 
@@ -54,6 +54,20 @@ def test_hanging_probes_are_left_behind(tmp_path):
     over.set()
     assert found["fine"] == [Finding("a", "b")]
     assert found["hangs 3"] == [Finding("hangs 3", "no answer within 0.2 s", "unknown")]
+
+
+def test_the_start_of_python_is_not_counted(tmp_path):
+    """While a child starts, the time for probes does not run."""
+    started = Event()
+    began = perf_counter()
+    host = but(machine(tmp_path), start_up=lambda: 0.0 if started.is_set() else perf_counter() - began)
+
+    def slow(host):
+        sleep(0.6)
+        started.set()
+        return [Finding("a", "b")]
+
+    assert examine(host, {"slow": slow}, seconds=0.1) == {"slow": [Finding("a", "b")]}
 
 
 @pytest.mark.parametrize("name", MACHINES)

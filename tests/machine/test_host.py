@@ -116,6 +116,36 @@ def test_a_child_that_crashes(here, monkeypatch, tmp_path):
         here.ask("pyav")
 
 
+def slow_python(folder, monkeypatch, seconds):
+    script = folder / "python"
+    script.write_text(f'#!/bin/sh\nsleep {seconds}\nexec {sys.executable} "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+
+
+def test_the_start_of_python_is_not_the_childs_time(here, monkeypatch, tmp_path):
+    """Else a machine that is slow, with no driver, is told that its driver gives no answer."""
+    slow_python(tmp_path, monkeypatch, module.PATIENCE + 0.5)
+    assert set(here.ask("v4l2")) == {path.name for path in Path("/dev").glob("video*")}
+
+
+def test_a_python_that_does_not_start(here, monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "START_UP", 0.2)
+    slow_python(tmp_path, monkeypatch, 30)
+    with pytest.raises(UnansweredError, match=r"Python, which was to ask PyAV, did not start within 0\.2 s"):
+        here.ask("pyav")
+
+
+def test_a_child_that_hangs(here, monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "PATIENCE", 0.2)
+    script = tmp_path / "python"
+    script.write_text("#!/bin/sh\necho\nsleep 30\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    with pytest.raises(UnansweredError, match=r"PyAV gave no answer within 0\.2 s"):
+        here.ask("pyav")
+
+
 def test_a_file_in_the_users_folder_is_no_library(here, monkeypatch, tmp_path):
     if sys.version_info < (3, 11):
         pytest.skip("Python 3.10 has no PYTHONSAFEPATH")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 from typing import Any
+
+from ssd_edge.machine.children import tell
 
 
 def answer() -> dict[str, Any]:
@@ -34,4 +34,4 @@ def answer() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    json.dump(answer(), sys.stdout)
+    tell(answer)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import json
-import sys
 from contextlib import suppress
 from typing import Any
+
+from ssd_edge.machine.children import tell
 
 _NVIDIA = {"decode": "libnvcuvid.so.1", "encode": "libnvidia-encode.so.1"}
 """Of the driver, or of a container that was given ``video``: without them FFmpeg's codecs do not work."""
@@ -42,4 +42,4 @@ def _loads(library: str) -> bool:
 
 
 if __name__ == "__main__":
-    json.dump(answer(), sys.stdout)
+    tell(answer)

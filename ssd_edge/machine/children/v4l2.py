@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import struct
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from ssd_edge.machine.children import tell
 
 # Numbers and layouts of <linux/videodev2.h>: they are part of the kernel's interface, and never change.
 _QUERYCAP, _ENUM_FMT, _ENUM_FRAMESIZES = 0x80685600, 0xC0405602, 0xC02C564A
@@ -82,4 +82,4 @@ def _text(content: bytes) -> str:
 
 
 if __name__ == "__main__":
-    json.dump(answer(), sys.stdout)
+    tell(answer)
