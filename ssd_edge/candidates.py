@@ -25,6 +25,8 @@ _FEW = 1 << 16
 """Logits in the rows looked at, up to which exact scores of all cost less than a cheap look at them first."""
 _AT_ONCE = 1 << 17
 """Logits looked at at once: few enough for the cache."""
+_SHORT = 40
+"""Classes up to which columns are compared as a whole."""
 _MARGIN = np.float32(1e-4)
 """Share by which a cheap score may be off: exponentials and sums of any library are right to 1e-5 and better."""
 
@@ -56,15 +58,22 @@ def candidates(loc: Floats, logits: Floats, spec: ModelSpec) -> Candidates:
     lowest = np.float32(math.log(spec.score_threshold / (1 - spec.score_threshold)) - 1e-3)
     with np.errstate(invalid="ignore", over="ignore"):
         if spec.score_function == "softmax":  # a NaN anywhere spoils its row
-            peak = logits[:, 1:].max(axis=1)
+            peak = _highest(logits[:, 1:], np.maximum)
             rows = np.flatnonzero((peak - logits[:, 0] > lowest) & sound)
         else:
-            peak = np.fmax.reduce(logits[:, 1:], axis=1)
+            peak = _highest(logits[:, 1:], np.fmax)
             rows = np.flatnonzero((peak > lowest) & sound)
     scores = _Scores(logits, spec)
     if len(rows) * logits.shape[1] <= _FEW:
         return _Few(scores, rows)
     return _Many(scores, rows, peak[rows])
+
+
+def _highest(logits: Floats, maximum: np.ufunc) -> Floats:
+    """(A, K) → (A,). NumPy reduces a short axis number by number; as columns side by side it is far quicker."""
+    if logits.shape[1] <= _SHORT:
+        return np.asarray(maximum.reduce(np.ascontiguousarray(logits.T), axis=0), np.float32)
+    return np.asarray(maximum.reduce(logits, axis=1), np.float32)
 
 
 class _Scores:
