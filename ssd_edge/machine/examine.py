@@ -24,8 +24,8 @@ from ssd_edge.machine.finding import Finding
 from ssd_edge.machine.host import PATIENCE, Host, UnansweredError
 
 SECONDS = PATIENCE + 0.3
-"""After which a probe is no longer waited for, Python's start not counted. Each asks for one thing that may hang, so that
-mostly none is left behind."""
+"""After which a probe is no longer waited for, Python's start not counted. Each asks for one thing that may hang, so
+that mostly none is left behind."""
 
 Probe = Callable[[Host], list[Finding]]
 
