@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 from base64 import b64decode
@@ -85,11 +86,20 @@ def incompatibility(plan: PlanEntry) -> str | None:
     return newer_than_installed("ONNX Runtime", "onnxruntime", plan.version, onnxruntime.__version__)
 
 
+_LAST = {("onnxruntime", "3.10"): "1.23.2"}
+"""The last release of a package for a Python that later ones have left behind."""
+
+
 def newer_than_installed(name: str, package: str, made_by: str, installed: str) -> str | None:
     """A reason where a plan was made by a later release than the one installed; None otherwise."""
     if _release(made_by) <= _release(installed):
         return None
-    return f"was built by {name} {made_by}, and {installed} is installed (pip install '{package}>={made_by}')"
+    said = f"was built by {name} {made_by}, and {installed} is installed"
+    python = ".".join(platform.python_version_tuple()[:2])
+    last = _LAST.get((package, python))
+    if last is not None and _release(last) < _release(made_by):
+        return f"{said} (the last for Python {python} is {last}: build it again here, with --backend {package})"
+    return f"{said} (pip install '{package}>={made_by}')"
 
 
 def _release(version: str) -> tuple[int, ...]:

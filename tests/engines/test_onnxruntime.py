@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -9,6 +11,7 @@ import pytest
 from onnx import helper
 
 from ssd_edge.engines.onnxruntime import (
+    _LAST,
     OnnxRuntimeEngine,
     incompatibility,
     newer_than_installed,
@@ -18,7 +21,7 @@ from ssd_edge.engines.onnxruntime import (
 from ssd_edge.errors import ModelError, SpecError
 from ssd_edge.spec import METADATA_KEY
 from tests.engines.pipelining import CHECKS, frames
-from tests.helpers import plan_entry, small_spec
+from tests.helpers import ROOT, plan_entry, small_spec
 from tests.models_for_tests import tiny_model, write_tiny
 
 
@@ -64,6 +67,28 @@ def test_a_newer_release_is_refused(made_by, installed, fits):
 def test_versions():
     assert incompatibility(plan_entry(version=onnxruntime.__version__)) is None
     assert "ONNX Runtime 999.0" in incompatibility(plan_entry(version="999.0"))
+
+
+@pytest.mark.parametrize(
+    ("python", "made_by", "remedy"),
+    [
+        ("3.10.12", "1.32.0", "(the last for Python 3.10 is 1.23.2: build it again here, with --backend onnxruntime)"),
+        ("3.10.12", "1.23.0", "(pip install 'onnxruntime>=1.23.0')"),
+        ("3.11.2", "1.32.0", "(pip install 'onnxruntime>=1.32.0')"),
+        ("3.13.0", "1.32.0", "(pip install 'onnxruntime>=1.32.0')"),
+    ],
+)
+def test_the_remedy_for_an_older_release_can_be_followed(monkeypatch, python, made_by, remedy):
+    monkeypatch.setattr(platform, "python_version_tuple", lambda: tuple(python.split(".")))
+    reason = newer_than_installed("ONNX Runtime", "onnxruntime", made_by, "1.20.1")
+    assert reason == f"was built by ONNX Runtime {made_by}, and 1.20.1 is installed {remedy}"
+
+
+def test_the_last_releases_are_those_of_constraints_txt():
+    text = (ROOT / "constraints.txt").read_text()
+    for (package, python), release in _LAST.items():
+        newer = f"3.{int(python.partition('.')[2]) + 1}"
+        assert f'{package}=={release} ; python_version < "{newer}"' in text
 
 
 def test_the_spec_comes_back(heads_onnx, tmp_path):
