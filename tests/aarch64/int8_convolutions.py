@@ -1,4 +1,4 @@
-"""How many convolutions of an INT8 file OpenVINO computes in 8 bits: ``python -m tests.aarch64.int8_convolutions FILE``.
+"""How many convolutions of an INT8 file are in 8 bits on OpenVINO: ``python -m tests.aarch64.int8_convolutions FILE``.
 
 ``build/aarch64/python`` says it of ARM.
 """
