@@ -211,7 +211,7 @@ def _check_options(backends: Mapping[str, Backend], options: BuildOptions | None
     left = sorted(asked - frozenset[str]().union(*(backend.OPTIONS for backend in backends.values())))
     if left:
         named = " and ".join(f"--{_SPELLED.get(name, name).replace('_', '-')}" for name in left)
-        takers = [name for name in ("tensorrt", "tensorrt-rtx") if set(left) <= get_backend(name).OPTIONS]
+        takers = [name for name in ("tensorrt", "tensorrt-rtx", "openvino") if set(left) <= get_backend(name).OPTIONS]
         raise BackendError(
             f"{' or '.join(backends)} takes no {named}: that is asked of {' or '.join(takers) or 'no single backend'}"
         )

@@ -706,9 +706,12 @@ def test_a_failed_addition_leaves_the_bundle(fault, heads_onnx, tmp_path, monkey
 
 
 def test_options_that_no_backend_takes(heads_onnx, tmp_path):
-    for options in (BuildOptions(compute_capabilities=("8.6",)), BuildOptions(strict=True)):
+    for options, backends in (
+        (BuildOptions(precision="FP32"), ["onnxruntime"]),
+        (BuildOptions(compute_capabilities=("8.6",)), ["openvino", "onnxruntime"]),
+    ):
         with pytest.raises(BackendError, match=r"takes no --[a-z-]+: that is asked of .*tensorrt-rtx") as error:
-            build_bundle(heads_onnx, tmp_path / "a.engine", "openvino", "onnxruntime", options=options)
+            build_bundle(heads_onnx, tmp_path / "a.engine", *backends, options=options)
         sentence(error)
     build_bundle(heads_onnx, tmp_path / "a.engine", "openvino", options=BuildOptions())
 
