@@ -61,6 +61,8 @@ def evaluate(
         return
     if report.issues:
         say(report.summary())
+    if model.is_dir():
+        say(f"engine: {engine.backend} {engine.precision}, as it runs on this machine")
     Console().print(result.table())
     if points:
         Console().print(_table(points))
