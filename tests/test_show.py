@@ -47,4 +47,6 @@ def test_decode_is_measured_on_heads_that_hold_detections() -> None:
     report = import_module("host_decode").measure(runs=1)
     assert report.detail["trained"]["detections"] > 50
     assert report.detail["trained"]["cut by top-k"] == 0
-    assert report.detail["noise"]["cut by top-k"] > 0
+    assert report.detail["8732 boxes, 91 classes, noise"]["cut by top-k"] > 0
+    assert report.detail["1917 boxes, 4 classes"]["candidates"] > 700
+    assert report.detail["1917 boxes, 4 classes"]["detections"] > 50
