@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy.typing as npt
 
-from ssd_edge.engines.cuda import Device, Stream
+from ssd_edge.engines.cuda.device import Device, Stream
 
 _Self = TypeVar("_Self", bound="Exchange")
 

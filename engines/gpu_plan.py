@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ssd_edge.engines.base import PlanEntry
-from ssd_edge.engines.cuda import Device, Driver
+from ssd_edge.engines.cuda.device import Device, Driver
 from ssd_edge.engines.gpu import GpuEngine
 from ssd_edge.engines.gpu_network import DeviceNetwork
 from ssd_edge.engines.plugins.compiler import Image, choose_image

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ssd_edge.engines.cuda import Argument, CudaError, Driver, Module, Stream, open_driver
+from ssd_edge.engines.cuda.device import Argument, CudaError, Driver, Module, Stream, open_driver
 from ssd_edge.engines.plugins.decode_graph import TENSORRT_NAME
 from ssd_edge.engines.plugins.nodes import HEADS, INTEGER, NODES, SINGLE, Dims, Node, read_attributes
 from ssd_edge.errors import BackendError

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ssd_edge.engines.base import PlanEntry
-from ssd_edge.engines.cuda import Device
+from ssd_edge.engines.cuda.device import Device
 from ssd_edge.engines.gpu import GpuEngine
 from ssd_edge.engines.gpu_network import carrying_decode
 from ssd_edge.engines.gpu_plan import open_plan

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ssd_edge.engines.cuda import Device, Driver, Module, open_driver
+from ssd_edge.engines.cuda.device import Device, Driver, Module, open_driver
 from ssd_edge.engines.plugins.compiler import compile_kernels
 from tests.cuda.build import HERE, kernel_library
 from tests.cuda.emulated import Emulated, emulated_gpu

@@ -16,7 +16,7 @@ from cuda.bindings.driver import CUresult
 
 from ssd_edge.boxes import default_boxes
 from ssd_edge.detector import Heads
-from ssd_edge.engines.cuda import Device, PinnedArray, refused
+from ssd_edge.engines.cuda.device import Device, PinnedArray, refused
 from ssd_edge.engines.gpu_network import carrying_decode
 from ssd_edge.engines.plugins.decode_graph import node_attributes
 from ssd_edge.engines.plugins.launch import Buffer, heads_buffers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ssd_edge.engines.cuda import Device
+from ssd_edge.engines.cuda.device import Device
 from tests.cuda.host_heads import HostContext
 
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 
-from ssd_edge.engines.cuda import CudaError, Device, open_driver
+from ssd_edge.engines.cuda.device import CudaError, Device, open_driver
 from ssd_edge.errors import BackendError, MissingDependencyError
 from tests.cuda.build import kernel_library
 from tests.cuda.conftest import HOST_KERNELS, host_kernels
@@ -37,7 +37,7 @@ def test_no_driver(library: str) -> None:
         pytest.skip("this machine has a driver")
     program = (
         f"import sys; sys.path[:] = {sys.path!r}\n"
-        "from ssd_edge.engines.cuda import CudaError, open_driver\n"
+        "from ssd_edge.engines.cuda.device import CudaError, open_driver\n"
         "try:\n"
         f"    open_driver({library!r})\n"
         "except CudaError as error:\n"
@@ -71,7 +71,7 @@ def test_no_such_gpu(emulated: Emulated, library: str, index: int) -> None:
 def test_a_library_that_is_not_installed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("cuda", "cuda.bindings", "pycuda", "pycuda.driver"):
         monkeypatch.setitem(sys.modules, module, None)
-    for module in ("ssd_edge.engines.cuda_bindings", "ssd_edge.engines.cuda_pycuda"):
+    for module in ("ssd_edge.engines.cuda.bindings", "ssd_edge.engines.cuda.pycuda"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     with pytest.raises(MissingDependencyError, match=r"needs (cuda-bindings|pycuda).*, which is not installed: pip "):
         open_driver(name)

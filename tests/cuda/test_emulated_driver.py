@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from cuda.bindings import driver as cuda
 
-from ssd_edge.engines.cuda import CudaError, Device, DeviceBuffer, Module, PinnedArray, Stream, open_driver
+from ssd_edge.engines.cuda.device import CudaError, Device, DeviceBuffer, Module, PinnedArray, Stream, open_driver
 from ssd_edge.engines.plugins.compiler import compile_kernels
 from tests.cuda.build import kernel_library
 from tests.cuda.conftest import HOST_KERNELS, host_kernels, use_pycuda
@@ -130,7 +130,7 @@ def test_the_cpu_cannot_read_device_memory(emulated: Emulated) -> None:
         "import ctypes\n"
         "from tests.cuda.emulated import use_emulated_driver\n"
         "use_emulated_driver()\n"
-        "from ssd_edge.engines.cuda import Device\n"
+        "from ssd_edge.engines.cuda.device import Device\n"
         "ctypes.string_at(Device().buffer(4).address, 4)\n"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=False).returncode < 0

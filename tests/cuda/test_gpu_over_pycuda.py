@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ssd_edge.detector import HostDetector
-from ssd_edge.engines.cuda import Device, open_driver
+from ssd_edge.engines.cuda.device import Device, open_driver
 from ssd_edge.engines.gpu import GpuEngine
 from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine, read_spec
 from tests.cuda.conftest import use_pycuda

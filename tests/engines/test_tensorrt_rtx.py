@@ -544,7 +544,7 @@ def test_no_library_for_the_driver(monkeypatch):
     """As in the base install."""
     for name in ("cuda", "cuda.bindings", "pycuda"):
         monkeypatch.setitem(sys.modules, name, None)
-    for name in ("ssd_edge.engines.cuda_bindings", "ssd_edge.engines.cuda_pycuda"):
+    for name in ("ssd_edge.engines.cuda.bindings", "ssd_edge.engines.cuda.pycuda"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     reason = backend.incompatibility(rtx_entry())
     assert re.search(r"cannot run: .*cuda-bindings.*not installed: pip install 'ssd-edge\[\w+\]'", reason)

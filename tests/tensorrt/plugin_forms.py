@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from ssd_edge.engines.cuda import Device, Module, Stream
+from ssd_edge.engines.cuda.device import Device, Module, Stream
 from ssd_edge.engines.plugins.decode_graph import DOMAIN
 from ssd_edge.engines.plugins.launch import Buffer
 

@@ -20,7 +20,7 @@ from onnx import numpy_helper
 
 from ssd_edge.detections import Detections
 from ssd_edge.detector import Heads
-from ssd_edge.engines.cuda import Device
+from ssd_edge.engines.cuda.device import Device
 from ssd_edge.engines.plugins import forms
 from ssd_edge.engines.plugins.compiler import compile_kernels
 from ssd_edge.engines.plugins.launch import heads_buffers

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from ssd_edge.boxes import default_boxes
-from ssd_edge.engines.cuda import Device
+from ssd_edge.engines.cuda.device import Device
 from ssd_edge.engines.plugins import decode_ops, forms
 from ssd_edge.engines.plugins.compiler import compile_kernels
 from ssd_edge.engines.plugins.decode_graph import node_attributes

@@ -1,4 +1,4 @@
-"""NVIDIA's driver through ``cuda-bindings``. See ``ssd_edge.engines.cuda_driver.Driver``."""
+"""NVIDIA's driver through ``cuda-bindings``. See ``ssd_edge.engines.cuda.driver.Driver``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from cuda.bindings import driver as cuda
 
-from ssd_edge.engines.cuda_driver import Argument, no_driver, refused, stream_handle
+from ssd_edge.engines.cuda.driver import Argument, no_driver, refused, stream_handle
 
 
 class Bindings:

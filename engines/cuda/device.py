@@ -1,7 +1,7 @@
 """CUDA from Python: device and pinned memory, streams, events, kernels and graphs, each released in its turn.
 
 Everything here is a context manager made by a ``Device``, over either of two libraries that wrap NVIDIA's driver: see
-``cuda_driver.py``.
+``driver.py``.
 
     with Device() as device, device.buffer(4096) as buffer, device.stream() as stream: ...
 """
@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ssd_edge.engines.cuda_driver import Argument, CudaError, Driver, no_driver, refused
+from ssd_edge.engines.cuda.driver import Argument, CudaError, Driver, no_driver, refused
 from ssd_edge.errors import MissingDependencyError
 
 __all__ = [
@@ -60,7 +60,7 @@ def open_driver(library: str = "") -> Driver:
     """
     if library in {"", "cuda-bindings"}:
         try:
-            from ssd_edge.engines.cuda_bindings import Bindings
+            from ssd_edge.engines.cuda.bindings import Bindings
 
             return Bindings()
         except ModuleNotFoundError:
@@ -68,7 +68,7 @@ def open_driver(library: str = "") -> Driver:
                 raise MissingDependencyError("cuda-bindings", "cuda", "running on a GPU") from None
     if library in {"", "pycuda"}:
         try:
-            from ssd_edge.engines.cuda_pycuda import PyCuda
+            from ssd_edge.engines.cuda.pycuda import PyCuda
 
             return PyCuda()
         except ModuleNotFoundError:

@@ -1,4 +1,4 @@
-"""NVIDIA's driver through ``pycuda``. See ``ssd_edge.engines.cuda_driver.Driver``.
+"""NVIDIA's driver through ``pycuda``. See ``ssd_edge.engines.cuda.driver.Driver``.
 
 pycuda has objects where the driver has handles, so that they are kept here by their handles. It works in the context
 that it pushed last itself, whatever the driver's current one is, so that the current one is pushed around each call.
@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import pycuda.driver as cuda
 
-from ssd_edge.engines.cuda_driver import Argument, CudaError, refused, stream_handle
+from ssd_edge.engines.cuda.driver import Argument, CudaError, refused, stream_handle
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: does not wait for the default stream
 

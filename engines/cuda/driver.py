@@ -1,6 +1,6 @@
-"""What cuda.py needs of a library that wraps NVIDIA's driver, and the sentence for each of the driver's errors.
+"""The calls that ``device.py`` makes of NVIDIA's driver, as a protocol, and a sentence for each of the driver's errors.
 
-Two libraries do: ``cuda_bindings.py`` and ``cuda_pycuda.py`` are this over them.
+Two libraries wrap the driver: ``bindings.py`` and ``pycuda.py`` implement the protocol over them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class CudaError(BackendError):
 
 
 class Driver(Protocol):
-    """What this file needs of a library that wraps the driver. Handles and device addresses are plain ints.
+    """NVIDIA's driver as ``device.py`` calls it. Handles and device addresses are plain ints.
 
     Each method raises CudaError where the driver refuses; ``stream`` 0 is the default stream.
     """

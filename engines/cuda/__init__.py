@@ -1,0 +1,1 @@
+"""CUDA from Python: devices, memory, streams and kernels, over either of two libraries."""
