@@ -56,7 +56,7 @@ def measure() -> Figure:
 def compare() -> dict[str, Any]:
     """Both ways over the same frames."""
     from ssd_edge.engines.cuda.device import Device
-    from ssd_edge.engines.gpu import GpuEngine
+    from ssd_edge.engines.gpu.engine import GpuEngine
     from ssd_edge.engines.plugins.compiler import compile_kernels
     from ssd_edge.stream.sources import open_source
     from tests.cuda.emulated import use_emulated_driver

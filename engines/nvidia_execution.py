@@ -10,7 +10,7 @@ from ssd_edge.errors import BackendError
 
 
 class Execution:
-    """One execution at a time, see ``ssd_edge.engines.gpu_network.DeviceContext``.
+    """One execution at a time, see ``ssd_edge.engines.gpu.network.DeviceContext``.
 
     Args:
         native: the library's execution context.

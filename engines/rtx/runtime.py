@@ -22,7 +22,7 @@ _WHY_INVALID = {
 
 
 class RtxHeads:
-    """A loaded plan. See ``ssd_edge.engines.gpu_network.DeviceNetwork``.
+    """A loaded plan. See ``ssd_edge.engines.gpu.network.DeviceNetwork``.
 
     The calling thread's current CUDA context is the one in which it lives.
 
@@ -50,7 +50,7 @@ class RtxHeads:
         self.bound = heads_buffers(spec, 1, half=self._checked_type() == trt.DataType.HALF)
         self._file = cache
         self._config = self._engine.create_runtime_config()
-        self._config.cuda_graph_strategy = trt.CudaGraphStrategy.DISABLED  # gpu.py captures the graph
+        self._config.cuda_graph_strategy = trt.CudaGraphStrategy.DISABLED  # gpu.slots captures the graph
         self._cache = self._config.create_runtime_cache()
         self._kept = cache.read()
         if self._kept:

@@ -7,9 +7,9 @@ from typing import Any
 
 from ssd_edge.engines.base import PlanEntry
 from ssd_edge.engines.cuda.device import Device
-from ssd_edge.engines.gpu import GpuEngine
-from ssd_edge.engines.gpu_network import carrying_decode
-from ssd_edge.engines.gpu_plan import open_plan
+from ssd_edge.engines.gpu.engine import GpuEngine
+from ssd_edge.engines.gpu.network import carrying_decode
+from ssd_edge.engines.gpu.plan import open_plan
 from ssd_edge.engines.nvidia_execution import Execution, error_log
 from ssd_edge.engines.plugins.forms import NEEDED_AT_RUN_TIME, make_known
 from ssd_edge.engines.plugins.launch import heads_buffers
@@ -44,7 +44,7 @@ def open_engine(folder: Path, plan: PlanEntry, spec: ModelSpec, library: Any | N
 
 
 class TrtNetwork:
-    """A loaded plan. See ``ssd_edge.engines.gpu_network.DeviceNetwork``.
+    """A loaded plan. See ``ssd_edge.engines.gpu.network.DeviceNetwork``.
 
     The calling thread's current CUDA context is the one in which it lives. Of a plan for several batches, one image at
     a time is taken.

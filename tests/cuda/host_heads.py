@@ -17,7 +17,7 @@ from cuda.bindings.driver import CUresult
 from ssd_edge.boxes import default_boxes
 from ssd_edge.detector import Heads
 from ssd_edge.engines.cuda.device import Device, PinnedArray, refused
-from ssd_edge.engines.gpu_network import carrying_decode
+from ssd_edge.engines.gpu.network import carrying_decode
 from ssd_edge.engines.plugins.decode_graph import node_attributes
 from ssd_edge.engines.plugins.launch import Buffer, heads_buffers
 from ssd_edge.spec import ModelSpec
@@ -30,7 +30,7 @@ Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 
 class HostNetwork:
-    """See ``ssd_edge.engines.gpu_network.DeviceNetwork``.
+    """See ``ssd_edge.engines.gpu.network.DeviceNetwork``.
 
     Args:
         spec: of the model.
@@ -86,7 +86,7 @@ class HostDetections(HostNetwork):
 
 
 class HostContext:
-    """See ``ssd_edge.engines.gpu_network.DeviceContext``."""
+    """See ``ssd_edge.engines.gpu.network.DeviceContext``."""
 
     def __init__(self, bound: Mapping[str, Buffer], run: Run, device: Device) -> None:
         self._run, self._device = run, device

@@ -494,7 +494,7 @@ def test_pycuda_takes_no_stream_that_it_does_not_know(gpu: None) -> None:
 
 def test_neither_library_nor_driver_is_imported_before_it_is_asked_for() -> None:
     program = (
-        "import sys, ssd_edge.engines.cuda.device, ssd_edge.engines.gpu\n"
+        "import sys, ssd_edge.engines.cuda.device, ssd_edge.engines.gpu.engine\n"
         "print(*{name.partition('.')[0] for name in sys.modules} & {'cuda', 'pycuda'})\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

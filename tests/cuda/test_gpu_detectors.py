@@ -13,7 +13,7 @@ import pytest
 from ssd_edge.detections import Detections
 from ssd_edge.detector import Detector, HostDetector
 from ssd_edge.engines.cuda.device import Device
-from ssd_edge.engines.gpu import GpuEngine
+from ssd_edge.engines.gpu.engine import GpuEngine
 from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine, read_spec
 from ssd_edge.errors import BackendError, NoHeadsError
 from tests.cuda.emulated import Emulated

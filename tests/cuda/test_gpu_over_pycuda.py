@@ -8,7 +8,7 @@ import pytest
 
 from ssd_edge.detector import HostDetector
 from ssd_edge.engines.cuda.device import Device, open_driver
-from ssd_edge.engines.gpu import GpuEngine
+from ssd_edge.engines.gpu.engine import GpuEngine
 from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine, read_spec
 from tests.cuda.conftest import use_pycuda
 from tests.cuda.emulated import Emulated

@@ -80,7 +80,7 @@ class BothTensorRts(FakeTensorRt):
 
 
 class PluginContext:
-    """See ``ssd_edge.engines.gpu_network.DeviceContext``."""
+    """See ``ssd_edge.engines.gpu.network.DeviceContext``."""
 
     def __init__(self, form: Form, nodes: list[Node], bound: Iterable[str], heads: HostContext, device: Device) -> None:
         self._heads, self._device, self._nodes, self._bound = heads, device, nodes, bound

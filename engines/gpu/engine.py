@@ -19,8 +19,8 @@ import numpy.typing as npt
 from ssd_edge.boxes import default_boxes
 from ssd_edge.detector import Detector, Image, RawHeads, Result
 from ssd_edge.engines.cuda.device import Device
-from ssd_edge.engines.gpu_network import DeviceNetwork, decode_after, gives_heads
-from ssd_edge.engines.gpu_slots import FrameSlot, HeadsSlot, Pipeline
+from ssd_edge.engines.gpu.network import DeviceNetwork, decode_after, gives_heads
+from ssd_edge.engines.gpu.slots import FrameSlot, HeadsSlot, Pipeline
 from ssd_edge.engines.plugins.launch import check_limits
 from ssd_edge.errors import BackendError, NoHeadsError
 from ssd_edge.preprocess import check_frame

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ssd_edge.engines.base import PlanEntry
 from ssd_edge.engines.cuda.device import Device, Driver
-from ssd_edge.engines.gpu import GpuEngine
-from ssd_edge.engines.gpu_network import DeviceNetwork
+from ssd_edge.engines.gpu.engine import GpuEngine
+from ssd_edge.engines.gpu.network import DeviceNetwork
 from ssd_edge.engines.plugins.compiler import Image, choose_image
 from ssd_edge.errors import BundleCompatibilityError
 

@@ -14,8 +14,8 @@ from ssd_edge.decode import to_pixels
 from ssd_edge.detections import Detections
 from ssd_edge.detector import Image, RawHeads, Result, StageTimes
 from ssd_edge.engines.cuda.device import Argument, CudaError, Device, Module, Stream
-from ssd_edge.engines.exchange import Copied, Exchange, exchange
-from ssd_edge.engines.gpu_network import DeviceNetwork, is_half
+from ssd_edge.engines.gpu.exchange import Copied, Exchange, exchange
+from ssd_edge.engines.gpu.network import DeviceNetwork, is_half
 from ssd_edge.engines.plugins.launch import Buffer, Launch, between_buffers, preprocess_launch, result_buffers
 from ssd_edge.errors import BackendError
 

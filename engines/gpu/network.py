@@ -1,4 +1,4 @@
-"""What gpu.py asks of a library that runs a network on the device."""
+"""What ``engine.py`` asks of a library that runs a network on the device."""
 
 from __future__ import annotations
 

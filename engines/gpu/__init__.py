@@ -1,0 +1,1 @@
+"""Frames to detections on a GPU, whichever library runs the network between."""
