@@ -10,11 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ssd_edge.engines.base import BuildOptions, Engine, Plan, PlanEntry, Progress
-from ssd_edge.engines.child import ask_child
-from ssd_edge.engines.convolutions import choose_precision
 from ssd_edge.engines.cuda.device import open_driver
 from ssd_edge.engines.cuda.driver import Driver
 from ssd_edge.engines.gpu.plan import NO_GPU
+from ssd_edge.engines.nvidia.child import ask_child
+from ssd_edge.engines.nvidia.convolutions import choose_precision
 from ssd_edge.engines.onnxruntime import precision_of
 from ssd_edge.engines.plugins.compiler import choose_image, compile_kernels
 from ssd_edge.engines.plugins.decode_graph import TENSORRT_NAME

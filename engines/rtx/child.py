@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ssd_edge.engines.base import Progress
-from ssd_edge.engines.child import ask_child
+from ssd_edge.engines.nvidia.child import ask_child
 
 
 def compile_in_child(

@@ -1,4 +1,4 @@
-"""The compiler's own process: one ONNX file in, one plan out. See ``ssd_edge.engines.child``."""
+"""The compiler's own process: one ONNX file in, one plan out. See ``ssd_edge.engines.nvidia.child``."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 import onnx
 
-from ssd_edge.engines.child import answer
-from ssd_edge.engines.convolutions import asked_for, check, counted
-from ssd_edge.engines.nvidia_builder import log_of, monitor_of, parse_failure, prepared, start
+from ssd_edge.engines.nvidia.builder import log_of, monitor_of, parse_failure, prepared, start
+from ssd_edge.engines.nvidia.child import answer
+from ssd_edge.engines.nvidia.convolutions import asked_for, check, counted
 from ssd_edge.engines.rtx.convolutions import in_plan
 from ssd_edge.errors import BackendError
 

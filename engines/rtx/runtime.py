@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ssd_edge.engines.nvidia_execution import Execution, error_log
+from ssd_edge.engines.nvidia.execution import Execution, error_log
 from ssd_edge.engines.plugins.launch import heads_buffers
 from ssd_edge.engines.rtx.jit_cache import JitCache
 from ssd_edge.errors import BackendError

@@ -1,4 +1,4 @@
-"""The builder's own process: one ONNX file in, one TensorRT plan out. See ``ssd_edge.engines.child``."""
+"""The builder's own process: one ONNX file in, one TensorRT plan out. See ``ssd_edge.engines.nvidia.child``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 from ssd_edge.engines.base import Progress
-from ssd_edge.engines.child import answer
-from ssd_edge.engines.convolutions import asked_for, check, counted
-from ssd_edge.engines.nvidia_builder import log_of, monitor_of, parse_failure, prepared, start
+from ssd_edge.engines.nvidia.builder import log_of, monitor_of, parse_failure, prepared, start
+from ssd_edge.engines.nvidia.child import answer
+from ssd_edge.engines.nvidia.convolutions import asked_for, check, counted
 from ssd_edge.engines.plugins import forms
 from ssd_edge.engines.plugins.decode_graph import with_decode
 from ssd_edge.engines.trt.configuration import configure, profile

@@ -15,7 +15,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from ssd_edge.engines.convolutions import asked_for
+from ssd_edge.engines.nvidia.convolutions import asked_for
 from ssd_edge.engines.rtx.convolutions import in_plan
 from tests.helpers import ROOT
 

@@ -15,7 +15,7 @@ import onnxruntime
 import pytest
 
 from ssd_edge.engines.half import to_half
-from ssd_edge.engines.nvidia_messages import plain
+from ssd_edge.engines.nvidia.messages import plain
 from ssd_edge.engines.plugins.launch import heads_buffers
 from ssd_edge.engines.rtx.jit_cache import JitCache
 from ssd_edge.engines.rtx.runtime import RtxHeads

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from ssd_edge.engines.nvidia_builder import log_of
+from ssd_edge.engines.nvidia.builder import log_of
 from ssd_edge.engines.onnxruntime import read_spec
 from ssd_edge.engines.trt import compile as compiling
 from ssd_edge.engines.trt.compile import compile_plan

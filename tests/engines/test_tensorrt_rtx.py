@@ -19,8 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 from ssd_edge.engines import tensorrt_rtx as backend
 from ssd_edge.engines.base import BuildOptions
 from ssd_edge.engines.bundle import build_bundle, load_bundle, read_manifest
-from ssd_edge.engines.convolutions import asked_for, check, counted
-from ssd_edge.engines.nvidia_builder import prepared
+from ssd_edge.engines.nvidia.builder import prepared
+from ssd_edge.engines.nvidia.convolutions import asked_for, check, counted
 from ssd_edge.engines.rtx import compile as compiling
 from ssd_edge.engines.rtx.child import compile_in_child
 from ssd_edge.engines.rtx.compile import compile_plan

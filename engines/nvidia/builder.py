@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ssd_edge.engines.base import Progress
 from ssd_edge.engines.free_batch import with_free_batch
 from ssd_edge.engines.half import to_half
-from ssd_edge.engines.nvidia_messages import plain
+from ssd_edge.engines.nvidia.messages import plain
 from ssd_edge.errors import BackendError, ModelError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ssd_edge.engines.nvidia_messages import plain
+from ssd_edge.engines.nvidia.messages import plain
 from ssd_edge.errors import BackendError
 
 

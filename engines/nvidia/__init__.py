@@ -1,0 +1,1 @@
+"""Parts that TensorRT and TensorRT-RTX share."""
