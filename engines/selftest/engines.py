@@ -20,8 +20,8 @@ from ssd_edge.engines.plugins.forms import AHEAD_OF_TIME_SINCE, FORMS
 from ssd_edge.engines.plugins.library_plugin import VARIABLE
 from ssd_edge.engines.selftest import available
 from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Setting
-from ssd_edge.engines.trt.fitness import installed_version
-from ssd_edge.engines.versions import release_of
+from ssd_edge.engines.tensorrt.fitness import installed_version
+from ssd_edge.engines.tensorrt.versions import release_of
 from ssd_edge.errors import SsdEdgeError
 from ssd_edge.machine.examine import PROBES, examine
 from ssd_edge.machine.host import UnansweredError, this_host

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ssd_edge.engines import bundle
-from ssd_edge.engines import tensorrt as backend
 from ssd_edge.engines.base import BuildOptions, Plan
+from ssd_edge.engines.tensorrt import backend
 from ssd_edge.errors import BackendError
 
 ANEW = "measured anew: the bundle's cache is of another TensorRT or GPU"

@@ -19,9 +19,9 @@ from ssd_edge.engines.cuda.device import open_driver
 from ssd_edge.engines.half import to_half
 from ssd_edge.engines.plugins.compiler import compile_kernels
 from ssd_edge.engines.plugins.decode_graph import with_decode
-from ssd_edge.engines.trt import fitness, runtime
-from ssd_edge.engines.trt.fitness import why_unfit
-from ssd_edge.engines.trt.runtime import open_engine
+from ssd_edge.engines.tensorrt import fitness, runtime
+from ssd_edge.engines.tensorrt.fitness import why_unfit
+from ssd_edge.engines.tensorrt.runtime import open_engine
 from ssd_edge.errors import BackendError, NoHeadsError
 from ssd_edge.preprocess import preprocess
 from tests.cuda.emulated import Emulated

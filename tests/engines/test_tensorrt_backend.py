@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ssd_edge.engines import tensorrt as backend
 from ssd_edge.engines.base import BuildOptions
 from ssd_edge.engines.bundle import build_bundle, read_manifest
 from ssd_edge.engines.plugins.compiler import CompiledKernels, Image
+from ssd_edge.engines.tensorrt import backend
 from ssd_edge.errors import BackendError, BundleCompatibilityError, MissingDependencyError
 from tests.helpers import ROOT, plan_entry, sentence, silent, small_spec
 
@@ -226,7 +226,8 @@ def test_nothing_of_the_builder_is_imported_to_look_at_a_bundle():
     import subprocess
 
     code = (
-        "import sys; import ssd_edge.engines.tensorrt; print(sorted({'onnx', 'tensorrt', 'torch'} & set(sys.modules)))"
+        "import sys; import ssd_edge.engines.tensorrt.backend; "
+        "print(sorted({'onnx', 'tensorrt', 'torch'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"

@@ -13,11 +13,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ssd_edge.engines.nvidia.builder import log_of
 from ssd_edge.engines.onnxruntime import read_spec
-from ssd_edge.engines.trt import compile as compiling
-from ssd_edge.engines.trt.compile import compile_plan
-from ssd_edge.engines.trt.precision import layers_of, of_convolutions
-from ssd_edge.engines.trt.qdq import check_qdq
-from ssd_edge.engines.trt.request import Request
+from ssd_edge.engines.tensorrt import compile as compiling
+from ssd_edge.engines.tensorrt.compile import compile_plan
+from ssd_edge.engines.tensorrt.layers import layers_of, of_convolutions
+from ssd_edge.engines.tensorrt.qdq import check_qdq
+from ssd_edge.engines.tensorrt.request import Request
 from ssd_edge.errors import BackendError, ModelError
 from ssd_edge.heads_file import write_heads
 from tests.engines.fake_tensorrt import (

@@ -24,9 +24,9 @@ from ssd_edge.engines.cuda.device import Device
 from ssd_edge.engines.plugins import forms
 from ssd_edge.engines.plugins.compiler import compile_kernels
 from ssd_edge.engines.plugins.launch import heads_buffers
-from ssd_edge.engines.trt.compile import compile_plan
-from ssd_edge.engines.trt.request import Request
-from ssd_edge.engines.trt.runtime import open_engine
+from ssd_edge.engines.tensorrt.compile import compile_plan
+from ssd_edge.engines.tensorrt.request import Request
+from ssd_edge.engines.tensorrt.runtime import open_engine
 from tests.cuda.emulated import use_emulated_driver
 from tests.cuda.host_heads import HostContext
 from tests.engines.fake_tensorrt import FakeTensorRt

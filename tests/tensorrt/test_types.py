@@ -1,4 +1,4 @@
-"""Types: what engines/trt calls and sets of TensorRT is in ``tensorrt-stubs``, with these parameters, by pyright.
+"""Types: what engines/tensorrt calls and sets of TensorRT is in ``tensorrt-stubs``, with these parameters, by pyright.
 
 The stubs are of 10.13 and know some types too narrowly (``Dims`` takes any sequence): arguments' types are left out.
 """
@@ -46,12 +46,12 @@ def complaints(folder: Path, scratch: Path) -> list[str]:
 
 
 def test_what_is_used_of_tensorrt_is_there(tmp_path):
-    assert complaints(ROOT / "engines" / "trt", tmp_path) == []
+    assert complaints(ROOT / "engines" / "tensorrt", tmp_path) == []
 
 
 def test_a_wrong_name_and_a_wrong_call_are_seen(tmp_path):
     planted = tmp_path / "trt"
-    shutil.copytree(ROOT / "engines" / "trt", planted, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "engines" / "tensorrt", planted, ignore=shutil.ignore_patterns("__pycache__"))
     for name, right, wrong in (
         ("dla.py", "config.can_run_on_DLA(layer)", "config.can_run_on_dla(layer)"),
         ("timing_cache.py", "config.set_timing_cache(cache, False)", "config.set_timing_cache(cache)"),

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ssd_edge.engines.versions import check_release, hardware_compatibility
+from ssd_edge.engines.tensorrt.versions import check_release, hardware_compatibility
 from ssd_edge.errors import BackendError
 from tests.tensorrt.bindings import run_over
 
@@ -15,7 +15,7 @@ MAJORS = (10, 11)
 
 @pytest.mark.parametrize("major", MAJORS)
 def test_release(major: int) -> None:
-    found = run_over(major, "from ssd_edge.engines.versions import check_release\nprint(check_release(trt))")
+    found = run_over(major, "from ssd_edge.engines.tensorrt.versions import check_release\nprint(check_release(trt))")
     assert found == {10: "(10, 16)", 11: "(11, 4)"}[major]
 
 
@@ -32,7 +32,7 @@ def test_the_oldest_release_is_taken() -> None:
 @pytest.mark.parametrize("major", MAJORS)
 def test_strongly_typed(major: int) -> None:
     """Its bit is another one in 11, where EXPLICIT_BATCH is gone: a number in its place would be wrong in one."""
-    found = run_over(major, "from ssd_edge.engines.versions import strongly_typed\nprint(strongly_typed(trt))")
+    found = run_over(major, "from ssd_edge.engines.tensorrt.versions import strongly_typed\nprint(strongly_typed(trt))")
     assert found == {10: "2", 11: "1"}[major]
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ssd_edge.engines.versions import hardware_compatibility
+from ssd_edge.engines.tensorrt.versions import hardware_compatibility
 from ssd_edge.errors import BackendError
 
 if TYPE_CHECKING:
     import tensorrt
 
-    from ssd_edge.engines.trt.request import Request
+    from ssd_edge.engines.tensorrt.request import Request
 
 
 def configure(trt: Any, config: tensorrt.IBuilderConfig, request: Request) -> None:

@@ -21,11 +21,11 @@ from ssd_edge.engines.plugins.decode_graph import TENSORRT_NAME
 from ssd_edge.engines.plugins.forms import NEEDED_AT_RUN_TIME, choose_form
 from ssd_edge.engines.plugins.launch import check_limits
 from ssd_edge.engines.plugins.library_plugin import NAME as LIBRARY
-from ssd_edge.engines.trt.dla import check_dla
-from ssd_edge.engines.trt.fitness import installed_version
-from ssd_edge.engines.trt.fitness import why_unfit as _why_unfit
-from ssd_edge.engines.trt.request import Request
-from ssd_edge.engines.versions import LEVELS, release_of
+from ssd_edge.engines.tensorrt.dla import check_dla
+from ssd_edge.engines.tensorrt.fitness import installed_version
+from ssd_edge.engines.tensorrt.fitness import why_unfit as _why_unfit
+from ssd_edge.engines.tensorrt.request import Request
+from ssd_edge.engines.tensorrt.versions import LEVELS, release_of
 from ssd_edge.errors import BackendError, MissingDependencyError
 from ssd_edge.machine import jetson
 from ssd_edge.machine.host import this_host
@@ -87,14 +87,14 @@ def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, prog
     check_dla(request)
     for image, content in images.items():
         (folder / image.file_name).write_bytes(content)
-    facts = ask_child("ssd_edge.engines.trt.compile", "TensorRT", request.to_json(), progress)
+    facts = ask_child("ssd_edge.engines.tensorrt.compile", "TensorRT", request.to_json(), progress)
     facts = {**_facts(driver, request), **facts}
     return Plan((PLAN, *sorted(image.file_name for image in images), TIMING, LAYERS), version, precision, facts)
 
 
 def load(folder: Path, plan: PlanEntry, spec: ModelSpec) -> Engine:
     """See ``Backend``."""
-    from ssd_edge.engines.trt.runtime import open_engine
+    from ssd_edge.engines.tensorrt.runtime import open_engine
 
     return open_engine(folder, plan, spec)
 

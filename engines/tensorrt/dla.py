@@ -9,7 +9,7 @@ from ssd_edge.errors import BackendError
 if TYPE_CHECKING:
     import tensorrt
 
-    from ssd_edge.engines.trt.request import Request
+    from ssd_edge.engines.tensorrt.request import Request
 
 
 def check_dla(request: Request) -> None:

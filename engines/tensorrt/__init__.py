@@ -1,0 +1,1 @@
+"""TensorRT: building, checking and running its plans."""

@@ -1,1 +1,0 @@
-"""TensorRT: building and running its plans."""
