@@ -21,7 +21,7 @@ from ssd_edge.calibration.closest import calibrate_closest
 from ssd_edge.calibration.job import Job
 from ssd_edge.calibration.policy import RTX_LEAST_PRODUCTS, Policy
 from ssd_edge.data.images import preprocessed, sample_images
-from ssd_edge.engines.rtx.child import compile_in_child
+from ssd_edge.engines.tensorrt_rtx.child import compile_in_child
 from ssd_edge.errors import SsdEdgeError
 from ssd_edge.export import export_onnx
 from ssd_edge.importing import import_onnx

@@ -155,7 +155,7 @@ def _backend(module: str) -> Callable[[], Backend]:
 
 BACKENDS: dict[str, Callable[[], Backend]] = {
     "tensorrt": _backend("ssd_edge.engines.tensorrt.backend"),
-    "tensorrt-rtx": _backend("ssd_edge.engines.tensorrt_rtx"),
+    "tensorrt-rtx": _backend("ssd_edge.engines.tensorrt_rtx.backend"),
     "openvino": _backend("ssd_edge.engines.openvino"),
     "onnxruntime": _backend("ssd_edge.engines.onnxruntime"),
 }

@@ -16,7 +16,7 @@ import onnx
 import pytest
 
 from ssd_edge.engines.nvidia.convolutions import asked_for
-from ssd_edge.engines.rtx.convolutions import in_plan
+from ssd_edge.engines.tensorrt_rtx.layers import in_plan
 from tests.helpers import ROOT
 
 

@@ -17,7 +17,7 @@ from ssd_edge.engines.base import PlanEntry
 from ssd_edge.engines.cuda.device import open_driver
 from ssd_edge.engines.half import to_half
 from ssd_edge.engines.plugins.compiler import compile_kernels
-from ssd_edge.engines.tensorrt_rtx import open_engine, why_unfit
+from ssd_edge.engines.tensorrt_rtx.backend import open_engine, why_unfit
 from ssd_edge.errors import BackendError, BundleCompatibilityError
 from ssd_edge.preprocess import preprocess
 from tests.cuda.emulated import Emulated
@@ -139,7 +139,7 @@ def test_why_a_plan_does_not_run_on_it(emulated: Emulated, monkeypatch, machine,
     """Asked through cuda-bindings."""
     import re
 
-    from ssd_edge.engines import tensorrt_rtx
+    from ssd_edge.engines.tensorrt_rtx import backend as tensorrt_rtx
 
     monkeypatch.setattr(tensorrt_rtx, "installed_version", lambda: "1.7.1.116")
     emulated.machine(**machine)

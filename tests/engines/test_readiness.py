@@ -191,7 +191,7 @@ def test_compute_capabilities_are_those_of_the_library():
 
 @pytest.mark.parametrize("package", cuda.TENSORRT_RTX)
 def test_packages_are_those_that_the_backend_looks_for(monkeypatch, package):
-    from ssd_edge.engines import tensorrt_rtx
+    from ssd_edge.engines.tensorrt_rtx import backend as tensorrt_rtx
 
     def version(asked):
         if asked != package:

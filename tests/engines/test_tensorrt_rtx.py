@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from ssd_edge.engines import tensorrt_rtx as backend
 from ssd_edge.engines.base import BuildOptions
 from ssd_edge.engines.bundle import build_bundle, load_bundle, read_manifest
 from ssd_edge.engines.nvidia.builder import prepared
 from ssd_edge.engines.nvidia.convolutions import asked_for, check, counted
-from ssd_edge.engines.rtx import compile as compiling
-from ssd_edge.engines.rtx.child import compile_in_child
-from ssd_edge.engines.rtx.compile import compile_plan
-from ssd_edge.engines.rtx.convolutions import in_plan
+from ssd_edge.engines.tensorrt_rtx import backend
+from ssd_edge.engines.tensorrt_rtx import compile as compiling
+from ssd_edge.engines.tensorrt_rtx.child import compile_in_child
+from ssd_edge.engines.tensorrt_rtx.compile import compile_plan
+from ssd_edge.engines.tensorrt_rtx.layers import in_plan
 from ssd_edge.errors import (
     BackendError,
     BundleCompatibilityError,
@@ -554,7 +554,7 @@ def test_nothing_of_nvidias_is_imported_to_look_at_a_bundle():
     """89 MB of it."""
     program = (
         "import sys\n"
-        "from ssd_edge.engines.tensorrt_rtx import incompatibility\n"
+        "from ssd_edge.engines.tensorrt_rtx.backend import incompatibility\n"
         "from tests.helpers import plan_entry\n"
         "incompatibility(plan_entry(backend='tensorrt-rtx', version='1.7.1'))\n"
         "print(*{'tensorrt_rtx', 'tensorrt_rtx_libs', 'onnx'} & set(sys.modules))"

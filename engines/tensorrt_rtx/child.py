@@ -23,4 +23,4 @@ def compile_in_child(
         "precision": precision,
         "compute_capabilities": list(compute_capabilities),
     }
-    return ask_child("ssd_edge.engines.rtx.compile", "TensorRT-RTX", request, progress)
+    return ask_child("ssd_edge.engines.tensorrt_rtx.compile", "TensorRT-RTX", request, progress)

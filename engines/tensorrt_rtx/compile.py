@@ -13,7 +13,7 @@ import onnx
 from ssd_edge.engines.nvidia.builder import log_of, monitor_of, parse_failure, prepared, start
 from ssd_edge.engines.nvidia.child import answer
 from ssd_edge.engines.nvidia.convolutions import asked_for, check, counted
-from ssd_edge.engines.rtx.convolutions import in_plan
+from ssd_edge.engines.tensorrt_rtx.layers import in_plan
 from ssd_edge.errors import BackendError
 
 _MEMORY = {

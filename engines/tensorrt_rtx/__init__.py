@@ -1,0 +1,1 @@
+"""TensorRT-RTX: compiling, checking and running its plans."""
