@@ -57,7 +57,7 @@ def compare() -> dict[str, Any]:
     """Both ways over the same frames."""
     from ssd_edge.engines.cuda.device import Device
     from ssd_edge.engines.gpu.engine import GpuEngine
-    from ssd_edge.engines.plugins.compiler import compile_kernels
+    from ssd_edge.engines.kernels.compiler import compile_kernels
     from ssd_edge.stream.sources import open_source
     from tests.cuda.emulated import use_emulated_driver
     from tests.cuda.host_heads import HostHeads

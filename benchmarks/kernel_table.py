@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from figure import Figure
 
-from ssd_edge.engines.plugins.compiler import ARCHITECTURES, KernelReport, compile_kernels
-from ssd_edge.engines.plugins.launch import (
+from ssd_edge.engines.kernels.compiler import ARCHITECTURES, KernelReport, compile_kernels
+from ssd_edge.engines.kernels.launch import (
     Buffer,
     Launch,
     between_buffers,

@@ -103,7 +103,7 @@ def _computed(frame: npt.NDArray[np.uint8], size: tuple[int, int]) -> Iterator[t
 
 
 def _by_kernel(frame: npt.NDArray[np.uint8], size: tuple[int, int], how: Any) -> npt.NDArray[np.uint8]:
-    from ssd_edge.engines.plugins.launch import preprocess_launch
+    from ssd_edge.engines.kernels.launch import preprocess_launch
     from ssd_edge.models.registry import make_spec
     from tests.cuda.build import kernel_library
 

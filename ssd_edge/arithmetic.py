@@ -3,7 +3,7 @@
 ``np.exp`` and CUDA's ``expf`` differ in the last bits, from each other and between processors, and so do sums whose
 order is left open. A score at the threshold, or two scores that are nearly equal, would then be decided differently.
 Here only operations are used that IEEE 754 rounds in one way (+, −, ×, ÷, rounding to an integer), in an order that is
-written down; ``engines/plugins/kernels.cu`` does the same, compiled without contraction to fused multiply-add.
+written down; ``engines/kernels/kernels.cu`` does the same, compiled without contraction to fused multiply-add.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ssd_edge.engines.deploy.plan import Deployable, write
-from ssd_edge.engines.plugins.launch import result_buffers
+from ssd_edge.engines.kernels.launch import result_buffers
 from ssd_edge.engines.plugins.library_plugin import NAME as LIBRARY
 from ssd_edge.errors import BackendError
 from ssd_edge.spec import ModelSpec

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ssd_edge.engines.deploy.plan import Deployable, write
-from ssd_edge.engines.plugins.launch import Buffer, heads_buffers, result_buffers
+from ssd_edge.engines.kernels.launch import Buffer, heads_buffers, result_buffers
 from ssd_edge.engines.plugins.library_plugin import NAME as LIBRARY
 
 _TYPES = {"float16": "TYPE_FP16", "float32": "TYPE_FP32", "int32": "TYPE_INT32"}

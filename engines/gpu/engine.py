@@ -21,7 +21,7 @@ from ssd_edge.detector import Detector, Image, RawHeads, Result
 from ssd_edge.engines.cuda.device import Device
 from ssd_edge.engines.gpu.network import DeviceNetwork, decode_after, gives_heads
 from ssd_edge.engines.gpu.slots import FrameSlot, HeadsSlot, Pipeline
-from ssd_edge.engines.plugins.launch import check_limits
+from ssd_edge.engines.kernels.launch import check_limits
 from ssd_edge.errors import BackendError, NoHeadsError
 from ssd_edge.preprocess import check_frame
 from ssd_edge.spec import ModelSpec

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from ssd_edge.decode import for_reader
-from ssd_edge.engines.plugins.launch import Buffer, Launch, decode_launches, heads_buffers, result_buffers
+from ssd_edge.engines.kernels.launch import Buffer, Launch, decode_launches, heads_buffers, result_buffers
 from ssd_edge.spec import ModelSpec
 
 

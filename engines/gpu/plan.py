@@ -10,7 +10,7 @@ from ssd_edge.engines.base import PlanEntry
 from ssd_edge.engines.cuda.device import Device, Driver
 from ssd_edge.engines.gpu.engine import GpuEngine
 from ssd_edge.engines.gpu.network import DeviceNetwork
-from ssd_edge.engines.plugins.compiler import Image, choose_image
+from ssd_edge.engines.kernels.compiler import Image, choose_image
 from ssd_edge.errors import BundleCompatibilityError
 
 NO_GPU = "the NVIDIA driver shows no GPU"

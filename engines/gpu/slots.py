@@ -16,7 +16,7 @@ from ssd_edge.detector import Image, RawHeads, Result, StageTimes
 from ssd_edge.engines.cuda.device import Argument, CudaError, Device, Module, Stream
 from ssd_edge.engines.gpu.exchange import Copied, Exchange, exchange
 from ssd_edge.engines.gpu.network import DeviceNetwork, is_half
-from ssd_edge.engines.plugins.launch import Buffer, Launch, between_buffers, preprocess_launch, result_buffers
+from ssd_edge.engines.kernels.launch import Buffer, Launch, between_buffers, preprocess_launch, result_buffers
 from ssd_edge.errors import BackendError
 
 _ALIGNMENT = 256  # of each result in their common buffer, as of memory that the driver gives

@@ -1,1 +1,1 @@
-"""What carries the decode onto a GPU: CUDA kernels, the plan of their launches, and their compiler."""
+"""Decode as plugins of TensorRT, in each of their forms."""

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ssd_edge.engines.kernels.launch import THREADS, TILE, bits
 from ssd_edge.engines.plugins.decode_graph import DOMAIN
-from ssd_edge.engines.plugins.launch import THREADS, TILE, bits
 
 # Attributes are arrays of one number: of those that are plain numbers, TensorRT 10 makes int(array), which NumPy 2.4
 # refuses.

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ssd_edge.boxes import default_boxes
-from ssd_edge.engines.plugins.launch import Buffer, between_buffers, check_limits, result_buffers
+from ssd_edge.engines.kernels.launch import Buffer, between_buffers, check_limits, result_buffers
 from ssd_edge.errors import ModelError
 from ssd_edge.spec import ModelSpec
 

@@ -13,9 +13,9 @@ import numpy as np
 import openvino
 from openvino.frontend.onnx import ConversionExtension
 
+from ssd_edge.engines.kernels.launch import between_buffers, result_buffers
 from ssd_edge.engines.plugins import decode_ops
 from ssd_edge.engines.plugins.decode_graph import DOMAIN, node_attributes
-from ssd_edge.engines.plugins.launch import between_buffers, result_buffers
 from ssd_edge.spec import ModelSpec
 
 

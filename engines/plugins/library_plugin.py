@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ssd_edge.engines.plugins.launch import SOURCE
+from ssd_edge.engines.kernels.launch import SOURCE
 from ssd_edge.errors import BackendError
 from ssd_edge.files import sha256
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from ssd_edge.engines.cuda.device import Argument, CudaError, Driver, Module, Stream, open_driver
+from ssd_edge.engines.kernels.nodes import HEADS, INTEGER, NODES, SINGLE, Dims, Node, read_attributes
 from ssd_edge.engines.plugins.decode_graph import TENSORRT_NAME
-from ssd_edge.engines.plugins.nodes import HEADS, INTEGER, NODES, SINGLE, Dims, Node, read_attributes
 from ssd_edge.errors import BackendError
 
 _driver: Any = cache(open_driver)

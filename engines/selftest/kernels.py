@@ -13,8 +13,8 @@ from ssd_edge.boxes import default_boxes
 from ssd_edge.decode import Decoder, to_pixels
 from ssd_edge.detections import Detections
 from ssd_edge.engines.cuda.device import Argument, Device, Module
-from ssd_edge.engines.plugins.compiler import compile_kernels
-from ssd_edge.engines.plugins.launch import (
+from ssd_edge.engines.kernels.compiler import compile_kernels
+from ssd_edge.engines.kernels.launch import (
     Launch,
     between_buffers,
     decode_launches,

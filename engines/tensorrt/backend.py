@@ -13,13 +13,13 @@ from ssd_edge.engines.base import BuildOptions, Engine, Plan, PlanEntry, Progres
 from ssd_edge.engines.cuda.device import open_driver
 from ssd_edge.engines.cuda.driver import Driver
 from ssd_edge.engines.gpu.plan import NO_GPU
+from ssd_edge.engines.kernels.compiler import choose_image, compile_kernels
+from ssd_edge.engines.kernels.launch import check_limits
 from ssd_edge.engines.nvidia.child import ask_child
 from ssd_edge.engines.nvidia.convolutions import choose_precision
 from ssd_edge.engines.onnxruntime import precision_of
-from ssd_edge.engines.plugins.compiler import choose_image, compile_kernels
 from ssd_edge.engines.plugins.decode_graph import TENSORRT_NAME
 from ssd_edge.engines.plugins.forms import NEEDED_AT_RUN_TIME, choose_form
-from ssd_edge.engines.plugins.launch import check_limits
 from ssd_edge.engines.plugins.library_plugin import NAME as LIBRARY
 from ssd_edge.engines.tensorrt.dla import check_dla
 from ssd_edge.engines.tensorrt.fitness import installed_version

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from ssd_edge.engines.base import PlanEntry
 from ssd_edge.engines.cuda.driver import Driver
 from ssd_edge.engines.gpu.plan import why_no_gpu, why_no_kernels
-from ssd_edge.engines.plugins.compiler import Image
+from ssd_edge.engines.kernels.compiler import Image
 from ssd_edge.engines.plugins.decode_graph import TENSORRT_NAME
 from ssd_edge.machine import jetson
 from ssd_edge.machine.cuda import TENSORRT, installed

@@ -10,9 +10,9 @@ from ssd_edge.engines.cuda.device import Device
 from ssd_edge.engines.gpu.engine import GpuEngine
 from ssd_edge.engines.gpu.network import carrying_decode
 from ssd_edge.engines.gpu.plan import open_plan
+from ssd_edge.engines.kernels.launch import heads_buffers
 from ssd_edge.engines.nvidia.execution import Execution, error_log
 from ssd_edge.engines.plugins.forms import NEEDED_AT_RUN_TIME, make_known
-from ssd_edge.engines.plugins.launch import heads_buffers
 from ssd_edge.errors import BackendError
 from ssd_edge.spec import ModelSpec
 

@@ -17,10 +17,10 @@ from ssd_edge.engines.base import BuildOptions, Engine, Plan, PlanEntry, Progres
 from ssd_edge.engines.cuda.device import Device, Driver, open_driver
 from ssd_edge.engines.gpu.engine import GpuEngine
 from ssd_edge.engines.gpu.plan import open_plan, why_no_gpu, why_no_kernels
+from ssd_edge.engines.kernels.compiler import Image, compile_kernels
+from ssd_edge.engines.kernels.launch import check_limits
 from ssd_edge.engines.nvidia.convolutions import choose_precision
 from ssd_edge.engines.onnxruntime import precision_of
-from ssd_edge.engines.plugins.compiler import Image, compile_kernels
-from ssd_edge.engines.plugins.launch import check_limits
 from ssd_edge.engines.tensorrt_rtx.child import compile_in_child
 from ssd_edge.engines.tensorrt_rtx.jit_cache import JitCache
 from ssd_edge.engines.tensorrt_rtx.runtime import RtxHeads

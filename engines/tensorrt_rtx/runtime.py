@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ssd_edge.engines.kernels.launch import heads_buffers
 from ssd_edge.engines.nvidia.execution import Execution, error_log
-from ssd_edge.engines.plugins.launch import heads_buffers
 from ssd_edge.engines.tensorrt_rtx.jit_cache import JitCache
 from ssd_edge.errors import BackendError
 from ssd_edge.spec import ModelSpec

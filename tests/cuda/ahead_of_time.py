@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from ssd_edge.boxes import default_boxes
+from ssd_edge.engines.kernels.launch import decode_launches, result_buffers
 from ssd_edge.engines.plugins import ahead_of_time
 from ssd_edge.engines.plugins.decode_graph import node_attributes
-from ssd_edge.engines.plugins.launch import decode_launches, result_buffers
 from tests.cuda.build import BUILD, kernel_library
 from tests.cuda.test_kernels import decode_on_cpu
 from tests.engines.test_decode_graph import SPECS, random_heads

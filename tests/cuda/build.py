@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ssd_edge.engines.plugins.launch import SOURCE, Launch
+from ssd_edge.engines.kernels.launch import SOURCE, Launch
 from ssd_edge.files import written_whole
 from tests.helpers import COMPILER, ROOT
 

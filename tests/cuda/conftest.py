@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ssd_edge.engines.cuda.device import Device, Driver, Module, open_driver
-from ssd_edge.engines.plugins.compiler import compile_kernels
+from ssd_edge.engines.kernels.compiler import compile_kernels
 from tests.cuda.build import HERE, kernel_library
 from tests.cuda.emulated import Emulated, emulated_gpu
 

@@ -18,8 +18,8 @@ from ssd_edge.boxes import default_boxes
 from ssd_edge.detector import Heads
 from ssd_edge.engines.cuda.device import Device, PinnedArray, refused
 from ssd_edge.engines.gpu.network import carrying_decode
+from ssd_edge.engines.kernels.launch import Buffer, heads_buffers
 from ssd_edge.engines.plugins.decode_graph import node_attributes
-from ssd_edge.engines.plugins.launch import Buffer, heads_buffers
 from ssd_edge.spec import ModelSpec
 from tests.engines.decoded import decoded
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ssd_edge.engines.plugins import compiler, nvrtc
-from ssd_edge.engines.plugins.compiler import (
+from ssd_edge.engines.kernels import compiler, nvrtc
+from ssd_edge.engines.kernels.compiler import (
     ARCHITECTURES,
     CompiledKernels,
     Image,
@@ -20,7 +20,7 @@ from ssd_edge.engines.plugins.compiler import (
     compile_kernels,
     read_reports,
 )
-from ssd_edge.engines.plugins.launch import CAPACITY, SOURCE, THREADS, decode_launches, preprocess_launch
+from ssd_edge.engines.kernels.launch import CAPACITY, SOURCE, THREADS, decode_launches, preprocess_launch
 from ssd_edge.errors import BackendError, BundleCompatibilityError, MissingDependencyError
 from ssd_edge.models.registry import make_spec
 from tests.helpers import ROOT
@@ -383,7 +383,7 @@ def test_a_log_without_reports(log):
 def test_no_driver_is_loaded():
     """NVRTC compiles where there is no libcuda; if one were opened on the way, here is where it would show."""
     program = (
-        "from ssd_edge.engines.plugins.compiler import compile_kernels\n"
+        "from ssd_edge.engines.kernels.compiler import compile_kernels\n"
         "compile_kernels('sm_87')\n"
         "maps = open('/proc/self/maps').read()\n"
         "assert 'libnvrtc.so' in maps and 'libcuda.so' not in maps\n"

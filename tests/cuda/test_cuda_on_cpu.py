@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ssd_edge.boxes import default_boxes
-from ssd_edge.engines.plugins.launch import Launch, between_buffers, decode_launches, result_buffers
+from ssd_edge.engines.kernels.launch import Launch, between_buffers, decode_launches, result_buffers
 from tests.cuda import build
 from tests.cuda.build import KernelLibrary, LaunchError
 from tests.helpers import small_spec

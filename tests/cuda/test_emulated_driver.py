@@ -13,7 +13,7 @@ import pytest
 from cuda.bindings import driver as cuda
 
 from ssd_edge.engines.cuda.device import CudaError, Device, DeviceBuffer, Module, PinnedArray, Stream, open_driver
-from ssd_edge.engines.plugins.compiler import compile_kernels
+from ssd_edge.engines.kernels.compiler import compile_kernels
 from tests.cuda.build import kernel_library
 from tests.cuda.conftest import HOST_KERNELS, host_kernels, use_pycuda
 from tests.cuda.emulated import Emulated

@@ -13,8 +13,8 @@ from ssd_edge.detections import Detections
 from ssd_edge.detector import HostDetector
 from ssd_edge.engines.cuda.device import Device
 from ssd_edge.engines.gpu.engine import GpuEngine
+from ssd_edge.engines.kernels.compiler import compile_kernels
 from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine, read_spec
-from ssd_edge.engines.plugins.compiler import compile_kernels
 from ssd_edge.errors import BackendError
 from tests.cuda.emulated import Emulated
 from tests.cuda.host_heads import HostHeads

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from ssd_edge import arithmetic, boxes
 from ssd_edge.decode import Decoder, nms
-from ssd_edge.engines.plugins.launch import (
+from ssd_edge.engines.kernels.launch import (
     Buffer,
     Launch,
     between_buffers,

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pytest
 
 from ssd_edge.boxes import default_boxes
-from ssd_edge.engines.plugins.launch import (
+from ssd_edge.engines.kernels.launch import (
     SOURCE,
     Launch,
     between_buffers,

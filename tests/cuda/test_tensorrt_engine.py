@@ -17,7 +17,7 @@ from ssd_edge.decode import Decoder
 from ssd_edge.engines.base import PlanEntry
 from ssd_edge.engines.cuda.device import open_driver
 from ssd_edge.engines.half import to_half
-from ssd_edge.engines.plugins.compiler import compile_kernels
+from ssd_edge.engines.kernels.compiler import compile_kernels
 from ssd_edge.engines.plugins.decode_graph import with_decode
 from ssd_edge.engines.tensorrt import fitness, runtime
 from ssd_edge.engines.tensorrt.fitness import why_unfit

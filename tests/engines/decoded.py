@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ssd_edge.engines.kernels.launch import result_buffers
 from ssd_edge.engines.plugins import decode_ops
-from ssd_edge.engines.plugins.launch import result_buffers
 from tests.helpers import small_spec
 
 

@@ -14,7 +14,7 @@ import onnx
 import onnxruntime
 from onnx import helper, numpy_helper
 
-from ssd_edge.engines.plugins.launch import Buffer
+from ssd_edge.engines.kernels.launch import Buffer
 from tests.engines.decoded import decoded
 from tests.engines.fake_nvidia import DataType, ILogger, Part
 

@@ -10,7 +10,7 @@ import enum
 import numpy as np
 import onnxruntime
 
-from ssd_edge.engines.plugins.launch import Buffer
+from ssd_edge.engines.kernels.launch import Buffer
 from tests.engines.fake_nvidia import DataType, ILogger, Part
 
 

@@ -16,11 +16,11 @@ from onnxruntime import InferenceSession
 
 from ssd_edge.boxes import default_boxes
 from ssd_edge.decode import Decoder
+from ssd_edge.engines.kernels.launch import result_buffers
 from ssd_edge.engines.plugins.decode_graph import DOMAIN, with_decode
 from ssd_edge.engines.plugins.decode_in_onnx import OPERATORS
 from ssd_edge.engines.plugins.decode_in_onnxruntime import session_options
 from ssd_edge.engines.plugins.decode_in_openvino import extensions
-from ssd_edge.engines.plugins.launch import result_buffers
 from ssd_edge.errors import BackendError, ModelError
 from ssd_edge.heads_file import write_heads
 from ssd_edge.models.registry import make_spec

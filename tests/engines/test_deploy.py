@@ -16,7 +16,7 @@ from ssd_edge.cli.main import app, main
 from ssd_edge.engines.bundle import build_bundle
 from ssd_edge.engines.deploy import deepstream, triton
 from ssd_edge.engines.deploy.plan import Deployable, deployable
-from ssd_edge.engines.plugins.launch import result_buffers
+from ssd_edge.engines.kernels.launch import result_buffers
 from ssd_edge.errors import BackendError, BundleIntegrityError
 from ssd_edge.preprocess import preprocess
 from tests.engines.test_tensorrt_backend import device  # noqa: F401

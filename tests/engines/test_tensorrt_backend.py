@@ -10,7 +10,7 @@ import pytest
 
 from ssd_edge.engines.base import BuildOptions
 from ssd_edge.engines.bundle import build_bundle, read_manifest
-from ssd_edge.engines.plugins.compiler import CompiledKernels, Image
+from ssd_edge.engines.kernels.compiler import CompiledKernels, Image
 from ssd_edge.engines.tensorrt import backend
 from ssd_edge.errors import BackendError, BundleCompatibilityError, MissingDependencyError
 from tests.helpers import ROOT, plan_entry, sentence, silent, small_spec

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ssd_edge.engines.plugins import compiler
+from ssd_edge.engines.kernels import compiler
 from ssd_edge.engines.tensorrt_rtx.jit_cache import JitCache
 from ssd_edge.machine import cuda, disk, display, packages, processor, temperature, video
 from ssd_edge.machine.host import Ran, Space

@@ -13,7 +13,7 @@ from tests.helpers import COMPILER, ROOT
 
 HERE = Path(__file__).parent
 LIBRARY = ROOT / "engines" / "plugins" / "library"
-KERNELS = LIBRARY.parent / "kernels.cu"
+KERNELS = ROOT / "engines" / "kernels" / "kernels.cu"
 
 
 def headers(release: str) -> Path:

@@ -18,10 +18,10 @@ import pytest
 
 from ssd_edge.boxes import default_boxes
 from ssd_edge.engines.cuda.device import Device
+from ssd_edge.engines.kernels.compiler import compile_kernels
+from ssd_edge.engines.kernels.launch import bits, decode_launches
 from ssd_edge.engines.plugins import forms
-from ssd_edge.engines.plugins.compiler import compile_kernels
 from ssd_edge.engines.plugins.decode_graph import node_attributes
-from ssd_edge.engines.plugins.launch import bits, decode_launches
 from tests.cuda.build import kernel_library
 from tests.cuda.emulated import use_emulated_driver
 from tests.engines.test_decode_graph import SPECS, random_heads

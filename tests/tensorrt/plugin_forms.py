@@ -18,8 +18,8 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ssd_edge.engines.cuda.device import Device, Module, Stream
+from ssd_edge.engines.kernels.launch import Buffer
 from ssd_edge.engines.plugins.decode_graph import DOMAIN
-from ssd_edge.engines.plugins.launch import Buffer
 
 
 class Number:

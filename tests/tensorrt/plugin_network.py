@@ -21,9 +21,9 @@ from onnx import numpy_helper
 from ssd_edge.detections import Detections
 from ssd_edge.detector import Heads
 from ssd_edge.engines.cuda.device import Device
+from ssd_edge.engines.kernels.compiler import compile_kernels
+from ssd_edge.engines.kernels.launch import heads_buffers
 from ssd_edge.engines.plugins import forms
-from ssd_edge.engines.plugins.compiler import compile_kernels
-from ssd_edge.engines.plugins.launch import heads_buffers
 from ssd_edge.engines.tensorrt.compile import compile_plan
 from ssd_edge.engines.tensorrt.request import Request
 from ssd_edge.engines.tensorrt.runtime import open_engine

@@ -15,11 +15,11 @@ import pytest
 
 from ssd_edge.boxes import default_boxes
 from ssd_edge.engines.cuda.device import Device
+from ssd_edge.engines.kernels.compiler import compile_kernels
+from ssd_edge.engines.kernels.launch import result_buffers
+from ssd_edge.engines.kernels.nodes import NODES
 from ssd_edge.engines.plugins import decode_ops, forms
-from ssd_edge.engines.plugins.compiler import compile_kernels
 from ssd_edge.engines.plugins.decode_graph import node_attributes
-from ssd_edge.engines.plugins.launch import result_buffers
-from ssd_edge.engines.plugins.nodes import NODES
 from ssd_edge.engines.plugins.python_plugin import creators
 from ssd_edge.errors import BackendError
 from tests.cuda.emulated import use_emulated_driver

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import ssd_edge
-from ssd_edge.engines.plugins import nvrtc
-from ssd_edge.engines.plugins.launch import SOURCE
+from ssd_edge.engines.kernels import nvrtc
+from ssd_edge.engines.kernels.launch import SOURCE
 from ssd_edge.errors import BackendError, BundleCompatibilityError, MissingDependencyError
 from ssd_edge.files import written_whole
 

@@ -1,6 +1,6 @@
 """NVRTC, the CUDA compiler as a library: needs no driver, no GPU and no nvcc.
 
-``python -m ssd_edge.engines.plugins.nvrtc`` answers one request, JSON from stdin to stdout: so a process whose path
+``python -m ssd_edge.engines.kernels.nvrtc`` answers one request, JSON from stdin to stdout: so a process whose path
 begins with another toolchain's folder compiles with that one. Requests and answers are those of ``answer``.
 """
 

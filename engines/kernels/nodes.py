@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ssd_edge.engines.plugins.launch import CAPACITY, Launch, decode_launch, merge_launch, select_launch
+from ssd_edge.engines.kernels.launch import CAPACITY, Launch, decode_launch, merge_launch, select_launch
 from ssd_edge.errors import BackendError
 
 Shapes = Sequence[Sequence[Any]]
