@@ -25,12 +25,13 @@ from figure import Figure, real_data
 from ssd_edge.calibration.closest import calibrate_closest
 from ssd_edge.calibration.job import Job
 from ssd_edge.data.images import preprocessed, sample_images
-from ssd_edge.engines import base, weight_bits
+from ssd_edge.engines import base
 from ssd_edge.engines.base import Backend, get_backend
 from ssd_edge.engines.bundle import build_bundle, load_bundle
+from ssd_edge.engines.cpu import weight_bits
 from ssd_edge.engines.opening import proof_for
-from ssd_edge.engines.proving import keep_proof, prove
-from ssd_edge.engines.verifying import verify_bundle
+from ssd_edge.engines.proof.prove import keep_proof, prove
+from ssd_edge.engines.proof.verify import verify_bundle
 from ssd_edge.errors import DisagreementError
 from ssd_edge.export import export_onnx
 from ssd_edge.heads_file import add_proof

@@ -18,7 +18,7 @@ from ssd_edge.data.images import image_files, preprocessed, sample_images
 from ssd_edge.data.readers import open_dataset
 from ssd_edge.data.synthetic import write_dataset
 from ssd_edge.detector import Heads
-from ssd_edge.engines.exact import open_exact
+from ssd_edge.engines.cpu.exact import open_exact
 from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine
 from ssd_edge.engines.openvino import OpenVinoEngine
 from ssd_edge.evaluation import evaluate, measure_ap

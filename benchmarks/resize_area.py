@@ -9,7 +9,7 @@ from pathlib import Path
 
 from figure import Figure, real_data
 
-from ssd_edge.engines.exact import open_exact
+from ssd_edge.engines.cpu.exact import open_exact
 from ssd_edge.evaluation.model import evaluate_model
 from ssd_edge.export import export_onnx
 from ssd_edge.importing import import_onnx

@@ -182,7 +182,7 @@ def calibrate(
     from rich.console import Console
 
     from ssd_edge.data.images import preprocessed, validation_images
-    from ssd_edge.engines.of_this_machine import engine_of_this_machine
+    from ssd_edge.engines.cpu.this_machine import engine_of_this_machine
     from ssd_edge.engines.onnxruntime import read_spec
     from ssd_edge.proof import POOL
     from ssd_edge.speed import images_per_second
@@ -325,7 +325,7 @@ def _require_labels(data: Path, split: str, spec: ModelSpec) -> None:
 
 def _ap(onnx: Path, spec: ModelSpec, precision: str, data: Path, split: str, *, quiet: bool = False) -> Evaluation:
     """Of the file, computed exactly."""
-    from ssd_edge.engines.exact import open_exact
+    from ssd_edge.engines.cpu.exact import open_exact
 
     with closing(open_exact(onnx, spec)) as exact:
         return _ap_of(exact, "" if quiet else f"AP of {precision}", data, split)

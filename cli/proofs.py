@@ -31,7 +31,7 @@ def keep(heads: Path, frames: Iterable[Image] | None) -> None:
 
         add_proof(heads, None)
         return
-    from ssd_edge.engines.proving import CLEAR_ABOUT_NOTHING, keep_proof
+    from ssd_edge.engines.proof.prove import CLEAR_ABOUT_NOTHING, keep_proof
 
     with progress("recording the proof"):
         proof = keep_proof(heads, frames)

@@ -72,7 +72,7 @@ def run(
     from rich.live import Live
 
     from ssd_edge.engines.opening import open_model, proof_for
-    from ssd_edge.engines.proving import prove
+    from ssd_edge.engines.proof.prove import prove
     from ssd_edge.stream.loop import run_loop
     from ssd_edge.stream.sinks import Images, JsonLines, Window, has_display
     from ssd_edge.stream.sources import open_source

@@ -24,7 +24,7 @@ def verify(
 
     Next: ssd-edge run NAME.engine --camera 0
     """
-    from ssd_edge.engines.verifying import verify_bundle
+    from ssd_edge.engines.proof.verify import verify_bundle
     from ssd_edge.errors import ProofError
 
     with progress("verifying"):

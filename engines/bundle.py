@@ -21,7 +21,7 @@ from typing import Any
 
 from ssd_edge import __version__
 from ssd_edge.engines.base import BACKENDS, Backend, BuildOptions, Engine, PlanEntry, Progress, get_backend
-from ssd_edge.engines.proving import CLEAR_ABOUT_NOTHING, proof_of, prove, write_proof
+from ssd_edge.engines.proof.prove import CLEAR_ABOUT_NOTHING, proof_of, prove, write_proof
 from ssd_edge.errors import (
     BackendError,
     BundleCompatibilityError,
@@ -161,7 +161,7 @@ def _built(
     Raises:
         DisagreementError: no form is right.
     """
-    from ssd_edge.engines.weight_bits import heads_to_try
+    from ssd_edge.engines.cpu.weight_bits import heads_to_try
 
     refused: DisagreementError | None = None
     for heads, facts in heads_to_try(onnx, spec, backend, folder.parent):

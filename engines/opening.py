@@ -10,7 +10,7 @@ from typing import cast
 from ssd_edge.engines.base import Engine
 from ssd_edge.engines.bundle import load_bundle, read_manifest
 from ssd_edge.engines.bundle import replace_spec as replace_bundles_spec
-from ssd_edge.engines.proving import proof_of
+from ssd_edge.engines.proof.prove import proof_of
 from ssd_edge.errors import MissingDependencyError, ModelError, ProofError
 from ssd_edge.heads_file import replace_spec as replace_heads_spec
 from ssd_edge.proof import Proof
@@ -86,7 +86,7 @@ def open_model(path: Path, note: Callable[[str], None] = lambda sentence: None) 
     if not path.exists():
         raise ModelError(f"there is no model {path}")
     if path.suffix == ".onnx":
-        from ssd_edge.engines.exact import open_exact
+        from ssd_edge.engines.cpu.exact import open_exact
         from ssd_edge.engines.onnxruntime import read_spec
 
         return open_exact(path, read_spec(path))

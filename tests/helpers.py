@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ssd_edge.engines.base import PlanEntry
-from ssd_edge.engines.weight_bits import bits_to_try
+from ssd_edge.engines.cpu.weight_bits import bits_to_try
 from ssd_edge.machine.host import this_host
 from ssd_edge.spec import DefaultBoxLevel, ModelSpec
 

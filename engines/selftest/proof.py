@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import Any
 
 from ssd_edge.engines.onnxruntime import read_proof
-from ssd_edge.engines.proving import CLEAR_ABOUT_NOTHING, prove
+from ssd_edge.engines.proof.prove import CLEAR_ABOUT_NOTHING, prove
 from ssd_edge.engines.selftest import available
 from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Setting
 from ssd_edge.errors import SsdEdgeError

@@ -13,7 +13,7 @@ from ssd_edge.calibration.closest import calibrate_closest
 from ssd_edge.calibration.job import Job
 from ssd_edge.data.images import preprocessed
 from ssd_edge.engines.bundle import build_bundle, load_bundle
-from ssd_edge.engines.proving import keep_proof
+from ssd_edge.engines.proof.prove import keep_proof
 from ssd_edge.heads_file import write_heads
 from ssd_edge.preprocess import preprocess
 from tests.helpers import ROOT, small_spec

@@ -104,7 +104,7 @@ def test_export_keeps_one(cli, checkpoint, pictures, tmp_path):
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_told(cli, marks, tmp_path, monkeypatch, fault):
-    from ssd_edge.engines.proving import keep_proof
+    from ssd_edge.engines.proof.prove import keep_proof
 
     heads, bundle = tmp_path / "heads.onnx", tmp_path / "heads.engine"
     write_heads(marks_model(), small_spec(), heads)

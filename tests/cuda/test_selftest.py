@@ -14,7 +14,7 @@ from ssd_edge.detector import Detector, HostDetector, Result, StageTimes
 from ssd_edge.engines.base import BuildOptions
 from ssd_edge.engines.bundle import build_bundle, load_bundle
 from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine, read_spec
-from ssd_edge.engines.proving import keep_proof
+from ssd_edge.engines.proof.prove import keep_proof
 from ssd_edge.engines.selftest import available, engines, kernels, proof
 from ssd_edge.engines.selftest.results import counts, page, write_results
 from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Section, Setting, run_sections

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from ssd_edge.calibration.calibrate import calibrate
 from ssd_edge.data.images import preprocessed
-from ssd_edge.engines.exact import open_exact
+from ssd_edge.engines.cpu.exact import open_exact
 from ssd_edge.engines.openvino import OpenVinoEngine
 from ssd_edge.errors import ModelError
 from ssd_edge.export import export_onnx

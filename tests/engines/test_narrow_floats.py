@@ -10,7 +10,7 @@ import pytest
 from ssd_edge.engines import openvino
 from ssd_edge.engines.base import BuildOptions
 from ssd_edge.engines.bundle import build_bundle, load_bundle, read_manifest
-from ssd_edge.engines.exact import open_exact
+from ssd_edge.engines.cpu.exact import open_exact
 from ssd_edge.errors import BackendError, BundleCompatibilityError
 from ssd_edge.machine import instructions
 from ssd_edge.machine.host import this_host

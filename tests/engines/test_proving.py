@@ -18,13 +18,14 @@ import pytest
 from ssd_edge.calibration.closest import calibrate_closest
 from ssd_edge.calibration.job import Job
 from ssd_edge.data.images import preprocessed
-from ssd_edge.engines import base, bundle, openvino, weight_bits
+from ssd_edge.engines import base, bundle, openvino
 from ssd_edge.engines.bundle import build_bundle, load_bundle, read_manifest
-from ssd_edge.engines.exact import open_exact
+from ssd_edge.engines.cpu import weight_bits
+from ssd_edge.engines.cpu.exact import open_exact
 from ssd_edge.engines.onnxruntime import read_proof
 from ssd_edge.engines.opening import open_model, proof_for
-from ssd_edge.engines.proving import keep_proof, prove
-from ssd_edge.engines.verifying import verify_bundle
+from ssd_edge.engines.proof.prove import keep_proof, prove
+from ssd_edge.engines.proof.verify import verify_bundle
 from ssd_edge.errors import BundleError, BundleIntegrityError, DisagreementError, MissingDependencyError, ProofError
 from ssd_edge.heads_file import add_proof, write_heads
 from ssd_edge.proof import Proof, check

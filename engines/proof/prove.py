@@ -30,7 +30,7 @@ def keep_proof(heads: Path, frames: Iterable[Image]) -> Proof:
         ModelError, SpecError: no heads of ssd-edge.
         OSError: the file cannot be written.
     """
-    from ssd_edge.engines.exact import open_exact
+    from ssd_edge.engines.cpu.exact import open_exact
     from ssd_edge.engines.onnxruntime import read_spec
 
     exact = open_exact(heads, read_spec(heads))
@@ -103,7 +103,7 @@ def prove(engine: Engine, proof: Proof, heads: Path | None = None) -> Agreement:
 
 def _of_these_heads(heads: Path, proof: Proof) -> bool:
     """Whether the heads, computed exactly here, find what the proof says."""
-    from ssd_edge.engines.exact import open_exact
+    from ssd_edge.engines.cpu.exact import open_exact
     from ssd_edge.engines.onnxruntime import read_spec
 
     exact = open_exact(heads, read_spec(heads))

@@ -11,7 +11,7 @@ from typing import Any
 from ssd_edge.agreement import Agreement
 from ssd_edge.engines.base import PlanEntry, get_backend
 from ssd_edge.engines.bundle import incompatibility, read_manifest
-from ssd_edge.engines.proving import proof_of, prove
+from ssd_edge.engines.proof.prove import proof_of, prove
 from ssd_edge.errors import DisagreementError, ProofError
 
 

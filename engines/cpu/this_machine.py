@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ssd_edge.engines import openvino
 from ssd_edge.engines.base import BuildOptions, PlanEntry, get_backend
+from ssd_edge.engines.cpu.weight_bits import heads_to_try
 from ssd_edge.engines.openvino import OpenVinoEngine
-from ssd_edge.engines.weight_bits import heads_to_try
 from ssd_edge.spec import ModelSpec
 
 

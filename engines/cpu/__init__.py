@@ -1,0 +1,1 @@
+"""Heads on the CPU: computed exactly, or as fast as the processor can."""

@@ -1,0 +1,1 @@
+"""Engines and plans against the proof that a model carries."""
