@@ -242,8 +242,8 @@ def test_no_library(plan, monkeypatch):
 REFUSED = """
 import sys
 from pathlib import Path
-from ssd_edge.engines.rtx.jit_cache import JitCache
-from ssd_edge.engines.rtx.runtime import RtxHeads
+from ssd_edge.engines.tensorrt_rtx.jit_cache import JitCache
+from ssd_edge.engines.tensorrt_rtx.runtime import RtxHeads
 from ssd_edge.errors import BackendError
 from tests.helpers import small_spec
 for name in sys.argv[1:]:

@@ -41,7 +41,7 @@ def test_device_memory(major: int) -> None:
     """Over an engine with no property of memory but those of the real class."""
     code = """
 from types import SimpleNamespace
-from ssd_edge.engines.versions import device_memory_bytes
+from ssd_edge.engines.tensorrt.versions import device_memory_bytes
 names = [name for name in dir(trt.ICudaEngine) if name.startswith("device_memory_size")]
 print(len(names), device_memory_bytes(SimpleNamespace(**dict.fromkeys(names, 7))))
 """
@@ -51,7 +51,7 @@ print(len(names), device_memory_bytes(SimpleNamespace(**dict.fromkeys(names, 7))
 @pytest.mark.parametrize("major", MAJORS)
 def test_hardware_compatibility(major: int) -> None:
     code = """
-from ssd_edge.engines.versions import LEVELS, hardware_compatibility
+from ssd_edge.engines.tensorrt.versions import LEVELS, hardware_compatibility
 print(*(hardware_compatibility(trt, name).name for name in LEVELS))
 """
     assert run_over(major, code) == "AMPERE_PLUS SAME_COMPUTE_CAPABILITY"
