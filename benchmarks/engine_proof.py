@@ -34,7 +34,7 @@ from ssd_edge.engines.proof.prove import keep_proof, prove
 from ssd_edge.engines.proof.verify import verify_bundle
 from ssd_edge.errors import DisagreementError
 from ssd_edge.export import export_onnx
-from ssd_edge.heads_file import add_proof
+from ssd_edge.graph.heads import add_proof
 from ssd_edge.samples import SAMPLE_CHECKPOINT
 from ssd_edge.spec import ModelSpec
 from ssd_edge.training.checkpoints import load_checkpoint

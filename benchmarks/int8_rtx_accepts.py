@@ -16,10 +16,10 @@ from typing import Any
 from figure import LABELS, Figure, real_data
 
 from ssd_edge.calibration.calibrate import calibrate
-from ssd_edge.calibration.calibrators import METHODS
 from ssd_edge.calibration.closest import calibrate_closest
 from ssd_edge.calibration.job import Job
-from ssd_edge.calibration.policy import RTX_LEAST_PRODUCTS, Policy
+from ssd_edge.calibration.network.policy import RTX_LEAST_PRODUCTS, Policy
+from ssd_edge.calibration.scales.calibrators import METHODS
 from ssd_edge.data.images import preprocessed, sample_images
 from ssd_edge.engines.tensorrt_rtx.child import compile_in_child
 from ssd_edge.errors import SsdEdgeError

@@ -18,7 +18,7 @@ import torch
 from figure import LABELS, Figure
 
 from ssd_edge.calibration.calibrate import calibrate
-from ssd_edge.calibration.policy import RTX_LEAST_PRODUCTS, Policy
+from ssd_edge.calibration.network.policy import RTX_LEAST_PRODUCTS, Policy
 from ssd_edge.data.images import preprocessed, sample_images
 from ssd_edge.engines.base import BuildOptions
 from ssd_edge.engines.bundle import build_bundle

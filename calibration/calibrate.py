@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ssd_edge.calibration.calibrators import DEFAULT_METHOD
-from ssd_edge.calibration.observe import Observations, observe
-from ssd_edge.calibration.placement import Placement, place
-from ssd_edge.calibration.policy import DEFAULT_POLICY, Policy, choose
-from ssd_edge.calibration.qdq import Int8Weight, insert_qdq, quantised_weights
-from ssd_edge.calibration.scales import check_method, find_scales
-from ssd_edge.calibration.state import StateFile
+from ssd_edge.calibration.network.placement import Placement, place
+from ssd_edge.calibration.network.policy import DEFAULT_POLICY, Policy, choose
+from ssd_edge.calibration.network.qdq import Int8Weight, insert_qdq, quantised_weights
+from ssd_edge.calibration.scales.calibrators import DEFAULT_METHOD
+from ssd_edge.calibration.scales.grid import check_method, find_scales
+from ssd_edge.calibration.scales.observe import Observations, observe
+from ssd_edge.calibration.scales.state import StateFile
 from ssd_edge.errors import CalibrationError
 from ssd_edge.files import sha256, written_whole
 from ssd_edge.graph.fp32 import activations, count_convolutions, read_heads, with_outputs

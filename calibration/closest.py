@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ssd_edge.calibration.calibrators import DEFAULT_METHOD
 from ssd_edge.calibration.job import Job, open_bench
 from ssd_edge.calibration.recipe import Gain, Made, Recipe
-from ssd_edge.calibration.scales import check_method
+from ssd_edge.calibration.scales.calibrators import DEFAULT_METHOD
+from ssd_edge.calibration.scales.grid import check_method
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from ssd_edge.calibration.calibrators import METHODS
 from ssd_edge.calibration.job import Job, open_bench
 from ssd_edge.calibration.recipe import Bench, Gain, Made, Recipe, Sensitivity
+from ssd_edge.calibration.scales.calibrators import METHODS
 from ssd_edge.errors import CalibrationError
 
 MOST_IN_FLOAT = 0.5

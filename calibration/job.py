@@ -8,13 +8,13 @@ from itertools import islice
 from pathlib import Path
 
 from ssd_edge.calibration.calibrate import Images, Network, check_number, observe_images, prepare, scales_of
-from ssd_edge.calibration.calibrators import DEFAULT_METHOD
-from ssd_edge.calibration.divergence import Reference
-from ssd_edge.calibration.equalise import equalise
-from ssd_edge.calibration.policy import DEFAULT_POLICY, Policy
-from ssd_edge.calibration.qdq import insert_qdq, quantised_weights
+from ssd_edge.calibration.corrections.equalise import equalise
+from ssd_edge.calibration.network.divergence import Reference
+from ssd_edge.calibration.network.policy import DEFAULT_POLICY, Policy
+from ssd_edge.calibration.network.qdq import insert_qdq, quantised_weights
 from ssd_edge.calibration.recipe import SAMPLE, Bench, Gain
-from ssd_edge.calibration.state import StateFile
+from ssd_edge.calibration.scales.calibrators import DEFAULT_METHOD
+from ssd_edge.calibration.scales.state import StateFile
 from ssd_edge.spec import ModelSpec
 
 

@@ -9,20 +9,20 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ssd_edge.calibration.bias import corrected, output_shifts
 from ssd_edge.calibration.calibrate import (
     CalibrationResult,
     Network,
     quantise,
     scales_of,
 )
-from ssd_edge.calibration.calibrators import DEFAULT_METHOD
-from ssd_edge.calibration.divergence import Reference
-from ssd_edge.calibration.observe import Observations
-from ssd_edge.calibration.placement import place
-from ssd_edge.calibration.policy import Policy, choose
-from ssd_edge.calibration.qdq import Int8Weight, insert_qdq, quantised_weights
-from ssd_edge.calibration.rounding import can_learn, learned, windows
+from ssd_edge.calibration.corrections.bias import corrected, output_shifts
+from ssd_edge.calibration.corrections.rounding import can_learn, learned, windows
+from ssd_edge.calibration.network.divergence import Reference
+from ssd_edge.calibration.network.placement import place
+from ssd_edge.calibration.network.policy import Policy, choose
+from ssd_edge.calibration.network.qdq import Int8Weight, insert_qdq, quantised_weights
+from ssd_edge.calibration.scales.calibrators import DEFAULT_METHOD
+from ssd_edge.calibration.scales.observe import Observations
 
 SAMPLE = 32
 """Images that distances from FP32 are measured on, and from which channel ranges and biases come."""

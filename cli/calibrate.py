@@ -171,10 +171,10 @@ def calibrate(
         from ssd_edge.calibration.choice import LEAST_IMAGES, choose_images
         from ssd_edge.calibration.closest import calibrate_closest
         from ssd_edge.calibration.contract import calibrate_within
-        from ssd_edge.calibration.interchange import cache_header, read_scales, write_cache, write_scales
         from ssd_edge.calibration.job import Job
-        from ssd_edge.calibration.policy import Policy
-        from ssd_edge.calibration.state import StateFile
+        from ssd_edge.calibration.network.policy import Policy
+        from ssd_edge.calibration.scales.interchange import cache_header, read_scales, write_cache, write_scales
+        from ssd_edge.calibration.scales.state import StateFile
     except ModuleNotFoundError as error:
         from ssd_edge.errors import MissingDependencyError
 

@@ -33,8 +33,9 @@ def report_page(
     search: Search | None,
     seed: int,
 ) -> None:
-    """Write the page and JSON of ``calibrate --report``; arguments as in ``ssd_edge.calibration.report.gather``."""
-    from ssd_edge.calibration.report import gather, pictures, sensitivities, write_report
+    """Write the page and JSON of ``calibrate --report``; arguments as in ``report.facts.gather``."""
+    from ssd_edge.calibration.report.facts import gather, pictures, sensitivities
+    from ssd_edge.calibration.report.files import write_report
 
     with ExitStack() as bars:
         tell = stages(bars)

@@ -27,7 +27,7 @@ WithProof = Annotated[
 def keep(heads: Path, frames: Iterable[Image] | None) -> None:
     """Write a proof of these images into heads, and say what it holds; None: say in the heads that none is wanted."""
     if frames is None:
-        from ssd_edge.heads_file import add_proof
+        from ssd_edge.graph.heads import add_proof
 
         add_proof(heads, None)
         return

@@ -156,7 +156,7 @@ def _given(context: typer.Context, option: str) -> bool:
 def _places(heads: Path, images: Iterator[Any], number: int) -> Places:
     """Where calibrate would put the Q/DQ pairs, and with which scales."""
     from ssd_edge.calibration.calibrate import observe_images, prepare, scales_of
-    from ssd_edge.calibration.calibrators import DEFAULT_METHOD
+    from ssd_edge.calibration.scales.calibrators import DEFAULT_METHOD
     from ssd_edge.training.int8_graph import Places
 
     network = prepare(heads)

@@ -12,7 +12,7 @@ from ssd_edge.engines.bundle import load_bundle, read_manifest
 from ssd_edge.engines.bundle import replace_spec as replace_bundles_spec
 from ssd_edge.engines.proof.prove import proof_of
 from ssd_edge.errors import MissingDependencyError, ModelError, ProofError
-from ssd_edge.heads_file import replace_spec as replace_heads_spec
+from ssd_edge.graph.heads import replace_spec as replace_heads_spec
 from ssd_edge.proof import Proof
 from ssd_edge.spec import ModelSpec
 

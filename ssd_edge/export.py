@@ -14,7 +14,7 @@ import torch
 
 from ssd_edge.detector import RawHeads
 from ssd_edge.files import sha256
-from ssd_edge.heads_file import write_heads
+from ssd_edge.graph.heads import write_heads
 from ssd_edge.models.ssd import SSD
 from ssd_edge.spec import ModelSpec
 

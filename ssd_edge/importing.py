@@ -17,7 +17,7 @@ import onnxruntime
 from ssd_edge.boxes import cell_sizes
 from ssd_edge.errors import ModelError, SpecError
 from ssd_edge.files import sha256
-from ssd_edge.heads_file import write_heads
+from ssd_edge.graph.heads import write_heads
 from ssd_edge.spec import METADATA_KEY, SPEC_VERSION, ModelSpec
 
 OPSET = 20

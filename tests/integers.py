@@ -87,7 +87,7 @@ def model():
 
 def differences(folder: Path) -> dict[str, float]:
     """Largest |found − expected| of each executor, as a share of the largest expected value."""
-    from ssd_edge.calibration.observe import session
+    from ssd_edge.calibration.scales.observe import session
     from ssd_edge.engines.cpu.exact import open_exact
     from ssd_edge.engines.openvino import OpenVinoEngine
     from ssd_edge.graph.seven_bits import with_seven_bits

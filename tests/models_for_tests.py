@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from ssd_edge.heads_file import write_heads
+from ssd_edge.graph.heads import write_heads
 from ssd_edge.spec import ModelSpec
 from tests.helpers import small_spec
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import onnx
 
-from ssd_edge.engines.half import to_half
 from ssd_edge.engines.onnxruntime import read_spec
 from ssd_edge.engines.plugins.decode_graph import with_decode
 from ssd_edge.errors import ModelError
-from ssd_edge.heads_file import write_heads
+from ssd_edge.graph.half import to_half
+from ssd_edge.graph.heads import write_heads
 from ssd_edge.spec import ModelSpec
 
 

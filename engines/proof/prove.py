@@ -11,7 +11,7 @@ from ssd_edge.decode import Decoder
 from ssd_edge.detector import Image
 from ssd_edge.engines.base import Engine, PlanEntry
 from ssd_edge.errors import BackendError, DisagreementError, NoHeadsError, ProofError
-from ssd_edge.heads_file import add_proof
+from ssd_edge.graph.heads import add_proof
 from ssd_edge.preprocess import preprocess
 from ssd_edge.proof import Proof, check, compare_with, record
 from ssd_edge.spec import ModelSpec

@@ -20,11 +20,11 @@ from ssd_edge.engines.plugins.decode_graph import with_decode
 from ssd_edge.engines.tensorrt.configuration import configure, profile
 from ssd_edge.engines.tensorrt.dla import place
 from ssd_edge.engines.tensorrt.layers import Layer, layers_of, of_convolutions
-from ssd_edge.engines.tensorrt.qdq import check_qdq
 from ssd_edge.engines.tensorrt.request import Request
 from ssd_edge.engines.tensorrt.timing_cache import begin_timing, end_timing
 from ssd_edge.engines.tensorrt.versions import check_release, device_memory_bytes, strongly_typed
 from ssd_edge.errors import BackendError
+from ssd_edge.graph.refusals import check_qdq
 from ssd_edge.spec import METADATA_KEY, ModelSpec
 
 if TYPE_CHECKING:

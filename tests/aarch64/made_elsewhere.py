@@ -14,7 +14,7 @@ from ssd_edge.calibration.job import Job
 from ssd_edge.data.images import preprocessed
 from ssd_edge.engines.bundle import build_bundle, load_bundle
 from ssd_edge.engines.proof.prove import keep_proof
-from ssd_edge.heads_file import write_heads
+from ssd_edge.graph.heads import write_heads
 from ssd_edge.preprocess import preprocess
 from tests.helpers import ROOT, small_spec
 from tests.models_for_tests import marks_model, marks_scene

@@ -12,11 +12,11 @@ from onnx import numpy_helper
 from ssd_edge.calibration import closest
 from ssd_edge.calibration.calibrate import calibrate
 from ssd_edge.calibration.closest import calibrate_closest
-from ssd_edge.calibration.divergence import SEEN
 from ssd_edge.calibration.job import Job
-from ssd_edge.calibration.observe import session
+from ssd_edge.calibration.network.divergence import SEEN
 from ssd_edge.calibration.recipe import Gain
-from ssd_edge.calibration.state import StateFile
+from ssd_edge.calibration.scales.observe import session
+from ssd_edge.calibration.scales.state import StateFile
 from ssd_edge.engines.onnxruntime import read_spec
 from ssd_edge.errors import CalibrationError
 

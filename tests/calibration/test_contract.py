@@ -10,17 +10,17 @@ import numpy as np
 import onnx
 import pytest
 
-from ssd_edge.calibration.bias import corrected, output_shifts
 from ssd_edge.calibration.calibrate import observe_images, prepare, quantise, scales_of
-from ssd_edge.calibration.calibrators import METHODS
 from ssd_edge.calibration.contract import calibrate_within, search
-from ssd_edge.calibration.divergence import Reference
+from ssd_edge.calibration.corrections.bias import corrected, output_shifts
 from ssd_edge.calibration.job import Job
-from ssd_edge.calibration.observe import session
-from ssd_edge.calibration.policy import DEFAULT_POLICY
-from ssd_edge.calibration.qdq import quantised_weights
+from ssd_edge.calibration.network.divergence import Reference
+from ssd_edge.calibration.network.policy import DEFAULT_POLICY
+from ssd_edge.calibration.network.qdq import quantised_weights
 from ssd_edge.calibration.recipe import Bench, Recipe
-from ssd_edge.calibration.state import StateFile
+from ssd_edge.calibration.scales.calibrators import METHODS
+from ssd_edge.calibration.scales.observe import session
+from ssd_edge.calibration.scales.state import StateFile
 from ssd_edge.engines.onnxruntime import read_spec
 from ssd_edge.errors import CalibrationError
 from ssd_edge.spec import METADATA_KEY

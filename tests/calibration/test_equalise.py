@@ -10,8 +10,8 @@ import pytest
 from onnx import helper, numpy_helper
 
 from ssd_edge.calibration.calibrate import observe_images, prepare, quantise, scales_of
-from ssd_edge.calibration.equalise import channel_ranges, equalise, equalised, joints
-from ssd_edge.calibration.observe import session
+from ssd_edge.calibration.corrections.equalise import channel_ranges, equalise, equalised, joints
+from ssd_edge.calibration.scales.observe import session
 
 SIZES = np.asarray([1.0, 0.2, 3.0, 0.01], np.float32)
 """Of the four channels between the convolutions."""

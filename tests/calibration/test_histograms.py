@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stnp
 
-from ssd_edge.calibration.histograms import NUM_BINS, Histogram
+from ssd_edge.calibration.scales.histograms import NUM_BINS, Histogram
 
 arrays = stnp.arrays(
     np.float32, st.integers(0, 40), elements=st.floats(width=32, allow_nan=False, allow_infinity=False)

@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 import pytest
 
-from ssd_edge.calibration import interchange
 from ssd_edge.calibration.calibrate import calibrate, calibrate_with, every_scale
-from ssd_edge.calibration.interchange import cache_header, read_scales, write_cache, write_scales
-from ssd_edge.calibration.policy import Policy
+from ssd_edge.calibration.network.policy import Policy
+from ssd_edge.calibration.scales import interchange
+from ssd_edge.calibration.scales.interchange import cache_header, read_scales, write_cache, write_scales
 from ssd_edge.errors import CalibrationError
 from tests.calibration.nets import images, saved, tiny_net
 

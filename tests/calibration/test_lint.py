@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from ssd_edge.calibration.calibrate import calibrate
-from ssd_edge.calibration.lint import KINDS, check_onnx
-from ssd_edge.calibration.policy import Policy
+from ssd_edge.calibration.lint.rules import KINDS, check_onnx
+from ssd_edge.calibration.network.policy import Policy
 from ssd_edge.errors import CalibrationError
 from tests.calibration.nets import images, saved, tiny_net
 from tests.calibration.patterns import PATTERNS, conv, network, op, pattern, pictures

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ssd_edge.calibration.histograms import Histogram
-from ssd_edge.calibration.observe import Observations, observe
+from ssd_edge.calibration.scales.histograms import Histogram
+from ssd_edge.calibration.scales.observe import Observations, observe
 from ssd_edge.errors import CalibrationError
 from ssd_edge.graph.fp32 import with_outputs
 from tests.calibration.nets import images, tiny_net

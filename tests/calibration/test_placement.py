@@ -8,8 +8,8 @@ import openvino
 import pytest
 
 from ssd_edge.calibration.calibrate import calibrate, observe_images, prepare, scales_of
-from ssd_edge.calibration.placement import place
-from ssd_edge.calibration.policy import Policy, choose, first_convolutions, last_convolutions
+from ssd_edge.calibration.network.placement import place
+from ssd_edge.calibration.network.policy import Policy, choose, first_convolutions, last_convolutions
 from ssd_edge.errors import CalibrationError
 from ssd_edge.graph.fp32 import read_heads
 from tests.calibration.nets import run, saved

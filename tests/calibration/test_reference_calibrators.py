@@ -8,8 +8,8 @@ from onnxruntime.quantization import CalibrationMethod
 from onnxruntime.quantization.calibrate import HistogramCollector, create_calibrator
 
 from ssd_edge.calibration.calibrate import observe_images, prepare
-from ssd_edge.calibration.calibrators import METHODS, entropy, percentile
-from ssd_edge.calibration.histograms import Histogram
+from ssd_edge.calibration.scales.calibrators import METHODS, entropy, percentile
+from ssd_edge.calibration.scales.histograms import Histogram
 from tests.calibration.nets import images, saved, tiny_net
 from tests.calibration.test_calibrators import divergence
 from tests.foreign import Reader

@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ssd_edge.calibration.calibrators import relative_error
 from ssd_edge.calibration.closest import calibrate_closest
 from ssd_edge.calibration.contract import Search, Trial
-from ssd_edge.calibration.histograms import Histogram
 from ssd_edge.calibration.job import Job
 from ssd_edge.calibration.recipe import Gain, Recipe, Sensitivity
-from ssd_edge.calibration.report import (
+from ssd_edge.calibration.report.charts import MOST_BARS, histogram, sensitivity, shortened
+from ssd_edge.calibration.report.facts import (
     HISTOGRAMS,
     THUMBNAILS,
     Activation,
@@ -25,10 +24,11 @@ from ssd_edge.calibration.report import (
     gather,
     pictures,
     sensitivities,
-    write_report,
 )
-from ssd_edge.calibration.report_charts import MOST_BARS, histogram, sensitivity, shortened
-from ssd_edge.calibration.report_page import page, verdict
+from ssd_edge.calibration.report.files import write_report
+from ssd_edge.calibration.report.page import page, verdict
+from ssd_edge.calibration.scales.calibrators import relative_error
+from ssd_edge.calibration.scales.histograms import Histogram
 from ssd_edge.data.dataset import Target
 from ssd_edge.detections import Detections
 from ssd_edge.engines.onnxruntime import read_spec
@@ -230,7 +230,7 @@ def test_the_page_stays_small(report):
 def test_a_page_is_written_whole_or_not_at_all(report, tmp_path, monkeypatch):
     target = tmp_path / "page.html"
     target.write_text("an older one")
-    monkeypatch.setattr("ssd_edge.calibration.report_page.page", lambda report: 1 / 0)
+    monkeypatch.setattr("ssd_edge.calibration.report.files.page", lambda report: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_report(report, target)
     assert target.read_text() == "an older one"

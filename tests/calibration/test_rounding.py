@@ -10,9 +10,9 @@ import pytest
 from onnx import helper, numpy_helper
 
 from ssd_edge.calibration.calibrate import observe_images, prepare, scales_of
-from ssd_edge.calibration.observe import session
-from ssd_edge.calibration.qdq import quantised_weights
-from ssd_edge.calibration.rounding import can_learn, learned, round_by_output, windows
+from ssd_edge.calibration.corrections.rounding import can_learn, learned, round_by_output, windows
+from ssd_edge.calibration.network.qdq import quantised_weights
+from ssd_edge.calibration.scales.observe import session
 from ssd_edge.graph.fp32 import initializers, to_array
 
 

@@ -11,8 +11,8 @@ import onnx
 import pytest
 
 from ssd_edge.calibration.calibrate import calibrate
-from ssd_edge.calibration.policy import Policy
-from ssd_edge.calibration.state import StateFile
+from ssd_edge.calibration.network.policy import Policy
+from ssd_edge.calibration.scales.state import StateFile
 from ssd_edge.errors import CalibrationError
 from tests.calibration.nets import images, saved, tiny_net
 

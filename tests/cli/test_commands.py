@@ -252,7 +252,7 @@ def test_calibrate_names_the_classes_that_are_missing(cli, heads_onnx, spoilt, t
 
 
 def test_calibrate_goes_on_after_an_interruption(cli, heads_onnx, pictures, tmp_path, monkeypatch):
-    from ssd_edge.calibration import state
+    from ssd_edge.calibration.scales import state
 
     output, left = tmp_path / "int8.onnx", tmp_path / "int8.onnx.partial"
     arguments = ("calibrate", heads_onnx, pictures, "--force", "-o", output, "--no-eval")

@@ -15,10 +15,10 @@ import pytest
 from ssd_edge.decode import Decoder
 from ssd_edge.engines.base import PlanEntry
 from ssd_edge.engines.cuda.device import open_driver
-from ssd_edge.engines.half import to_half
 from ssd_edge.engines.kernels.compiler import compile_kernels
 from ssd_edge.engines.tensorrt_rtx.backend import open_engine, why_unfit
 from ssd_edge.errors import BackendError, BundleCompatibilityError
+from ssd_edge.graph.half import to_half
 from ssd_edge.preprocess import preprocess
 from tests.cuda.emulated import Emulated
 from tests.cuda.on_the_stream import OnTheStream

@@ -20,7 +20,7 @@ from ssd_edge.engines.selftest.results import counts, page, write_results
 from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Section, Setting, run_sections
 from ssd_edge.engines.selftest.tools import gpu_milliseconds
 from ssd_edge.errors import BackendError
-from ssd_edge.heads_file import write_heads
+from ssd_edge.graph.heads import write_heads
 from tests.cuda.emulated import Emulated
 from tests.engines.test_proving import FAULTS as PLANTED
 from tests.engines.test_proving import base, faulty, scenes

@@ -16,13 +16,13 @@ import pytest
 from ssd_edge.decode import Decoder
 from ssd_edge.engines.base import PlanEntry
 from ssd_edge.engines.cuda.device import open_driver
-from ssd_edge.engines.half import to_half
 from ssd_edge.engines.kernels.compiler import compile_kernels
 from ssd_edge.engines.plugins.decode_graph import with_decode
 from ssd_edge.engines.tensorrt import fitness, runtime
 from ssd_edge.engines.tensorrt.fitness import why_unfit
 from ssd_edge.engines.tensorrt.runtime import open_engine
 from ssd_edge.errors import BackendError, NoHeadsError
+from ssd_edge.graph.half import to_half
 from ssd_edge.preprocess import preprocess
 from tests.cuda.emulated import Emulated
 from tests.cuda.on_the_stream import OnTheStream

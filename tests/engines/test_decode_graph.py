@@ -22,7 +22,7 @@ from ssd_edge.engines.plugins.decode_in_onnx import OPERATORS
 from ssd_edge.engines.plugins.decode_in_onnxruntime import session_options
 from ssd_edge.engines.plugins.decode_in_openvino import extensions
 from ssd_edge.errors import BackendError, ModelError
-from ssd_edge.heads_file import write_heads
+from ssd_edge.graph.heads import write_heads
 from ssd_edge.models.registry import make_spec
 from ssd_edge.spec import METADATA_KEY, ModelSpec
 from tests.cuda.build import kernel_library

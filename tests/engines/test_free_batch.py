@@ -8,8 +8,8 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
-from ssd_edge.engines.free_batch import with_free_batch
 from ssd_edge.errors import ModelError
+from ssd_edge.graph.free_batch import with_free_batch
 from tests.models_for_tests import quantised, tiny_model
 
 TOLERANCE = 1e-5

@@ -14,9 +14,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from ssd_edge.engines import half
-from ssd_edge.engines.half import LARGEST, to_half
 from ssd_edge.errors import ModelError
+from ssd_edge.graph import half
+from ssd_edge.graph.half import LARGEST, to_half
 from ssd_edge.preprocess import preprocess
 from tests.helpers import shared
 from tests.models_for_tests import quantised, tiny_model

@@ -27,7 +27,7 @@ from ssd_edge.engines.opening import open_model, proof_for
 from ssd_edge.engines.proof.prove import keep_proof, prove
 from ssd_edge.engines.proof.verify import verify_bundle
 from ssd_edge.errors import BundleError, BundleIntegrityError, DisagreementError, MissingDependencyError, ProofError
-from ssd_edge.heads_file import add_proof, write_heads
+from ssd_edge.graph.heads import add_proof, write_heads
 from ssd_edge.proof import Proof, check
 from tests.helpers import sentence, small_spec
 from tests.models_for_tests import marks_model, marks_scene

@@ -14,12 +14,12 @@ import onnx
 import onnxruntime
 import pytest
 
-from ssd_edge.engines.half import to_half
 from ssd_edge.engines.kernels.launch import heads_buffers
 from ssd_edge.engines.nvidia.messages import plain
 from ssd_edge.engines.tensorrt_rtx.jit_cache import JitCache
 from ssd_edge.engines.tensorrt_rtx.runtime import RtxHeads
 from ssd_edge.errors import BackendError
+from ssd_edge.graph.half import to_half
 from tests.engines import fake_tensorrt_rtx
 from tests.engines.fake_tensorrt_rtx import (
     FAILURE,

@@ -16,10 +16,10 @@ from ssd_edge.engines.onnxruntime import read_spec
 from ssd_edge.engines.tensorrt import compile as compiling
 from ssd_edge.engines.tensorrt.compile import compile_plan
 from ssd_edge.engines.tensorrt.layers import layers_of, of_convolutions
-from ssd_edge.engines.tensorrt.qdq import check_qdq
 from ssd_edge.engines.tensorrt.request import Request
 from ssd_edge.errors import BackendError, ModelError
-from ssd_edge.heads_file import write_heads
+from ssd_edge.graph.heads import write_heads
+from ssd_edge.graph.refusals import check_qdq
 from tests.engines.fake_tensorrt import (
     BuilderFlag,
     DeviceType,

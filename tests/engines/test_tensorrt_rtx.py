@@ -33,7 +33,7 @@ from ssd_edge.errors import (
     ModelError,
 )
 from ssd_edge.files import sha256
-from ssd_edge.heads_file import write_heads
+from ssd_edge.graph.heads import write_heads
 from tests.helpers import plan_entry, sentence, silent, small_spec
 from tests.models_for_tests import quantised, tiny_model, write_tiny
 

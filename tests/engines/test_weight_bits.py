@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from ssd_edge.calibration.divergence import Reference
+from ssd_edge.calibration.network.divergence import Reference
 from ssd_edge.engines.base import get_backend
 from ssd_edge.engines.cpu import weight_bits
 from ssd_edge.engines.onnxruntime import read_proof, read_spec

@@ -19,9 +19,9 @@ import typer
 from torch import Tensor, nn
 
 from ssd_edge.calibration.calibrate import Network, observe_images, prepare, quantise, scales_of
-from ssd_edge.calibration.policy import DEFAULT_POLICY, Policy
-from ssd_edge.calibration.qdq import quantised_weights
-from ssd_edge.calibration.scales import rounded, weight_scales
+from ssd_edge.calibration.network.policy import DEFAULT_POLICY, Policy
+from ssd_edge.calibration.network.qdq import quantised_weights
+from ssd_edge.calibration.scales.grid import rounded, weight_scales
 from ssd_edge.cli.main import app
 from ssd_edge.cli.train import _places
 from ssd_edge.data.dataset import Dataset

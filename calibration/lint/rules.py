@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from ssd_edge.calibration.policy import DEFAULT_POLICY, choose
-from ssd_edge.calibration.qdq_graph import ACTIVATIONS, NORMALISATIONS, QdqGraph, is_depthwise, name_of
+from ssd_edge.calibration.network.policy import DEFAULT_POLICY, choose
 from ssd_edge.errors import CalibrationError
 from ssd_edge.graph.fp32 import read_heads
+from ssd_edge.graph.view import ACTIVATIONS, NORMALISATIONS, QdqGraph, is_depthwise, name_of
 
 KINDS: dict[str, tuple[str, str]] = {
     "refused": ("error", "NVIDIA's parser refuses the file"),

@@ -1,27 +1,25 @@
-"""What a calibration did and cost, as facts: for people a page (``report_page``), for programs JSON."""
+"""What a calibration did and cost, as facts: what the report's page and its JSON say."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ssd_edge import __version__
-from ssd_edge.calibration.calibrators import LARGEST, METHODS, relative_error
 from ssd_edge.calibration.closest import Corrections
 from ssd_edge.calibration.contract import Search
-from ssd_edge.calibration.histograms import NUM_BINS, Histogram
-from ssd_edge.calibration.policy import in_float
+from ssd_edge.calibration.network.policy import in_float
 from ssd_edge.calibration.recipe import Made, Sensitivity
+from ssd_edge.calibration.scales.calibrators import LARGEST, METHODS, relative_error
+from ssd_edge.calibration.scales.histograms import NUM_BINS, Histogram
 from ssd_edge.data.images import jpeg_thumbnail
 from ssd_edge.evaluation import Evaluation
-from ssd_edge.files import sha256, written_whole
+from ssd_edge.files import sha256
 
 HISTOGRAMS = 8
 """Activations whose histograms are shown: those that the worst convolutions read."""
@@ -198,21 +196,6 @@ def pictures(images: Iterable[tuple[str, npt.NDArray[np.uint8]]], hashes: Sequen
         Picture(name, digest, jpeg_thumbnail(image) if number in shown else b"")
         for number, ((name, image), digest) in enumerate(zip(images, hashes, strict=False))
     ]
-
-
-def write_report(report: Report, path: Path) -> Path:
-    """Write the page, and JSON of the same name beside it, each whole or not at all; returns the JSON's path.
-
-    Raises:
-        OSError: one cannot be written.
-    """
-    from ssd_edge.calibration.report_page import page
-
-    beside = path.with_suffix(".json")
-    for file, text in ((beside, json.dumps(report.to_json(), indent=2) + "\n"), (path, page(report))):
-        with written_whole(file) as partial:
-            partial.write_text(text, encoding="utf-8")
-    return beside
 
 
 def _activations(made: Made, sensitivities: dict[str, Sensitivity]) -> list[Activation]:

@@ -6,7 +6,7 @@ from html import escape
 from math import log10
 
 from ssd_edge.calibration.recipe import Sensitivity
-from ssd_edge.calibration.report import Activation
+from ssd_edge.calibration.report.facts import Activation
 
 MOST_BARS = 25
 """Convolutions in the sensitivity chart; the others, which matter less, are in the JSON."""

@@ -16,8 +16,8 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ssd_edge.calibration.calibrate import Network
-from ssd_edge.calibration.observe import session
-from ssd_edge.calibration.qdq import Int8Weight
+from ssd_edge.calibration.network.qdq import Int8Weight
+from ssd_edge.calibration.scales.observe import session
 from ssd_edge.graph.fp32 import initializers, to_array
 
 _TWIN = "ssd_edge_twin_"

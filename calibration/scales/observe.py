@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ssd_edge.calibration.histograms import Histogram
+from ssd_edge.calibration.scales.histograms import Histogram
 from ssd_edge.errors import CalibrationError
 
 

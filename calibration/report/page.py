@@ -6,8 +6,8 @@ from base64 import b64encode
 from itertools import zip_longest
 from typing import Any
 
-from ssd_edge.calibration import report_charts as charts
-from ssd_edge.calibration.report import Report
+from ssd_edge.calibration.report import charts
+from ssd_edge.calibration.report.facts import Report
 from ssd_edge.evaluation import Evaluation
 from ssd_edge.page import render
 
@@ -19,7 +19,7 @@ def page(report: Report) -> str:
         MissingDependencyError: Jinja is not installed.
     """
     return render(
-        "ssd_edge.calibration",
+        "ssd_edge.calibration.report",
         "report.html",
         "--report",
         {"data_uri": lambda jpeg: "data:image/jpeg;base64," + b64encode(jpeg).decode()},

@@ -16,9 +16,9 @@ import numpy.typing as npt
 import onnx
 
 from ssd_edge.calibration.calibrate import Network
-from ssd_edge.calibration.calibrators import LARGEST
-from ssd_edge.calibration.observe import session
-from ssd_edge.calibration.qdq import Int8Weight
+from ssd_edge.calibration.network.qdq import Int8Weight
+from ssd_edge.calibration.scales.calibrators import LARGEST
+from ssd_edge.calibration.scales.observe import session
 from ssd_edge.graph.fp32 import initializers, to_array, with_outputs
 
 Floats = npt.NDArray[np.float32]

@@ -11,8 +11,8 @@ from time import monotonic
 
 import numpy as np
 
-from ssd_edge.calibration.histograms import Histogram
-from ssd_edge.calibration.observe import Observations
+from ssd_edge.calibration.scales.histograms import Histogram
+from ssd_edge.calibration.scales.observe import Observations
 from ssd_edge.errors import CalibrationError
 from ssd_edge.files import written_whole
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ssd_edge.calibration.histograms import Histogram
+from ssd_edge.calibration.scales.histograms import Histogram
 
 LARGEST = 127
 """The largest int8 magnitude in use: −128 is left out, so that the grid is symmetric."""

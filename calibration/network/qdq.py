@@ -21,8 +21,8 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from ssd_edge.calibration.placement import Placement
-from ssd_edge.calibration.scales import rounded, weight_scales
+from ssd_edge.calibration.network.placement import Placement
+from ssd_edge.calibration.scales.grid import rounded, weight_scales
 from ssd_edge.graph.fp32 import initializers, to_array
 
 _ZERO = "ssd_edge_zero_point"

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnx
 
 from ssd_edge import arithmetic
-from ssd_edge.calibration.observe import session
+from ssd_edge.calibration.scales.observe import session
 from ssd_edge.spec import ModelSpec
 
 Floats = npt.NDArray[np.float32]

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from ssd_edge.calibration.calibrators import LARGEST, METHODS
-from ssd_edge.calibration.histograms import Histogram
+from ssd_edge.calibration.scales.calibrators import LARGEST, METHODS
+from ssd_edge.calibration.scales.histograms import Histogram
 from ssd_edge.errors import CalibrationError
 
 

@@ -1,0 +1,1 @@
+"""The report of a calibration: facts, charts and page."""
