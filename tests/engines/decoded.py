@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ssd_edge.engines.kernels.launch import result_buffers
-from ssd_edge.engines.plugins import decode_ops
+from tests.decode_nodes import in_numpy
 from tests.helpers import small_spec
 
 
@@ -17,7 +17,7 @@ def decoded(
 ) -> dict[str, np.ndarray]:
     """The five results of heads, by name; attributes are those of the nodes, by operator."""
     with np.errstate(all="ignore"):  # a network warms up on whatever memory holds
-        boxes, scores = decode_ops.decode(loc, logits, defaults, **attributes["SsdDecode"])
-        kept = decode_ops.select(boxes, scores, **attributes["SsdSelect"])
-        results = decode_ops.merge(*kept, **attributes["SsdMerge"])
+        boxes, scores = in_numpy.decode(loc, logits, defaults, **attributes["SsdDecode"])
+        kept = in_numpy.select(boxes, scores, **attributes["SsdSelect"])
+        results = in_numpy.merge(*kept, **attributes["SsdMerge"])
     return dict(zip(result_buffers(small_spec(), 1), results, strict=True))

@@ -1,6 +1,6 @@
 """``tensorrt`` as its builder and runtime would be on a machine with a GPU: it records what it is told.
 
-A plan is the ONNX file that the parser was given, run by ONNX Runtime, its decode nodes by ``decode_ops``. Names,
+A plan is the ONNX file that the parser was given, run by ONNX Runtime, its decode nodes by ``in_numpy``. Names,
 members and parameters are those of the real modules of TensorRT 10 and 11: tests/tensorrt/test_fake.py compares them.
 """
 

@@ -18,15 +18,15 @@ from ssd_edge.boxes import default_boxes
 from ssd_edge.decode import Decoder
 from ssd_edge.engines.kernels.launch import result_buffers
 from ssd_edge.engines.plugins.decode_graph import DOMAIN, with_decode
-from ssd_edge.engines.plugins.decode_in_onnx import OPERATORS
-from ssd_edge.engines.plugins.decode_in_onnxruntime import session_options
-from ssd_edge.engines.plugins.decode_in_openvino import extensions
 from ssd_edge.errors import BackendError, ModelError
 from ssd_edge.graph.heads import write_heads
 from ssd_edge.models.registry import make_spec
 from ssd_edge.spec import METADATA_KEY, ModelSpec
 from tests.cuda.build import kernel_library
 from tests.cuda.test_kernels import decode_on_cpu
+from tests.decode_nodes.in_onnx import OPERATORS
+from tests.decode_nodes.in_onnxruntime import session_options
+from tests.decode_nodes.in_openvino import extensions
 from tests.helpers import small_spec
 
 RESULTS = ["num_detections", "boxes", "scores", "classes", "num_cut"]

@@ -1,6 +1,6 @@
 """A process in which the small TensorRT builds, stores, loads and runs the decode nodes of one form of plugins.
 
-``python -m tests.tensorrt.nodes_in_tensorrt FORM RELEASE``; it ends with 0 where all results are those of decode_ops,
+``python -m tests.tensorrt.nodes_in_tensorrt FORM RELEASE``; it ends with 0 where all results are those of in_numpy,
 to the last bit.
 """
 

@@ -18,14 +18,15 @@ from ssd_edge.engines.cuda.device import Device
 from ssd_edge.engines.kernels.compiler import compile_kernels
 from ssd_edge.engines.kernels.launch import result_buffers
 from ssd_edge.engines.kernels.nodes import NODES
-from ssd_edge.engines.plugins import decode_ops, forms
+from ssd_edge.engines.plugins import forms
 from ssd_edge.engines.plugins.decode_graph import node_attributes
 from ssd_edge.engines.plugins.python_plugin import creators
 from ssd_edge.errors import BackendError
 from tests.cuda.emulated import use_emulated_driver
+from tests.decode_nodes import in_numpy
 from tests.engines.test_decode_graph import SPECS, random_heads
 
-REFERENCE = {"SsdDecode": decode_ops.decode, "SsdSelect": decode_ops.select, "SsdMerge": decode_ops.merge}
+REFERENCE = {"SsdDecode": in_numpy.decode, "SsdSelect": in_numpy.select, "SsdMerge": in_numpy.merge}
 KERNELS = b"kernels"
 
 

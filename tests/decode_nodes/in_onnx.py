@@ -10,35 +10,35 @@ from typing import Any
 
 from onnx.reference.op_run import OpRun
 
-from ssd_edge.engines.plugins import decode_ops
 from ssd_edge.engines.plugins.decode_graph import DOMAIN
+from tests.decode_nodes import in_numpy
 
 
 class SsdDecode(OpRun):
-    """See ``decode_ops.decode``."""
+    """See ``in_numpy.decode``."""
 
     op_domain = DOMAIN
 
     def _run(self, *inputs: Any, plugin_namespace: str, plugin_version: str, **attributes: Any) -> Any:
-        return decode_ops.decode(*inputs, **attributes)
+        return in_numpy.decode(*inputs, **attributes)
 
 
 class SsdSelect(OpRun):
-    """See ``decode_ops.select``."""
+    """See ``in_numpy.select``."""
 
     op_domain = DOMAIN
 
     def _run(self, *inputs: Any, plugin_namespace: str, plugin_version: str, **attributes: Any) -> Any:
-        return decode_ops.select(*inputs, **attributes)
+        return in_numpy.select(*inputs, **attributes)
 
 
 class SsdMerge(OpRun):
-    """See ``decode_ops.merge``."""
+    """See ``in_numpy.merge``."""
 
     op_domain = DOMAIN
 
     def _run(self, *inputs: Any, plugin_namespace: str, plugin_version: str, **attributes: Any) -> Any:
-        return decode_ops.merge(*inputs, **attributes)
+        return in_numpy.merge(*inputs, **attributes)
 
 
 OPERATORS: list[type[OpRun]] = [SsdDecode, SsdSelect, SsdMerge]

@@ -10,8 +10,8 @@ from typing import Any
 import onnxruntime
 from onnxruntime_extensions import PyOp, get_library_path, onnx_op
 
-from ssd_edge.engines.plugins import decode_ops
 from ssd_edge.engines.plugins.decode_graph import DOMAIN
+from tests.decode_nodes import in_numpy
 
 _FLOAT, _INT, _INT64 = PyOp.dt_float, PyOp.dt_int32, PyOp.dt_int64
 
@@ -29,7 +29,7 @@ _FLOAT, _INT, _INT64 = PyOp.dt_float, PyOp.dt_int32, PyOp.dt_int64
     },
 )
 def _decode(*inputs: Any, **attributes: Any) -> Any:
-    return decode_ops.decode(*inputs, **attributes)
+    return in_numpy.decode(*inputs, **attributes)
 
 
 @onnx_op(  # type: ignore[untyped-decorator]
@@ -39,7 +39,7 @@ def _decode(*inputs: Any, **attributes: Any) -> Any:
     attrs={"top_k": _INT64, "nms_iou": _FLOAT},
 )
 def _select(*inputs: Any, **attributes: Any) -> Any:
-    return decode_ops.select(*inputs, **attributes)
+    return in_numpy.select(*inputs, **attributes)
 
 
 @onnx_op(  # type: ignore[untyped-decorator]
@@ -49,7 +49,7 @@ def _select(*inputs: Any, **attributes: Any) -> Any:
     attrs={"max_detections": _INT64},
 )
 def _merge(*inputs: Any, **attributes: Any) -> Any:
-    return decode_ops.merge(*inputs, **attributes)
+    return in_numpy.merge(*inputs, **attributes)
 
 
 def session_options() -> Any:

@@ -14,9 +14,9 @@ import openvino
 from openvino.frontend.onnx import ConversionExtension
 
 from ssd_edge.engines.kernels.launch import between_buffers, result_buffers
-from ssd_edge.engines.plugins import decode_ops
 from ssd_edge.engines.plugins.decode_graph import DOMAIN, node_attributes
 from ssd_edge.spec import ModelSpec
+from tests.decode_nodes import in_numpy
 
 
 class _DecodeOp(openvino.Op):  # type: ignore[misc]
@@ -57,15 +57,15 @@ class _DecodeOp(openvino.Op):  # type: ignore[misc]
 
 
 class SsdDecode(_DecodeOp):
-    """See ``decode_ops.decode``."""
+    """See ``in_numpy.decode``."""
 
 
 class SsdSelect(_DecodeOp):
-    """See ``decode_ops.select``."""
+    """See ``in_numpy.select``."""
 
 
 class SsdMerge(_DecodeOp):
-    """See ``decode_ops.merge``."""
+    """See ``in_numpy.merge``."""
 
 
 def extensions(spec: ModelSpec) -> list[ConversionExtension]:
@@ -76,9 +76,9 @@ def extensions(spec: ModelSpec) -> list[ConversionExtension]:
     between = [(buffer.shape[1:], buffer.dtype) for buffer in between_buffers(spec, 1).values()]
     results = [(buffer.shape[1:], buffer.dtype) for buffer in result_buffers(spec, 1).values()]
     kinds = (
-        (SsdDecode, decode_ops.decode, between[:2]),
-        (SsdSelect, decode_ops.select, between[2:]),
-        (SsdMerge, decode_ops.merge, results),
+        (SsdDecode, in_numpy.decode, between[:2]),
+        (SsdSelect, in_numpy.select, between[2:]),
+        (SsdMerge, in_numpy.merge, results),
     )
     names = node_attributes(spec)
 
