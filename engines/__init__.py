@@ -1,1 +1,1 @@
-"""Engines: what runs the heads, and the bundle that carries them."""
+"""Engines that run a model's heads, and the bundle that carries them."""

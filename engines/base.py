@@ -1,4 +1,4 @@
-"""What an engine is, what a plan is, and the backends by name."""
+"""Interfaces of engines, plans and backends, and the table of backends by name."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What may be asked of a backend that compiles for GPUs; each takes those that its ``OPTIONS`` name.
+    """Options for a backend that compiles; each backend takes the ones named in its ``OPTIONS``.
 
     Attributes:
-        precision: ``FP32``, ``FP16`` or ``INT8``; None for the backend's own choice by the heads.
-        compute_capabilities: of the GPUs to build for, as ``8.6``; none for the backend's own choice.
-        decode: one of ``plugins.forms.FORMS``; None for the best of the release.
-        workspace_mib: memory that a layer may use while it runs; 0 for all there is.
-        optimisation_level: 0 … 5, how long the builder searches; None for its own choice.
-        version_compatible: whether later releases of the same major shall run the plan.
+        precision: ``FP32``, ``FP16`` or ``INT8``; None lets the backend choose by the heads.
+        compute_capabilities: compute capabilities of the GPUs to build for, such as ``8.6``; if empty, the backend
+            chooses.
+        decode: one of ``plugins.forms.FORMS``; None for the best form that the release supports.
+        workspace_mib: memory that a layer may use while it runs; 0 for no limit.
+        optimisation_level: how long the builder searches, 0 … 5; None for the builder's default.
+        version_compatible: whether later releases of the same major version must be able to run the plan.
         hardware_compatible: a key of ``versions.LEVELS``; None for this GPU alone.
-        dla_core: number of a deep learning accelerator; None for the GPU.
-        strict: whether a layer that the DLA cannot run is an error, and not the GPU's.
-        max_batch: largest batch of a plan; its engine takes each from 1.
+        dla_core: number of a deep learning accelerator (DLA); None for the GPU.
+        strict: whether a layer that the DLA cannot run is an error; otherwise it runs on the GPU.
+        max_batch: largest batch of the plan; its engine takes every batch from 1 up to it.
     """
 
     precision: str | None = None
@@ -46,19 +47,19 @@ class BuildOptions:
 
     @property
     def asked(self) -> frozenset[str]:
-        """Names of those that are not as they come."""
+        """Names of the options that differ from their defaults."""
         return frozenset(field.name for field in fields(self) if getattr(self, field.name) != field.default)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a backend made of an ONNX file.
+    """The result of a backend's build from an ONNX file.
 
     Attributes:
-        files: names of the files written into the bundle's folder; the first is what is loaded.
-        version: of the runtime that made them.
-        precision: of most of the arithmetic: ``FP32``, ``FP16`` or ``INT8``.
-        facts: what else the backend found out, for people and for its own ``incompatibility``.
+        files: names of the files written into the bundle's folder; the first one is loaded.
+        version: version of the runtime that made them.
+        precision: precision of most of the arithmetic: ``FP32``, ``FP16`` or ``INT8``.
+        facts: further details of the build, for people and for the backend's own ``incompatibility``.
     """
 
     files: tuple[str, ...]
@@ -69,19 +70,19 @@ class Plan:
 
 @dataclass(frozen=True)
 class PlanEntry:
-    """One plan of a bundle; several may hold the same heads for different machines.
+    """One plan of a bundle; several plans may hold the same heads for different machines.
 
     Attributes:
         backend: a key of ``BACKENDS``.
-        version: of the runtime that made it.
+        version: version of the runtime that made it.
         precision: ``FP32``, ``FP16`` or ``INT8``.
-        machine: processor family it was made for, as ``platform.machine()``; "" where it runs on any.
-        files: its files, by the bundle's folder; the first is loaded.
+        machine: processor family it was made for, as ``platform.machine()`` gives it; "" if it runs on any.
+        files: names of its files in the bundle's folder; the first one is loaded.
         onnx: name of the ONNX file that it was built from.
-        onnx_sha256: of that file.
-        provenance: in the spec of that file: what INT8 heads say of their calibration, others do not.
+        onnx_sha256: SHA-256 of that file.
+        provenance: provenance in the spec of that file; for INT8 heads it describes their calibration.
         facts: see ``Plan``.
-        proof: name of the file with the proof of its heads, see ``ssd_edge.proof``; "" where they have none.
+        proof: name of the file with the proof of its heads, see ``ssd_edge.proof``; "" if they have none.
     """
 
     backend: str
@@ -103,19 +104,19 @@ class Engine(Heads, Protocol):
     precision: str
 
     def close(self) -> None:
-        """Release what is held; nothing may be submitted afterwards."""
+        """Release the native resources. Do not submit afterwards."""
 
 
 class Backend(Protocol):
-    """One small module: how to build, load and check.
+    """A module that builds, loads and checks the plans of one runtime.
 
     Attributes:
         NAME: its key in ``BACKENDS``.
-        ABOUT: a line for people.
-        OPTIONS: names of the ``BuildOptions`` that ``build`` looks at.
+        ABOUT: one line that describes it to people.
+        OPTIONS: names of the ``BuildOptions`` that ``build`` reads.
         ANY_PROCESSOR: whether a plan made on one family of processors, such as x86-64, runs on another.
-        CARRIED: names of files that a bundle of the same name may have from an earlier build, and that are copied into
-            the folder before the next one.
+        CARRIED: names of files that are copied from an existing bundle of the same name into the folder before the
+            next build.
     """
 
     NAME: str
@@ -133,12 +134,12 @@ class Backend(Protocol):
         """
 
     def load(self, folder: Path, plan: PlanEntry, spec: ModelSpec) -> Engine:
-        """The engine of a plan that can run here.
+        """Load a plan that can run on this machine.
 
         Args:
             folder: the bundle, with its files checked.
-            plan: of this backend; ``incompatibility`` has found nothing against it.
-            spec: of its heads.
+            plan: a plan of this backend; ``incompatibility`` has returned None for it.
+            spec: the spec of its heads.
 
         Raises:
             BackendError: the runtime refused the plan.
@@ -146,7 +147,7 @@ class Backend(Protocol):
         """
 
     def incompatibility(self, plan: PlanEntry) -> str | None:
-        """Why a plan cannot run here, in words that follow "its … plan"; None where it can."""
+        """Explain why a plan cannot run here, in words that follow "its … plan"; None if it can run."""
 
 
 def _backend(module: str) -> Callable[[], Backend]:
@@ -159,15 +160,15 @@ BACKENDS: dict[str, Callable[[], Backend]] = {
     "openvino": _backend("ssd_edge.engines.openvino"),
     "onnxruntime": _backend("ssd_edge.engines.onnxruntime"),
 }
-"""By name, best first: of a bundle's plans that can run on a machine, the first in this order does. Each is imported
-when it is asked for."""
+"""Backends by name, best first: a bundle runs the first of its plans, in this order, that the machine can run. A
+backend is imported on first use."""
 
 
 def get_backend(name: str) -> Backend:
-    """A backend by name.
+    """Import a backend by its name.
 
     Raises:
-        BackendError: there is none of that name, or its runtime is not installed.
+        BackendError: no backend has that name, or its runtime is not installed.
     """
     if name not in BACKENDS:
         raise BackendError(f"no backend is called {name!r}; there are {', '.join(BACKENDS)}")

@@ -1,8 +1,8 @@
 """The bundle NAME.engine/: a manifest, the plans it describes, and the checks between a file and a running engine.
 
-A bundle holds at most one plan of each backend, and all of them come from the same FP32 heads: built from that very
-file, or from INT8 heads calibrated from it. Each plan that can run where it is built has found there what the proof of
-its heads says, or it is not written.
+A bundle holds at most one plan of each backend. All plans come from the same FP32 heads: built from that very file, or
+from INT8 heads calibrated from it. A plan that can run on the machine that builds it is written only if it passes the
+proof of its heads there.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ _REBUILD = "build it again with ssd-edge build-engine"
 
 @dataclass(frozen=True)
 class Manifest:
-    """What ``manifest.json`` says.
+    """Content of ``manifest.json``.
 
     Attributes:
-        spec: the model, with the provenance of the heads that were built first.
-        plans: what can run it, best first: in the order of ``BACKENDS``.
-        sha256: of each file, by name.
-        provenance: where it came from: the FP32 heads (``onnx``) and their SHA-256, versions, time.
+        spec: the model's spec, with the provenance of the heads that were built first.
+        plans: the bundle's plans, best first, in the order of ``BACKENDS``.
+        sha256: SHA-256 of each file, by the file's name.
+        provenance: origin of the bundle: the FP32 heads (``onnx``) and their SHA-256, versions, time.
     """
 
     spec: ModelSpec
@@ -58,7 +58,7 @@ class Manifest:
     provenance: Mapping[str, str]
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for ``json.dumps``."""
+        """Convert to plain values for ``json.dumps``."""
         return {
             "schema_version": SCHEMA_VERSION,
             "spec": self.spec.to_json(),
@@ -76,22 +76,22 @@ def build_bundle(
     add: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Manifest:
-    """Compile heads into a bundle; an existing bundle of that name is replaced once the new one is whole.
+    """Compile heads into a bundle; an existing bundle of that name is replaced once the new one is complete.
 
     Args:
         onnx: heads with a spec in their metadata.
         output: the folder to make; its name ends in ``.engine``.
-        backend_names: keys of ``BACKENDS``: a plan of each.
-        options: for those backends that take them.
-        add: keep the plans that other backends have in a bundle of that name.
-        progress: called while a backend compiles that can tell how far it is.
+        backend_names: keys of ``BACKENDS``; one plan is built for each.
+        options: options for the backends that take them.
+        add: keep the plans of other backends that a bundle of that name already holds.
+        progress: called while a backend compiles, if the backend reports progress.
 
     Raises:
         BundleError: ``output`` is something other than a bundle, or holds plans of other heads.
         BackendError: a runtime refused the heads, or none of the backends takes the options.
-        DisagreementError: an engine does not find what the proof of the heads says.
-        ProofError: the proof in the heads is damaged, or is that of other heads.
-        ModelError, SpecError: the ONNX file is not heads of ssd-edge.
+        DisagreementError: an engine does not find the detections in the proof of the heads.
+        ProofError: the proof in the heads is damaged, or belongs to other heads.
+        ModelError, SpecError: the ONNX file does not hold heads of ssd-edge.
     """
     from ssd_edge.engines.onnxruntime import read_spec
 
@@ -134,7 +134,7 @@ def build_bundle(
             (folder / MANIFEST).write_bytes(_sealed(manifest))
             replace_folder(folder, output)
     except OSError as error:
-        raise BundleError(f"cannot build {output}: {error.strerror or error}; what was there is as it was") from None
+        raise BundleError(f"cannot build {output}: {error.strerror or error}; nothing was changed there") from None
     return manifest
 
 
@@ -147,19 +147,19 @@ def _built(
     options: BuildOptions,
     progress: Progress,
 ) -> PlanEntry:
-    """A plan in ``folder``, in the first form of the heads that its proof shows to be right.
+    """Build a plan into ``folder`` from the first form of the heads that passes the proof.
 
     Args:
-        backend: that builds it.
+        backend: builds the plan.
         onnx: the heads.
-        spec: of the heads.
-        folder: the bundle's.
-        source: what is known of the plan before: its heads and their proof.
-        options: for the backend.
-        progress: called while it compiles.
+        spec: spec of the heads.
+        folder: the bundle's folder.
+        source: the entry as far as it is known before the build: the heads and their proof.
+        options: options for the backend.
+        progress: called while the backend compiles.
 
     Raises:
-        DisagreementError: no form is right.
+        DisagreementError: no form of the heads passes.
     """
     from ssd_edge.engines.cpu.weight_bits import heads_to_try
 
@@ -184,12 +184,12 @@ def _built(
 
 
 def _files_of(plan: PlanEntry) -> tuple[str, ...]:
-    """All files of a plan by the bundle's folder, its proof among them."""
+    """Names of all files of a plan in the bundle's folder, including its proof."""
     return (*plan.files, plan.proof) if plan.proof else plan.files
 
 
 def _proved(folder: Path, plan: PlanEntry, spec: ModelSpec, onnx: Path) -> str:
-    """What running a plan's proof shows, in words; raises DisagreementError where the engine finds something else."""
+    """Run a plan's proof and describe the result in words; raises DisagreementError if the engine disagrees."""
     if not plan.proof:
         return f"none: {onnx.name} carries none, or was made with --no-proof"
     reason = incompatibility(plan)
@@ -206,19 +206,19 @@ _SPELLED = {"workspace_mib": "workspace", "dla_core": "dla", "compute_capabiliti
 
 
 def _check_options(backends: Mapping[str, Backend], options: BuildOptions | None) -> None:
-    """Each option is taken by one of the backends."""
+    """Check that at least one of the backends takes each option that was set."""
     asked = options.asked if options else frozenset()
     left = sorted(asked - frozenset[str]().union(*(backend.OPTIONS for backend in backends.values())))
     if left:
         named = " and ".join(f"--{_SPELLED.get(name, name).replace('_', '-')}" for name in left)
         takers = [name for name in ("tensorrt", "tensorrt-rtx", "openvino") if set(left) <= get_backend(name).OPTIONS]
         raise BackendError(
-            f"{' or '.join(backends)} takes no {named}: that is asked of {' or '.join(takers) or 'no single backend'}"
+            f"{' or '.join(backends)} takes no {named}: {' or '.join(takers) or 'no single backend'} does"
         )
 
 
 def _origin(name: str, digest: str, spec: ModelSpec) -> dict[str, str]:
-    """The FP32 heads that an ONNX file is, or was calibrated from, as a manifest's provenance has them."""
+    """Provenance of the FP32 heads: the ONNX file itself, or the file that it was calibrated from."""
     if {"calibration_method", "parent_sha256"} <= spec.provenance.keys():
         return {"onnx": spec.provenance.get("parent", ""), "onnx_sha256": spec.provenance["parent_sha256"]}
     return {"onnx": name, "onnx_sha256": digest}
@@ -226,8 +226,8 @@ def _origin(name: str, digest: str, spec: ModelSpec) -> dict[str, str]:
 
 def _manifest_to_extend(output: Path, spec: ModelSpec, origin: Mapping[str, str]) -> Manifest:
     old = read_manifest(output)
-    of_its_own: dict[str, Any] = {"provenance": {}, "operating_scores": {}}
-    same_model = replace(old.spec, **of_its_own) == replace(spec, **of_its_own)
+    not_compared: dict[str, Any] = {"provenance": {}, "operating_scores": {}}
+    same_model = replace(old.spec, **not_compared) == replace(spec, **not_compared)
     if not same_model or old.provenance.get("onnx_sha256") != origin["onnx_sha256"]:
         raise BundleError(
             f"{output} holds plans of other heads, made from another {old.provenance.get('onnx', 'ONNX file')}: "
@@ -237,23 +237,23 @@ def _manifest_to_extend(output: Path, spec: ModelSpec, origin: Mapping[str, str]
 
 
 def _rank(plan: PlanEntry) -> int:
-    """Its place among plans: the best has the lowest."""
+    """Rank of a plan for sorting; the best plan has the lowest."""
     order = list(BACKENDS)
     return order.index(plan.backend) if plan.backend in order else len(order)
 
 
 def _sealed(manifest: Manifest) -> bytes:
-    """The manifest's text with its own SHA-256 in it: that of the text in which the sum is still empty."""
+    """Encode the manifest with its own SHA-256, which is computed while that field is still empty."""
     text = json.dumps({_SEAL: "", **manifest.to_json()}, indent=2) + "\n"
     return text.replace('""', f'"{hashlib.sha256(text.encode()).hexdigest()}"', 1).encode()
 
 
 def replace_spec(folder: Path, spec: ModelSpec) -> None:
-    """Write another spec into a bundle's manifest; its plans stay.
+    """Replace the spec in a bundle's manifest; the plans stay.
 
     Raises:
-        BundleIntegrityError: no bundle, or it is damaged.
-        BundleCompatibilityError: of another schema version.
+        BundleIntegrityError: the folder is not a bundle, or it is damaged.
+        BundleCompatibilityError: the bundle has another schema version.
     """
     manifest = replace(read_manifest(folder), spec=spec)
     with written_whole(folder / MANIFEST) as partial:
@@ -265,11 +265,11 @@ def _is_sealed(text: bytes, seal: object) -> bool:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """A bundle's manifest, with every file compared with its checksum.
+    """Read a bundle's manifest and compare every file with its checksum.
 
     Raises:
-        BundleIntegrityError: no bundle, or a file is missing, altered or unreadable.
-        BundleCompatibilityError: of another schema version.
+        BundleIntegrityError: the folder is not a bundle, or a file is missing, altered or unreadable.
+        BundleCompatibilityError: the bundle has another schema version.
     """
     try:
         text = (folder / MANIFEST).read_bytes()
@@ -325,7 +325,7 @@ def _texts(content: Any) -> dict[str, str]:
 
 
 def _plain_name(name: object) -> str:
-    """A file name that cannot lead out of the bundle's folder."""
+    """Check that a file name stays inside the bundle's folder, and return it."""
     text = str(name)
     if not text or text in {".", ".."} or PurePosixPath(text).name != text or "\\" in text:
         raise ValueError(f"file name {text!r} leads out of the bundle")
@@ -333,17 +333,17 @@ def _plain_name(name: object) -> str:
 
 
 def load_bundle(folder: Path, note: Callable[[str], None] = lambda sentence: None) -> Engine:
-    """The engine of a bundle that can run here, checked first; the best plan that can is taken.
+    """Check a bundle and load the best of its plans that can run here.
 
     Args:
         folder: the bundle.
-        note: told why a better plan was passed over.
+        note: called with a sentence for each better plan that was passed over, and on a first use elsewhere.
 
     Raises:
-        BundleIntegrityError: missing, altered or unreadable.
-        BundleCompatibilityError: made for another version or machine.
+        BundleIntegrityError: the bundle is missing, altered or unreadable.
+        BundleCompatibilityError: the bundle was made for another version or machine.
         BackendError: the runtime is not installed, or refused the plan.
-        DisagreementError: it was built on another kind of processor, and is wrong on this one.
+        DisagreementError: the plan was built on another kind of processor, and gives wrong results on this one.
     """
     manifest = read_manifest(folder)
     reasons: list[str] = []
@@ -369,10 +369,10 @@ def load_bundle(folder: Path, note: Callable[[str], None] = lambda sentence: Non
 
 
 def _check_on_first_use(folder: Path, plan: PlanEntry, engine: Engine, note: Callable[[str], None]) -> None:
-    """Prove a plan on a processor of another kind than the one that it was proved on, and remember that it was.
+    """Prove a plan once on a kind of processor other than the one that built it, and remember the success.
 
     Raises:
-        DisagreementError: it does not find here what it found there.
+        DisagreementError: the engine does not find the detections in the proof on this processor.
     """
     here, there = instructions.kind(this_host()), plan.facts.get("cpu", "")
     if not there or there == here:
@@ -393,12 +393,12 @@ def _check_on_first_use(folder: Path, plan: PlanEntry, engine: Engine, note: Cal
     except DisagreementError as error:
         raise DisagreementError(f"{told}: build it again here, from {plan.onnx}; {error}") from None
     note(f"{told}; its proof holds: {agreement.sentence()}")
-    with suppress(OSError), written_whole(mark) as partial:  # it is proved again next time where nothing can be kept
+    with suppress(OSError), written_whole(mark) as partial:  # without a writable cache it is proved again next time
         partial.write_text(agreement.sentence(), encoding="utf-8")
 
 
 def incompatibility(plan: PlanEntry) -> str | None:
-    """Why a plan cannot run here, in words that follow "its … plan"; None where it can."""
+    """Explain why a plan cannot run here, in words that follow "its … plan"; None if it can run."""
     if plan.backend not in BACKENDS:
         return f"needs the backend {plan.backend!r}, which this ssd-edge ({__version__}) does not have"
     if plan.machine and plan.machine != platform.machine():

@@ -1,4 +1,4 @@
-"""The engine that build-engine makes for this machine's CPU, for as long as something is measured with it."""
+"""A temporary engine for this machine's CPU, the same as build-engine makes, for measurements."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ssd_edge.spec import ModelSpec
 
 @contextmanager
 def engine_of_this_machine(onnx: Path, spec: ModelSpec) -> Iterator[OpenVinoEngine]:
-    """OpenVINO's engine of heads, in the form that is tried first here; it is not proved, since it is to be measured.
+    """Build and open an OpenVINO engine from the first form of the heads; its proof is not run.
 
     Raises:
         BackendError: OpenVINO refused the heads.

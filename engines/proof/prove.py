@@ -1,4 +1,4 @@
-"""The proof in a bundle, and an engine against it: what agrees, and where a fault lies."""
+"""Write proofs into heads and bundles, check engines against them, and find the stage at fault."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ssd_edge.preprocess import preprocess
 from ssd_edge.proof import Proof, check, compare_with, record
 from ssd_edge.spec import ModelSpec
 
-CLEAR_ABOUT_NOTHING = "the model is clear about nothing in the proof's images: export or calibrate it with others"
+CLEAR_ABOUT_NOTHING = "the model is sure of nothing in the proof's images: export or calibrate it with others"
 
 
 def keep_proof(heads: Path, frames: Iterable[Image]) -> Proof:
-    """Compute heads exactly on some images, and write into them what they find there; see ``ssd_edge.proof``.
+    """Compute heads exactly on some images, and store the detections in the file; see ``ssd_edge.proof``.
 
     Args:
         heads: the ONNX file, with its spec.
-        frames: of any size, such as validation or calibration images.
+        frames: images of any size, such as validation or calibration images.
 
     Raises:
-        ModelError, SpecError: no heads of ssd-edge.
+        ModelError, SpecError: the file does not hold heads of ssd-edge.
         OSError: the file cannot be written.
     """
     from ssd_edge.engines.cpu.exact import open_exact
@@ -43,10 +43,10 @@ def keep_proof(heads: Path, frames: Iterable[Image]) -> Proof:
 
 
 def write_proof(onnx: Path, spec: ModelSpec, folder: Path) -> str:
-    """Copy the proof that heads carry into a bundle's folder; returns its file's name, "" where they carry none.
+    """Copy the proof in the heads into a bundle's folder; returns the new file's name, "" if there is no proof.
 
     Raises:
-        ProofError: it is damaged, or is that of another model.
+        ProofError: the proof is damaged, or belongs to another model.
     """
     from ssd_edge.engines.onnxruntime import read_proof
 
@@ -60,31 +60,31 @@ def write_proof(onnx: Path, spec: ModelSpec, folder: Path) -> str:
 
 
 def proof_of(folder: Path, plan: PlanEntry, spec: ModelSpec) -> Proof:
-    """The proof of a bundle's plan, whose files have been checked.
+    """Read the proof of a bundle's plan; the bundle's files have been checked before.
 
     Raises:
-        ProofError: it has none.
+        ProofError: the plan has none.
     """
     if not plan.proof:
         raise ProofError(
             f"the {plan.backend} plan of {folder} was built from heads without a proof: make them again with ssd-edge "
-            "export or calibrate, without --no-proof, and build it anew"
+            "export or calibrate, without --no-proof, and build it again"
         )
     return Proof.unpack((folder / plan.proof).read_bytes(), spec)
 
 
 def prove(engine: Engine, proof: Proof, heads: Path | None = None) -> Agreement:
-    """Compare what an engine finds in the proof's images with what is to be found.
+    """Compare an engine's detections in the proof's images with those in the proof.
 
     Args:
-        engine: any of the model.
-        proof: of the model.
-        heads: the ONNX file that the engine was built from, where it is at hand: tells a wrong engine from a proof
-            that is another model's.
+        engine: an engine of the model.
+        proof: the model's proof.
+        heads: the ONNX file that the engine was built from, if available; it tells a wrong engine from a proof that
+            belongs to another model.
 
     Raises:
-        DisagreementError: it finds something else; says by how much, which stage is at fault, and what to do.
-        ProofError: the proof counts no detection, or is that of other heads.
+        DisagreementError: the detections differ; says by how much, which stage is at fault, and what to do.
+        ProofError: the proof counts no detection, or belongs to other heads.
         BackendError: the engine failed.
     """
     if proof.counted == 0:
@@ -93,7 +93,7 @@ def prove(engine: Engine, proof: Proof, heads: Path | None = None) -> Agreement:
     if agreement.holds:
         return agreement
     if heads is not None and not _of_these_heads(heads, proof):
-        raise ProofError(f"the proof in {heads.name} is not one of its heads: export or calibrate the model again")
+        raise ProofError(f"the proof in {heads.name} belongs to other heads: export or calibrate the model again")
     stage, remedy = _fault(engine, proof)
     raise DisagreementError(
         f"the {engine.backend} {engine.precision} engine does not find what its model's proof says: "
@@ -102,7 +102,7 @@ def prove(engine: Engine, proof: Proof, heads: Path | None = None) -> Agreement:
 
 
 def _of_these_heads(heads: Path, proof: Proof) -> bool:
-    """Whether the heads, computed exactly here, find what the proof says."""
+    """Whether the heads, computed exactly here, agree with the proof."""
     from ssd_edge.engines.cpu.exact import open_exact
     from ssd_edge.engines.onnxruntime import read_spec
 
@@ -114,7 +114,7 @@ def _of_these_heads(heads: Path, proof: Proof) -> bool:
 
 
 def _fault(engine: Engine, proof: Proof) -> tuple[str, str]:
-    """Which stage is at fault, and what to do about it."""
+    """Find the stage at fault, and what to do about it."""
     spec, decode = engine.spec, Decoder(engine.spec)
     int8 = engine.precision == "INT8"
     remedy = (
@@ -123,15 +123,15 @@ def _fault(engine: Engine, proof: Proof) -> tuple[str, str]:
         else "build with another --precision or --backend, and see what ssd-edge doctor says of the driver"
     )
     try:
-        found = []
+        detections = []
         for image in proof.images:
             heads = engine.submit(preprocess(image, spec))()
-            found.append(decode(heads.loc[0], heads.logits[0], spec.input_size))
+            detections.append(decode(heads.loc[0], heads.logits[0], spec.input_size))
     except NoHeadsError:
         return "its plan, which carries its decode, is at fault", remedy
     except BackendError as error:
         return f"its network fails by itself ({error})", remedy
-    if compare_with(proof, found, TOLERANCES[engine.precision], spec).holds:
+    if compare_with(proof, detections, TOLERANCES[engine.precision], spec).holds:
         return "its heads are right, so its preprocess or decode is at fault", "report it with ssd-edge selftest"
     arithmetic = ", whose INT8 arithmetic may saturate here" if int8 else ""
     return f"its network is at fault{arithmetic}", remedy

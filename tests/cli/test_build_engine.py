@@ -83,5 +83,5 @@ def test_without_tensorrt_or_a_gpu_it_says_what_to_do(cli, heads_onnx, tmp_path,
 
 def test_an_option_of_another_backend(cli, heads_onnx, tmp_path):
     cli("build-engine", heads_onnx, "-o", tmp_path / "a.engine", "--dla", "0").sentence(
-        "openvino takes no --dla: that is asked of tensorrt"
+        "openvino takes no --dla: tensorrt does"
     )

@@ -90,7 +90,7 @@ def test_pictures_that_show_nothing_are_said(cli, foreign, tmp_path):
     imported = cli("import-onnx", *foreign, "-o", tmp_path / "heads.onnx")
     assert imported.code == 0
     proof = Proof.unpack(read_proof(tmp_path / "heads.onnx"), small_spec())
-    assert (proof.counted == 0) == ("its proof shows nothing: the model is clear about nothing" in imported.err)
+    assert (proof.counted == 0) == ("its proof shows nothing: the model is sure of nothing" in imported.err)
 
 
 def test_export_keeps_one(cli, checkpoint, pictures, tmp_path):

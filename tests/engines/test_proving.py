@@ -206,10 +206,10 @@ def test_a_model_that_is_clear_about_nothing(tmp_path):
     write_heads(marks_model(), SPEC, path)
     keep_proof(path, [marks_scene()])
     (plan,) = build_bundle(path, tmp_path / "dark.engine", "openvino").plans
-    assert plan.facts["proof"].startswith("none: the model is clear about nothing in the proof's images")
+    assert plan.facts["proof"].startswith("none: the model is sure of nothing in the proof's images")
     with (
         closing(load_bundle(tmp_path / "dark.engine")) as engine,
-        pytest.raises(ProofError, match="clear about nothing"),
+        pytest.raises(ProofError, match="sure of nothing"),
     ):
         prove(engine, proof_for(tmp_path / "dark.engine", engine))
 
@@ -225,7 +225,7 @@ def test_the_proof_of_another_model(heads, tmp_path):
     write_heads(model, SPEC, other)
     add_proof(other, Proof.unpack(read_proof(heads["FP32"]), SPEC))
     with pytest.raises(
-        ProofError, match=r"the proof in other\.onnx is not one of its heads: export or calibrate"
+        ProofError, match=r"the proof in other\.onnx belongs to other heads: export or calibrate"
     ) as error:
         build_bundle(other, tmp_path / "other.engine", "openvino")
     assert not isinstance(error.value, DisagreementError)

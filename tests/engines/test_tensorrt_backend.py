@@ -199,7 +199,7 @@ def test_no_tensorrt_and_no_gpu(heads_onnx, tmp_path, monkeypatch):
         (BuildOptions(precision="INT8"), "INT8 needs heads with Q/DQ"),
         (
             BuildOptions(compute_capabilities=("8.6",)),
-            "tensorrt takes no --compute-capability: that is asked of tensorrt-rtx",
+            "tensorrt takes no --compute-capability: tensorrt-rtx does",
         ),
     ],
 )
