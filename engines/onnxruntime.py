@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: the reference executor, and the reader of heads in ONNX files."""
+"""ONNX Runtime backend on the CPU: the reference executor, and the reader of heads in ONNX files."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ onnxruntime.set_default_logger_severity(3)  # its warnings are about graph detai
 
 
 class OnnxRuntimeEngine:
-    """Heads in an ONNX file; worker threads keep the caller free while they run.
+    """Heads in an ONNX file, computed in worker threads so that ``submit`` does not block.
 
     Attributes:
-        WORKERS: how many batches are computed at once; they share the cores.
-        CONFIG: further settings of the session, by ONNX Runtime's names.
+        WORKERS: number of batches computed at once; they share the cores.
+        CONFIG: further session settings, by ONNX Runtime's names.
     """
 
     WORKERS = 1
@@ -71,7 +71,7 @@ class OnnxRuntimeEngine:
 
 
 def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, progress: Progress) -> Plan:
-    """See ``Backend``: the ONNX file itself is the plan."""
+    """Copy the ONNX file, which is the plan; see ``Backend``."""
     shutil.copyfile(onnx, folder / "heads.onnx")
     return Plan(("heads.onnx",), onnxruntime.__version__, precision_of(onnx))
 
@@ -82,16 +82,16 @@ def load(folder: Path, plan: PlanEntry, spec: ModelSpec) -> OnnxRuntimeEngine:
 
 
 def incompatibility(plan: PlanEntry) -> str | None:
-    """See ``Backend``: a newer runtime reads what an older one could."""
+    """Explain why the plan cannot run, see ``Backend``: a runtime reads the files of older releases."""
     return newer_than_installed("ONNX Runtime", "onnxruntime", plan.version, onnxruntime.__version__)
 
 
 _LAST = {("onnxruntime", "3.10"): "1.23.2"}
-"""The last release of a package for a Python that later ones have left behind."""
+"""Last release of a package for a Python version that later releases no longer support, by (package, Python)."""
 
 
 def newer_than_installed(name: str, package: str, made_by: str, installed: str) -> str | None:
-    """A reason where a plan was made by a later release than the one installed; None otherwise."""
+    """Explain that a plan was made by a later release than the installed one; None if it was not."""
     if _release(made_by) <= _release(installed):
         return None
     said = f"was built by {name} {made_by}, and {installed} is installed"
@@ -111,16 +111,16 @@ def _release(version: str) -> tuple[int, ...]:
 
 
 def precision_of(onnx: Path) -> str:
-    """``INT8`` if an ONNX file holds Q/DQ nodes, else ``FP32``; the file's operator names are plain bytes in it."""
+    """Return ``INT8`` if an ONNX file holds Q/DQ nodes, else ``FP32``; operator names are plain bytes in the file."""
     return "INT8" if b"DequantizeLinear" in onnx.read_bytes() else "FP32"
 
 
 def read_spec(onnx: Path) -> ModelSpec:
-    """The spec that heads carry in their metadata, compared with their shapes.
+    """Read the spec from the metadata of heads, and compare it with their shapes.
 
     Raises:
-        ModelError: no ONNX file, no heads of ssd-edge, or shapes that contradict the spec.
-        SpecError: a spec of another version.
+        ModelError: the file is not ONNX, does not hold heads of ssd-edge, or its shapes contradict the spec.
+        SpecError: the spec has another version.
     """
     session = _session(onnx, optimise=False)
     text = _metadata(session).get(METADATA_KEY)
@@ -135,14 +135,14 @@ def read_spec(onnx: Path) -> ModelSpec:
 
 
 def read_proof(onnx: Path) -> bytes | None:
-    """The packed proof that heads carry in their metadata, see ``ssd_edge.proof``.
+    """Read the packed proof from the metadata of heads, see ``ssd_edge.proof``.
 
     Returns:
-        The archive; empty where none was wanted, None where nothing is said.
+        The archive; empty if the heads were made with ``--no-proof``, None if the metadata has no such entry.
 
     Raises:
-        ModelError: no ONNX file.
-        ProofError: what they carry is no proof.
+        ModelError: the file is not ONNX.
+        ProofError: the entry is not a proof.
     """
     text = _metadata(_session(onnx, optimise=False)).get(PROOF_KEY)
     try:
@@ -158,14 +158,14 @@ def _metadata(session: Any) -> dict[str, str]:
 def _check_shapes(onnx: Path, session: Any, spec: ModelSpec) -> None:
     boxes, classes = spec.num_default_boxes, spec.num_classes
     wanted = {"image": [3, *spec.input_size], "loc": [boxes, 4], "logits": [boxes, classes]}
-    found = {node.name: list(node.shape[1:]) for node in (*session.get_inputs(), *session.get_outputs())}
+    shapes = {node.name: list(node.shape[1:]) for node in (*session.get_inputs(), *session.get_outputs())}
     for name, shape in wanted.items():
-        if found.get(name) != shape:
-            raise ModelError(f"{onnx} must have {name} (B, {', '.join(map(str, shape))}), but has {found.get(name)}")
+        if shapes.get(name) != shape:
+            raise ModelError(f"{onnx} must have {name} (B, {', '.join(map(str, shape))}), but has {shapes.get(name)}")
 
 
 def num_cores() -> int:
-    """How many cores this process may use."""
+    """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -186,12 +186,12 @@ def _session(
         if "ssd_edge:Ssd" in str(error):
             raise ModelError(
                 f"{path} has its decode inside, for TensorRT's own tools: give the heads that ssd-edge "
-                "export-decode made it of"
+                "export-decode made it from"
             ) from None
         raise ModelError(f"{path} is no ONNX file that ONNX Runtime can run: {_reason(error)}") from None
 
 
 def _reason(error: Exception) -> str:
-    """Its first line without "[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : "."""
+    """First line of the error, without a prefix such as "[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : "."""
     lines = str(error).splitlines() or [type(error).__name__]
     return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", lines[0])

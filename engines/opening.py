@@ -1,4 +1,4 @@
-"""Any form of a model, a checkpoint, heads in ONNX or a bundle, as an engine."""
+"""Open a model in any form (checkpoint, heads in ONNX, or bundle) as an engine."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ssd_edge.spec import ModelSpec
 
 
 def proof_for(path: Path, engine: Engine) -> Proof:
-    """The proof that an engine is to be checked by.
+    """Read the proof for an engine that ``open_model`` returned.
 
     Args:
-        path: what ``open_model`` opened.
-        engine: what it gave.
+        path: the file or folder that ``open_model`` opened.
+        engine: the engine that it returned.
 
     Raises:
-        ProofError: the file or bundle has none.
+        ProofError: the file or bundle has no proof.
     """
     if path.is_dir():
         plan = next(plan for plan in read_manifest(path).plans if plan.backend == engine.backend)
@@ -37,23 +37,23 @@ def proof_for(path: Path, engine: Engine) -> Proof:
         packed = read_proof(path)
     if not packed:
         raise ProofError(
-            f"{path} carries no proof: heads of ssd-edge export, import-onnx and calibrate do, and bundles"
+            f"{path} carries no proof: use heads from ssd-edge export, import-onnx or calibrate, or a bundle of them"
         )
     return Proof.unpack(packed, engine.spec)
 
 
 def set_operating_scores(path: Path, spec: ModelSpec, scores: Mapping[str, float]) -> None:
-    """Write into a model, in whatever form, from which score on each label is shown.
+    """Write the score from which each label is shown into a model of any form.
 
     Args:
-        path: what ``open_model`` takes.
-        spec: of the model.
-        scores: by label; they replace those that it has.
+        path: a model as ``open_model`` takes it.
+        spec: the model's spec.
+        scores: scores by label; they replace the model's present ones.
 
     Raises:
-        MissingDependencyError: an ONNX file, and the package ``onnx`` is not installed.
-        ModelError, BundleError: it is damaged.
-        OSError: it cannot be written.
+        MissingDependencyError: the model is an ONNX file, and the package ``onnx`` is not installed.
+        ModelError, BundleError: the model is damaged.
+        OSError: the model cannot be written.
     """
     spec = replace(spec, operating_scores=scores)
     if path.is_dir():
@@ -72,16 +72,16 @@ def set_operating_scores(path: Path, spec: ModelSpec, scores: Mapping[str, float
 
 
 def open_model(path: Path, note: Callable[[str], None] = lambda sentence: None) -> Engine:
-    """The engine of a file or folder, by its name's ending; an ONNX file is computed exactly.
+    """Open a model file or folder as an engine, chosen by the name's suffix; an ONNX file is computed exactly.
 
     Args:
         path: ``NAME.engine/``, ``NAME.onnx``, or a checkpoint ``NAME.pt`` or ``NAME.ckpt``.
-        note: told why a better plan of a bundle was passed over.
+        note: called with a sentence for each better plan of a bundle that was passed over.
 
     Raises:
-        ModelError: none of these, or damaged.
-        BundleError: a bundle that cannot run here.
-        MissingDependencyError: a checkpoint, and PyTorch is not installed.
+        ModelError: the path is none of these, or the file is damaged.
+        BundleError: the bundle cannot run here.
+        MissingDependencyError: the model is a checkpoint, and PyTorch is not installed.
     """
     if not path.exists():
         raise ModelError(f"there is no model {path}")

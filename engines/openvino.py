@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: the embedded default where there is no GPU."""
+"""OpenVINO backend on the CPU: the default where there is no GPU."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ OPTIONS = frozenset({"precision"})
 ANY_PROCESSOR = True
 CARRIED = ()
 
-# FP32 means FP32: where the processor has bf16 instructions, OpenVINO would otherwise round to them unasked.
+# Without the f32 hint OpenVINO rounds FP32 models to bf16 on processors with bf16 instructions.
 _CONFIG = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
 _HINTS = {"BF16": "bf16", "FP16": "f16"}
-"""Of precisions that a processor may compute in when it is asked to."""
+"""OpenVINO's hints for the narrow floats that a processor may be asked to compute in."""
 
 
 @cache
 def _core() -> Any:
-    """The process's one Core, never destroyed.
+    """Create the process's only Core, which is never destroyed.
 
-    A Core puts up a stack for signal handlers, and when it goes unmaps it and puts back the one that it had found.
-    Of two Cores, the second puts back what the first has unmapped; the next signal (Ctrl-C, the end of a child
-    process) then kills the process.
+    A Core installs a stack for signal handlers. When destroyed, it unmaps that stack and restores the previous one.
+    With two Cores, the second may restore the stack that the first has already unmapped, and the next signal (Ctrl-C,
+    the end of a child process) kills the process.
     """
     return openvino.Core()
 
 
 class OpenVinoEngine:
-    """A compiled model with two requests, so that one frame is prepared while the other is inferred."""
+    """Compiled model with two requests, so that one frame is prepared while the other is inferred."""
 
     depth = 2
     backend = NAME
@@ -93,9 +93,10 @@ class OpenVinoEngine:
 
 
 def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, progress: Progress) -> Plan:
-    """See ``Backend``: the plan is OpenVINO's IR, weights in FP32 or INT8 as the heads have them.
+    """Convert heads to OpenVINO's IR, with weights in FP32 or INT8 like the heads; see ``Backend``.
 
-    BF16 and FP16 are computed in when asked for, if the processor has instructions for them: the IR stays FP32.
+    BF16 and FP16, if asked for, are only the precision to compute in: the IR stays FP32, and the processor needs
+    instructions for them.
     """
     precision = _precision(options.precision, precision_of(onnx), spec)
     try:
@@ -112,23 +113,23 @@ def load(folder: Path, plan: PlanEntry, spec: ModelSpec) -> OpenVinoEngine:
 
 
 def incompatibility(plan: PlanEntry) -> str | None:
-    """See ``Backend``: a newer runtime reads the IR of an older one."""
+    """Explain why the plan cannot run, see ``Backend``: a runtime reads the IR of older releases."""
     if plan.precision in _HINTS and plan.precision not in instructions.narrow_floats(this_host()):
-        return f"computes in {plan.precision}, for which this processor has no instructions: build it here anew"
+        return f"computes in {plan.precision}, for which this processor has no instructions: build it again here"
     return newer_than_installed("OpenVINO", "openvino", plan.version, _version())
 
 
 def _precision(asked: str | None, of_heads: str, spec: ModelSpec) -> str:
-    """The precision to compute in: that of the heads, unless a narrower float is asked for.
+    """Choose the precision to compute in: that of the heads, unless a narrower float is asked for.
 
     Raises:
-        BackendError: the processor has no such instructions, or the heads are of another kind.
+        BackendError: the processor has no instructions for it, or the heads do not allow it.
     """
     if asked not in _HINTS:
         return of_heads if asked is None else choose_precision(asked, of_heads, spec)
-    there = instructions.narrow_floats(this_host())
-    if asked not in there:
-        known = f"only {' and '.join(there)}" if there else "neither BF16 nor FP16"
+    native = instructions.narrow_floats(this_host())
+    if asked not in native:
+        known = f"only {' and '.join(native)}" if native else "neither BF16 nor FP16"
         raise BackendError(
             f"this processor computes {known} natively, so that {asked} would only be slower: leave out --precision"
         )

@@ -1,10 +1,10 @@
-"""Heads computed exactly: what an ONNX file says, whatever processor computes it.
+"""Compute heads exactly as the ONNX file says, with the same result on every processor.
 
 Q/DQ means float arithmetic on a grid: QuantizeLinear rounds a float to a step, DequantizeLinear gives the float back,
-and the convolution behind it adds floats. Engines fuse the three into integer kernels, which are fast, and right where
-the processor's instructions are. Here ONNX Runtime fuses what is float and leaves the pairs alone: 1.6 times as fast as
-without any optimisation, and as right. OpenVINO with its low-precision transformations off is no faster, and adds
-something else where activations have a zero point.
+and the convolution after it adds floats. Engines fuse the three into integer kernels, which are fast, but right only
+where the processor's instructions are. Here ONNX Runtime fuses float nodes and leaves the Q/DQ pairs alone: 1.6 times
+as fast as without any optimisation, and just as right. OpenVINO with its low-precision transformations off is no
+faster, and computes different sums where activations have a zero point.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ NAME = "exact"
 
 
 class ExactEngine(OnnxRuntimeEngine):
-    """Heads in an ONNX file, in float32 from end to end: two batches at once, a fifth faster than one on all cores."""
+    """Heads in an ONNX file, computed in float32 throughout.
+
+    Two batches at once are a fifth faster than one batch on all cores.
+    """
 
     WORKERS = 2
     CONFIG: ClassVar[Mapping[str, str]] = {"session.disable_quant_qdq": "1"}

@@ -22,7 +22,7 @@ class Bindings:
     def __init__(self) -> None:
         try:
             (status,) = cuda.cuInit(0)
-        except RuntimeError as error:  # its loader found no library
+        except RuntimeError as error:  # the loader of cuda-bindings found no driver library
             raise no_driver(str(error).splitlines()[0]) from None
         if status != cuda.CUresult.CUDA_SUCCESS:
             raise refused(status.name, "starting the driver")
@@ -140,7 +140,7 @@ class Bindings:
         self._call("ending a stream", cuda.cuStreamDestroy(_stream(stream)))
 
     def adopt_stream(self, stream: object) -> int:
-        """See ``Driver``: a handle, a pycuda Stream, or anything with ``__cuda_stream__``."""
+        """Take a handle, a pycuda Stream, or anything with ``__cuda_stream__``; see ``Driver``."""
         handle = stream_handle(stream)
         if handle is None:
             raise TypeError(f"a stream must be a handle, a pycuda Stream or have __cuda_stream__, but got {stream!r}")
@@ -210,7 +210,7 @@ class Bindings:
 
     def begin_capture(self, stream: int) -> None:
         """See ``Driver``."""
-        # Of this thread only: what other threads do on the GPU meanwhile is none of its business.
+        # Thread-local: calls of other threads on the GPU must not disturb the capture.
         mode = cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         self._call("capturing a graph", cuda.cuStreamBeginCapture(_stream(stream), mode))
 

@@ -1,6 +1,6 @@
-"""The calls that ``device.py`` makes of NVIDIA's driver, as a protocol, and a sentence for each of the driver's errors.
+"""The interface to NVIDIA's driver that cuda.py uses, and a sentence for each of the driver's errors.
 
-Two libraries wrap the driver: ``bindings.py`` and ``pycuda.py`` implement the protocol over them.
+``cuda_bindings.py`` and ``cuda_pycuda.py`` implement it over two libraries that wrap the driver.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import numpy.typing as npt
 from ssd_edge.errors import BackendError
 
 Argument = np.uint64 | np.int32
-"""Of a kernel: a device address, or an int32 (a float as its bits)."""
+"""Argument of a kernel: a device address, or an int32 (a float as its bits)."""
 
 
 class CudaError(BackendError):
     """The driver refused something.
 
     Attributes:
-        name: of the driver's error, such as ``CUDA_ERROR_OUT_OF_MEMORY``.
+        name: name of the driver's error, such as ``CUDA_ERROR_OUT_OF_MEMORY``.
     """
 
     def __init__(self, name: str, sentence: str) -> None:
@@ -30,61 +30,61 @@ class CudaError(BackendError):
 
 
 class Driver(Protocol):
-    """NVIDIA's driver as ``device.py`` calls it. Handles and device addresses are plain ints.
+    """The driver's calls that cuda.py uses. Handles and device addresses are plain ints.
 
-    Each method raises CudaError where the driver refuses; ``stream`` 0 is the default stream.
+    Each method raises CudaError if the driver refuses the call; ``stream`` 0 is the default stream.
     """
 
     can_capture: bool
     """Whether a stream's work can be captured into a graph."""
 
     def release(self) -> tuple[int, int]:
-        """The latest CUDA release that the driver knows, (13, 0)."""
+        """Return the latest CUDA release that the driver supports, such as (13, 0)."""
 
     def device_count(self) -> int:
-        """GPUs that programs may use."""
+        """Count the GPUs that programs may use."""
 
     def device_name(self, index: int) -> str:
-        """As the driver calls it."""
+        """Return the driver's name for a GPU."""
 
     def compute_capability(self, index: int) -> tuple[int, int]:
-        """Such as (8, 7)."""
+        """Return a GPU's compute capability, such as (8, 7)."""
 
     def integrated(self, index: int) -> bool:
-        """Whether the GPU works in the host's memory, as on a Jetson, and has none of its own."""
+        """Whether the GPU has no memory of its own and works in the host's, as on a Jetson."""
 
     def retain_context(self, index: int) -> int:
-        """The GPU's primary context, which libraries in this process share."""
+        """Retain a GPU's primary context, which the libraries in this process share."""
 
     def release_context(self, index: int) -> None:
-        """The inverse."""
+        """Release the context from ``retain_context``."""
 
     def current_context(self) -> int:
-        """Of this thread; 0 if there is none."""
+        """Return this thread's context; 0 if it has none."""
 
     def current_device(self) -> int:
-        """The index of the GPU to which the current context belongs."""
+        """Return the index of the current context's GPU."""
 
     def set_context(self, context: int) -> None:
-        """Make it this thread's; 0 for none."""
+        """Make a context this thread's; 0 for none."""
 
     def memory(self) -> tuple[int, int]:
-        """Bytes free and in all on the current context's GPU."""
+        """Return the free and total bytes of memory on the current context's GPU."""
 
     def allocate(self, nbytes: int) -> int:
-        """Device memory."""
+        """Allocate device memory, and return its address."""
 
     def free(self, address: int) -> None:
-        """The inverse."""
+        """Free the memory from ``allocate``."""
 
     def allocate_pinned(self, nbytes: int) -> npt.NDArray[np.uint8]:
-        """Host memory that is copied from and to without a detour, (nbytes,)."""
+        """Allocate page-locked host memory, (nbytes,), which the GPU copies from and to directly."""
 
     def free_pinned(self, array: npt.NDArray[np.uint8]) -> None:
-        """The inverse; nothing may look at the array afterwards."""
+        """Free the memory from ``allocate_pinned`` or ``allocate_mapped``. Do not use the array afterwards."""
 
     def allocate_mapped(self, nbytes: int) -> tuple[npt.NDArray[np.uint8], int]:
-        """Pinned memory that the GPU reads and writes too, (nbytes,), and its address there; see ``free_pinned``."""
+        """Allocate pinned memory that the GPU also reads and writes: the array, (nbytes,), and its GPU address."""
 
     def upload(self, address: int, array: npt.NDArray[Any], stream: int) -> None:
         """Start a copy to the device."""
@@ -93,50 +93,50 @@ class Driver(Protocol):
         """Start a copy from the device."""
 
     def create_stream(self) -> int:
-        """That does not wait for the default stream."""
+        """Create a stream that does not wait for the default stream."""
 
     def destroy_stream(self, stream: int) -> None:
-        """The inverse; work under way goes on."""
+        """Destroy the stream from ``create_stream``; work under way continues."""
 
     def adopt_stream(self, stream: object) -> int:
-        """The handle of a stream that is the caller's.
+        """Return the handle of a stream that belongs to the caller.
 
         Raises:
-            TypeError: it is none that this library can use.
+            TypeError: this library cannot use the object as a stream.
         """
 
     def disown_stream(self, stream: int) -> None:
-        """The inverse; the stream stays the caller's."""
+        """Forget the stream from ``adopt_stream``; it stays the caller's."""
 
     def synchronize_stream(self, stream: int) -> None:
-        """Wait until all work on it is done."""
+        """Wait until all work on a stream is done."""
 
     def wait_event(self, stream: int, event: int) -> None:
-        """Let a stream's later work wait for an event."""
+        """Make a stream's later work wait for an event."""
 
     def create_event(self) -> int:
-        """That takes the time."""
+        """Create an event that records its time."""
 
     def destroy_event(self, event: int) -> None:
-        """The inverse."""
+        """Destroy the event from ``create_event``."""
 
     def record_event(self, event: int, stream: int) -> None:
-        """Let it happen once all work on the stream up to now is done."""
+        """Record an event after all work that is on the stream now."""
 
     def synchronize_event(self, event: int) -> None:
-        """Wait until it has happened."""
+        """Wait until an event has happened."""
 
     def milliseconds(self, start: int, end: int) -> float:
-        """Between two events that have happened."""
+        """Return the time between two events that have happened."""
 
     def load_module(self, image: bytes) -> int:
-        """A cubin, or PTX with a NUL at its end."""
+        """Load kernels from a cubin, or from PTX that ends in NUL."""
 
     def unload_module(self, module: int) -> None:
-        """The inverse."""
+        """Unload the kernels from ``load_module``."""
 
     def function(self, module: int, name: str) -> int:
-        """A kernel."""
+        """Look up a kernel by its name."""
 
     def launch(
         self,
@@ -149,16 +149,16 @@ class Driver(Protocol):
         """Start a kernel."""
 
     def begin_capture(self, stream: int) -> None:
-        """From now on work on the stream is noted, not done."""
+        """Begin to record the stream's work instead of doing it."""
 
     def end_capture(self, stream: int) -> int:
-        """The noted work as a graph that can be launched; whatever happens, the capture is over."""
+        """Return the recorded work as a graph that can be launched; the capture ends even on an error."""
 
     def launch_graph(self, graph: int, stream: int) -> None:
-        """Start all of it."""
+        """Start the work of a graph."""
 
     def destroy_graph(self, graph: int) -> None:
-        """The inverse of ``end_capture``."""
+        """Destroy the graph from ``end_capture``."""
 
 
 _HINTS = {
@@ -174,17 +174,17 @@ _HINTS = {
 
 
 def refused(name: str, doing: str) -> CudaError:
-    """The driver's error in a sentence.
+    """Put the driver's error into a sentence.
 
     Args:
-        name: of the error, such as ``CUDA_ERROR_LAUNCH_FAILED``.
-        doing: what was tried, as "copying to the GPU".
+        name: name of the error, such as ``CUDA_ERROR_LAUNCH_FAILED``.
+        doing: the action that failed, such as "copying to the GPU".
     """
     return CudaError(name, f"{doing} failed: {_HINTS.get(name, f'the driver answers {name}')}")
 
 
 def no_driver(reason: str) -> CudaError:
-    """There is nothing to call."""
+    """Make the error for a machine without a usable NVIDIA driver."""
     return CudaError(
         "CUDA_ERROR_NOT_INITIALIZED",
         f"this machine has no NVIDIA driver that can be used ({reason}): install it (nvidia-smi must list the GPU), "
@@ -193,7 +193,7 @@ def no_driver(reason: str) -> CudaError:
 
 
 def stream_handle(stream: object) -> int | None:
-    """The CUstream of a handle, a pycuda Stream, or an object of the ``__cuda_stream__`` protocol; else None."""
+    """Return the CUstream of a handle, a pycuda Stream, or an object with ``__cuda_stream__``; None for others."""
     if isinstance(stream, int):
         return stream
     protocol = getattr(stream, "__cuda_stream__", None)

@@ -1,8 +1,8 @@
-"""Frame → detections on a GPU, by a network whose plan carries its decode, or by heads with the decode launched after.
+"""Frame → detections on a GPU; decode is either part of the network's plan or launched after it.
 
-A detector has two slots that take turns. Each has a stream, buffers and an execution of the network of its own, so that
-one frame is copied or decoded while the network works on the other. Several detectors of an engine share the network's
-weights and nothing else: a camera each, a thread each.
+A detector has two slots that take turns. Each slot has its own stream, buffers and execution of the network, so that
+one frame is copied or decoded while the network works on the other. Several detectors of an engine share only the
+network's weights, so each can serve its own camera in its own thread.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ _Slot = TypeVar("_Slot")
 
 
 class GpuEngine:
-    """A network on a GPU, with preprocess and what is left of decode beside it. See ``ssd_edge.engines.base.Engine``.
+    """A network on a GPU, with preprocess before it and decode after it. See ``ssd_edge.engines.base.Engine``.
 
     Args:
-        backend: by which the network runs.
-        network: closed with the engine.
-        device: closed with the engine.
+        backend: name of the backend that runs the network.
+        network: the network; closed with the engine.
+        device: its GPU; closed with the engine.
         kernels: a cubin or PTX of kernels.cu that suits the device.
 
     Raises:
-        BackendError: the device refuses something, or has not enough memory; all is closed then.
+        BackendError: the device refused a call, or lacks memory; network and device are closed then.
     """
 
     depth = DEPTH
 
     def __init__(self, backend: str, network: DeviceNetwork, device: Device, kernels: bytes) -> None:
         self.backend, self.spec, self.precision = backend, network.spec, network.precision
-        self._making = Lock()  # of slots, for which several threads may ask
+        self._making = Lock()  # several threads may ask for slots at once
         self._heads: _Turns[HeadsSlot] | None = None
         with ExitStack() as stack:
             stack.enter_context(device)
@@ -61,33 +61,34 @@ class GpuEngine:
             self._pipeline = Pipeline(device, module, network, launches, defaults)
             self._open: set[_Turns[Any]] = set()
             stack.callback(self._close_slots)
-            # What does not fit into memory is told now, and not when the first frame comes.
+            # Allocated now, so that a lack of memory is reported here and not at the first frame.
             self._first: _Turns[FrameSlot] | None = self._turns(FrameSlot)
             self._resources = stack.pop_all()
 
     def submit(self, images: npt.NDArray[np.float32]) -> Callable[[], RawHeads]:
-        """See ``Heads``: the network alone, with copies to and from the host. One thread at a time may call it.
+        """Run the network alone, with copies to and from the host; see ``Heads``. One thread at a time may call it.
 
         Raises:
-            NoHeadsError: the plan carries its decode.
-            BackendError: the GPU has not enough memory for it beside the detectors.
+            NoHeadsError: the plan carries its decode, so it has no heads to return.
+            BackendError: the GPU lacks memory for this beside the detectors.
         """
         if not gives_heads(self._pipeline.network):
             raise NoHeadsError(
-                f"this {self.backend} plan carries its decode, so that it gives detections and no heads: "
-                "build it with --decode host-launch to have them"
+                f"this {self.backend} plan carries its decode, so it gives detections and no heads: "
+                "build it with --decode host-launch to get heads"
             )
         if self._heads is None:
             self._heads = self._turns(HeadsSlot)
         return self._heads.next().submit(images)
 
     def detector(self, min_score: float = 0.0) -> GpuDetector:
-        """See ``Heads``: all of it on the GPU. Detectors share the weights alone: each may have a thread of its own.
+        """Make a detector that runs entirely on the GPU; see ``Heads``.
 
-        A plan that carries its decode decodes down to its spec's threshold, whatever is read.
+        Detectors share only the weights, so each may have its own thread. A plan that carries its decode always
+        decodes down to its spec's threshold, whatever ``min_score`` is.
 
         Raises:
-            BackendError: the GPU has not enough memory for a further one.
+            BackendError: the GPU lacks memory for another detector.
         """
         with self._making:
             first, self._first = self._first, None
@@ -95,11 +96,11 @@ class GpuEngine:
         if launches == self._pipeline.launches:
             return GpuDetector(self.spec, first or self._turns(FrameSlot), min_score)
         if first is not None:
-            first.close()  # whose graphs decode from another score on
+            first.close()  # its captured graphs decode from another score on
         return GpuDetector(self.spec, self._turns(FrameSlot, replace(self._pipeline, launches=launches)), min_score)
 
     def close(self) -> None:
-        """See ``Engine``: its detectors are closed too."""
+        """Close the engine and its detectors; see ``Engine``."""
         self._resources.close()
 
     def _turns(self, kind: Callable[[ExitStack, Pipeline], _Slot], pipeline: Pipeline | None = None) -> _Turns[_Slot]:
@@ -112,11 +113,11 @@ class GpuEngine:
         with ExitStack() as stack:
             for turns in self._open:
                 stack.callback(turns.close)
-            stack.callback(self._pipeline.device.activate)  # comes first: this may be another thread
+            stack.callback(self._pipeline.device.activate)  # runs first: the calling thread may be another one
 
 
 class GpuDetector(Detector):
-    """Frames in, detections out, all between on the GPU; used by one thread at a time."""
+    """Detector that runs from frame to detections on the GPU; used by one thread at a time."""
 
     depth = DEPTH
 
@@ -130,13 +131,13 @@ class GpuDetector(Detector):
         finish = self._slots.next().submit(frame)
 
         def result() -> Result:
-            found = finish()
-            return found._replace(detections=found.detections.above(self._min_score))
+            finished = finish()
+            return finished._replace(detections=finished.detections.above(self._min_score))
 
         return result
 
     def close(self) -> None:
-        """See ``Detector``: its memory on the GPU is released."""
+        """Release the detector's memory on the GPU; see ``Detector``."""
         self._slots.close()
 
 
@@ -144,9 +145,9 @@ class _Turns(Generic[_Slot]):
     """Slots that take turns.
 
     Args:
-        kind: makes one.
-        pipeline: what they share.
-        closed: told when they are closed.
+        kind: makes one slot.
+        pipeline: resources that the slots share.
+        closed: called with this object when it is closed.
     """
 
     def __init__(
@@ -159,7 +160,7 @@ class _Turns(Generic[_Slot]):
             self._resources = stack.pop_all()
 
     def next(self) -> _Slot:
-        """The one whose turn it is; its last result has been asked for."""
+        """Return the slot whose turn it is; its previous result must have been fetched."""
         if not self._slots:
             raise BackendError("this detector is closed")
         self._device.activate()
@@ -167,16 +168,16 @@ class _Turns(Generic[_Slot]):
         return self._slots[-1]
 
     def close(self) -> None:
-        """Release them, once what is under way is done. Idempotent."""
+        """Wait for the work under way, then release the slots. Idempotent."""
         if self._slots:
             self._slots.clear()
             self._closed(self)
             with self._resources as resources:
-                resources.callback(self._device.activate)  # comes first: this may be another thread
+                resources.callback(self._device.activate)  # runs first: the calling thread may be another one
 
 
 def _constant(stack: ExitStack, device: Device, values: npt.NDArray[np.float32]) -> int:
-    """The address of values that stay on the GPU."""
+    """Copy values to the GPU for the lifetime of ``stack``, and return their address."""
     buffer = stack.enter_context(device.buffer(values.nbytes))
     with device.stream() as stream:
         stream.upload(buffer, values)

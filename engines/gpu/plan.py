@@ -1,4 +1,4 @@
-"""A plan of a bundle with the kernels beside it: opened on the first GPU, or why that GPU does not take the kernels."""
+"""Open a bundle's plan with its kernels on the first GPU, or explain why that GPU cannot run the kernels."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ NO_GPU = "the NVIDIA driver shows no GPU"
 
 
 def open_plan(folder: Path, plan: PlanEntry, network: Callable[[Device, bytes], DeviceNetwork]) -> GpuEngine:
-    """A plan on the first GPU that the driver shows.
+    """Open a plan on the first GPU that the driver lists.
 
     Args:
         folder: the bundle.
-        plan: its first file is the library's, kernels are among the others.
-        network: loads the library's, given the device and the kernels that suit it.
+        plan: the plan; its first file is the library's, and the kernels are among the others.
+        network: loads the library's file, given the device and the kernels that suit it.
 
     Raises:
-        BackendError: no driver, too little memory, or the library refused the plan.
-        BundleCompatibilityError: no kernels for this GPU.
+        BackendError: there is no driver or too little memory, or the library refused the plan.
+        BundleCompatibilityError: the bundle has no kernels for this GPU.
     """
     with ExitStack() as undo:
         device = undo.enter_context(Device())
@@ -38,7 +38,7 @@ def open_plan(folder: Path, plan: PlanEntry, network: Callable[[Device, bytes], 
 
 
 def why_no_gpu(driver: Driver) -> str | None:
-    """In words that follow "its … plan"; None where there is one.
+    """Explain that there is no GPU, in words that follow "its … plan"; None if there is one.
 
     Raises:
         BackendError: the driver failed.
@@ -49,7 +49,7 @@ def why_no_gpu(driver: Driver) -> str | None:
 
 
 def why_no_kernels(images: list[Image], driver: Driver) -> str | None:
-    """In words that follow "its … plan"; None where the first GPU takes one of them.
+    """Explain why the first GPU runs none of the images, in words that follow "its … plan"; None if it runs one.
 
     Raises:
         BackendError: the driver failed.

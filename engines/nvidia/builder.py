@@ -1,4 +1,4 @@
-"""What the builders of TensorRT and TensorRT-RTX have in common: the model given to them, their log, their progress."""
+"""Code shared by the builders of TensorRT and TensorRT-RTX: preparing the model, logging, progress."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 def prepared(model: onnx.ModelProto, precision: str, library: str, batch: int = 1) -> onnx.ModelProto:
-    """The model that the parser is given: of the precision asked for, each convolution with a name of its own.
+    """Prepare heads for the parser: convert them to the precision, and give each convolution a unique name.
 
     Args:
-        model: heads; changed.
-        precision: ``FP32``, ``FP16`` or ``INT8``; what is not INT8 is FP16 then.
-        library: its name for people.
-        batch: 1 for a fixed batch of one; more, where the batch is to be free.
+        model: the heads; modified in place.
+        precision: ``FP32``, ``FP16`` or ``INT8``; with ``INT8`` all other layers become FP16.
+        library: the library's name for people.
+        batch: 1 for a fixed batch of one; above 1 for a free batch.
 
     Raises:
-        ModelError: it holds something for which there is no kernel, cannot be converted to FP16, or takes no batch.
+        ModelError: the heads hold a node without a kernel, cannot be converted to FP16, or cannot take a free batch.
     """
     for node in model.graph.node:
         if node.op_type == "NonMaxSuppression":
@@ -52,14 +52,15 @@ _NO_MEMORY = re.compile(r"out ?of ?memory|insufficient memory", re.IGNORECASE)
 
 
 def log_of(trt: Any) -> Any:
-    """A logger of this module's kind that keeps what the library says.
+    """Make an ``ILogger`` that records messages; ``trt`` supplies the base class.
 
-    ``text()`` is all of it; ``last_error()`` the last error, or warning where there is none; ``lack_of_memory()`` what
-    was said of memory that could not be had, or None: the errors after it are mere consequences.
+    ``text()`` returns all messages; ``last_error()`` the last error, or the last warning if there is no error;
+    ``lack_of_memory()`` the last message about missing memory, or None. Errors after a lack of memory are only its
+    consequences.
     """
 
     class Log(trt.ILogger):  # type: ignore[misc]
-        """Keeps what the library says."""
+        """Records messages."""
 
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
@@ -87,10 +88,10 @@ def log_of(trt: Any) -> Any:
 
 
 def start(kind: Any, log: Any, library: str) -> Any:
-    """A builder or runtime: where CUDA cannot be had the library gives none, and its binding raises TypeError.
+    """Create a builder or runtime.
 
     Raises:
-        BackendError: there is none.
+        BackendError: CUDA is not available; the library then returns null, and its binding raises TypeError.
     """
     try:
         return kind(log)
@@ -99,10 +100,10 @@ def start(kind: Any, log: Any, library: str) -> Any:
 
 
 def monitor_of(trt: Any, progress: Progress) -> Any:
-    """A progress monitor; the builder's configuration does not keep it alive."""
+    """Make a progress monitor; the caller must keep it alive, since the builder's configuration does not."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
-        """Tells of the outermost phase; ends the build where nobody waits for it any more."""
+        """Reports the outermost phase's progress; cancels the build once the parent process is gone."""
 
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
@@ -125,7 +126,7 @@ def monitor_of(trt: Any, progress: Progress) -> Any:
 
 
 def parse_failure(parser: Any, log: Any) -> str:
-    """Why the parser failed, with the node that it failed at."""
+    """Explain why the parser failed, and at which node."""
     if parser.num_errors == 0:
         return str(log.last_error())
     error = parser.get_error(0)

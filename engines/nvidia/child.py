@@ -1,8 +1,8 @@
-"""A compiler in a process of its own: whatever ends that one is a sentence here.
+"""Run a compiler in a child process, so that its crash becomes an error sentence here.
 
-The parent starts ``python -m MODULE REQUEST``, a request in JSON. The child answers on stdout, a JSON object a line:
-``{"progress": [done, total]}`` any number of times, and at the end ``{"facts": {…}}`` or ``{"error": "one sentence"}``.
-NVIDIA's parsers and compilers end their process where they meet what they cannot handle, and this one may end.
+The parent starts ``python -m MODULE REQUEST``, with the request in JSON. The child answers on stdout, one JSON object
+a line: ``{"progress": [done, total]}`` any number of times, and at the end ``{"facts": {…}}`` or
+``{"error": "one sentence"}``. NVIDIA's parsers and compilers abort their process on input that they cannot handle.
 """
 
 from __future__ import annotations
@@ -22,52 +22,52 @@ from ssd_edge.errors import BackendError, SsdEdgeError
 
 
 def ask_child(module: str, library: str, request: Mapping[str, Any], progress: Progress) -> dict[str, str]:
-    """The facts that a child answers with; Ctrl-C ends it too.
+    """Run a request in a child process and return the facts that it answers with; Ctrl-C ends the child too.
 
     Args:
-        module: which calls ``answer`` when it is run.
-        library: its name for people.
-        request: for the child; ``source`` is the path of what is compiled.
+        module: module that calls ``answer`` when it is run.
+        library: the compiler's name for people.
+        request: request for the child; ``source`` is the path of the file to compile.
         progress: called with (done, total).
 
     Raises:
         BackendError: the sentence that the child ended with, or how it died.
     """
-    # A file in the folder where the user happens to be must not pass for a library.
+    # A file in the current folder must not be imported in place of a library.
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}
-    with tempfile.TemporaryFile("w+", errors="replace") as said:
+    with tempfile.TemporaryFile("w+", errors="replace") as child_stderr:
         child = subprocess.Popen(
             [sys.executable, "-m", module, json.dumps(request)],
             stdout=subprocess.PIPE,
-            stderr=said,
+            stderr=child_stderr,
             text=True,
             env=environment,
         )
         try:
-            found = _last_answer(child, progress)
+            last = _last_answer(child, progress)
             child.wait()
         finally:
             child.kill()
             child.wait()
             if child.stdout:
                 child.stdout.close()
-        if "facts" in found:
-            facts: dict[str, str] = found["facts"]
+        if "facts" in last:
+            facts: dict[str, str] = last["facts"]
             return facts
-        if "error" in found:
-            raise BackendError(str(found["error"]))
+        if "error" in last:
+            raise BackendError(str(last["error"]))
         name = Path(request["source"]).name
         raise BackendError(
-            f"{library} died of {_cause(child.returncode)} while it compiled {name}{_last_line(said)}: "
+            f"{library} died of {_cause(child.returncode)} while it compiled {name}{_last_line(child_stderr)}: "
             "nothing was written"
         )
 
 
 def answer(work: Callable[[dict[str, Any], Progress], dict[str, str]]) -> None:
-    """The child's part: do the work of the request in the first argument."""
+    """Do the work of the request in ``sys.argv[1]`` and write the answers; called in the child."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what the library prints is no answer
+    os.dup2(2, 1)  # output that the library prints goes to stderr, apart from the answers
 
     def say(content: dict[str, Any]) -> None:
         answers.write(json.dumps(content) + "\n")
@@ -84,12 +84,12 @@ def answer(work: Callable[[dict[str, Any], Progress], dict[str, str]]) -> None:
 
 def _last_answer(child: subprocess.Popen[str], progress: Progress) -> dict[str, Any]:
     assert child.stdout is not None
-    found: dict[str, Any] = {}
+    answer: dict[str, Any] = {}
     for line in child.stdout:
-        found = json.loads(line)
-        if "progress" in found:
-            progress(*found["progress"])
-    return found
+        answer = json.loads(line)
+        if "progress" in answer:
+            progress(*answer["progress"])
+    return answer
 
 
 def _cause(code: int) -> str:
@@ -98,7 +98,7 @@ def _cause(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"an error of its own, exit code {code}"
 
 
-def _last_line(said: IO[str]) -> str:
-    said.seek(0)
-    lines = [line.strip() for line in said if line.strip()]
+def _last_line(stream: IO[str]) -> str:
+    stream.seek(0)
+    lines = [line.strip() for line in stream if line.strip()]
     return f" ({lines[-1]})" if lines else ""

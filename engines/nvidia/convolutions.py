@@ -1,4 +1,4 @@
-"""The precision of a plan, and of each convolution: as a file asks for it, and compared with what a builder made."""
+"""Choose a plan's precision, and check that its convolutions have the precision that the heads ask for."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _ELEMENTS = {1: "FP32", 10: "FP16"}  # TensorProto.FLOAT and FLOAT16
 
 
 def choose_precision(asked: str | None, of_heads: str, spec: ModelSpec) -> str:
-    """The precision to build: what was asked for, if the heads can give it.
+    """Choose the precision to build: the one asked for, if the heads allow it.
 
     Args:
-        asked: ``FP32``, ``FP16``, ``INT8``, or None for the best of the heads.
-        of_heads: ``FP32``, or ``INT8`` of those with Q/DQ.
-        spec: of the heads.
+        asked: ``FP32``, ``FP16``, ``INT8``, or None for the best that the heads allow.
+        of_heads: ``INT8`` if the heads hold Q/DQ nodes, else ``FP32``.
+        spec: the spec of the heads.
 
     Raises:
-        BackendError: the heads are of another kind, or nothing is called so.
+        BackendError: the heads do not allow this precision, or it is not one of the three.
     """
     if asked is None:
         return "INT8" if of_heads == "INT8" else "FP16"
     if asked not in {"FP32", "FP16", "INT8"}:
         raise BackendError(f"the precision must be fp32, fp16 or int8, but got {asked.lower()!r}")
     if asked == "INT8" and of_heads != "INT8":
-        raise BackendError("INT8 needs heads with Q/DQ, and these are FP32: make such of them with ssd-edge calibrate")
+        raise BackendError("INT8 needs heads with Q/DQ, and these are FP32: convert them with ssd-edge calibrate")
     if asked != "INT8" and of_heads == "INT8":
         parent = spec.provenance.get("parent", "the FP32 heads")
         raise BackendError(
@@ -42,10 +42,10 @@ def choose_precision(asked: str | None, of_heads: str, spec: ModelSpec) -> str:
 
 
 def asked_for(model: onnx.ModelProto) -> dict[str, str]:
-    """The precision of each Conv by its node's name: INT8 where both inputs are dequantised, else the weight's type.
+    """Map each Conv node's name to its precision: INT8 if both inputs are dequantised, else the weight's type.
 
     Args:
-        model: each of its Conv nodes has a name of its own.
+        model: the heads; the names of their Conv nodes must be unique.
     """
     import onnx
 
@@ -61,7 +61,7 @@ def asked_for(model: onnx.ModelProto) -> dict[str, str]:
 
 
 def check(asked: Mapping[str, str], found: Mapping[str, str], library: str) -> None:
-    """Raise BackendError where a convolution has another precision in the plan than the file asks for."""
+    """Raise BackendError if a convolution's precision in the plan is not the one that the file asks for."""
     wrong = [name for name, precision in found.items() if precision != asked[name]]
     if wrong:
         raise BackendError(
@@ -71,7 +71,7 @@ def check(asked: Mapping[str, str], found: Mapping[str, str], library: str) -> N
 
 
 def counted(precisions: Iterable[str]) -> str:
-    """In words: ``55 INT8, 33 FP16``."""
+    """Count precisions in words, such as ``55 INT8, 33 FP16``."""
     counts = Counter(precisions)
     return ", ".join(f"{counts[precision]} {precision}" for precision in sorted(counts, key=_width))
 

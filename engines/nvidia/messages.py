@@ -1,4 +1,4 @@
-"""What NVIDIA's library says, as part of a sentence."""
+"""Clean up messages of NVIDIA's libraries so that they fit into a sentence."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 
 def plain(message: str) -> str:
-    """One line, without the numbers of errors and the places in NVIDIA's source."""
+    """Put a message on one line, without error numbers and locations in NVIDIA's source."""
     line = " ".join(message.split())
     line = re.sub(r"^(\[[\w.]+::\w+::\d+\] )?(I\w+::\w+: )?(Error Code \d+: )?", "", line)
     return re.sub(r"[:,.]? ?In \w+ at /_src/\S+:\d+ ?", " ", line).replace("( ", "(").replace(" )", ")").strip()

@@ -1,7 +1,7 @@
-"""TensorRT: plans for the very GPU that they are built on, a Jetson's or any other, with decode inside.
+"""TensorRT backend: plans for the GPU that they are built on, a Jetson's or any other, with decode inside.
 
-A bundle's part of it: ``model.plan``, which trtexec takes as it is, the kernels as a cubin and PTX, ``timing.cache``,
-and ``layers.json``, what each layer became.
+Its files in a bundle: ``model.plan``, which trtexec can run directly; the kernels as a cubin and PTX;
+``timing.cache``; and ``layers.json``, which describes each layer of the plan.
 """
 
 from __future__ import annotations
@@ -53,7 +53,10 @@ CARRIED = (TIMING,)
 
 
 def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, progress: Progress) -> Plan:
-    """See ``Backend``: FP32 heads become FP16 unless FP32 is asked for; Q/DQ heads become INT8, and FP16 elsewhere."""
+    """Build a plan: FP16 from FP32 heads unless FP32 is asked for, INT8 with FP16 elsewhere from Q/DQ heads.
+
+    See ``Backend``.
+    """
     version = installed_version()
     if version is None:
         raise MissingDependencyError("TensorRT", "tensorrt", f"building for {NAME}")
@@ -66,8 +69,8 @@ def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, prog
     form = choose_form(options.decode, release_of(version))
     precision = choose_precision(options.precision, precision_of(onnx), spec)
     images = compile_kernels(f"sm_{capability[0]}{capability[1]}").images
-    taken = [image for image in images if image.kind == "ptx" or form != "ahead-of-time"]  # the plan takes in PTX alone
-    chosen = choose_image(taken, capability, driver.release())
+    usable = [image for image in images if image.kind == "ptx" or form != "ahead-of-time"]  # that form embeds PTX only
+    chosen = choose_image(usable, capability, driver.release())
     request = Request(
         source=str(onnx),
         plan=str(folder / PLAN),
@@ -108,9 +111,9 @@ def incompatibility(plan: PlanEntry) -> str | None:
 
 
 def trtexec_line(folder: Path, plan: PlanEntry) -> str:
-    """The command that measures a plan without ssd-edge."""
+    """Format the trtexec command that measures a plan without ssd-edge."""
     parts = ["trtexec", f"--loadEngine={folder / plan.files[0]}"]
-    if plan.facts.get("decode") in NEEDED_AT_RUN_TIME:  # the library has the nodes of those in Python too
+    if plan.facts.get("decode") in NEEDED_AT_RUN_TIME:  # the library also provides the nodes of the Python forms
         parts.append(f"--staticPlugins={LIBRARY}")
     if "dla_core" in plan.facts:
         parts.append(f"--useDLACore={plan.facts['dla_core']}")
@@ -120,7 +123,7 @@ def trtexec_line(folder: Path, plan: PlanEntry) -> str:
 
 
 def _driver_of_a_gpu() -> Driver:
-    where = (
+    advice = (
         "a plan of TensorRT is built on the GPU that runs it: build there; --backend tensorrt-rtx builds anywhere, for "
         "RTX cards"
     )
@@ -128,22 +131,24 @@ def _driver_of_a_gpu() -> Driver:
         driver = open_driver()
         number = driver.device_count()
     except BackendError as error:
-        raise BackendError(f"{error}; {where}") from None
+        raise BackendError(f"{error}; {advice}") from None
     if number == 0:
-        raise BackendError(f"{NO_GPU}; {where}")
+        raise BackendError(f"{NO_GPU}; {advice}")
     return driver
 
 
 def _check(options: BuildOptions) -> None:
     level = options.optimisation_level
     if level is not None and not 0 <= level <= 5:
-        raise BackendError(f"the optimisation level lies in 0 … 5, but got {level}")
+        raise BackendError(f"the optimisation level must be in 0 … 5, but got {level}")
     if options.hardware_compatible not in {None, *LEVELS}:
-        raise BackendError(f"hardware compatibility is {' or '.join(LEVELS)}, but got {options.hardware_compatible!r}")
+        raise BackendError(
+            f"hardware compatibility must be {' or '.join(LEVELS)}, but got {options.hardware_compatible!r}"
+        )
 
 
 def _facts(driver: Driver, request: Request) -> dict[str, str]:
-    """What the manifest says of the machine and of what was asked for."""
+    """Facts for the manifest about the machine and the options of the build."""
     capability, release = driver.compute_capability(0), driver.release()
     facts = {
         "decode": request.form,

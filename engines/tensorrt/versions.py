@@ -1,6 +1,6 @@
-"""Where the Python API of TensorRT 10.3 and that of 11 differ, for code that must run over both.
+"""Differences between the Python APIs of TensorRT 10.3 and 11, for code that must run with both.
 
-Each function takes the module ``tensorrt``, or an object of it, and asks what is there rather than which release it is.
+Each function takes the module ``tensorrt``, or an object of it, and tests for features rather than for releases.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ OLDEST = (10, 3)  # JetPack 6.1
 
 
 def check_release(tensorrt: Any) -> tuple[int, int]:
-    """The release as (major, minor).
+    """Return the installed release as (major, minor).
 
     Raises:
         BackendError: it is older than 10.3.
@@ -22,7 +22,7 @@ def check_release(tensorrt: Any) -> tuple[int, int]:
 
 
 def release_of(version: str) -> tuple[int, int]:
-    """(10, 3) of 10.3.0.30.
+    """Parse a version such as 10.3.0.30 to (10, 3).
 
     Raises:
         BackendError: it is older than 10.3.
@@ -34,31 +34,31 @@ def release_of(version: str) -> tuple[int, int]:
 
 
 def strongly_typed(tensorrt: Any) -> int:
-    """The flags for ``Builder.create_network``: the types in the model are the types that are run.
+    """Return the flags for ``Builder.create_network`` that make a plan run in the types of its model.
 
-    In 10 a network is weakly typed without this flag; 11 keeps the flag, and has no flags of precision.
-    Its number is not the same in both.
+    In 10 a network is weakly typed without this flag; 11 keeps the flag, and has no precision flags.
+    The flag's number differs between the two.
     """
     return 1 << int(tensorrt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
 
 
 def device_memory_bytes(engine: Any) -> int:
-    """What an engine's activations take on the device: ``device_memory_size`` is gone in 11."""
+    """Return the device memory of an engine's activations: ``device_memory_size`` is gone in 11."""
     return int(engine.device_memory_size_v2)
 
 
 LEVELS = {"ampere-plus": "AMPERE_PLUS", "same-compute-capability": "SAME_COMPUTE_CAPABILITY"}
-"""Names of ``HardwareCompatibilityLevel``; the second is not in the oldest releases."""
+"""Members of ``HardwareCompatibilityLevel`` by option value; the oldest releases lack the second."""
 
 
 def hardware_compatibility(tensorrt: Any, name: str) -> Any:
-    """The level of a key of ``LEVELS``.
+    """Return TensorRT's level for a key of ``LEVELS``.
 
     Raises:
-        BackendError: there is none of that name, or not in this release.
+        BackendError: no level has that name, or this release lacks it.
     """
     if name not in LEVELS:
-        raise BackendError(f"hardware compatibility is {' or '.join(LEVELS)}, but got {name!r}")
+        raise BackendError(f"hardware compatibility must be {' or '.join(LEVELS)}, but got {name!r}")
     level = getattr(tensorrt.HardwareCompatibilityLevel, LEVELS[name], None)
     if level is None:
         raise BackendError(f"TensorRT {tensorrt.__version__} has no hardware compatibility {name}: use ampere-plus")

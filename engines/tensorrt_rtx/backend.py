@@ -1,7 +1,7 @@
-"""TensorRT-RTX: plans for RTX GPUs, compiled ahead of time on any machine, also one without a GPU.
+"""TensorRT-RTX backend: plans for RTX GPUs, compiled ahead of time on any machine, even one without a GPU.
 
-A bundle's part of it: ``heads.rtx``, one plan for several compute capabilities, and the kernels that make an image of a
-frame and detections of the heads, as a cubin and as PTX for each of them.
+Its files in a bundle: ``heads.rtx``, one plan for several compute capabilities, and the kernels for preprocess and
+decode, as a cubin and as PTX for each compute capability.
 """
 
 from __future__ import annotations
@@ -36,12 +36,15 @@ CARRIED = ()
 
 PLAN = "heads.rtx"
 DEFAULT_COMPUTE_CAPABILITIES = ("8.6", "8.9", "12.0")
-"""RTX 30, 40 and 50. 7.5 (RTX 20) can be asked for, but has depthwise convolutions stored as dense ones: an SSDLite for
-it takes six times the space."""
+"""RTX 30, 40 and 50. 7.5 (RTX 20) can be asked for, but its plans store depthwise convolutions as dense ones: an
+SSDLite takes six times the space."""
 
 
 def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, progress: Progress) -> Plan:
-    """See ``Backend``: FP32 heads become FP16 unless FP32 is asked for; Q/DQ heads become INT8, and FP16 elsewhere."""
+    """Build a plan: FP16 from FP32 heads unless FP32 is asked for, INT8 with FP16 elsewhere from Q/DQ heads.
+
+    See ``Backend``.
+    """
     version = installed_version()
     if version is None:
         raise MissingDependencyError(tensorrt_rtx_package(platform.machine()), "rtx", f"building for {NAME}")
@@ -65,17 +68,17 @@ def load(folder: Path, plan: PlanEntry, spec: ModelSpec) -> Engine:
 
 
 def open_engine(folder: Path, plan: PlanEntry, spec: ModelSpec, library: Any | None = None) -> GpuEngine:
-    """A plan on the first GPU that the driver shows.
+    """Open a plan on the first GPU that the driver lists.
 
     Args:
         folder: the bundle.
-        plan: of this backend.
-        spec: of its heads.
-        library: the module ``tensorrt_rtx``, or what has its form; imported if not given.
+        plan: a plan of this backend.
+        spec: the spec of its heads.
+        library: the module ``tensorrt_rtx``, or a stand-in for it; imported if not given.
 
     Raises:
-        BackendError: no driver, too little memory, or the library refused the plan.
-        BundleCompatibilityError: no kernels for this GPU.
+        BackendError: there is no driver or too little memory, or the library refused the plan.
+        BundleCompatibilityError: the bundle has no kernels for this GPU.
     """
     path = folder / plan.files[0]
 
@@ -94,14 +97,16 @@ def incompatibility(plan: PlanEntry) -> str | None:
 
 
 def why_unfit(plan: PlanEntry, driver: Driver) -> str | None:
-    """A plan runs under the release that built it, on the compute capabilities it was built for; else why not.
+    """Explain why a plan cannot run here, in words that follow "its … plan"; None if it can run.
+
+    A plan runs under the release that built it, on the compute capabilities that it was built for.
 
     Raises:
         BackendError: the driver failed.
     """
-    none = why_no_gpu(driver)
-    if none is not None:
-        return none
+    no_gpu = why_no_gpu(driver)
+    if no_gpu is not None:
+        return no_gpu
     name, capability = driver.device_name(0), driver.compute_capability(0)
     unfit = _of_another_release(plan.version) or _for_another_gpu(plan, name, capability)
     return unfit or why_no_kernels(Image.among(plan.files), driver)
@@ -122,30 +127,30 @@ def _of_another_release(version: str) -> str | None:
 
 def _for_another_gpu(plan: PlanEntry, name: str, compute_capability: tuple[int, int]) -> str | None:
     capability = ".".join(map(str, compute_capability))
-    there = plan.facts.get("compute_capabilities", "").split()
-    if capability in there:
+    built_for = plan.facts.get("compute_capabilities", "").split()
+    if capability in built_for:
         return None
     return (
-        f"was built for compute capability {', '.join(there)}, and this machine's {name} has {capability}: "
-        f"build it again with --backend {NAME} --compute-capability {' '.join([*there, capability])}"
+        f"was built for compute capability {', '.join(built_for)}, and this machine's {name} has {capability}: "
+        f"build it again with --backend {NAME} --compute-capability {' '.join([*built_for, capability])}"
     )
 
 
 def installed_version() -> str | None:
-    """Of TensorRT-RTX, without importing it; None where it is not installed."""
+    """Look up the installed version of TensorRT-RTX without importing it; None if it is not installed."""
     return installed(TENSORRT_RTX)
 
 
 def _release(version: str) -> tuple[str, ...]:
-    """1.7.1 of 1.7.1.116: what follows is the number of the build."""
+    """Release without the build number: (1, 7, 1) of 1.7.1.116."""
     return tuple(version.split(".")[:3])
 
 
 def compute_capabilities(names: Sequence[str]) -> tuple[str, ...]:
-    """Each once, in rising order.
+    """Sort compute capabilities and remove duplicates.
 
     Raises:
-        BackendError: one has another form than 8.6.
+        BackendError: one is not written like 8.6.
     """
     for name in names:
         if not re.fullmatch(r"[1-9]\d?\.\d", name):

@@ -408,7 +408,7 @@ def test_the_precision_that_is_built(asked, of_heads, built):
 @pytest.mark.parametrize(
     ("asked", "of_heads", "words"),
     [
-        ("INT8", "FP32", "make such of them with ssd-edge calibrate"),
+        ("INT8", "FP32", "convert them with ssd-edge calibrate"),
         ("FP32", "INT8", "FP32 needs FP32 heads, and these are INT8: build it from heads.onnx"),
         ("FP16", "INT8", "FP16 needs FP32 heads, and these are INT8: build it from heads.onnx"),
         ("BF16", "FP32", "must be fp32, fp16 or int8, but got 'bf16'"),
