@@ -1,6 +1,6 @@
-"""Whether each backend could run a bundle on this machine, and what is missing: by looking, without importing any.
+"""Tell which backends could run a bundle on this machine, and what is missing, without importing any of them.
 
-Of a bundle that is there, ``incompatibility`` says more: it knows versions and GPUs that the bundle was made for.
+For an existing bundle, ``incompatibility`` says more: it knows the versions and GPUs that the bundle was made for.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from ssd_edge.machine.finding import Remedy
 from ssd_edge.machine.host import Host, UnansweredError
 
 RTX_COMPUTE_CAPABILITIES = ((7, 5), (8, 0), (8, 6), (8, 9), (12, 0), (12, 1))
-"""That TensorRT-RTX 1.7 compiles for: ``tensorrt_rtx.ComputeCapability``."""
+"""Compute capabilities that TensorRT-RTX 1.7 compiles for: ``tensorrt_rtx.ComputeCapability``."""
 
 KERNELS_BY_CUDA = 13
-"""Major release of the compiler that ``ssd-edge[rtx]`` brings for the kernels of a bundle; a driver must know it."""
+"""Major CUDA release of the kernel compiler that ``ssd-edge[rtx]`` installs; the driver must support it."""
 
 OLDEST_TENSORRT = (10, 3)
 
@@ -31,11 +31,11 @@ _CPU = Remedy("build here for the CPU", "ssd-edge build-engine HEADS.onnx --back
 
 @dataclass(frozen=True)
 class Obstacle:
-    """Why a backend cannot run here.
+    """One reason why a backend cannot run here.
 
     Attributes:
-        reason: a clause.
-        remedy: what to do.
+        reason: the reason, as a clause.
+        remedy: what to do about it.
     """
 
     reason: str
@@ -44,11 +44,11 @@ class Obstacle:
 
 @dataclass(frozen=True)
 class Readiness:
-    """Of one backend.
+    """Whether one backend can run here.
 
     Attributes:
-        runs_on: what it runs on and by which release, where it can.
-        obstacles: all that is in the way; none where it can.
+        runs_on: its release and the hardware it runs on; "" if it cannot run.
+        obstacles: everything in the way; empty if it can run.
     """
 
     runs_on: str
@@ -60,31 +60,31 @@ class Readiness:
         return not self.obstacles
 
     def sentence(self) -> str:
-        """Why it cannot run, and what to do."""
+        """Explain why it cannot run, and what to do."""
         return "; ".join(f"{obstacle.reason}: {obstacle.remedy}" for obstacle in self.obstacles)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for ``json.dumps``."""
+        """Convert to plain values for ``json.dumps``."""
         obstacles = [{"reason": obstacle.reason, **obstacle.remedy._asdict()} for obstacle in self.obstacles]
         return {"runs": self.runs, "runs_on": self.runs_on, "obstacles": obstacles}
 
 
 def openvino(host: Host) -> Readiness:
-    """OpenVINO needs its package."""
+    """Check for OpenVINO's package."""
     return _on_cpu(host, "OpenVINO", "openvino")
 
 
 def onnxruntime(host: Host) -> Readiness:
-    """ONNX Runtime comes in packages of several names."""
+    """Check for ONNX Runtime, which comes in packages of several names."""
     return _on_cpu(host, "ONNX Runtime", "onnxruntime")
 
 
 def tensorrt_rtx(host: Host) -> Readiness:
-    """TensorRT-RTX needs an RTX GPU, a driver that knows the kernels' CUDA, its package and one that calls CUDA."""
+    """Check what TensorRT-RTX needs: RTX GPU, driver that supports the kernels' CUDA, its package, a CUDA binding."""
     try:
         driver = nvidia.driver(host)
-    except nvidia.NoGpuError as none:
-        return Readiness("", (Obstacle(str(none), none.remedy or _CPU),))
+    except nvidia.NoGpuError as error:
+        return Readiness("", (Obstacle(str(error), error.remedy or _CPU),))
     gpu, obstacles = driver.gpus[0], []
     if gpu.compute_capability not in RTX_COMPUTE_CAPABILITIES:
         known = ", ".join(f"{major}.{minor}" for major, minor in RTX_COMPUTE_CAPABILITIES)
@@ -102,11 +102,11 @@ def tensorrt_rtx(host: Host) -> Readiness:
 
 
 def tensorrt(host: Host) -> Readiness:
-    """TensorRT needs an NVIDIA GPU, its Python package, which JetPack brings on a Jetson, and one that calls CUDA."""
+    """Check what TensorRT needs: NVIDIA GPU, its Python package (part of JetPack on a Jetson), a CUDA binding."""
     try:
         driver = nvidia.driver(host)
-    except nvidia.NoGpuError as none:
-        return Readiness("", (Obstacle(str(none), none.remedy or _CPU),))
+    except nvidia.NoGpuError as error:
+        return Readiness("", (Obstacle(str(error), error.remedy or _CPU),))
     version = cuda.first_version(host, cuda.TENSORRT)
     obstacles = []
     if version is None and not host.has_module("tensorrt"):
@@ -128,11 +128,11 @@ READINESS: dict[str, Callable[[Host], Readiness]] = {
     "openvino": openvino,
     "onnxruntime": onnxruntime,
 }
-"""By name, as in ``base.BACKENDS``, which cannot be asked here: it needs NumPy and OpenCV, and they may be broken."""
+"""Checks by backend, as in ``base.BACKENDS``, which is not imported here: its NumPy and OpenCV may be broken."""
 
 
 def readiness(host: Host, backends: Mapping[str, Callable[[Host], Readiness]] = READINESS) -> dict[str, Readiness]:
-    """Of each backend. What a probe has asked the host already is not asked again."""
+    """Check all backends. The host remembers answers, so nothing is asked twice."""
     answers = side_by_side(host, backends)
     return {
         name: Readiness("", (Obstacle(str(answer), _CPU),)) if isinstance(answer, UnansweredError) else answer

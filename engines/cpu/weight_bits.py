@@ -1,4 +1,4 @@
-"""With how many bits the weights of INT8 heads are built for this processor."""
+"""Choose the number of bits for the weights of INT8 heads on this processor."""
 
 from __future__ import annotations
 
@@ -20,20 +20,23 @@ from ssd_edge.spec import ModelSpec
 
 
 def bits_to_try(host: Host) -> tuple[int, ...]:
-    """First choice first: 8 bits saturate on x86 without VNNI and AMX; elsewhere the proof decides whether they do."""
+    """List the bits of weights to try, best first.
+
+    8 bits saturate on x86 without VNNI and AMX; elsewhere the proof decides whether they do.
+    """
     return (7,) if instructions.saturates(host) else (8, 7)
 
 
 def heads_to_try(
     onnx: Path, spec: ModelSpec, backend: Backend, scratch: Path
 ) -> Iterator[tuple[Path, Mapping[str, str]]]:
-    """The forms of heads that a plan may be built from here, first choice first, and what to say of each.
+    """List the forms of the heads that a plan may be built from here, best first, with facts for the manifest.
 
     Args:
         onnx: the heads.
-        spec: of these heads.
-        backend: that builds the plan.
-        scratch: a folder for files.
+        spec: the spec of the heads.
+        backend: the backend that builds the plan.
+        scratch: a folder for temporary files.
 
     Raises:
         MissingDependencyError: the processor needs weights of 7 bits, and the package ``onnx`` is not installed.
@@ -70,7 +73,7 @@ def _with_seven_bits(source: Path, spec: ModelSpec, scratch: Path) -> tuple[Path
         try:
             weights = parent_weights(read_heads(parent))
         except (CalibrationError, ModelError):
-            weights = None  # other people's FP32 file, which is another graph: the 8-bit weights have to do
+            weights = None  # the FP32 file has another graph, so only the 8-bit weights can be used
     model, before = onnx.load(source), onnx.load(source)
     number, of_parent = with_seven_bits(model, weights)
     corrected = absorb_shift(model, before, _images_of_proof(source, spec))
@@ -80,6 +83,6 @@ def _with_seven_bits(source: Path, spec: ModelSpec, scratch: Path) -> tuple[Path
 
 
 def _images_of_proof(source: Path, spec: ModelSpec) -> list[npt.NDArray[np.float32]]:
-    """The images that heads carry, as they enter the network; none where they carry no proof."""
+    """Read the proof's images as they enter the network; none if the heads carry no proof."""
     packed = read_proof(source)
     return [preprocess(image, spec) for image in Proof.unpack(packed, spec).images] if packed else []

@@ -1,7 +1,7 @@
-"""CUDA from Python: device and pinned memory, streams, events, kernels and graphs, each released in its turn.
+"""CUDA from Python: device and pinned memory, streams, events, kernels and graphs.
 
-Everything here is a context manager made by a ``Device``, over either of two libraries that wrap NVIDIA's driver: see
-``driver.py``.
+Each object is a context manager made by a ``Device``, over one of two libraries that wrap NVIDIA's driver: see
+``cuda_driver.py``.
 
     with Device() as device, device.buffer(4096) as buffer, device.stream() as stream: ...
 """
@@ -42,20 +42,20 @@ __all__ = [
 _MIB = 1 << 20
 _UNSUITABLE = {"CUDA_ERROR_UNSUPPORTED_PTX_VERSION", "CUDA_ERROR_INVALID_PTX", "CUDA_ERROR_NO_BINARY_FOR_GPU"}
 
-_ELF = struct.Struct("<16sHHIQQQIHHHHHH")  # the header of an ELF file of 64 bits, and places in it
+_ELF = struct.Struct("<16sHHIQQQIHHHHHH")  # header of a 64-bit ELF file; below, indices of its fields
 _SECTIONS_AT, _SECTION_SIZE, _SECTIONS = 6, 11, 12
 
 _Self = TypeVar("_Self", bound="_Resource")
 
 
 def open_driver(library: str = "") -> Driver:
-    """The driver, through ``cuda-bindings`` where that is installed, else ``pycuda``.
+    """Open the driver through ``cuda-bindings`` if that is installed, else through ``pycuda``.
 
     Args:
         library: ``cuda-bindings`` or ``pycuda`` to insist on one.
 
     Raises:
-        MissingDependencyError: it is not installed.
+        MissingDependencyError: the library is not installed.
         CudaError: there is no driver, or no GPU.
     """
     if library in {"", "cuda-bindings"}:
@@ -73,13 +73,13 @@ def open_driver(library: str = "") -> Driver:
             return PyCuda()
         except ModuleNotFoundError:
             pass
-        except ImportError as error:  # it links with the driver's library
+        except ImportError as error:  # pycuda links with the driver's library
             raise no_driver(str(error)) from None
     raise MissingDependencyError(library or "cuda-bindings (or pycuda)", "cuda", "running on a GPU") from None
 
 
 class _Resource:
-    """Released at the end of its ``with``, or by ``close``, once."""
+    """A resource that is released once, at the end of its ``with`` or by ``close``."""
 
     def __init__(self, give_back: Callable[[], None]) -> None:
         self._give_back: Callable[[], None] | None = give_back
@@ -90,12 +90,12 @@ class _Resource:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # What went wrong first is what is told: releases that fail after it mostly fail because of it.
+        # The first error is the one to report: releases that fail after it mostly fail because of it.
         with suppress(CudaError) if error is not None else nullcontext():
             self.close()
 
     def close(self) -> None:
-        """Give it back; a second time does nothing."""
+        """Release it; a second call does nothing."""
         give_back, self._give_back = self._give_back, None
         if give_back is not None:
             give_back()
@@ -105,8 +105,8 @@ class DeviceBuffer(_Resource):
     """Memory on the GPU, aligned to 256 bytes.
 
     Attributes:
-        address: its first byte, for kernels and copies only.
-        nbytes: its size.
+        address: address of the first byte, for kernels and copies only.
+        nbytes: size in bytes.
     """
 
     def __init__(self, driver: Driver, nbytes: int) -> None:
@@ -118,10 +118,10 @@ class DeviceBuffer(_Resource):
 
 
 class PinnedArray(_Resource):
-    """Host memory for copies that go on while the program does.
+    """Pinned host memory, for copies that run while the program continues.
 
     Attributes:
-        array: (shape) of the dtype; gone once closed.
+        array: the memory as an array of the shape and dtype; empty once closed.
     """
 
     def __init__(self, driver: Driver, shape: Sequence[int], dtype: npt.DTypeLike) -> None:
@@ -137,11 +137,11 @@ class PinnedArray(_Resource):
 
 
 class MappedArray(_Resource):
-    """Pinned host memory that the GPU reads and writes where it lies.
+    """Pinned host memory that the GPU reads and writes in place.
 
     Attributes:
-        array: (shape) of the dtype; gone once closed.
-        address: the GPU's, for kernels.
+        array: the memory as an array of the shape and dtype; empty once closed.
+        address: its address on the GPU, for kernels.
     """
 
     def __init__(self, driver: Driver, shape: Sequence[int], dtype: npt.DTypeLike) -> None:
@@ -164,23 +164,23 @@ class Event(_Resource):
         super().__init__(lambda: driver.destroy_event(self.handle))
 
     def synchronize(self) -> None:
-        """Wait until it has happened."""
+        """Wait until the event has happened."""
         self._driver.synchronize_event(self.handle)
 
     def milliseconds_since(self, earlier: Event) -> float:
-        """Between two events that have happened."""
+        """Return the time since another event; both must have happened."""
         return self._driver.milliseconds(earlier.handle, self.handle)
 
 
 class Graph(_Resource):
-    """Work that was captured, and is started by one call."""
+    """Captured work that one call starts."""
 
     def __init__(self, driver: Driver, handle: int) -> None:
         self._driver, self.handle = driver, handle
         super().__init__(lambda: driver.destroy_graph(handle))
 
     def launch(self, stream: Stream) -> None:
-        """Start it after what is on the stream."""
+        """Start the work after everything that is on the stream."""
         self._driver.launch_graph(self.handle, stream.handle)
 
 
@@ -198,10 +198,10 @@ class Module(_Resource):
         super().__init__(lambda: driver.unload_module(self._handle))
 
     def function(self, name: str) -> int:
-        """A kernel's handle.
+        """Look up a kernel's handle.
 
         Raises:
-            CudaError: the module has none of that name.
+            CudaError: the module has no kernel of that name.
         """
         if name not in self._functions:
             self._functions[name] = self._driver.function(self._handle, name)
@@ -209,10 +209,10 @@ class Module(_Resource):
 
 
 class Stream(_Resource):
-    """Work that is done in order, beside the program and other streams.
+    """A queue of work that runs in order, in parallel to the program and to other streams.
 
     Attributes:
-        handle: the driver's CUstream, which TensorRT and others take.
+        handle: the driver's CUstream, as TensorRT and other libraries take it.
     """
 
     def __init__(self, driver: Driver, adopted: object | None = None) -> None:
@@ -225,12 +225,12 @@ class Stream(_Resource):
             super().__init__(lambda: driver.disown_stream(self.handle))
 
     def upload(self, buffer: DeviceBuffer, array: npt.NDArray[Any]) -> None:
-        """Copy a contiguous array to the device; pinned, it must stay as it is until the copy is done."""
+        """Copy a contiguous array to the device; do not change a pinned array until the copy is done."""
         _check_copy(buffer, array)
         self._driver.upload(buffer.address, array, self.handle)
 
     def download(self, array: npt.NDArray[Any], buffer: DeviceBuffer) -> None:
-        """Copy from the device into a contiguous array, which has its values once the stream has come so far."""
+        """Copy from the device into a contiguous array, which is filled once the stream reaches this point."""
         _check_copy(buffer, array)
         self._driver.download(array, buffer.address, self.handle)
 
@@ -245,23 +245,25 @@ class Stream(_Resource):
         self._driver.launch(function, grid, block, self.handle, arguments)
 
     def record(self, event: Event) -> None:
-        """Let an event happen once all work up to now is done."""
+        """Record an event after all work that is on the stream now."""
         self._driver.record_event(event.handle, self.handle)
 
     def wait(self, event: Event) -> None:
-        """Let later work wait for an event of another stream."""
+        """Make later work wait for an event of another stream."""
         self._driver.wait_event(self.handle, event.handle)
 
     def synchronize(self) -> None:
         """Wait until all work is done.
 
         Raises:
-            CudaError: some of it failed.
+            CudaError: some of the work failed.
         """
         self._driver.synchronize_stream(self.handle)
 
     def capture(self, work: Callable[[], None]) -> Graph | None:
-        """What ``work`` starts on this stream, as a graph; None where the library cannot, and nothing is called then.
+        """Capture the work that ``work`` starts on this stream as a graph.
+
+        Returns None, and does not call ``work``, if the library has no graphs.
 
         Args:
             work: starts work on this stream, and waits for nothing.
@@ -279,26 +281,26 @@ class Stream(_Resource):
 
 
 def _discard_capture(driver: Driver, stream: int) -> None:
-    with suppress(CudaError):  # it may be over already, and what went wrong in it is about to be told
+    with suppress(CudaError):  # the capture may be over already, and its error is about to be raised
         driver.destroy_graph(driver.end_capture(stream))
 
 
 class Device(_Resource):
-    """One GPU, and a CUDA context on it that is this thread's until the device is closed.
+    """One GPU, and a CUDA context on it that is current in this thread until the device is closed.
 
     Args:
-        index: which, in the driver's order; not asked for with ``adopt``.
-        driver: the library to call it through; by default as ``open_driver`` chooses.
-        adopt: work in the context that is this thread's already, such as one that pycuda made, and leave it behind.
+        index: number of the GPU in the driver's order; ignored with ``adopt``.
+        driver: the library to call the driver through; ``open_driver`` chooses one if not given.
+        adopt: use the context that is current in this thread, such as one that pycuda made, and do not release it.
 
     Attributes:
-        index: in the driver's order.
-        name: as the driver calls it.
-        compute_capability: such as (8, 7).
-        integrated: whether it works in the host's memory, as on a Jetson.
+        index: number of the GPU in the driver's order.
+        name: the driver's name for the GPU.
+        compute_capability: compute capability, such as (8, 7).
+        integrated: whether the GPU works in the host's memory, as on a Jetson.
 
     Raises:
-        CudaError: no driver, no such GPU, or no context to adopt.
+        CudaError: there is no driver, no such GPU, or no context to adopt.
     """
 
     def __init__(self, index: int = 0, driver: Driver | None = None, *, adopt: bool = False) -> None:
@@ -337,51 +339,51 @@ class Device(_Resource):
         except CudaError as error:
             if error.name not in {"CUDA_ERROR_INVALID_CONTEXT", "CUDA_ERROR_CONTEXT_IS_DESTROYED"}:
                 raise
-            self.driver.set_context(0)  # whoever made that one has ended it meanwhile
+            self.driver.set_context(0)  # the earlier context was destroyed meanwhile by its owner
 
     def activate(self) -> None:
-        """Make this GPU the calling thread's: whoever uses it in another thread than opened it calls this first."""
+        """Make this GPU's context current in the calling thread; needed first in any thread but the opening one."""
         self.driver.set_context(self._context)
 
     def memory(self) -> tuple[int, int]:
-        """Bytes free and in all."""
+        """Return the free and total bytes of memory."""
         return self.driver.memory()
 
     def buffer(self, nbytes: int) -> DeviceBuffer:
-        """Device memory, at least one byte.
+        """Allocate device memory, at least one byte.
 
         Raises:
-            CudaError: there is not so much.
+            CudaError: there is not enough memory.
         """
         return DeviceBuffer(self.driver, max(1, nbytes))
 
     def pinned(self, shape: Sequence[int], dtype: npt.DTypeLike) -> PinnedArray:
-        """Pinned host memory."""
+        """Allocate pinned host memory."""
         return PinnedArray(self.driver, shape, dtype)
 
     def mapped(self, shape: Sequence[int], dtype: npt.DTypeLike) -> MappedArray:
-        """Pinned host memory that the GPU shares."""
+        """Allocate pinned host memory that the GPU shares."""
         return MappedArray(self.driver, shape, dtype)
 
     def stream(self, adopted: object | None = None) -> Stream:
-        """A stream of its own, or the caller's: a handle, a pycuda Stream, or anything with ``__cuda_stream__``."""
+        """Create a stream, or adopt the caller's: a handle, a pycuda Stream, or anything with ``__cuda_stream__``."""
         return Stream(self.driver, adopted)
 
     def event(self) -> Event:
-        """An event."""
+        """Create an event."""
         return Event(self.driver)
 
     def module(self, image: bytes) -> Module:
-        """Kernels of a cubin, or of PTX that ends in NUL.
+        """Load kernels from a cubin, or from PTX that ends in NUL.
 
         Raises:
-            CudaError: the driver does not take it.
+            CudaError: the driver refused them.
         """
         return Module(self.driver, image)
 
 
 def _too_little(error: CudaError, nbytes: int, driver: Driver) -> CudaError:
-    """The same error with what was asked for, and what there is."""
+    """Add to an allocation's error how much was asked for, and how much is free."""
     doing = f"allocating {nbytes / _MIB:.1f} MiB on the GPU"
     if error.name != "CUDA_ERROR_OUT_OF_MEMORY":
         return refused(error.name, doing)
@@ -393,10 +395,10 @@ def _too_little(error: CudaError, nbytes: int, driver: Driver) -> CudaError:
 
 
 def _complete(image: bytes) -> bytes:
-    """The image, whose end the driver has to find by itself: it is told no size.
+    """Check that an image is complete, since the driver is told no size and finds the end itself.
 
     Raises:
-        CudaError: it is cut off, or neither a cubin nor PTX.
+        CudaError: the image is cut off, or is neither a cubin nor PTX.
     """
     if image.startswith(b"\x7fELF") and len(image) >= _ELF.size:
         fields = _ELF.unpack_from(image)
@@ -409,7 +411,7 @@ def _complete(image: bytes) -> bytes:
 
 
 def _unsuitable(error: CudaError, image: bytes, driver: Driver) -> CudaError:
-    """The same error with what the image needs, and what the driver knows, where one of these is the reason."""
+    """Add what the image needs and what the driver supports to an error, if that is its reason."""
     if error.name not in _UNSUITABLE:
         return error
     ptx = re.search(rb"\.version\s+([\d.]+)\s+\.target\s+(\w+)", image)
@@ -428,5 +430,6 @@ def _unsuitable(error: CudaError, image: bytes, driver: Driver) -> CudaError:
 def _check_copy(buffer: DeviceBuffer, array: npt.NDArray[Any]) -> None:
     if not array.flags.c_contiguous or array.nbytes > buffer.nbytes:
         raise ValueError(
-            f"cannot copy {array.nbytes} bytes (contiguous: {array.flags.c_contiguous}) and {buffer.nbytes}"
+            f"cannot copy an array of {array.nbytes} bytes (contiguous: {array.flags.c_contiguous}) and a buffer of "
+            f"{buffer.nbytes}: the array must be contiguous and no larger than the buffer"
         )

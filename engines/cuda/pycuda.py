@@ -1,10 +1,10 @@
 """NVIDIA's driver through ``pycuda``. See ``ssd_edge.engines.cuda.driver.Driver``.
 
-pycuda has objects where the driver has handles, so that they are kept here by their handles. It works in the context
-that it pushed last itself, whatever the driver's current one is, so that the current one is pushed around each call.
-What it lacks is asked of the driver's library directly: which context is current, and the names of errors.
+pycuda has objects where the driver has handles, so the objects are kept here by handle. pycuda works in the context
+that it pushed last, whatever the driver's current context is, so the current one is pushed around each call. Two things
+that pycuda lacks are asked of the driver's library directly: the current context, and the names of errors.
 
-It has no graphs. When the driver refuses to release something, pycuda writes that to stderr, and no error comes.
+pycuda has no graphs. When the driver refuses to release something, pycuda writes that to stderr and raises no error.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class PyCuda:
     def __init__(self) -> None:
         self._library = _library()
         self._contexts: dict[int, cuda.Context] = {}
-        self._retained: Counter[int] = Counter()  # by GPU, whose primary context is the same each time
+        self._retained: Counter[int] = Counter()  # by GPU: how often its one primary context was retained
         self._primary: dict[int, int] = {}
         self._memory: dict[int, cuda.DeviceAllocation] = {}
         self._streams: dict[int, cuda.Stream] = {0: None}  # the default one
@@ -45,14 +45,14 @@ class PyCuda:
         self._events: dict[int, cuda.Event] = {}
         self._modules: dict[int, cuda.Module] = {}
         self._functions: dict[int, cuda.Function] = {}
-        self._of_module: dict[int, list[int]] = {}  # functions, which keep it alive
-        self._numbers = itertools.count(1)  # handles of what pycuda shows none of
+        self._of_module: dict[int, list[int]] = {}  # functions by module; pycuda's functions keep a module alive
+        self._numbers = itertools.count(1)  # handles for pycuda's objects that have none
         with _told("starting the driver"):
             cuda.init()
 
     @contextmanager
     def _call(self, doing: str) -> Iterator[None]:
-        """Have the current context on top of pycuda's, and its errors in sentences."""
+        """Push the current context onto pycuda's stack for a call, and translate pycuda's errors into sentences."""
         handle = self.current_context()
         context = self._contexts.get(handle)
         if context is None:
@@ -72,11 +72,11 @@ class PyCuda:
             finally:
                 self._leave()
                 if below is not None:
-                    self.set_context(handle)  # and not the one below, which pycuda made current
+                    self.set_context(handle)  # pycuda has made the context below current
 
     @contextmanager
     def _release(self, doing: str) -> Iterator[None]:
-        """The same, tried twice: of what it cannot destroy for lack of its context, pycuda makes an abort."""
+        """Like ``_call``, but enter the context twice if needed: pycuda aborts if it cannot destroy an object."""
         failed = None
         with ExitStack() as stack:
             try:
@@ -89,8 +89,8 @@ class PyCuda:
             raise failed
 
     def _leave(self) -> None:
-        # Of a context left on its stack, pycuda makes an abort of the process, at its end. So a refusal that does not
-        # last is not worth an error, for which what was just made would be lost; one that lasts, the next call tells.
+        # A context left on the stack makes pycuda abort at exit, so pop is retried once. A passing refusal raises no
+        # error, which would lose the object just made; a lasting one is reported by the next call.
         try:
             cuda.Context.pop()
         except cuda.Error:
@@ -144,7 +144,7 @@ class PyCuda:
         if self._retained[index]:
             return
         context, below = self._contexts.pop(self._primary.pop(index)), cuda.Context.get_current()
-        # pycuda releases a context in whichever thread only where it is current, and leaves it on the driver's stack,
+        # pycuda releases a context in any thread, but only where it is current, and leaves it on the driver's stack,
         # below the one that was current before.
         try:
             with _told("closing the GPU's context"), ExitStack() as stack:
@@ -240,10 +240,10 @@ class PyCuda:
     def destroy_stream(self, stream: int) -> None:
         """See ``Driver``."""
         with self._release("ending a stream"):
-            del self._streams[stream]  # nothing else holds it
+            del self._streams[stream]  # the last reference, so pycuda destroys it
 
     def adopt_stream(self, stream: object) -> int:
-        """See ``Driver``: a pycuda Stream, the default stream, or one that this object made."""
+        """Take a pycuda Stream, the default stream, or a stream that this object made; see ``Driver``."""
         if isinstance(stream, cuda.Stream):
             self._streams[stream.handle] = stream
             self._adopted[stream.handle] += 1
@@ -336,19 +336,19 @@ class PyCuda:
             self._functions[function](*arguments, grid=grid, block=block, stream=self._stream(stream))
 
     def begin_capture(self, stream: int) -> None:
-        """See ``Driver``: pycuda cannot."""
+        """Raise CudaError: pycuda has no graphs. See ``Driver``."""
         raise _NO_GRAPHS
 
     def end_capture(self, stream: int) -> int:
-        """See ``Driver``: pycuda cannot."""
+        """Raise CudaError: pycuda has no graphs. See ``Driver``."""
         raise _NO_GRAPHS
 
     def launch_graph(self, graph: int, stream: int) -> None:
-        """See ``Driver``: pycuda cannot."""
+        """Raise CudaError: pycuda has no graphs. See ``Driver``."""
         raise _NO_GRAPHS
 
     def destroy_graph(self, graph: int) -> None:
-        """See ``Driver``: pycuda cannot."""
+        """Raise CudaError: pycuda has no graphs. See ``Driver``."""
         raise _NO_GRAPHS
 
 
@@ -357,13 +357,13 @@ _NO_GRAPHS = CudaError("CUDA_ERROR_NOT_SUPPORTED", "pycuda has no CUDA graphs: u
 
 @contextmanager
 def _told(doing: str) -> Iterator[None]:
-    """pycuda's errors in sentences: all that it gives on of the driver's answer is its text."""
+    """Translate pycuda's errors into sentences; of the driver's answer they carry only the text."""
     try:
         yield
     except (cuda.Error, UnicodeDecodeError) as error:
-        # pycuda destroys a stream when nothing holds it any more, so the error must not, which lasts until it is read.
+        # pycuda destroys a stream with its last reference, so the error, which may live long, must not hold one.
         traceback.clear_frames(error.__traceback__)
-        # With a module, a compiler's log follows, which is rubbish of any bytes if the driver did not write one.
+        # For a module a compiler's log follows, which is arbitrary bytes if the driver did not write one.
         message = error.object if isinstance(error, UnicodeDecodeError) else str(error).encode()
         text = re.sub(rb"^\w+ failed: | - .*", b"", message, flags=re.DOTALL).decode(errors="replace")
         raise refused(_errors()[1].get(text, text), doing) from None
@@ -376,7 +376,7 @@ def _library() -> ctypes.CDLL:
 
 @cache
 def _errors() -> tuple[dict[int, str], dict[str, str]]:
-    """The names of the driver's errors by their numbers, and by their texts."""
+    """Map the driver's errors to their names, by number and by text."""
     library, name, text = _library(), ctypes.c_char_p(), ctypes.c_char_p()
     by_number, by_text = {}, {}
     for number in range(1, 1000):

@@ -1,8 +1,8 @@
-"""Memory by which host and GPU exchange what they have: copied between two places, or one place that both see.
+"""Memory through which host and GPU exchange data: two buffers with copies between them, or one buffer that both see.
 
-On a Jetson the GPU works in the CPU's memory, so that a copy would only move bytes from one place of it to another.
-There the GPU is given the host's pinned memory itself. It does not cache it, which is well for what is read or written
-once, a frame and its results, and not for what a network works on (CUDA for Tegra, "Memory Selection").
+On a Jetson the GPU works in the CPU's memory, so a copy would only move bytes within it. There the GPU uses the host's
+pinned memory itself. The GPU does not cache that memory: fine for data that is read or written once, such as a frame
+and its results, but not for the network's own tensors (CUDA for Tegra, "Memory Selection").
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _Self = TypeVar("_Self", bound="Exchange")
 
 
 class Exchange(ABC):
-    """An array that host and GPU both reach, released at the end of its ``with``.
+    """An array that both host and GPU can use, released at the end of its ``with``.
 
     Attributes:
-        address: the GPU's.
+        address: its address on the GPU.
     """
 
     address: int
@@ -35,15 +35,15 @@ class Exchange(ABC):
     @property
     @abstractmethod
     def array(self) -> npt.NDArray[Any]:
-        """The host's view of it."""
+        """The host's view of the memory."""
 
     @abstractmethod
     def to_device(self, stream: Stream) -> None:
-        """Let the stream's later work find what the host has written; nothing is written until it is done."""
+        """Make the host's writes visible to later work of the stream. Do not write until that work is done."""
 
     @abstractmethod
     def to_host(self, stream: Stream) -> None:
-        """Let the host find what the stream's earlier work has written, once the stream has come so far."""
+        """Make the writes of the stream's earlier work visible to the host, once the stream reaches this point."""
 
     def __enter__(self: _Self) -> _Self:
         return self
@@ -55,7 +55,7 @@ class Exchange(ABC):
 
 
 class Copied(Exchange):
-    """Pinned memory of the host, and the GPU's own, on which it works as often as it likes."""
+    """Pinned memory on the host, and a buffer on the GPU that may be read and written any number of times."""
 
     def __init__(self, device: Device, shape: Sequence[int], dtype: npt.DTypeLike) -> None:
         with ExitStack() as stack:
@@ -79,7 +79,7 @@ class Copied(Exchange):
 
 
 class Shared(Exchange):
-    """One place only: nothing is copied."""
+    """One buffer that both see; nothing is copied."""
 
     def __init__(self, device: Device, shape: Sequence[int], dtype: npt.DTypeLike) -> None:
         with ExitStack() as stack:
@@ -93,12 +93,12 @@ class Shared(Exchange):
         return self._mapped.array
 
     def to_device(self, stream: Stream) -> None:
-        """See ``Exchange``: it is there."""
+        """Do nothing: the memory is shared. See ``Exchange``."""
 
     def to_host(self, stream: Stream) -> None:
-        """See ``Exchange``: it is there."""
+        """Do nothing: the memory is shared. See ``Exchange``."""
 
 
 def exchange(device: Device, shape: Sequence[int], dtype: npt.DTypeLike) -> Exchange:
-    """For what is written once and read once, as suits the GPU."""
+    """Allocate memory for data that is written once and read once, of the kind that suits the GPU."""
     return (Shared if device.integrated else Copied)(device, shape, dtype)

@@ -1,4 +1,4 @@
-"""What ``engine.py`` asks of a library that runs a network on the device."""
+"""The interface of a network on the GPU, which gpu.py uses and each NVIDIA library implements."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from ssd_edge.spec import ModelSpec
 
 
 class DeviceContext(Protocol):
-    """One execution of a network at a time, on addresses that stay the same."""
+    """An execution of a network, for one run at a time, on fixed addresses."""
 
     def bind(self, addresses: Mapping[str, int]) -> None:
-        """Set the device addresses of the network's tensors, by name; there may be further names."""
+        """Set the device addresses of the network's tensors, by name; other names are ignored."""
 
     def enqueue(self, stream: int) -> None:
-        """Start on a stream, given by its handle; after the first time, also while a graph is captured.
+        """Start a run on a stream, given by its handle; from the second run on, also while a graph is captured.
 
         Raises:
-            BackendError: the library failed; while a graph is captured, that may be for this reason alone.
+            BackendError: the library failed; during a capture, possibly only because of the capture.
         """
 
     def close(self) -> None:
-        """Release it. Nothing may be under way."""
+        """Release the execution. No run may be under way."""
 
 
 class DeviceNetwork(Protocol):
@@ -38,28 +38,28 @@ class DeviceNetwork(Protocol):
     """Its tensors: ``image``, and either ``loc`` and ``logits`` or the results of decode. See ``launch.py``."""
 
     def context(self) -> DeviceContext:
-        """A further execution, independent of the others."""
+        """Make another execution, independent of the others."""
 
     def close(self) -> None:
-        """Release the network and its contexts."""
+        """Release the network and its executions."""
 
 
 def carrying_decode(spec: ModelSpec, half: bool) -> Mapping[str, Buffer]:
-    """The tensors of a network that carries its decode: ``image``, FP16 or FP32, and the results for one image."""
+    """List the tensors of a network that carries its decode: ``image`` (FP16 or FP32) and results for one image."""
     return {"image": heads_buffers(spec, 1, half)["image"], **result_buffers(spec, 1)}
 
 
 def gives_heads(network: DeviceNetwork) -> bool:
-    """Whether loc and logits come out of it."""
+    """Whether the network's outputs are loc and logits."""
     return {"loc", "logits"} <= network.bound.keys()
 
 
 def decode_after(network: DeviceNetwork, min_score: float = 0.0) -> tuple[Launch, ...]:
-    """What makes results of what the network leaves: all of decode after heads, nothing where it carries that.
+    """List the launches that turn the network's outputs into results: all of decode, or none if the plan carries it.
 
     Args:
-        network: of the device.
-        min_score: of the results that are read, see ``Heads.detector``.
+        network: the network.
+        min_score: least score that the caller reads, see ``Heads.detector``.
     """
     if not gives_heads(network):
         return ()
@@ -67,5 +67,5 @@ def decode_after(network: DeviceNetwork, min_score: float = 0.0) -> tuple[Launch
 
 
 def is_half(buffer: Buffer) -> bool:
-    """Whether it holds FP16, else FP32."""
+    """Whether a buffer holds FP16; otherwise it holds FP32."""
     return buffer.dtype == np.float16

@@ -1,4 +1,4 @@
-"""What one frame under way holds on the GPU: a stream, buffers at fixed addresses, an execution, captured graphs."""
+"""Slots: the GPU resources of one frame under way (stream, buffers at fixed addresses, execution, captured graphs)."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from ssd_edge.engines.gpu.network import DeviceNetwork, is_half
 from ssd_edge.engines.kernels.launch import Buffer, Launch, between_buffers, preprocess_launch, result_buffers
 from ssd_edge.errors import BackendError
 
-_ALIGNMENT = 256  # of each result in their common buffer, as of memory that the driver gives
+_ALIGNMENT = 256  # bytes, of each result in their common buffer; memory from the driver is aligned like this
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """What all slots of an engine share.
+    """Resources that all slots of an engine share.
 
     Attributes:
-        device: all is on it.
+        device: the GPU.
         module: the kernels.
-        network: gives each slot an execution of its own.
-        launches: what makes results of what the network leaves.
-        defaults: address of the default boxes, where a launch reads them.
+        network: the network; each slot gets its own execution of it.
+        launches: kernel launches that turn the network's outputs into results.
+        defaults: address of the default boxes; 0 if no launch reads them.
     """
 
     device: Device
@@ -42,12 +42,12 @@ class Pipeline:
 
 
 class FrameSlot:
-    """From a frame to detections; released with ``stack``."""
+    """Slot that turns a frame into detections; released with ``stack``."""
 
     def __init__(self, stack: ExitStack, pipeline: Pipeline) -> None:
         self._pipeline, device = pipeline, pipeline.device
         network, results = pipeline.network, result_buffers(pipeline.network.spec, 1)
-        # Results lie in one buffer, so that one copy brings them all.
+        # All results lie in one buffer, so that one copy fetches them.
         offsets, size = _packed(results)
         self._results: Exchange = stack.enter_context(exchange(device, (size,), np.uint8))
         self._views = {
@@ -55,7 +55,7 @@ class FrameSlot:
             for name, buffer in results.items()
         }
         needed = {name for launch in pipeline.launches for name in (*launch.inputs, *launch.outputs)}
-        between = {name: one for name, one in between_buffers(network.spec, 1).items() if name in needed}
+        between = {name: buffer for name, buffer in between_buffers(network.spec, 1).items() if name in needed}
         own = {name: buffer for name, buffer in {**network.bound, **between}.items() if name not in results}
         self._addresses = {
             **{name: stack.enter_context(device.buffer(buffer.nbytes)).address for name, buffer in own.items()},
@@ -77,7 +77,7 @@ class FrameSlot:
         stack.callback(self._views.clear)
 
     def submit(self, frame: Image) -> Callable[[], Result]:
-        """Start on a frame."""
+        """Start work on a frame, and return a function that waits for its result."""
         size = frame.shape[0], frame.shape[1]
         arrived = perf_counter()
         memory = self._frame_memory(frame)
@@ -122,7 +122,7 @@ class FrameSlot:
         )
 
     def _frame_memory(self, frame: Image) -> Exchange:
-        """For a frame of this size; made anew where the last one had another."""
+        """Memory for a frame of this size; allocated again if the previous frame had another size."""
         if self._frame is None or self._frame.array.shape != frame.shape:
             self._of_frame.close()
             self._frame = None
@@ -144,7 +144,7 @@ class FrameSlot:
 
 
 class HeadsSlot:
-    """From an image to what the network says of it; released with ``stack``."""
+    """Slot that turns an image into the network's raw heads; released with ``stack``."""
 
     def __init__(self, stack: ExitStack, pipeline: Pipeline) -> None:
         network, self._device = pipeline.network, pipeline.device
@@ -160,7 +160,7 @@ class HeadsSlot:
         self._infer = as_graph(stack, self._stream, lambda: context.enqueue(self._stream.handle))
 
     def submit(self, image: npt.NDArray[np.float32]) -> Callable[[], RawHeads]:
-        """Start on what preprocess gives."""
+        """Start work on a preprocessed image, and return a function that waits for its heads."""
         np.copyto(self._memory["image"].array, image, casting="same_kind")
         self._memory["image"].to_device(self._stream)
         self._infer()
@@ -178,12 +178,12 @@ class HeadsSlot:
 
 
 def as_graph(stack: ExitStack, stream: Stream, work: Callable[[], None]) -> Callable[[], None]:
-    """The same work as a CUDA graph: one launch instead of many; as it is, where it cannot be captured.
+    """Capture work into a CUDA graph, one launch instead of many; return the work itself if it cannot be captured.
 
     Raises:
-        BackendError: it cannot be done at all.
+        BackendError: the work fails even without a capture.
     """
-    work()  # what libraries set up on a first run must not fall into a capture
+    work()  # libraries do their setup on the first run, and must not do it during a capture
     stream.synchronize()
     try:
         graph = stream.capture(work)
@@ -191,7 +191,7 @@ def as_graph(stack: ExitStack, stream: Stream, work: Callable[[], None]) -> Call
         if not error.name.startswith("CUDA_ERROR_STREAM_CAPTURE_"):
             raise
         return work
-    except BackendError:  # of a library that has done it a moment ago
+    except BackendError:  # the library did the same work a moment ago, so only the capture makes it fail
         return work
     if graph is None:
         return work
@@ -200,11 +200,11 @@ def as_graph(stack: ExitStack, stream: Stream, work: Callable[[], None]) -> Call
 
 
 def _stream(stack: ExitStack, device: Device) -> Stream:
-    """A stream whose work is waited for before it is released, and before what lies deeper in the stack is."""
+    """Make a stream whose work is waited for before it, or anything entered earlier in the stack, is released."""
     stream = stack.enter_context(device.stream())
 
     def wait(kind: object, error: BaseException | None, trace: object) -> None:
-        with suppress(CudaError) if error is not None else nullcontext():  # what went wrong first is what is told
+        with suppress(CudaError) if error is not None else nullcontext():  # the first error is the one to report
             stream.synchronize()
 
     stack.push(wait)
@@ -212,7 +212,7 @@ def _stream(stack: ExitStack, device: Device) -> Stream:
 
 
 def _packed(buffers: Mapping[str, Buffer]) -> tuple[dict[str, int], int]:
-    """Where each lies in one buffer, and that buffer's size in bytes."""
+    """Place several buffers in one: the offset of each, and the size of the whole in bytes."""
     offsets, end = {}, 0
     for name, buffer in buffers.items():
         offsets[name] = end

@@ -1,8 +1,8 @@
-"""The kernels compiled for every GPU they are meant for, on any machine, and the image that suits a device.
+"""Compile the kernels for every supported GPU on any machine, and choose the image that suits a device.
 
 An architecture is a compute capability as the compiler writes it: ``sm_87`` is 8.7. For each, NVRTC makes a cubin,
-which runs on that compute capability alone, and PTX, which a driver compiles for it or any later one. A driver takes
-neither from a CUDA release that it does not know, so that JetPack 6 needs those of CUDA 12.6: see ``JETPACK_6``.
+which runs on that compute capability only, and PTX, which a driver compiles for it or any later one. A driver takes
+neither from a CUDA release newer than its own, so JetPack 6 needs those of CUDA 12.6: see ``JETPACK_6``.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from ssd_edge.errors import BackendError, BundleCompatibilityError, MissingDepen
 from ssd_edge.files import written_whole
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_110", "sm_120")
-"""What CUDA 13 compiles for: Turing, Ampere, Orin, Ada, Hopper, Thor, Blackwell."""
+"""Architectures that CUDA 13 compiles for: Turing, Ampere, Orin, Ada, Hopper, Thor, Blackwell."""
 
 JETPACK_6 = ("cuda-bindings==12.8.0", "nvidia-cuda-nvrtc-cu12==12.6.85")
-"""A toolchain for JetPack 6, whose drivers know CUDA 12.6: ``pip install --no-deps --target FOLDER`` these."""
+"""Packages of a toolchain for JetPack 6, whose drivers support CUDA 12.6: ``pip install --no-deps --target FOLDER``."""
 
-# A multiplication and an addition contracted into one rounding would tell the GPU's results from the reference's.
+# -fmad=false: a fused multiply-add rounds once, and results would differ from the reference's.
 OPTIONS = ("--std=c++17", "-fmad=false", "--ptxas-options=-v")
 
 
 @dataclass(frozen=True)
 class KernelReport:
-    """What one kernel takes, as the compiler reports it.
+    """Resources of one kernel, as the compiler reports them.
 
     Attributes:
-        name: of the kernel.
-        registers: of 32 bits, per thread.
+        name: the kernel's name.
+        registers: 32-bit registers per thread.
         shared: bytes of shared memory per block.
         stack: bytes of stack frame per thread.
         spills: bytes stored and loaded per thread because registers ran out.
@@ -57,11 +57,11 @@ class KernelReport:
 
 @dataclass(frozen=True)
 class Image:
-    """What a driver can load, known by its file's name: ``kernels.sm_87.cuda12.6.cubin``.
+    """An image that a driver can load, described by its file's name: ``kernels.sm_87.cuda12.6.cubin``.
 
     Attributes:
-        architecture: compiled for.
-        cuda: release of the compiler, ``(12, 6)``.
+        architecture: the architecture that it was compiled for.
+        cuda: CUDA release of the compiler, ``(12, 6)``.
         kind: ``cubin`` or ``ptx``.
     """
 
@@ -71,34 +71,34 @@ class Image:
 
     @property
     def compute_capability(self) -> tuple[int, int]:
-        """Of the architecture: ``sm_120`` is (12, 0)."""
+        """Compute capability of the architecture: ``sm_120`` is (12, 0)."""
         major, minor = divmod(int(self.architecture.removeprefix("sm_")), 10)
         return major, minor
 
     @property
     def file_name(self) -> str:
-        """Says all that ``of_file`` has to know."""
+        """Name of the image's file, from which ``of_file`` recovers the image."""
         return f"kernels.{self.architecture}.cuda{self.cuda[0]}.{self.cuda[1]}.{self.kind}"
 
     @staticmethod
     def of_file(name: str) -> Image | None:
-        """The image that a file holds; None for another file."""
+        """Parse a file's name; None if it is not the name of an image."""
         match = re.fullmatch(r"kernels\.(sm_\d+)\.cuda(\d+)\.(\d+)\.(cubin|ptx)", name)
         return Image(match[1], (int(match[2]), int(match[3])), match[4]) if match else None
 
     @staticmethod
     def among(names: Iterable[str]) -> list[Image]:
-        """The images among a plan's files."""
+        """Find the images among a plan's files."""
         return [image for name in names if (image := Image.of_file(name)) is not None]
 
 
 @dataclass(frozen=True)
 class CompiledKernels:
-    """One source for one architecture.
+    """Result of compiling one source for one architecture.
 
     Attributes:
-        images: a cubin and PTX (its text, one NUL at the end).
-        reports: one per kernel, in the order of their names.
+        images: a cubin and PTX (its text, with one NUL at the end).
+        reports: one report per kernel, in the order of their names.
     """
 
     images: dict[Image, bytes]
@@ -106,19 +106,20 @@ class CompiledKernels:
 
 
 def compile_kernels(architecture: str, toolchain: Path | None = None, source: Path = SOURCE) -> CompiledKernels:
-    """Compile, or take from the cache what the same compiler made of the same source.
+    """Compile kernels, or take the same compiler's result for the same source from the cache.
 
     Args:
         architecture: for example ``sm_87``.
-        toolchain: a folder as ``JETPACK_6`` says; None for what is installed.
+        toolchain: a folder made as for ``JETPACK_6``; None for the installed compiler.
         source: a CUDA C++ file that includes no other.
 
     Raises:
         MissingDependencyError: NVRTC is not installed.
-        BackendError: it does not know the architecture, or refuses the source.
+        BackendError: NVRTC does not know the architecture, or refused the source.
     """
-    there = _compiler_in(toolchain)
-    cuda, known = (there["version"][0], there["version"][1]), [f"sm_{number}" for number in there["architectures"]]
+    compiler = _compiler_in(toolchain)
+    cuda = compiler["version"][0], compiler["version"][1]
+    known = [f"sm_{number}" for number in compiler["architectures"]]
     if architecture not in known:
         raise BackendError(f"NVRTC {cuda[0]}.{cuda[1]} does not know {architecture}; it knows {', '.join(known)}")
     options = [f"--gpu-architecture={architecture}", *OPTIONS]
@@ -136,18 +137,18 @@ def compile_kernels(architecture: str, toolchain: Path | None = None, source: Pa
 
 
 def choose_image(images: Iterable[Image], compute_capability: tuple[int, int], cuda: tuple[int, int]) -> Image:
-    """The image that a device takes: its own cubin, else the PTX that lies nearest below it.
+    """Choose the image for a device: a cubin for it, else the PTX of the nearest lower compute capability.
 
-    A driver takes a cubin of its major CUDA release or an older one, and PTX of its release or an older one; of two
-    that it takes, the one by the newer compiler is chosen. https://docs.nvidia.com/deploy/cuda-compatibility/
+    A driver takes a cubin of its major CUDA release or an older one, and PTX of its release or an older one; of several
+    that it takes, the one by the newest compiler is chosen. https://docs.nvidia.com/deploy/cuda-compatibility/
 
     Args:
-        images: what there is.
-        compute_capability: of the device, (8, 7).
-        cuda: the latest release that the driver knows, (12, 6).
+        images: the images to choose from.
+        compute_capability: compute capability of the device, (8, 7).
+        cuda: latest CUDA release that the driver supports, (12, 6).
 
     Raises:
-        BundleCompatibilityError: none suits.
+        BundleCompatibilityError: none of the images suits.
     """
     images = list(images)
     cubins = [i for i in images if i.kind == "cubin" and i.compute_capability == compute_capability]
@@ -162,15 +163,15 @@ def choose_image(images: Iterable[Image], compute_capability: tuple[int, int], c
             f"the kernels for {device} were compiled by CUDA {oldest[0]}.{oldest[1]}, and this driver knows no release "
             f"after {cuda[0]}.{cuda[1]}: install a newer driver, or compile them by CUDA {cuda[0]}.{cuda[1]}"
         )
-    there = sorted({image.architecture for image in images}, key=lambda name: int(name[3:]))
-    raise BundleCompatibilityError(f"no kernels for {device} or below: there are {', '.join(there) or 'none'}")
+    present = sorted({image.architecture for image in images}, key=lambda name: int(name[3:]))
+    raise BundleCompatibilityError(f"no kernels for {device} or below: there are {', '.join(present) or 'none'}")
 
 
 def read_reports(log: str) -> tuple[KernelReport, ...]:
-    """The reports in a log of ``ptxas -v``, by name.
+    """Parse the reports in a log of ``ptxas -v``, sorted by the kernels' names.
 
     Raises:
-        BackendError: there are none.
+        BackendError: the log holds no reports.
     """
     reports = []
     for part in re.split(r"Compiling entry function ", log)[1:]:
@@ -202,21 +203,21 @@ def _first_error(log: str) -> str:
     return next((line for line in lines if "error" in line), lines[0])
 
 
-# The compiler: in this process, or another toolchain's in a child process.
+# The compiler: the installed one in this process, or another toolchain's in a child process.
 
 
 @cache
 def _compiler_in(toolchain: Path | None) -> dict[str, Any]:
     if toolchain is not None and not toolchain.is_dir():
         raise _no_toolchain(toolchain, "there is no such folder")
-    there = _ask({}, toolchain)
-    if "missing" in there:
+    compiler = _ask({}, toolchain)
+    if "missing" in compiler:
         if toolchain is not None:
-            raise _no_toolchain(toolchain, there["missing"])
+            raise _no_toolchain(toolchain, compiler["missing"])
         raise MissingDependencyError("NVRTC", "rtx", "compiling CUDA kernels")
-    if toolchain is not None and not Path(there["bindings"]).is_relative_to(toolchain.resolve()):
+    if toolchain is not None and not Path(compiler["bindings"]).is_relative_to(toolchain.resolve()):
         raise _no_toolchain(toolchain, "cuda-bindings is not in it")
-    return there
+    return compiler
 
 
 def _no_toolchain(toolchain: Path, reason: str) -> BackendError:
@@ -235,7 +236,7 @@ def _ask(request: dict[str, Any], toolchain: Path | None) -> dict[str, Any]:
         capture_output=True,
         text=True,
         check=False,
-        cwd=toolchain,  # it comes first on the path, before PYTHONPATH
+        cwd=toolchain,  # with -m the current folder comes first on the path, before PYTHONPATH
         env={**os.environ, "PYTHONPATH": path},
     )
     if child.returncode:
@@ -244,11 +245,11 @@ def _ask(request: dict[str, Any], toolchain: Path | None) -> dict[str, Any]:
     return answer
 
 
-# The cache: one file an answer, after a line with its SHA-256.
+# The cache: one file per answer, whose first line is the SHA-256 of the rest.
 
 
 def _cache_folder() -> Path:
-    """``ssd-edge/kernels`` where the user's caches are: ``$XDG_CACHE_HOME``, or ``~/.cache``."""
+    """Folder ``ssd-edge/kernels`` in the user's caches: ``$XDG_CACHE_HOME``, or ``~/.cache``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ssd-edge" / "kernels"
 
 
@@ -257,7 +258,7 @@ def _digest(request: dict[str, Any]) -> str:
 
 
 def _from_cache(path: Path) -> dict[str, Any] | None:
-    """The answer in a file; None where there is no file, or a damaged one."""
+    """Read an answer from the cache; None if the file is missing or damaged."""
     try:
         checksum, _, text = path.read_text().partition("\n")
         if hashlib.sha256(text.encode()).hexdigest() != checksum:
@@ -274,4 +275,4 @@ def _into_cache(path: Path, answer: dict[str, Any]) -> None:
         with written_whole(path) as partial:
             partial.write_text(hashlib.sha256(text.encode()).hexdigest() + "\n" + text)
     except OSError:
-        pass  # a folder that can't be written to costs the next call a second, not this one its result
+        pass  # without a writable cache the next call compiles again, for about a second

@@ -1,6 +1,6 @@
 """The launch plan of kernels.cu: which kernels run for a model, on which buffers, with which grids and arguments.
 
-Whatever launches them, a CUDA driver, a TensorRT plugin or a test on a CPU, takes these and adds nothing.
+Every caller (CUDA driver, TensorRT plugin, test on a CPU) launches exactly these.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class Launch:
     """One kernel launch.
 
     Attributes:
-        kernel: its name in kernels.cu.
-        grid: blocks, (x, y, z).
-        block: threads of a block, (x, y, z).
-        inputs: names of buffers; they are the first arguments.
-        scalars: int32, a float as its bits; the next arguments.
-        outputs: names of buffers; the last arguments.
+        kernel: the kernel's name in kernels.cu.
+        grid: number of blocks, (x, y, z).
+        block: number of threads in a block, (x, y, z).
+        inputs: names of the buffers that it reads; the first arguments.
+        scalars: int32 values, a float as its bits; the next arguments.
+        outputs: names of the buffers that it writes; the last arguments.
     """
 
     kernel: str
@@ -61,15 +61,15 @@ class Launch:
 
     @property
     def arguments(self) -> tuple[str | int, ...]:
-        """All of them in the kernel's order."""
+        """All arguments in the kernel's order."""
         return (*self.inputs, *self.scalars, *self.outputs)
 
 
 def check_limits(spec: ModelSpec, batch: int = 1) -> None:
-    """Refuse what the kernels cannot hold; a spec already keeps default boxes and classes within its limits.
+    """Check a model against the kernels' limits; the spec itself limits default boxes and classes.
 
     Raises:
-        BackendError: top-k, detections, batch or input are beyond a limit.
+        BackendError: top-k, detections, batch or input height are above a limit.
     """
     for what, value, most in (
         ("top_k", spec.top_k, CAPACITY),
@@ -84,7 +84,7 @@ def check_limits(spec: ModelSpec, batch: int = 1) -> None:
 
 
 def heads_buffers(spec: ModelSpec, batch: int, half: bool) -> Mapping[str, Buffer]:
-    """What the network reads and writes: ``image`` (B, 3, H, W), ``loc`` (B, A, 4) and ``logits`` (B, A, C)."""
+    """Describe the network's tensors: ``image`` (B, 3, H, W), ``loc`` (B, A, 4) and ``logits`` (B, A, C)."""
     dtype = np.dtype(np.float16 if half else np.float32)
     return {
         "image": Buffer((batch, 3, *spec.input_size), dtype),
@@ -94,10 +94,10 @@ def heads_buffers(spec: ModelSpec, batch: int, half: bool) -> Mapping[str, Buffe
 
 
 def between_buffers(spec: ModelSpec, batch: int) -> Mapping[str, Buffer]:
-    """What one decode kernel leaves to the next, in xyxy as fractions of the image.
+    """Describe the buffers between the decode kernels; boxes are xyxy in fractions of the image.
 
-    ``all_boxes`` (B, A, 4) and ``all_scores`` (B, C−1, A) of decode, 0 where there is no candidate; ``kept_boxes``
-    (B, C−1, K, 4), ``kept_scores`` (B, C−1, K) and ``cut`` (B, C−1) of select, score 0 where nothing was kept.
+    decode writes ``all_boxes`` (B, A, 4) and ``all_scores`` (B, C−1, A), 0 where there is no candidate; select writes
+    ``kept_boxes`` (B, C−1, K, 4), ``kept_scores`` (B, C−1, K), 0 where nothing was kept, and ``cut`` (B, C−1).
     """
     single, integer = np.dtype(np.float32), np.dtype(np.int32)
     boxes, labels = spec.num_default_boxes, len(spec.labels)
@@ -111,7 +111,7 @@ def between_buffers(spec: ModelSpec, batch: int) -> Mapping[str, Buffer]:
 
 
 def result_buffers(spec: ModelSpec, batch: int) -> Mapping[str, Buffer]:
-    """What merge gives, best score first.
+    """Describe the results that merge writes, best score first.
 
     ``num_detections`` (B,) int32, ``boxes`` (B, M, 4) float32 xyxy in fractions of the image, ``scores`` (B, M)
     float32, ``classes`` (B, M) int32 foreground indices, ``num_cut`` (B,) int32. Beyond the detections: 0, class −1.
@@ -127,12 +127,12 @@ def result_buffers(spec: ModelSpec, batch: int) -> Mapping[str, Buffer]:
 
 
 def preprocess_launch(spec: ModelSpec, frame_size: tuple[int, int], half: bool) -> Launch:
-    """``frame`` (rows, columns, 3) uint8 BGR → ``image`` (3, H, W), one image.
+    """Plan preprocess of one image: ``frame`` (rows, columns, 3) uint8 BGR → ``image`` (3, H, W).
 
     Args:
         spec: gives input size, channel order, mean, std and resize.
         frame_size: (rows, columns).
-        half: whether ``image`` is FP16, else FP32.
+        half: whether ``image`` is FP16; otherwise it is FP32.
     """
     rows, columns = spec.input_size
     area = "_area" if spec.resize == "area" and averages(frame_size, spec.input_size) else ""
@@ -147,12 +147,12 @@ def preprocess_launch(spec: ModelSpec, frame_size: tuple[int, int], half: bool) 
 
 
 def decode_launches(spec: ModelSpec, batch: int, half: bool) -> tuple[Launch, ...]:
-    """Heads → results: decode, select and merge, one after the other on a stream.
+    """Plan decode, select and merge, which turn heads into results in this order on one stream.
 
     Args:
-        spec: the model; its default boxes, (A, 4) float32 cxcywh, are the buffer ``defaults``.
+        spec: the model's spec; its default boxes, (A, 4) float32 cxcywh, are the buffer ``defaults``.
         batch: B.
-        half: whether ``loc`` and ``logits`` are FP16, else FP32.
+        half: whether ``loc`` and ``logits`` are FP16; otherwise they are FP32.
     """
     boxes, labels = spec.num_default_boxes, len(spec.labels)
     return (
@@ -184,7 +184,7 @@ def decode_launch(
     centre_variance: float,
     size_variance: float,
 ) -> Launch:
-    """Heads → boxes and scores of all default boxes."""
+    """Plan the kernel that turns heads into boxes and scores of all default boxes."""
     return Launch(
         "ssd_decode_fp16" if half else "ssd_decode_fp32",
         (_ceil(boxes, TILE), batch, 1),
@@ -196,7 +196,7 @@ def decode_launch(
 
 
 def select_launch(batch: int, labels: int, boxes: int, *, top_k: int, nms_iou: float) -> Launch:
-    """The best of each class, duplicates removed."""
+    """Plan the kernel that keeps the best candidates of each class and suppresses duplicates."""
     return Launch(
         "ssd_select",
         (labels, batch, 1),
@@ -208,7 +208,7 @@ def select_launch(batch: int, labels: int, boxes: int, *, top_k: int, nms_iou: f
 
 
 def merge_launch(batch: int, labels: int, top_k: int, *, max_detections: int) -> Launch:
-    """The best of all classes."""
+    """Plan the kernel that keeps the best detections of all classes."""
     return Launch(
         "ssd_merge",
         (batch, 1, 1),
@@ -220,7 +220,7 @@ def merge_launch(batch: int, labels: int, top_k: int, *, max_detections: int) ->
 
 
 def bits(value: float) -> int:
-    """A float32 as the int32 of the same bits."""
+    """Return the bits of a float32 as an int32."""
     return int(np.float32(value).view(np.int32))
 
 

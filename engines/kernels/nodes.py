@@ -1,4 +1,4 @@
-"""What a decode node is to a runtime that has shapes and attributes but no ``ModelSpec``: its types, shapes, launch."""
+"""Types, shapes and launch of each decode node, for runtimes that know shapes and attributes but no ``ModelSpec``."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ Shapes = Sequence[Sequence[Any]]
 Attributes = Mapping[str, Any]
 
 HEADS, SINGLE, INTEGER = "heads", "float32", "int32"
-"""Kinds of tensors; ``heads`` is float32 or float16, as the first of a node's inputs is."""
+"""Kinds of tensors; ``heads`` is float32 or float16, the same as the node's first input."""
 
 
 @dataclass(frozen=True)
 class Dims:
-    """How a runtime calculates with dimensions: they may be numbers, or expressions.
+    """A runtime's arithmetic on dimensions, which may be numbers or expressions.
 
     Attributes:
-        constant: a dimension of this size.
-        less_one: a dimension less one.
+        constant: makes a dimension of a given size.
+        less_one: subtracts one from a dimension.
     """
 
     constant: Callable[[int], Any]
@@ -34,12 +34,12 @@ class Node:
     """One operator of ``decode_graph.py``, and the kernel that runs it.
 
     Attributes:
-        operator: its name.
-        attributes: their types, by name, in the order of the kernel's scalars.
-        inputs: kinds.
-        outputs: kinds.
-        shapes: inputs' shapes, attributes → outputs' shapes.
-        launch: inputs' shapes, whether heads are float16, attributes → the launch.
+        operator: the operator's name.
+        attributes: types of the attributes by name, in the order of the kernel's scalars.
+        inputs: kinds of the inputs.
+        outputs: kinds of the outputs.
+        shapes: function (inputs' shapes, attributes, dims) → outputs' shapes.
+        launch: function (inputs' shapes, whether heads are float16, attributes) → the launch.
     """
 
     operator: str
@@ -51,10 +51,10 @@ class Node:
 
 
 def read_attributes(node: Node, given: Attributes) -> dict[str, int | float]:
-    """A node's attributes as its kernel takes them.
+    """Check a node's attributes and return them as its kernel takes them.
 
     Raises:
-        BackendError: one is missing, unknown, of another type or beyond what the kernels hold.
+        BackendError: an attribute is missing, unknown, of another type or beyond the kernels' limits.
     """
     if wrong := sorted(set(node.attributes) ^ set(given)):
         what = "has no" if wrong[0] in node.attributes else "knows no"
@@ -130,4 +130,4 @@ NODES = {
         ),
     )
 }
-"""By operator, in the order in which they follow one another."""
+"""The decode nodes by operator, in the order in which they run."""

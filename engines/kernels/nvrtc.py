@@ -1,7 +1,7 @@
 """NVRTC, the CUDA compiler as a library: needs no driver, no GPU and no nvcc.
 
-``python -m ssd_edge.engines.kernels.nvrtc`` answers one request, JSON from stdin to stdout: so a process whose path
-begins with another toolchain's folder compiles with that one. Requests and answers are those of ``answer``.
+``python -m ssd_edge.engines.kernels.nvrtc`` answers one request, JSON from stdin to stdout. Run with another
+toolchain's folder first on its path, it compiles with that toolchain. Requests and answers are those of ``answer``.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """Do what a request asks for.
+    """Answer a request to describe the compiler or to compile.
 
     Args:
-        request: ``{}`` asks what is there; ``{"source", "name", "options"}`` asks to compile.
+        request: ``{}`` asks about the compiler; ``{"source", "name", "options"}`` asks to compile as well.
 
     Returns:
-        ``version`` [major, minor], ``architectures`` (75 is sm_75) and ``bindings``, the file that was imported; where
-        a source was given, ``log``, and ``ptx`` and ``cubin`` in base64, or none of both where it was refused. Where
-        there is no NVRTC, ``missing`` alone: why.
+        ``version`` [major, minor], ``architectures`` (75 is sm_75) and ``bindings``, the file that was imported. If a
+        source was given, also ``log``, and ``ptx`` and ``cubin`` in base64 unless the source was refused. Without
+        NVRTC, only ``missing``: the reason.
     """
     try:
         from cuda.bindings import nvrtc
@@ -29,11 +29,11 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         return {"missing": str(error)}
     try:
         version = _value(nvrtc.nvrtcVersion())
-    except Exception as error:  # what it raises where it finds no library differs from release to release
+    except Exception as error:  # without a library the exception's type differs from release to release
         return {"missing": (str(error).splitlines() or [type(error).__name__])[0]}
     architectures = _value(nvrtc.nvrtcGetSupportedArchs())
-    found = {"version": list(version), "architectures": list(architectures), "bindings": nvrtc.__file__}
-    return {**found, **_compile(nvrtc, **request)} if request else found
+    compiler = {"version": list(version), "architectures": list(architectures), "bindings": nvrtc.__file__}
+    return {**compiler, **_compile(nvrtc, **request)} if request else compiler
 
 
 def _compile(nvrtc: Any, source: str, name: str, options: list[str]) -> dict[str, str]:
@@ -45,7 +45,7 @@ def _compile(nvrtc: Any, source: str, name: str, options: list[str]) -> dict[str
         if status == nvrtc.nvrtcResult.NVRTC_SUCCESS:
             ptx = _read(program, nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX)
             cubin = _read(program, nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN)
-            # The driver reads PTX up to its first NUL: one stays.
+            # The driver reads PTX up to its first NUL, so exactly one is kept.
             compiled["ptx"] = base64.b64encode(ptx.rstrip(b"\0") + b"\0").decode()
             compiled["cubin"] = base64.b64encode(cubin).decode()
         return compiled

@@ -84,12 +84,12 @@ def answer(work: Callable[[dict[str, Any], Progress], dict[str, str]]) -> None:
 
 def _last_answer(child: subprocess.Popen[str], progress: Progress) -> dict[str, Any]:
     assert child.stdout is not None
-    answer: dict[str, Any] = {}
+    last: dict[str, Any] = {}
     for line in child.stdout:
-        answer = json.loads(line)
-        if "progress" in answer:
-            progress(*answer["progress"])
-    return answer
+        last = json.loads(line)
+        if "progress" in last:
+            progress(*last["progress"])
+    return last
 
 
 def _cause(code: int) -> str:

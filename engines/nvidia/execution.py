@@ -1,4 +1,4 @@
-"""An execution of a network by TensorRT or TensorRT-RTX, and the log that says why a call failed."""
+"""Execution of a network by TensorRT or TensorRT-RTX, and a log that keeps the reason of a failed call."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from ssd_edge.errors import BackendError
 
 
 class Execution:
-    """One execution at a time, see ``ssd_edge.engines.gpu.network.DeviceContext``.
+    """An execution for one run at a time, see ``ssd_edge.engines.gpu.network.DeviceContext``.
 
     Args:
         native: the library's execution context.
-        names: of the network's tensors.
-        errors: an ``error_log``.
-        library: its name for people.
+        names: names of the network's tensors.
+        errors: the log from ``error_log``.
+        library: the library's name for people.
     """
 
     def __init__(self, native: Any, names: Collection[str], errors: Any, library: str) -> None:
         self._native, self._names, self._errors, self._library = native, tuple(names), errors, library
 
     def bind(self, addresses: Mapping[str, int]) -> None:
-        """Set the device addresses of the network's tensors, by name; there may be further names.
+        """Set the device addresses of the network's tensors, by name; other names are ignored.
 
         Raises:
-            BackendError: the library refused one.
+            BackendError: the library refused an address.
         """
         for name in self._names:
             if not self._native.set_tensor_address(name, addresses[name]):
                 raise BackendError(f"{self._library} refused the address of {name}: {self._errors.last()}")
 
     def enqueue(self, stream: int) -> None:
-        """Start on a stream, given as its handle; may be captured into a CUDA graph.
+        """Start a run on a stream, given by its handle; it may be captured into a CUDA graph.
 
         Raises:
             BackendError: the library failed.
@@ -44,12 +44,15 @@ class Execution:
             raise BackendError(f"{self._library} failed: {self._errors.last()}")
 
     def close(self) -> None:
-        """Give the library's part back."""
+        """Release the library's execution context."""
         self._native = None
 
 
 def error_log(trt: Any) -> Any:
-    """A logger of this module's kind that keeps the last error: functions say only that they failed."""
+    """Make an ``ILogger`` that keeps the last error, since calls only return that they failed.
+
+    ``trt`` supplies the base class.
+    """
 
     class ErrorLog(trt.ILogger):  # type: ignore[misc]
         """Keeps the last error."""

@@ -1,1 +1,1 @@
-"""Decode as plugins of TensorRT, in each of their forms."""
+"""Decode on a GPU: the CUDA kernels, the plan of their launches, and their compiler."""

@@ -1,7 +1,8 @@
 """The decode nodes as TensorRT's ahead-of-time plugins (10.9 and later): PTX inside the engine, no Python at run time.
 
 Each node is one launch of ``launch.py``; its geometry and scalars are expressions of the inputs' shapes, so that one
-engine serves every batch of its profile. No ``from __future__ import annotations`` here: TensorRT reads the types.
+engine serves every batch of its profile. This module has no ``from __future__ import annotations``, because TensorRT
+reads the types.
 """
 
 # mypy: disable-error-code="untyped-decorator,no-any-return,no-untyped-def"
@@ -15,17 +16,17 @@ import numpy.typing as npt
 from ssd_edge.engines.kernels.launch import THREADS, TILE, bits
 from ssd_edge.engines.plugins.decode_graph import DOMAIN
 
-# Attributes are arrays of one number: of those that are plain numbers, TensorRT 10 makes int(array), which NumPy 2.4
+# Attributes are declared as arrays of one number: for plain numbers TensorRT 10 calls int(array), which NumPy 2.4
 # refuses.
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 
 
 def register(ptx: bytes) -> None:
-    """Make the three operators known to TensorRT, once in a process, before a graph with them is parsed.
+    """Register the three operators with TensorRT, once in a process, before a graph with them is parsed.
 
     Args:
-        ptx: of kernels.cu for the GPU that the engine is for, see ``compiler.py``.
+        ptx: PTX of kernels.cu for the GPU that the engine is for, see ``compiler.py``.
     """
     import tensorrt as trt
     import tensorrt.plugin as trtp

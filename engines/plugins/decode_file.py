@@ -1,4 +1,4 @@
-"""heads.onnx → NAME.decode.onnx: the same network with its decode behind it, as a file for other tools."""
+"""Write NAME.decode.onnx, the network of heads.onnx followed by its decode, for other tools."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from ssd_edge.spec import ModelSpec
 
 
 def write_with_decode(heads: Path, output: Path, half: bool = False) -> tuple[ModelSpec, dict[str, list[int | str]]]:
-    """Write it, whole or not at all.
+    """Write the network with its decode, complete or not at all.
 
     Args:
-        heads: as ``ssd-edge export`` writes them, FP32 or INT8.
+        heads: heads as ``ssd-edge export`` writes them, FP32 or INT8.
         output: the file to write.
-        half: make heads FP16 first; the outputs' types are the same.
+        half: convert the heads to FP16 first; the outputs' types stay the same.
 
     Returns:
         The spec, and the outputs' shapes by name.
 
     Raises:
-        ModelError: no heads, or they have their decode already, or cannot be FP16.
-        BackendError: the model is beyond what the kernels hold.
+        ModelError: the file holds no heads, has its decode already, or cannot be converted to FP16.
+        BackendError: the model is beyond the kernels' limits.
     """
     spec = read_spec(heads)
     if output.resolve() == heads.resolve():

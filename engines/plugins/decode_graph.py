@@ -1,7 +1,8 @@
-"""heads.onnx → the same network with its decode as three nodes behind the heads, for runtimes that have the kernels.
+"""Append decode to heads.onnx as three nodes, for runtimes that have the kernels.
 
-``SsdDecode`` → ``SsdSelect`` → ``SsdMerge``, in the project's own domain. Their inputs and outputs are the buffers of
-``launch.py``, their attributes the kernels' scalars, and the default boxes are a constant of the graph.
+The nodes are ``SsdDecode`` → ``SsdSelect`` → ``SsdMerge``, in the project's own domain. Their inputs and outputs are
+the buffers of ``launch.py``, their attributes are the kernels' scalars, and the default boxes are a constant of the
+graph.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ if TYPE_CHECKING:
 
 DOMAIN = "ssd_edge"
 VERSION = 1
-"""Of the domain: what an operator means never changes within one."""
+"""Version of the domain; the meaning of an operator never changes within a version."""
 
 TENSORRT_NAME = {"plugin_namespace": DOMAIN, "plugin_version": "1"}
-"""Attributes of each node by which TensorRT's ONNX parser finds its plugin: it does not look at the domain."""
+"""Attributes by which TensorRT's ONNX parser finds a node's plugin; it ignores the domain."""
 
 DEFAULTS = "defaults"
 """The name of the default boxes, (A, 4) float32 cxcywh, in the graph."""
 
 
 def node_attributes(spec: ModelSpec) -> Mapping[str, Mapping[str, int | float]]:
-    """The attributes of each decode node, by operator, in the order of the kernel's scalars.
+    """List the attributes of each decode node by operator, in the order of the kernel's scalars.
 
-    What a kernel is told besides, it reads from the shapes of its inputs.
+    The kernel's other scalars come from the shapes of its inputs.
     """
     return {
         "SsdDecode": {
@@ -47,15 +48,16 @@ def node_attributes(spec: ModelSpec) -> Mapping[str, Mapping[str, int | float]]:
 
 
 def with_decode(heads: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
-    """A copy of heads whose outputs are ``num_detections``, ``boxes``, ``scores``, ``classes`` and ``num_cut``.
+    """Copy heads and append decode; outputs: ``num_detections``, ``boxes``, ``scores``, ``classes``, ``num_cut``.
 
     Args:
-        heads: outputs ``loc`` (B, A, 4) and ``logits`` (B, A, C), both float32 or both float16; B may be a name.
+        heads: heads with outputs ``loc`` (B, A, 4) and ``logits`` (B, A, C), both float32 or both float16; B may be a
+            name.
         spec: gives the geometry and the scalars.
 
     Raises:
         ModelError: the heads do not fit the spec, or already use a name that decode needs.
-        BackendError: the model is beyond what the kernels hold.
+        BackendError: the model is beyond the kernels' limits.
     """
     import onnx
     from onnx import helper, numpy_helper
@@ -70,7 +72,7 @@ def with_decode(heads: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
     used |= {value.name for value in (*graph.input, *graph.initializer)}
     for name in (DEFAULTS, *between, *results):
         if name in used:
-            raise ModelError(f"the network already has a tensor {name!r}, which is to be the decode's: rename it")
+            raise ModelError(f"the network already has a tensor {name!r}, a name that decode needs: rename it")
 
     def described(buffers: Mapping[str, Buffer]) -> list[onnx.ValueInfoProto]:
         return [
@@ -99,7 +101,7 @@ def with_decode(heads: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
 
 
 def _check_heads(heads: onnx.ModelProto, spec: ModelSpec) -> int | str:
-    """The batch of heads that fit a spec: a number or a name."""
+    """Check that heads fit a spec, and return their batch: a number or a name."""
     from onnx import TensorProto
 
     types = {value.name: value.type.tensor_type for value in heads.graph.output}

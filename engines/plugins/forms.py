@@ -1,11 +1,11 @@
-"""The forms in which a TensorRT engine comes by its decode, and the choice among them.
+"""Choose how a TensorRT engine gets its decode. There are four forms:
 
     ahead-of-time   kernels inside the plan, as PTX; nothing of the project is needed where it runs (10.9 and later)
     python          plugins of this package, in the process that builds and in the one that runs
     library         plugins of a C++ library, for trtexec, DeepStream, Triton and any program
     host-launch     no plugins: the plan ends with the heads, and the kernels are launched after it
 
-All four launch the kernels of ``kernels.cu`` as ``launch.py`` says, and give the same bits.
+All four launch the kernels of ``kernels.cu`` as ``launch.py`` plans them, and give the same bits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ssd_edge.errors import BackendError
 FORMS = ("ahead-of-time", "python", "library", "host-launch")
 
 NEEDED_AT_RUN_TIME = frozenset({"python", "library"})
-"""The forms whose creators TensorRT must know before it deserialises a plan."""
+"""Forms whose plugins must be registered before TensorRT deserialises a plan."""
 
 AHEAD_OF_TIME_SINCE = (10, 9)
 
@@ -27,14 +27,14 @@ _known: dict[str, str] = {}  # form → SHA-256 of its kernels; TensorRT's regis
 
 
 def choose_form(asked: str | None, release: tuple[int, int]) -> str:
-    """The form asked for, else the one that leaves least to install where the engine runs.
+    """Choose the form asked for, or else the one that needs the least installed where the engine runs.
 
     Args:
         asked: one of ``FORMS``; None for the best.
-        release: of TensorRT, (10, 3) or later.
+        release: TensorRT's release, (10, 3) or later.
 
     Raises:
-        BackendError: there is no such form, or not in this release.
+        BackendError: there is no such form, or this release does not support it.
     """
     if asked is not None and asked not in FORMS:
         raise BackendError(f"no form of decode is called {asked!r}; there are {', '.join(FORMS)}")
@@ -47,19 +47,20 @@ def choose_form(asked: str | None, release: tuple[int, int]) -> str:
 
 
 def make_known(form: str, kernels: bytes, tensorrt: Any, folder: Path | None = None) -> None:
-    """Make the decode nodes known to TensorRT: before a graph with them is parsed or such a plan deserialised.
+    """Register the decode nodes with TensorRT, before a graph with them is parsed or such a plan deserialised.
 
-    A second time with the same kernels does nothing: the creators stay until the process ends.
+    A second call with the same kernels does nothing: the plugins stay registered until the process ends.
 
     Args:
         form: one of ``FORMS``; nothing is done for host-launch.
-        kernels: an image of kernels.cu for this GPU: for ahead-of-time PTX, for python PTX or a cubin; a library has
+        kernels: an image of kernels.cu for this GPU: PTX for ahead-of-time, PTX or a cubin for python; a library has
             its own.
-        tensorrt: the module.
-        folder: where a library may lie besides, such as the bundle's.
+        tensorrt: the module ``tensorrt``.
+        folder: another folder where a library may lie, such as the bundle's.
 
     Raises:
-        BackendError: the process has other plugins of these names already, or the library is missing or another.
+        BackendError: the process already has other plugins of these names, or the library is missing or does not
+            match.
     """
     if choose_form(form, AHEAD_OF_TIME_SINCE) == "host-launch":
         return

@@ -1,4 +1,4 @@
-"""The decode nodes as a C++ library (``library/``): found, checked and loaded into this process."""
+"""Find, check and load the C++ library of decode nodes (``library/``)."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _loaded: list[ctypes.CDLL] = []
 
 
 def load(tensorrt: Any, folder: Path | None = None) -> None:
-    """Load it: TensorRT knows its plugins from then on.
+    """Load the library, which registers its plugins with TensorRT.
 
     Args:
-        tensorrt: the module, whose libraries are loaded.
-        folder: where to look besides, such as a bundle's.
+        tensorrt: the module ``tensorrt``; it has loaded TensorRT's libraries.
+        folder: another folder to look in, such as a bundle's.
 
     Raises:
-        BackendError: it is missing, or was built of other kernels or for another TensorRT.
+        BackendError: the library is missing, or was built from other kernels or for another TensorRT.
     """
     path = _find(folder)
     try:
@@ -48,7 +48,7 @@ def load(tensorrt: Any, folder: Path | None = None) -> None:
 
 
 def _find(folder: Path | None) -> Path:
-    """What the variable says, else the one in the folder, else what the system's loader finds."""
+    """Path of the library: from the variable, else in the folder, else left to the system's loader."""
     named = os.environ.get(VARIABLE)
     if named:
         if not Path(named).is_file():

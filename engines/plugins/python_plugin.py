@@ -1,11 +1,11 @@
 """The decode nodes as TensorRT plugins written in Python (IPluginV3, 10.3 and later): each launches its kernel.
 
-TensorRT calls them while it builds an engine, and for each run of it. The classes are made for the module ``tensorrt``
-that is there: only it has their bases.
+TensorRT calls them while it builds an engine, and in each run of it. The classes are defined inside a function because
+their base classes come from the module ``tensorrt``.
 """
 
 # mypy: disable-error-code="misc,name-defined"
-# TensorRT's bindings have no types, and their classes are known only when they are here.
+# TensorRT's bindings have no types, and may not be installed where mypy runs.
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _driver: Any = cache(open_driver)
 
 
 def register(kernels: bytes, tensorrt: Any) -> None:
-    """Make the three operators known to TensorRT, once in a process.
+    """Register the three operators with TensorRT, once in a process.
 
     Args:
         kernels: a cubin or PTX of kernels.cu for this GPU.
-        tensorrt: the module.
+        tensorrt: the module ``tensorrt``.
 
     Raises:
-        BackendError: the registry refused.
+        BackendError: the registry refused a plugin.
     """
     registry = tensorrt.get_plugin_registry()
     for creator in creators(kernels, tensorrt):
@@ -47,13 +47,13 @@ _kept: list[Any] = []  # the registry holds no reference of its own
 
 
 def creators(kernels: bytes, tensorrt: Any) -> list[Any]:
-    """A creator for each operator; see ``register``."""
+    """Make a plugin creator for each operator; see ``register``."""
     trt = tensorrt
     types = {SINGLE: trt.float32, INTEGER: trt.int32}
     fields = {int: trt.PluginFieldType.INT32, float: trt.PluginFieldType.FLOAT32}
 
     class Plugin(trt.IPluginV3, trt.IPluginV3OneCore, trt.IPluginV3OneBuild, trt.IPluginV3OneRuntime):
-        """One node of a network; its kernels are on the GPU from the first shape to ``destroy``."""
+        """One node of a network; its kernels stay on the GPU from ``on_shape_change`` to ``destroy``."""
 
         def __init__(self, node: Node, attributes: dict[str, int | float]) -> None:
             trt.IPluginV3.__init__(self)
@@ -79,7 +79,7 @@ def creators(kernels: bytes, tensorrt: Any) -> list[Any]:
                 with suppress(CudaError):  # the context may be gone, and the kernels with it
                     module.close()
 
-        # While an engine is built.
+        # Called while an engine is built.
 
         def get_output_data_types(self, input_types: Sequence[Any]) -> list[Any]:
             return [types[kind] for kind in self.node.outputs]
@@ -101,9 +101,9 @@ def creators(kernels: bytes, tensorrt: Any) -> list[Any]:
             return bool(tensor.type == types[kinds[position]])
 
         def configure_plugin(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
-            """Nothing depends on it: a launch is planned from the shapes of its run."""
+            """Do nothing: a launch is planned from the shapes of its run."""
 
-        # While it runs.
+        # Called while an engine runs.
 
         def attach_to_context(self, context: Any) -> Any:
             return self.clone()
@@ -112,7 +112,7 @@ def creators(kernels: bytes, tensorrt: Any) -> list[Any]:
             self._load()  # here rather than in enqueue, which may be captured into a CUDA graph
 
         def set_tactic(self, tactic: int) -> None:
-            """There is one."""
+            """Do nothing: there is only one tactic."""
 
         def enqueue(
             self,
@@ -137,7 +137,7 @@ def creators(kernels: bytes, tensorrt: Any) -> list[Any]:
         def get_fields_to_serialize(self) -> Any:
             self.serialized = [_field(name, self.attributes[name], kind) for name, kind in self.node.attributes.items()]
             self.collection = trt.PluginFieldCollection(self.serialized)  # TensorRT keeps addresses in all three
-            # Its own type: the other becomes this one only under a call from Python.
+            # TensorRT's own type: a PluginFieldCollection is converted to it only in calls from Python.
             self.native = trt.PluginFieldCollection_(self.collection)
             return self.native
 
@@ -152,7 +152,7 @@ def creators(kernels: bytes, tensorrt: Any) -> list[Any]:
         return trt.PluginField(name, np.array(values, np.int32 if kind is int else np.float32), fields[kind])
 
     class Creator(trt.IPluginCreatorV3One):
-        """Makes a node's plugin of a graph's attributes, or of those in a plan."""
+        """Makes a node's plugin from the attributes in a graph or in a plan."""
 
         def __init__(self, node: Node) -> None:
             trt.IPluginCreatorV3One.__init__(self)
@@ -171,12 +171,12 @@ def creators(kernels: bytes, tensorrt: Any) -> list[Any]:
 
 
 def _address(signed: int) -> np.uint64:
-    """The bindings hand addresses over as signed integers."""
+    """Convert an address, which the bindings pass as a signed integer."""
     return np.uint64(signed & (1 << 64) - 1)
 
 
 def _value(field: Any) -> int | float | list[Any]:
-    """One number, else what there is, for a message."""
+    """Value of a field: its one number, or a list for the error message."""
     data = field.data
     value: int | float | list[Any] = data[0].item() if data is not None and len(data) == 1 else list(data)
     return value

@@ -1,4 +1,4 @@
-"""A bundle's plans against their proofs, at any time: after a move, or after an update of a driver or JetPack."""
+"""Check a bundle's plans against their proofs at any time, such as after an update of a driver or JetPack."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ssd_edge.errors import DisagreementError, ProofError
 
 @dataclass(frozen=True)
 class Verified:
-    """What became of a plan.
+    """Result of verifying one plan.
 
     Attributes:
-        plan: of the bundle.
-        agreement: with its proof; None where it could not be compared, or does not agree.
-        reason: why it was not compared, or in what it does not agree; "" where it agrees.
-        disagrees: whether it ran, and does not find what the proof says.
+        plan: the plan's entry in the bundle.
+        agreement: agreement with the proof; None if the plan could not be compared, or does not agree.
+        reason: why the plan was not compared, or how it disagrees; "" if it agrees.
+        disagrees: whether the plan ran and disagrees with its proof.
     """
 
     plan: PlanEntry
@@ -37,7 +37,7 @@ class Verified:
         return "right" if self.agreement is not None else "wrong" if self.disagrees else "not run"
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for ``json.dumps``."""
+        """Convert to plain values for ``json.dumps``."""
         return {
             "backend": self.plan.backend,
             "precision": self.plan.precision,
@@ -51,7 +51,7 @@ def verify_bundle(folder: Path) -> Iterator[Verified]:
     """Run the proof of each plan that can run here.
 
     Raises:
-        BundleError: no bundle, or it is damaged.
+        BundleError: the folder is not a bundle, or it is damaged.
         BackendError: a runtime failed.
     """
     manifest = read_manifest(folder)

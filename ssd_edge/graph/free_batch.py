@@ -1,7 +1,7 @@
-"""Heads of one image → the same heads with a free batch: for plans of several images at once.
+"""Convert heads with a batch of 1 to a free batch, for plans that take several images at once.
 
-``ssd-edge export`` writes a batch of 1 into the shapes of inputs and outputs, and PyTorch's exporter writes it into the
-constants of Reshape nodes too. Nothing else in heads depends on it.
+``ssd-edge export`` writes a batch of 1 into the shapes of inputs and outputs, and PyTorch's exporter also writes it
+into the constants of Reshape nodes. Nothing else in heads depends on it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ BATCH = "B"
 
 
 def with_free_batch(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy whose first dimension is ``B`` in the image and in every output; of a free batch already, too.
+    """Copy heads with ``B`` as the first dimension of the image and of every output; their batch may be free already.
 
     Raises:
-        ModelError: another batch than 1, or a node that holds it fast.
+        ModelError: the batch is fixed to a number other than 1, or a node depends on it.
     """
     freed = onnx.ModelProto()
     freed.CopyFrom(model)
@@ -30,7 +30,7 @@ def with_free_batch(model: onnx.ModelProto) -> onnx.ModelProto:
                 f"these heads take {first.dim_value} images at once and no other number: export them again"
             )
         first.dim_param = BATCH
-    del graph.value_info[:]  # with the batch of before
+    del graph.value_info[:]  # these shapes still have the old batch
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Reshape" and node.input[1] in constants:
@@ -39,7 +39,7 @@ def with_free_batch(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _free(node: onnx.NodeProto, target: onnx.TensorProto, graph: onnx.GraphProto) -> None:
-    """Let a Reshape to (1, …) keep the first dimension of what it reads: 0 means that, unless ``allowzero`` is set."""
+    """Make a Reshape to (1, …) keep the first dimension of its input: 0 means that, unless ``allowzero`` is set."""
     shape = numpy_helper.to_array(target).copy()
     if shape.size < 2 or shape[0] != 1 or not shape.all():
         return
@@ -47,18 +47,18 @@ def _free(node: onnx.NodeProto, target: onnx.TensorProto, graph: onnx.GraphProto
     name = f"{node.output[0]}.free"
     graph.initializer.append(numpy_helper.from_array(shape, name))
     node.input[1] = name
-    kept = [attribute for attribute in node.attribute if attribute.name != "allowzero"]
+    others = [attribute for attribute in node.attribute if attribute.name != "allowzero"]
     del node.attribute[:]
-    node.attribute.extend([*kept, helper.make_attribute("allowzero", 0)])
+    node.attribute.extend([*others, helper.make_attribute("allowzero", 0)])
 
 
 def _checked(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model, if the batch gets through it from the image to each output."""
+    """Check that the free batch reaches every output from the image, and return the model."""
     wanted = {value.name: value for value in model.graph.output}
     bare = onnx.ModelProto()
     bare.CopyFrom(model)
     for value in bare.graph.output:
-        value.type.tensor_type.ClearField("shape")  # else what is declared passes for what is found
+        value.type.tensor_type.ClearField("shape")  # so that the shape is inferred, not taken from the declaration
     try:
         inferred = onnx.shape_inference.infer_shapes(bare, strict_mode=True, data_prop=True)
     except onnx.shape_inference.InferenceError as error:

@@ -1,17 +1,17 @@
-"""Heads in FP32 → the same heads in FP16, for runtimes that take each tensor's type from the file.
+"""Convert heads from FP32 to FP16, for runtimes that take each tensor's type from the file.
 
-Weights, activations, the image and both outputs become FP16, half the bytes. What stays in FP32, with a Cast where the
-two meet:
+Weights, activations, the image and both outputs become FP16, half the bytes. The following stays in FP32, with a Cast
+where the two meet:
 
-- sums of squares, until they have been divided by: SSD300's L2Norm adds 512 squares, and FP16 ends at 65504;
+- sums of squares, up to the division by their root: SSD300's L2Norm adds 512 squares, and FP16 ends at 65504;
 - normalisations, for the same reason;
-- what is INT8: quantised convolutions, with their scales and biases, and the activations between two of them: a kernel
-  that rounds to INT8 at once need not round to FP16 before, and gives the numbers that were calibrated;
+- INT8 parts: quantised convolutions with their scales and biases, and the activations between two of them. A kernel
+  that rounds straight to INT8 need not round to FP16 first, and gives the numbers that were calibrated;
 - inputs and operators for which ONNX has no FP16.
 
-Converters that were tried, on SSD300: that of onnxruntime.transformers 1.32 casts to FP16 and back between neighbours
-that stay in FP32, so that the sum of squares overflows after all, and leaves the nodes in no valid order; that of
-onnxconverter-common 1.16 rounds scales, biases and constants to FP16 that FP32 nodes read.
+Two other converters were tried on SSD300. The one in onnxruntime.transformers 1.32 casts to FP16 and back between
+neighbours that stay in FP32, so that the sum of squares overflows after all, and leaves the nodes in an invalid order.
+The one in onnxconverter-common 1.16 rounds scales, biases and constants to FP16 although FP32 nodes read them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ except ImportError:
 LARGEST = float(np.finfo(np.float16).max)
 
 _SUMS = {"Pow", "ReduceL1", "ReduceL2", "ReduceSum", "ReduceSumSquare"}
-# What may stand between a sum of squares and the division by its root.
+# Operators that may stand between a sum of squares and the division by its root.
 _JOINING = {"Add", "Div", "Max", "Mul", "Pow"}
 _UNTIL_DIVIDED = _JOINING | {"Clip", "Expand", "Identity", "Reciprocal", "Reshape", "Sqrt", "Squeeze", "Unsqueeze"}
 _NORMALISATIONS = {"BatchNormalization", "GroupNormalization", "InstanceNormalization", "LayerNormalization"}
@@ -45,7 +45,7 @@ _FLOAT, _HALF = int(TensorProto.FLOAT), int(TensorProto.FLOAT16)
 
 
 def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of FP32 heads, plain or with Q/DQ, in FP16.
+    """Copy FP32 heads, plain or with Q/DQ, to FP16.
 
     Raises:
         ModelError: a weight is not finite or above 65504, or an operator is not one of ONNX's own.
@@ -61,7 +61,10 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def kept_in_float(graph: onnx.GraphProto) -> set[str]:
-    """First outputs of the nodes that stay in FP32; nodes stand in the order of execution, as ONNX asks."""
+    """Find the nodes that stay in FP32, by the names of their first outputs.
+
+    Nodes must stand in the order of execution, as ONNX requires.
+    """
     constants = {tensor.name for tensor in graph.initializer}
     constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
     kept: set[str] = set()
@@ -76,7 +79,7 @@ def kept_in_float(graph: onnx.GraphProto) -> set[str]:
         elif node.op_type in _SUMS or (node.op_type == "Mul" and len(set(read)) == 1):
             sums.update(node.output)
         elif node.op_type in _UNTIL_DIVIDED and sums.intersection(read):
-            # Where the sum meets what it was made of, it has been divided by.
+            # An input that does not come from the sum means that this node is the division, where the chain ends.
             if sums.union(constants).issuperset(read if node.op_type in _JOINING else read[:1]):
                 sums.update(node.output)
         else:
@@ -86,22 +89,22 @@ def kept_in_float(graph: onnx.GraphProto) -> set[str]:
 
 
 def _between(graph: onnx.GraphProto, kept: set[str]) -> set[str]:
-    """Activations that only nodes in FP32 give and read, directly or through another such."""
+    """Activations that lie only between FP32 nodes, directly or through other such activations."""
     outputs = {value.name for value in graph.output}
-    found: set[str] = set()
+    activations: set[str] = set()
     for node in graph.node:
-        if node.op_type in _ACTIVATIONS and node.input[0] in kept | found:
-            found.add(node.output[0])
+        if node.op_type in _ACTIVATIONS and node.input[0] in kept | activations:
+            activations.add(node.output[0])
     for node in reversed(graph.node):
-        if node.output[0] in found and node.output[0] in outputs:
-            found.discard(node.output[0])
-        if node.output[0] not in kept | found:
-            found.difference_update(node.input)
-    return found
+        if node.output[0] in activations and node.output[0] in outputs:
+            activations.discard(node.output[0])
+        if node.output[0] not in kept | activations:
+            activations.difference_update(node.input)
+    return activations
 
 
 class _Converter:
-    """One pass over the nodes; each float tensor has up to two forms, one made from the other where it is wanted."""
+    """Converts in one pass over the nodes; a float tensor exists in FP16, in FP32, or in both with a Cast between."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self._model = model
@@ -122,7 +125,7 @@ class _Converter:
         self._constants: list[onnx.TensorProto] = []
 
     def converted(self) -> onnx.ModelProto:
-        """The model; the one given to the constructor is left as it was."""
+        """Convert the model; the one given to the constructor is not changed."""
         graph = self._model.graph
         for node in graph.node:
             self._convert(node)
@@ -165,13 +168,13 @@ class _Converter:
                     self._cast(copy.output[place], name, _HALF)
 
     def _form(self, name: str, kind: int, bound: bool) -> str:
-        """The name of a float tensor in FP16 or FP32."""
+        """Return the name of a float tensor in FP16 or FP32; convert it first if it does not exist in that type."""
         if (name, kind) not in self._forms:
             if name in self._weights:
                 made = name if kind == _FLOAT else self._new(f"{name}_fp16")
                 tensor = self._weights[name] if kind == _FLOAT else _halved(self._weights[name], name, bound)
                 named = onnx.TensorProto()
-                named.CopyFrom(tensor)  # whichever of its fields holds the values
+                named.CopyFrom(tensor)  # a tensor may hold its values in one of several fields
                 named.name = made
                 self._constants.append(named)
                 self._forms[name, kind] = made
@@ -184,7 +187,7 @@ class _Converter:
         self._nodes.append(helper.make_node("Cast", [source], [target], f"{target}_Cast", to=kind))
 
     def _new(self, name: str) -> str:
-        """A name that nothing has yet."""
+        """Reserve a name that no tensor has yet."""
         while name in self._names:
             name += "_"
         self._names.add(name)
@@ -199,12 +202,12 @@ def _other(kind: int) -> int:
 
 
 def _takes_half(formal: Sequence[onnx.defs.OpSchema.FormalParameter], place: int) -> bool:
-    """Whether ONNX defines an input or output for FP16; the last one given may stand for all that follow."""
+    """Whether ONNX defines an input or output for FP16; the last formal parameter stands for all that follow."""
     return "tensor(float16)" in formal[min(place, len(formal) - 1)].types
 
 
 def _constant(node: onnx.NodeProto) -> onnx.TensorProto:
-    """The tensor that a Constant node gives; an empty one for text and sparse tensors, which no float reader takes."""
+    """Tensor of a Constant node; a placeholder for text and sparse tensors, which no node that takes floats reads."""
     (attribute,) = node.attribute
     value = helper.get_attribute_value(attribute)
     if attribute.name == "value":
@@ -214,10 +217,10 @@ def _constant(node: onnx.NodeProto) -> onnx.TensorProto:
 
 
 def _halved(tensor: onnx.TensorProto, name: str, bound: bool) -> onnx.TensorProto:
-    """A float tensor's values in FP16.
+    """Round a float tensor's values to FP16.
 
     Raises:
-        ModelError: one of them is not finite, or too large, unless they bound something.
+        ModelError: a value is not finite or too large; bounds (``bound``) are clipped instead.
     """
     values: npt.NDArray[np.float32] = numpy_helper.to_array(tensor)
     if bound:
@@ -235,7 +238,7 @@ def _halved(tensor: onnx.TensorProto, name: str, bound: bool) -> onnx.TensorProt
 
 
 def _refuse(model: onnx.ModelProto) -> None:
-    """Raise ModelError for what the one pass cannot follow."""
+    """Raise ModelError for custom operators and control flow, which the one pass cannot follow."""
     for node in model.graph.node:
         if node.domain not in {"", "ai.onnx"}:
             raise ModelError(f"node {node.name!r} is the custom operator {node.domain}.{node.op_type}")

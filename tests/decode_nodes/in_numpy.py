@@ -1,7 +1,7 @@
-"""The three decode kernels in NumPy, as operators of a graph: what a kernel leaves in its outputs, to the last bit.
+"""The three decode kernels in NumPy, as operators of a graph, with the kernels' outputs to the last bit.
 
-They are for comparison, where a graph with decode nodes runs on a machine without a GPU. ``ssd_edge/decode.py`` is the
-reference for detections; these have its arithmetic, and the buffers between the kernels too (``launch.py``).
+They are for comparison, and for running a graph with decode nodes on a machine without a GPU. ``ssd_edge/decode.py`` is
+the reference for detections; these use its arithmetic, and also give the buffers between the kernels (``launch.py``).
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ def decode(
     centre_variance: float,
     size_variance: float,
 ) -> tuple[Floats, Floats]:
-    """Boxes and scores of all default boxes.
+    """Decode the boxes and scores of all default boxes.
 
     Args:
         loc: (B, A, 4) float32 or float16.
         logits: (B, A, C) of the same type; class 0 is background.
         defaults: (A, 4) float32 cxcywh in fractions of the image.
-        is_yxhw: 1 where ``loc`` has y before x.
-        is_sigmoid: 1 where a score is a sigmoid, else softmax.
-        score_threshold: a candidate's score is above it.
-        centre_variance: of the regression values of a centre.
-        size_variance: of those of a size.
+        is_yxhw: 1 if ``loc`` has y before x.
+        is_sigmoid: 1 if scores are a sigmoid; otherwise they are a softmax.
+        score_threshold: candidates score above this.
+        centre_variance: variance of the centres' regression values.
+        size_variance: variance of the sizes' regression values.
 
     Returns:
         ``all_boxes`` (B, A, 4) xyxy and ``all_scores`` (B, C−1, A), 0 where there is no candidate.
@@ -49,7 +49,7 @@ def decode(
     sound = np.asarray(np.isfinite(values).all(axis=2))
     if is_yxhw:
         values = values[..., [1, 0, 3, 2]]
-    with np.errstate(invalid="ignore", over="ignore"):  # of boxes that are no candidates
+    with np.errstate(invalid="ignore", over="ignore"):  # from boxes that are no candidates
         decoded = np.stack([boxes.decode(image, defaults, (centre_variance, size_variance)) for image in values])
         flat = np.asarray(logits, np.float32).reshape(-1, classes)
         score = arithmetic.sigmoid(flat[:, 1:]) if is_sigmoid else arithmetic.softmax(flat)[:, 1:]
@@ -59,17 +59,17 @@ def decode(
 
 
 def select(all_boxes: Floats, all_scores: Floats, *, top_k: int, nms_iou: float) -> tuple[Floats, Floats, Ints]:
-    """The best candidates of each class after suppression.
+    """Select the best candidates of each class, and suppress duplicates.
 
     Args:
-        all_boxes: (B, A, 4) as of ``decode``.
-        all_scores: (B, L, A) as of ``decode``.
-        top_k: candidates of a class that enter suppression, K.
-        nms_iou: a box that overlaps a better one of its class by more is dropped.
+        all_boxes: (B, A, 4) from ``decode``.
+        all_scores: (B, L, A) from ``decode``.
+        top_k: number of candidates of a class that enter suppression, K.
+        nms_iou: a box that overlaps a better one of its class by more than this is dropped.
 
     Returns:
-        ``kept_boxes`` (B, L, K, 4), ``kept_scores`` (B, L, K), 0 where nothing was kept, and ``cut`` (B, L) int32: how
-        many candidates top-k cut.
+        ``kept_boxes`` (B, L, K, 4), ``kept_scores`` (B, L, K), 0 where nothing was kept, and ``cut`` (B, L) int32, the
+        number of candidates that top-k cut.
     """
     batch, labels, _ = all_scores.shape
     kept_boxes = np.zeros((batch, labels, top_k, 4), np.float32)
@@ -94,12 +94,12 @@ def select(all_boxes: Floats, all_scores: Floats, *, top_k: int, nms_iou: float)
 def merge(
     kept_boxes: Floats, kept_scores: Floats, cut: Ints, *, max_detections: int
 ) -> tuple[Ints, Floats, Floats, Ints, Ints]:
-    """The best detections of an image, of all classes.
+    """Merge the best detections of all classes of an image.
 
     Args:
-        kept_boxes: (B, L, K, 4) as of ``select``.
-        kept_scores: (B, L, K) as of ``select``.
-        cut: (B, L) int32 as of ``select``.
+        kept_boxes: (B, L, K, 4) from ``select``.
+        kept_scores: (B, L, K) from ``select``.
+        cut: (B, L) int32 from ``select``.
         max_detections: M.
 
     Returns:

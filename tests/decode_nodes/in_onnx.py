@@ -1,7 +1,7 @@
 """The decode nodes for ONNX's reference evaluator, so that a graph with them runs wherever ONNX does.
 
-``ReferenceEvaluator(model, new_ops=OPERATORS)``. It is slow at convolutions: for a whole network, let ONNX Runtime run
-the heads, and this the nodes behind them.
+Use as ``ReferenceEvaluator(model, new_ops=OPERATORS)``. It is slow at convolutions: for a whole network, run the heads
+in ONNX Runtime and only the decode nodes here.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The decode nodes for ONNX Runtime, so that a whole FP32 graph with them runs in one call, for comparison.
 
-By onnxruntime-extensions, whose registry of Python operators is one for the process: it is filled on the first import.
+They use onnxruntime-extensions, which keeps one registry of Python operators for the process; importing this module
+fills it.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def _merge(*inputs: Any, **attributes: Any) -> Any:
 
 
 def session_options() -> Any:
-    """Options of an ``onnxruntime.InferenceSession`` that knows the decode nodes."""
+    """Make the options for an ``onnxruntime.InferenceSession`` that supports the decode nodes."""
     options = onnxruntime.SessionOptions()
     options.register_custom_ops_library(get_library_path())
     return options

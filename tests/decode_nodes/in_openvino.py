@@ -1,7 +1,7 @@
 """The decode nodes for OpenVINO, so that a whole graph with them runs in one call on a CPU, for comparison.
 
-OpenVINO has to be asked for FP32 (``INFERENCE_PRECISION_HINT``), as everywhere in this project. A model that was read
-so runs in this process alone: operators in Python are not saved with it.
+OpenVINO has to be asked for FP32 (``INFERENCE_PRECISION_HINT``), as everywhere in this project. A model read this way
+runs in this process only: operators written in Python are not saved with it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.decode_nodes import in_numpy
 
 
 class _DecodeOp(openvino.Op):  # type: ignore[misc]
-    """What the operators share: outputs of known shape behind the batch, and a function of arrays."""
+    """Base of the operators: outputs whose shapes are known except for the batch, and a function of arrays."""
 
     def __init__(
         self,
@@ -69,9 +69,9 @@ class SsdMerge(_DecodeOp):
 
 
 def extensions(spec: ModelSpec) -> list[ConversionExtension]:
-    """What ``openvino.Core.add_extension`` takes, before it reads a graph that ``with_decode`` made for this spec.
+    """Make the arguments for ``openvino.Core.add_extension``, to call before reading a graph from ``with_decode``.
 
-    The attributes are read from the graph; the spec gives the shapes.
+    The attributes are read from the graph; the spec, the same as the graph's, gives the shapes.
     """
     between = [(buffer.shape[1:], buffer.dtype) for buffer in between_buffers(spec, 1).values()]
     results = [(buffer.shape[1:], buffer.dtype) for buffer in result_buffers(spec, 1).values()]
