@@ -1,30 +1,30 @@
-// Frame → network input, and heads → detections: the GPU's form of ssd_edge/preprocess.py and ssd_edge/decode.py.
+// Frame → network input, and heads → detections: ssd_edge/preprocess.py and ssd_edge/decode.py on the GPU.
 //
 //   preprocess   uint8 BGR frame of any size   → image (3, H, W)
 //   decode       loc (B,A,4), logits (B,A,C)   → boxes (B,A,4), scores (B,C-1,A): 0 where there is no candidate
 //   select       boxes, scores                 → the best K of each class, duplicates removed
-//   merge        those of all classes          → the best M of each image, their number, candidates cut by K
+//   merge        the best of all classes       → the best M of each image, their number, candidates cut by K
 //
 // One source for nvcc, NVRTC and, in the tests, a C++ compiler. Arguments are inputs, int32 scalars (a float as its
-// bits), outputs: the order that TensorRT's ahead-of-time plugins need. launch.py knows grids, blocks and buffers.
+// bits), outputs: the order that TensorRT's ahead-of-time plugins need. launch.py has grids, blocks and buffers.
 //
-// A and B below are default boxes and images, C classes with background, K = top_k, M = max_detections.
+// A is the number of default boxes, B of images, C of classes with background; K = top_k, M = max_detections.
 //
-// Compiled without contraction to fused multiply-add (-fmad=false), all arithmetic is that of ssd_edge/arithmetic.py,
-// boxes.py and decode.py, rounding by rounding: the results are the same bits as on the CPU.
+// Compile without contraction to fused multiply-add (-fmad=false): then every rounding is the same as in
+// ssd_edge/arithmetic.py, boxes.py and decode.py, and the results are the same bits as on the CPU.
 #ifdef CUDA_ON_CPU
 #include "cuda_on_cpu.h"
 #endif
 
-#define THREADS 256   // of a block, in every kernel
-#define BLOCKS 4      // at once on a multiprocessor: says how many registers a thread may have, so that none spills
-#define TILE 32       // default boxes of a block of decode
-#define CAPACITY 1024 // the most that K and M may be; a power of two
+#define THREADS 256   // threads of a block, in every kernel
+#define BLOCKS 4      // blocks at once on a multiprocessor: sets the registers a thread may use, enough not to spill
+#define TILE 32       // default boxes per block of decode
+#define CAPACITY 1024 // largest K and M; a power of two
 
 typedef unsigned long long u64;
 
 // ---------------------------------------------------------------- FP16 in memory, FP32 in registers
-// Without NVIDIA's headers, which a device with no CUDA toolkit does not have.
+// Written without NVIDIA's headers, which a device without the CUDA toolkit lacks.
 struct Half {
   unsigned short bits;
 };
@@ -54,7 +54,7 @@ __device__ inline void store(float *to, float value) { *to = value; }
 __device__ inline float portable_exp(float x) {
   if (x != x) return x;
   if (x < -87.33654f) return 0.0f; // would be subnormal
-  x = fminf(x, 89.0f);             // infinite below
+  x = fminf(x, 89.0f);             // gives infinity at the end
   float exponent = rintf(x * 1.44269504f);
   float rest = x - exponent * 0.693359375f;
   rest -= exponent * -2.12194440e-4f;
@@ -69,7 +69,7 @@ __device__ inline float portable_exp(float x) {
   return result * __int_as_float((half + 127) << 23) * __int_as_float((power - half + 127) << 23);
 }
 
-// The sum or maximum of one value a lane, in every lane: pairs that lie 16, 8, 4, 2 and 1 apart, as arithmetic.softmax.
+// Sum or maximum over the warp, returned in every lane: pairs 16, 8, 4, 2 and 1 apart, as in arithmetic.softmax.
 __device__ inline float warp_sum(float value) {
   for (int apart = 16; apart; apart >>= 1) value += __shfl_xor_sync(0xffffffffu, value, apart);
   return value;
@@ -82,8 +82,8 @@ __device__ inline float warp_max(float value) {
 __device__ inline bool is_finite(float value) { return value - value == 0.0f; }
 
 // ---------------------------------------------------------------- preprocess
-// Where an output pixel looks in the frame: two neighbours, and 256ths of the second one. ssd_edge/resize.py, which is
-// OpenCV's INTER_LINEAR_EXACT, computes in these steps, in these types.
+// Where an output pixel samples the frame: two neighbours, and the weight of the second in 256ths. Same steps and types
+// as ssd_edge/resize.py, which is OpenCV's INTER_LINEAR_EXACT.
 struct Taps {
   int low, high, weight;
 };
@@ -97,11 +97,11 @@ __device__ inline Taps taps(int at, double scale, int size) {
   return result;
 }
 
-// Grid: (columns of the image / THREADS, rows of the image). Means and deviations are those of the image's channels.
+// Grid: (columns of the image / THREADS, rows of the image). mean and deviation are in the image's channel order.
 template <class Out>
 __device__ inline void preprocess(const unsigned char *frame, int frame_rows, int frame_columns, int rows, int columns,
                                   int is_rgb, const float *mean, const float *deviation, Out *image, double *scale) {
-  if (threadIdx.x == 0) { // by one thread: many a GPU divides doubles slowly
+  if (threadIdx.x == 0) { // one thread only: many GPUs divide doubles slowly
     scale[0] = 1.0 / (static_cast<double>(rows) / frame_rows);
     scale[1] = 1.0 / (static_cast<double>(columns) / frame_columns);
   }
@@ -121,14 +121,14 @@ __device__ inline void preprocess(const unsigned char *frame, int frame_rows, in
   }
 }
 
-// How much of a pixel of the frame an output pixel covers along an axis, each pixel cut into `size` parts.
+// How much of a frame's pixel an output pixel covers along an axis, in parts of 1 / `size` of the frame's pixel.
 __device__ inline int covered(int pixel, int at, int size, int frame_size) {
   const long long begin = max(static_cast<long long>(at) * frame_size, static_cast<long long>(pixel) * size);
   const long long end = min(static_cast<long long>(at + 1) * frame_size, static_cast<long long>(pixel + 1) * size);
   return static_cast<int>(end - begin);
 }
 
-// The same grid; for frames larger than the image in both directions. See area in ssd_edge/resize.py.
+// Same grid as preprocess; for frames larger than the image in both directions. See area in ssd_edge/resize.py.
 template <class Out>
 __device__ inline void preprocess_area(const unsigned char *frame, int frame_rows, int frame_columns, int rows,
                                        int columns, int is_rgb, const float *mean, const float *deviation, Out *image) {
@@ -144,7 +144,7 @@ __device__ inline void preprocess_area(const unsigned char *frame, int frame_row
     u64 sum = total / 2;
     for (int row = top; row < bottom; ++row) {
       const unsigned char *line = frame + static_cast<size_t>(row) * frame_columns * 3 + from;
-      unsigned of_row = 0; // at most 255 times the frame's columns
+      unsigned of_row = 0; // at most 255 × the frame's columns
       for (int column = left; column < right; ++column)
         of_row += static_cast<unsigned>(line[column * 3]) * covered(column, x, columns, frame_columns);
       sum += static_cast<u64>(of_row) * covered(row, y, rows, frame_rows);
@@ -180,7 +180,7 @@ PREPROCESS_AREA(ssd_preprocess_area_fp32, float)
 PREPROCESS_AREA(ssd_preprocess_area_fp16, Half)
 
 // ---------------------------------------------------------------- decode
-// One default box → xyxy in fractions of the image (paper, equation 2, solved for the box), as boxes.decode.
+// Decodes one default box to xyxy in fractions of the image (paper, equation 2, solved for the box), as boxes.decode.
 // Returns whether its regression values are finite.
 template <class In>
 __device__ inline bool decode_box(const In *loc, const float4 &default_box, int is_yxhw, float centre_variance,
@@ -196,13 +196,13 @@ __device__ inline bool decode_box(const In *loc, const float4 &default_box, int 
 }
 
 struct Tile {
-  float scores[TILE][33]; // one column more, so that a column lies in 32 different banks
+  float scores[TILE][33]; // 33 and not 32, so that a column lies in 32 different banks
   float peak[TILE], total[TILE];
   int sound[TILE];
 };
 
-// Grid: (A / TILE, B). A warp takes a box at a time, its lanes the classes, so that logits are read in order; scores go
-// through a tile in shared memory, so that they too are written in order, box after box of each class.
+// Grid: (A / TILE, B). Each warp handles one box at a time and each lane a class, so that logits are read in order.
+// Scores pass through a tile in shared memory, so that they are also written in order: class by class, box after box.
 template <class In>
 __device__ inline void decode(const In *loc, const In *logits, const float4 *defaults, int num_boxes, int num_classes,
                               int is_yxhw, int is_sigmoid, float threshold, float centre_variance, float size_variance,
@@ -221,7 +221,7 @@ __device__ inline void decode(const In *loc, const In *logits, const float4 *def
       largest = warp_max(largest);
       float sum = 0.0f;
       for (int c = lane; c < num_classes; c += 32) sum += portable_exp(load(of_box + c) - largest);
-      sum = warp_sum(sum); // NaN if any logit is NaN or +inf: then no class is a candidate
+      sum = warp_sum(sum); // NaN if any logit is NaN or +inf; then no class is a candidate
       if (lane == 0) {
         tile.peak[i] = largest;
         tile.total[i] = sum;
@@ -235,7 +235,7 @@ __device__ inline void decode(const In *loc, const In *logits, const float4 *def
         float logit = load(logits + (row + i) * num_classes + c + lane);
         score = is_sigmoid ? 1.0f / (1.0f + portable_exp(-logit)) : portable_exp(logit - tile.peak[i]) / tile.total[i];
       }
-      tile.scores[i][lane] = score > threshold ? score : 0.0f; // NaN is above nothing
+      tile.scores[i][lane] = score > threshold ? score : 0.0f; // false for NaN
     }
     __syncthreads();
     for (int j = warp; j < 32 && c + j < num_classes; j += warps)
@@ -259,7 +259,7 @@ DECODE(ssd_decode_fp32, float)
 DECODE(ssd_decode_fp16, Half)
 
 // ---------------------------------------------------------------- the best K of many, by a block
-// A key is unique, and ordered as results are: score, then position. The bits of a positive float are ordered as it is.
+// Keys are unique and sort like the results: by score, then position. Bits of positive floats sort like the floats.
 __device__ inline u64 key_of(float score, int position) {
   return score > 0.0f ? static_cast<u64>(__float_as_int(score)) << 32 | (0xffffffffu - static_cast<unsigned>(position))
                       : 0;
@@ -273,8 +273,8 @@ struct Best {
   int number, digit, wanted;
 };
 
-// The wanted-th largest key: its eight digits one after the other, most significant first (radix select). Each pass
-// counts the digits of the keys that agree with what is known, and walks the counts down from the largest digit.
+// Finds the wanted-th largest key byte by byte, most significant first (radix select). Each pass counts the next byte
+// of all keys that start with the known bytes, and walks the counts down from the largest value.
 __device__ inline u64 nth_largest(const float *scores, int size, int wanted, Best &best) {
   const int t = threadIdx.x;
   u64 known = 0;
@@ -288,7 +288,7 @@ __device__ inline u64 nth_largest(const float *scores, int size, int wanted, Bes
         atomicAdd(&best.histogram[static_cast<int>(key >> shift) & 255], 1u);
     }
     __syncthreads();
-    if (t < 32) { // a lane has eight bins; what lies above them comes from the lanes after it
+    if (t < 32) { // each lane sums eight bins; the lanes after it hold the larger bytes
       unsigned mine = 0;
       for (int j = 0; j < 8; ++j) mine += best.histogram[t * 8 + j];
       unsigned from_here = mine;
@@ -315,8 +315,8 @@ __device__ inline u64 nth_largest(const float *scores, int size, int wanted, Bes
   return known;
 }
 
-// Fills best.keys with the keys of the scores above 0, largest first, but of at most `wanted` of them.
-// Returns how many there are in all; each thread of the block has the same answer.
+// Fills best.keys with the keys of the scores above 0, largest first. If there are more than CAPACITY, keeps only the
+// `wanted` largest. Returns the number of scores above 0, the same in every thread of the block.
 __device__ inline int keep_best(const float *scores, int size, int wanted, Best &best) {
   const int t = threadIdx.x;
   if (t == 0) best.number = 0;
@@ -324,23 +324,23 @@ __device__ inline int keep_best(const float *scores, int size, int wanted, Best 
   for (int i = t; i < size; i += THREADS) {
     u64 key = key_of(scores[i], i);
     if (!key) continue;
-    int place = atomicAdd(&best.number, 1); // in any order: they are sorted below, and no two are equal
+    int place = atomicAdd(&best.number, 1); // any order will do: the keys are unique, and are sorted below
     if (place < CAPACITY) best.keys[place] = key;
   }
   __syncthreads();
-  const int found = best.number;
+  const int candidates = best.number;
   __syncthreads();
-  if (found > CAPACITY) {
+  if (candidates > CAPACITY) {
     u64 last = nth_largest(scores, size, wanted, best);
     if (t == 0) best.number = 0;
     __syncthreads();
     for (int i = t; i < size; i += THREADS) {
       u64 key = key_of(scores[i], i);
-      if (key >= last) best.keys[atomicAdd(&best.number, 1)] = key; // `wanted` of them
+      if (key >= last) best.keys[atomicAdd(&best.number, 1)] = key; // exactly `wanted` keys
     }
     __syncthreads();
   }
-  const int held = found > CAPACITY ? wanted : found;
+  const int held = candidates > CAPACITY ? wanted : candidates;
   int length = 1;
   while (length < held) length <<= 1;
   for (int i = held + t; i < length; i += THREADS) best.keys[i] = 0;
@@ -359,18 +359,18 @@ __device__ inline int keep_best(const float *scores, int size, int wanted, Best 
       }
       __syncthreads();
     }
-  return found;
+  return candidates;
 }
 
 // ---------------------------------------------------------------- select
-// Width or height; NaN stays NaN, so that a box with NaN in it overlaps nothing, as in boxes.areas.
+// Width or height. NaN stays NaN, so that a box that contains NaN overlaps nothing, as in boxes.areas.
 __device__ inline float side(float low, float high) {
   float length = high - low;
   return length < 0.0f ? 0.0f : length;
 }
 __device__ inline float area(const float4 &box) { return side(box.x, box.z) * side(box.y, box.w); }
 
-// Grid: (C − 1, B). Top-k of a class, then greedy NMS down from its best box.
+// Grid: (C − 1, B). Top-k of a class, then greedy NMS from its best box down.
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     ssd_select(const float4 *__restrict__ boxes, const float *__restrict__ scores, int num_boxes, int num_labels,
                int top_k, int iou_threshold, float4 *__restrict__ kept_boxes, float *__restrict__ kept_scores,
@@ -381,8 +381,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
   const int t = threadIdx.x, image = blockIdx.y;
   const size_t of_class = static_cast<size_t>(image) * num_labels + blockIdx.x;
   const float threshold = __int_as_float(iou_threshold);
-  const int found = keep_best(scores + of_class * num_boxes, num_boxes, top_k, best);
-  const int number = min(found, top_k);
+  const int candidates = keep_best(scores + of_class * num_boxes, num_boxes, top_k, best);
+  const int number = min(candidates, top_k);
   for (int i = t; i < number; i += THREADS) {
     box[i] = boxes[static_cast<size_t>(image) * num_boxes + position_of(best.keys[i])];
     dropped[i] = 0;
@@ -405,11 +405,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     kept_scores[of_class * top_k + i] = stays ? score_of(best.keys[i]) : 0.0f;
     kept_boxes[of_class * top_k + i] = stays ? box[i] : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
   }
-  if (t == 0) cut[of_class] = found - number;
+  if (t == 0) cut[of_class] = candidates - number;
 }
 
 // ---------------------------------------------------------------- merge
-// Grid: (B). Classes and, in each, ranks follow each other, so equal scores are ordered by class, then by box index.
+// Grid: (B). The input lists class after class, each by rank, so equal scores are ordered by class, then by box index.
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     ssd_merge(const float4 *__restrict__ kept_boxes, const float *__restrict__ kept_scores, const int *__restrict__ cut,
               int num_labels, int top_k, int max_detections, int *__restrict__ num_detections,

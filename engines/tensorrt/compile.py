@@ -1,4 +1,4 @@
-"""The builder's own process: one ONNX file in, one TensorRT plan out. See ``ssd_edge.engines.nvidia.child``."""
+"""Compile one ONNX file to a TensorRT plan, in a process of its own. See ``ssd_edge.engines.nvidia.child``."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 
 def compile_plan(request: Request, progress: Progress, trt: Any) -> dict[str, str]:
-    """Build, compare the engine with what was asked for, and write it.
+    """Build a plan, check the precision of its convolutions, and write it.
 
     Args:
-        request: what.
+        request: source, outputs and options.
         progress: called with (done, total).
         trt: the module ``tensorrt``.
 
@@ -43,7 +43,7 @@ def compile_plan(request: Request, progress: Progress, trt: Any) -> dict[str, st
         Facts for the manifest.
 
     Raises:
-        BackendError: TensorRT refused something, or made another precision.
+        BackendError: TensorRT refused something, or built a convolution in another precision.
         ModelError: the heads cannot be built.
     """
     check_release(trt)
@@ -54,13 +54,13 @@ def compile_plan(request: Request, progress: Progress, trt: Any) -> dict[str, st
     if request.form != "host-launch":
         model = with_decode(model, _spec_of(model))
         forms.make_known(request.form, Path(request.kernels).read_bytes() if request.kernels else b"", trt)
-    name, began = Path(request.source).name, perf_counter()
+    source_name, began = Path(request.source).name, perf_counter()
     log = log_of(trt)
     builder: tensorrt.Builder = start(trt.Builder, log, "TensorRT")
     network = builder.create_network(strongly_typed(trt))
     parser: tensorrt.OnnxParser = trt.OnnxParser(network, log)
     if not parser.parse(model.SerializeToString()):
-        raise BackendError(f"TensorRT cannot read {name}: {parse_failure(parser, log)}")
+        raise BackendError(f"TensorRT cannot read {source_name}: {parse_failure(parser, log)}")
     config = builder.create_builder_config()
     configure(trt, config, request)
     profile(builder, network, config, request)
@@ -70,11 +70,11 @@ def compile_plan(request: Request, progress: Progress, trt: Any) -> dict[str, st
     config.progress_monitor = monitor
     built = builder.build_serialized_network(network, config)
     if built is None:
-        raise BackendError(f"TensorRT cannot build {name}: {_reason(log)}")
+        raise BackendError(f"TensorRT cannot build {source_name}: {_reason(log)}")
     seconds, content = perf_counter() - began, bytes(built)
     engine_facts, layers = _inspected(trt, log, content, request)
-    found = of_convolutions(layers, asked)
-    check(asked, {key: value for key, value in found.items() if value != "DLA"}, "TensorRT")
+    precisions = of_convolutions(layers, asked)
+    check(asked, {name: value for name, value in precisions.items() if value != "DLA"}, "TensorRT")
     Path(request.plan).write_bytes(content)
     Path(request.layers).write_text(json.dumps([asdict(layer) for layer in layers], indent=1) + "\n")
     return {
@@ -82,7 +82,7 @@ def compile_plan(request: Request, progress: Progress, trt: Any) -> dict[str, st
         **on_dla,
         **timing,
         **end_timing(config, Path(request.timing)),
-        "convolutions": counted(found.get(one, "unread") for one in asked),
+        "convolutions": counted(precisions.get(name, "unread") for name in asked),
         "layers": counted(layer.precision for layer in layers) or "unread",
         "build_seconds": f"{seconds:.2f}",
     }
@@ -94,7 +94,7 @@ def _spec_of(model: onnx.ModelProto) -> ModelSpec:
 
 
 def _inspected(trt: Any, log: Any, content: bytes, request: Request) -> tuple[Mapping[str, str], list[Layer]]:
-    """Facts and layers of the engine, which is loaded for it: what cannot be loaded here is no plan."""
+    """Load the built plan, which also proves that it can be loaded, and return facts and layers of the engine."""
     runtime: tensorrt.Runtime = start(trt.Runtime, log, "TensorRT")
     runtime.engine_host_code_allowed = request.version_compatible  # this process has just written that code
     if request.dla_core >= 0:
@@ -112,11 +112,11 @@ def _reason(log: Any) -> str:
     if lack is None:
         return last
     said = last if last == lack else f"{last}, after {lack}"
-    return f"{said}: close what else uses the GPU, or give a smaller --workspace"
+    return f"{said}: end other programs on the GPU, or give a smaller --workspace"
 
 
 def main() -> None:
-    """Answer the request in the first argument."""
+    """Answer the request in ``sys.argv[1]``."""
 
     def work(request: dict[str, Any], progress: Progress) -> dict[str, str]:
         try:

@@ -1,4 +1,4 @@
-"""The builder's configuration: memory, effort, compatibility, and the batches that an engine takes."""
+"""Configure the builder: memory, effort, compatibility, and the batches that an engine takes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def configure(trt: Any, config: tensorrt.IBuilderConfig, request: Request) -> None:
-    """Set all that a request asks for.
+    """Set everything that a request asks for.
 
     Raises:
-        BackendError: this release does not have it.
+        BackendError: this release does not support a setting.
     """
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # else the inspector names no precision
-    config.clear_flag(trt.BuilderFlag.TF32)  # FP32 means FP32
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # otherwise the inspector gives no precision
+    config.clear_flag(trt.BuilderFlag.TF32)  # or FP32 layers would compute in TF32
     if request.workspace_mib:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace_mib << 20)
     if request.optimisation_level >= 0:
@@ -37,10 +37,10 @@ def profile(
     config: tensorrt.IBuilderConfig,
     request: Request,
 ) -> None:
-    """The batches from 1 to the largest, tuned for the largest; nothing where the batch is fixed.
+    """Allow batches from 1 to the largest, tuned for the largest; do nothing if the batch is fixed.
 
     Raises:
-        BackendError: the network does not take them.
+        BackendError: the network does not take these batches.
     """
     if request.max_batch == 1:
         return

@@ -1,4 +1,4 @@
-"""Which layers a DLA runs, and which fall back to the GPU."""
+"""Place a network on a DLA, and list the layers that fall back to the GPU."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ if TYPE_CHECKING:
 
 
 def check_dla(request: Request) -> None:
-    """Refuse what no DLA does. https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/dla-layer-restrictions.html
+    """Refuse a request that no DLA can run. https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/dla-layer-restrictions.html
 
     Raises:
-        BackendError: FP32, several batches, or ``strict`` with decode, which is the GPU's, inside.
+        BackendError: the request asks for FP32, for several batches, or for ``strict`` with decode inside, which needs
+            the GPU.
     """
     if request.dla_core < 0:
         if request.strict:
-            raise BackendError("--strict is about a DLA: name it with --dla")
+            raise BackendError("--strict needs a DLA, and none was named: add --dla, or leave out --strict")
         return
     if request.precision == "FP32":
         raise BackendError("a DLA computes in FP16 and INT8, but FP32 was asked for: leave out --precision or --dla")
@@ -37,17 +38,19 @@ def place(
     config: tensorrt.IBuilderConfig,
     request: Request,
 ) -> dict[str, str]:
-    """Put the network on the DLA that a request names; the facts for the manifest, none where it names none.
+    """Put the network on the DLA that a request names, if any, and return facts for the manifest.
 
     Raises:
-        BackendError: there is no such DLA, or ``strict`` and a layer that it cannot run.
+        BackendError: there is no such DLA, or it cannot run a layer and ``strict`` is set.
     """
     if request.dla_core < 0:
         return {}
     cores = builder.num_DLA_cores
     if request.dla_core >= cores:
-        there = "this machine has none" if cores == 0 else f"this machine has DLA {', '.join(map(str, range(cores)))}"
-        raise BackendError(f"DLA {request.dla_core} was asked for, but {there}: leave out --dla, or name another")
+        present = "none" if cores == 0 else f"DLA {', '.join(map(str, range(cores)))}"
+        raise BackendError(
+            f"DLA {request.dla_core} was asked for, but this machine has {present}: leave out --dla, or name another"
+        )
     config.default_device_type = trt.DeviceType.DLA
     config.DLA_core = request.dla_core
     layers = [network.get_layer(number) for number in range(network.num_layers)]

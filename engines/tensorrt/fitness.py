@@ -1,4 +1,4 @@
-"""Whether a TensorRT plan can run on this machine, by what its manifest says: TensorRT tells only by failing."""
+"""Tell from a TensorRT plan's manifest whether it can run on this machine, since TensorRT itself only fails."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _REBUILD = "build it again here with --backend tensorrt"
 
 
 def installed_version() -> str | None:
-    """Of TensorRT, without importing it; None where it is not installed."""
+    """Look up the installed version of TensorRT, without importing it if possible; None if it is not installed."""
     return installed(TENSORRT) or _imported_version()
 
 
 def why_unfit(plan: PlanEntry, driver: Driver) -> str | None:
-    """In words that follow "its … plan"; None where it can run.
+    """Explain why a plan cannot run here, in words that follow "its … plan"; None if it can run.
 
     Raises:
         BackendError: the driver failed.
     """
-    none = why_no_gpu(driver)
-    if none is not None:
-        return none
+    no_gpu = why_no_gpu(driver)
+    if no_gpu is not None:
+        return no_gpu
     images = Image.among(plan.files)
     reasons = (
         _of_another_release(plan),
@@ -40,13 +40,13 @@ def why_unfit(plan: PlanEntry, driver: Driver) -> str | None:
     )
     unfit = next((reason for reason in reasons if reason is not None), None)
     if unfit is None and plan.facts.get("decode") == "ahead-of-time":
-        # The plan has taken in PTX, which needs a driver as new as it.
+        # The plan contains PTX, which needs a driver of its CUDA release or later.
         unfit = why_no_kernels([image for image in images if image.kind == "ptx"], driver)
     return unfit or why_no_kernels(images, driver)
 
 
 def _of_another_release(plan: PlanEntry) -> str | None:
-    """A plan runs on the release that built it; a version-compatible one on later ones of the same major too."""
+    """Compare releases: a plan runs on the one that built it, a version-compatible one also on later minor ones."""
     present = installed_version()
     if present is None:
         of_jetpack = f"{jetson.INSTALL} brings that of JetPack, for environments made with --system-site-packages"
@@ -109,7 +109,7 @@ def _of_another_jetpack(plan: PlanEntry) -> str | None:
 
 
 def _imported_version() -> str | None:
-    """Where no package says it: JetPack's bindings may lie in a folder of the system that this Python sees."""
+    """Import TensorRT for its version: JetPack's bindings may lie in a system folder, without a Python package."""
     if find_spec("tensorrt") is None:
         return None
     try:
@@ -124,5 +124,5 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _public(version: str) -> str:
-    """10.3.0 of 10.3.0.30-1+cuda12.5, as pip has it."""
+    """Convert 10.3.0.30-1+cuda12.5 to 10.3.0.*, for pip."""
     return ".".join(version.split("+")[0].split("-")[0].split(".")[:3]) + ".*"

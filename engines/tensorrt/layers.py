@@ -1,8 +1,8 @@
-"""What a TensorRT engine became, layer by layer, as its inspector tells.
+"""Read the layers of a TensorRT engine and their precisions from its inspector's report.
 
-The inspector's JSON is NVIDIA's own form, and differs a little between releases: a type is written ``Int8``, ``Half``
-or ``Row major linear FP16 format``, and the ONNX nodes of a layer stand in its metadata or make up its name. Where
-neither is found, nothing is claimed.
+The inspector's JSON is NVIDIA's own format and differs a little between releases: a type is written ``Int8``, ``Half``
+or ``Row major linear FP16 format``, and the ONNX nodes of a layer are in its metadata or make up its name. Where
+neither is present, no precision is reported.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Layer:
     """One layer of an engine.
 
     Attributes:
-        name: TensorRT's.
-        kind: such as ``CaskConvolution``.
-        precision: of its first input: ``FP32``, ``FP16``, ``INT8``, or ``?`` where that is not said.
-        nodes: of the ONNX file that went into it.
+        name: TensorRT's name for it.
+        kind: TensorRT's type of layer, such as ``CaskConvolution``.
+        precision: precision of its first input: ``FP32``, ``FP16``, ``INT8``, or ``?`` if unknown.
+        nodes: names of the ONNX nodes that it contains.
         on_dla: whether the DLA runs it.
     """
 
@@ -41,32 +41,32 @@ class Layer:
 
 
 def layers_of(information: str) -> list[Layer]:
-    """The layers in the inspector's JSON; none where it is in another form."""
+    """Read the layers from the inspector's JSON; none if it has another form."""
     try:
-        found = json.loads(information)["Layers"]
+        layers = json.loads(information)["Layers"]
     except (ValueError, KeyError, TypeError):
         return []
-    return [_layer(one) for one in found if isinstance(one, dict)]
+    return [_layer(layer) for layer in layers if isinstance(layer, dict)]
 
 
 def of_convolutions(layers: Iterable[Layer], names: Collection[str]) -> dict[str, str]:
-    """The precision of convolutions by name, ``DLA`` for those on it, but for those of which nothing clear is said.
+    """Map convolutions to their precisions, or to ``DLA`` if a DLA runs them. Ambiguous ones are omitted.
 
     Args:
-        layers: of the engine.
-        names: of the ONNX file's Conv nodes.
+        layers: the engine's layers.
+        names: names of the ONNX file's Conv nodes.
     """
-    found: dict[str, str] = {}
-    doubtful = set()
+    precisions: dict[str, str] = {}
+    ambiguous = set()
     for layer in layers:
         precision = "DLA" if layer.on_dla else layer.precision
-        # A node of many layers (a reformat beside the convolution itself) is told by those that compute.
+        # A node may be part of several layers, such as a reformat and the convolution: only layers that compute count.
         if not layer.on_dla and re.search("reformat|shuffle|constant|noop|scale|pointwise", layer.kind, re.IGNORECASE):
             continue
         for name in layer.nodes:
-            if name in names and (precision == "?" or found.setdefault(name, precision) != precision):
-                doubtful.add(name)
-    return {name: precision for name, precision in found.items() if name not in doubtful}
+            if name in names and (precision == "?" or precisions.setdefault(name, precision) != precision):
+                ambiguous.add(name)
+    return {name: precision for name, precision in precisions.items() if name not in ambiguous}
 
 
 def _layer(content: dict[str, Any]) -> Layer:
@@ -77,9 +77,9 @@ def _layer(content: dict[str, Any]) -> Layer:
     return Layer(
         name,
         kind,
-        # A region compiled as one has nodes of several precisions, and its first input does not tell of them.
+        # A region compiled as one may have nodes of several precisions, whatever its first input is.
         "?" if "ForeignNode" in name else next((one for one, words in _TYPES.items() if words.search(form)), "?"),
-        # Without metadata a fused layer's name joins those of its nodes.
+        # Without metadata, a fused layer's name is the names of its nodes joined by " + ".
         tuple(dict.fromkeys(nodes or [part.strip() for part in re.split(r"\s\+\s", name)])),
-        "DLA" in kind,  # on the GPU there are ForeignNodes too
+        "DLA" in kind,  # the name does not tell: ForeignNodes exist on the GPU too
     )

@@ -1,4 +1,4 @@
-"""What the builder's process is asked for."""
+"""The request to the builder's process."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be built.
+    """Source, outputs and options of a build.
 
     Attributes:
         source: heads in FP32, or with Q/DQ for ``INT8``.
         plan: the file to write.
-        timing: the timing cache: read where it is there, and written.
-        layers: the file to write the layers to, JSON.
+        timing: the timing cache's file: read if it exists, and written.
+        layers: the file to write the layers to, as JSON.
         kernels: an image of kernels.cu for the plugins; "" for host-launch.
-        precision: ``FP32``, ``FP16`` or ``INT8``; what is not INT8 is FP16 then.
-        form: of decode, one of ``forms.FORMS``.
-        workspace_mib: memory that a layer may use while it runs; 0 for all.
-        optimisation_level: 0 … 5; −1 for TensorRT's own.
-        version_compatible: whether later releases of the same major shall run it.
+        precision: ``FP32``, ``FP16`` or ``INT8``; with ``INT8`` all other layers become FP16.
+        form: form of decode, one of ``forms.FORMS``.
+        workspace_mib: memory that a layer may use while it runs; 0 for no limit.
+        optimisation_level: 0 … 5; −1 for TensorRT's default.
+        version_compatible: whether later releases of the same major version must be able to run the plan.
         hardware_compatible: ``none``, ``ampere-plus`` or ``same-compute-capability``.
         dla_core: number of the DLA; −1 for none.
         strict: whether a layer that the DLA cannot run is an error.
@@ -43,5 +43,5 @@ class Request:
     max_batch: int = 1
 
     def to_json(self) -> dict[str, Any]:
-        """For ``ask_child``."""
+        """Convert to plain values for ``ask_child``."""
         return asdict(self)

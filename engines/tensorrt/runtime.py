@@ -1,4 +1,4 @@
-"""A plan of TensorRT on the GPU: a network whose tensors stay in device memory, with its decode inside or not."""
+"""Run a TensorRT plan on the GPU: a network whose tensors stay in device memory, with or without its decode."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _BATCH = 1
 
 
 def open_engine(folder: Path, plan: PlanEntry, spec: ModelSpec, library: Any | None = None) -> GpuEngine:
-    """A plan on the first GPU that the driver shows.
+    """Open a plan on the first GPU that the driver lists.
 
     Args:
         folder: the bundle.
-        plan: as its manifest has it.
-        spec: of its heads.
-        library: the module ``tensorrt``, or what has its form; imported if not given.
+        plan: the plan's entry in the manifest.
+        spec: the spec of its heads.
+        library: the module ``tensorrt``, or a stand-in for it; imported if not given.
 
     Raises:
-        BackendError: no driver, too little memory, or the library refused the plan.
-        BundleCompatibilityError: no kernels for this GPU.
+        BackendError: there is no driver or too little memory, or the library refused the plan.
+        BundleCompatibilityError: the bundle has no kernels for this GPU.
     """
     trt = library if library is not None else _library()
 
@@ -46,17 +46,16 @@ def open_engine(folder: Path, plan: PlanEntry, spec: ModelSpec, library: Any | N
 class TrtNetwork:
     """A loaded plan. See ``ssd_edge.engines.gpu.network.DeviceNetwork``.
 
-    The calling thread's current CUDA context is the one in which it lives. Of a plan for several batches, one image at
-    a time is taken.
+    Bound to the CUDA context that is current at construction. A plan for several batches runs with one image at a time.
 
     Args:
         file: the plan.
-        plan: as its manifest has it.
-        spec: of the heads in it.
-        trt: the module ``tensorrt``, or what has its form.
+        plan: the plan's entry in the manifest.
+        spec: the spec of its heads.
+        trt: the module ``tensorrt``, or a stand-in for it.
 
     Raises:
-        BackendError: the library refused the plan, or it holds another network.
+        BackendError: the library refused the plan, or the plan holds another network.
     """
 
     def __init__(self, file: Path, plan: PlanEntry, spec: ModelSpec, trt: Any) -> None:
@@ -64,7 +63,7 @@ class TrtNetwork:
         self._trt, self._file = trt, file
         self._errors = error_log(trt)
         self._runtime = trt.Runtime(self._errors)
-        # Such a plan brings code for the host with it; the bundle's checksums say that it is the one that was built.
+        # A version-compatible plan contains host code; the bundle's checksums show that it is the plan that was built.
         self._runtime.engine_host_code_allowed = plan.facts.get("version_compatible") == "yes"
         if "dla_core" in plan.facts:
             self._take_dla(int(plan.facts["dla_core"]))
@@ -75,10 +74,10 @@ class TrtNetwork:
         self._contexts: list[Execution] = []
 
     def context(self) -> Execution:
-        """A further execution.
+        """Make another execution.
 
         Raises:
-            BackendError: there is not enough memory on the GPU, or the library failed.
+            BackendError: the GPU lacks memory, or the library failed.
         """
         native = self._engine.create_execution_context()
         if native is None:
@@ -89,45 +88,45 @@ class TrtNetwork:
         return self._contexts[-1]
 
     def close(self) -> None:
-        """Release the plan and its contexts; nothing may be enqueued afterwards, or be under way. Idempotent."""
+        """Release the plan and its executions. No run may be under way or be enqueued afterwards. Idempotent."""
         for context in self._contexts:
             context.close()
         self._contexts.clear()
         self._engine = self._runtime = None
 
     def _take_dla(self, core: int) -> None:
-        cores = self._runtime.num_DLA_cores  # where there are none, the setting would do nothing
+        cores = self._runtime.num_DLA_cores  # without a DLA, TensorRT would ignore the setting
         if core >= cores:
-            there = "none" if cores == 0 else f"{cores}, counted from 0"
+            present = "none" if cores == 0 else f"{cores}, counted from 0"
             raise BackendError(
-                f"{self._file} runs on DLA {core}, and this machine has {there}: build it again here with --backend "
+                f"{self._file} runs on DLA {core}, and this machine has {present}: build it again here with --backend "
                 "tensorrt, without --dla"
             )
         self._runtime.DLA_core = core
 
     def _checked(self, *, carries_decode: bool) -> Any:
-        """The plan's tensors, as they have to be."""
+        """Check that the plan's tensors are those of its manifest, and describe them."""
         engine, kinds = self._engine, self._trt.DataType
         names = [engine.get_tensor_name(place) for place in range(engine.num_io_tensors)]
-        found = {name: (tuple(engine.get_tensor_shape(name)), engine.get_tensor_dtype(name)) for name in names}
-        half = found.get("image", ((), None))[1] == kinds.HALF
+        tensors = {name: (tuple(engine.get_tensor_shape(name)), engine.get_tensor_dtype(name)) for name in names}
+        half = tensors.get("image", ((), None))[1] == kinds.HALF
         wanted = carrying_decode(self.spec, half) if carries_decode else heads_buffers(self.spec, _BATCH, half)
         types = {"float16": kinds.HALF, "float32": kinds.FLOAT, "int32": kinds.INT32}
 
         def fits(name: str) -> bool:
-            if name not in found:
+            if name not in tensors:
                 return False
-            shape, kind = found[name]
+            shape, kind = tensors[name]
             buffer = wanted[name]
-            free = shape[:1] == (-1,)  # a batch that is left open
+            free = shape[:1] == (-1,)  # the batch is free
             return (
                 (_BATCH, *shape[1:]) == buffer.shape
                 and (free or shape == buffer.shape)
                 and kind == types[str(buffer.dtype)]
             )
 
-        if found.keys() != wanted.keys() or not all(map(fits, wanted)):
-            described = ", ".join(f"{name} {shape}" for name, (shape, _) in found.items())
+        if tensors.keys() != wanted.keys() or not all(map(fits, wanted)):
+            described = ", ".join(f"{name} {shape}" for name, (shape, _) in tensors.items())
             expected = ", ".join(f"{name} {buffer.shape}" for name, buffer in wanted.items())
             raise BackendError(
                 f"{self._file} does not hold the network of its manifest: it must have {expected}, but has {described}"

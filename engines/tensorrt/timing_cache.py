@@ -1,4 +1,4 @@
-"""The timing cache: what the builder measured of each kernel, kept in the bundle so that the next build is quick."""
+"""The timing cache: the builder's measurements of kernels, kept in the bundle so that the next build is quick."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def begin_timing(config: tensorrt.IBuilderConfig, path: Path) -> dict[str, str]:
-    """Give the builder what was measured before, if it fits; the fact for the manifest.
+    """Give the builder an earlier cache if it fits, and return the fact for the manifest.
 
-    TensorRT itself refuses a cache of another release or GPU; then it measures anew.
+    TensorRT itself refuses a cache of another release or GPU; then it measures again.
     """
     content = path.read_bytes() if path.exists() else b""
     if content:
@@ -26,7 +26,7 @@ def begin_timing(config: tensorrt.IBuilderConfig, path: Path) -> dict[str, str]:
 
 
 def end_timing(config: tensorrt.IBuilderConfig, path: Path) -> dict[str, str]:
-    """Write what the builder knows now; the size for the manifest."""
+    """Write the builder's cache, and return its size for the manifest."""
     cache = config.get_timing_cache()
     memory = None if cache is None else cache.serialize()
     content = b"" if memory is None else bytes(memory)

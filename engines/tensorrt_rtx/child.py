@@ -1,4 +1,4 @@
-"""Runs ``compile`` as a child process."""
+"""Run ``compile`` as a child process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ssd_edge.engines.nvidia.child import ask_child
 def compile_in_child(
     source: Path, plan: Path, precision: str, compute_capabilities: Sequence[str], progress: Progress
 ) -> dict[str, str]:
-    """What ``compile.compile_plan`` does, in a process that may crash; Ctrl-C ends it too.
+    """Run ``compile.compile_plan`` in a child process, which may crash; Ctrl-C ends the child too.
 
     Raises:
         BackendError: the sentence that the child ended with, or how it died.

@@ -1,4 +1,4 @@
-"""The compiler's own process: one ONNX file in, one plan out. See ``ssd_edge.engines.nvidia.child``."""
+"""Compile one ONNX file to a plan, in a process of its own. See ``ssd_edge.engines.nvidia.child``."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ _MEMORY = {
 def compile_plan(
     source: Path, plan: Path, precision: str, compute_capabilities: Sequence[str], progress: Callable[[int, int], None]
 ) -> dict[str, str]:
-    """Compile heads, compare the plan with what was asked for, and write it.
+    """Compile heads, check the precision of the plan's convolutions, and write the plan.
 
     Args:
         source: heads in FP32, or with Q/DQ for ``INT8``.
         plan: the file to write.
-        precision: ``FP32``, ``FP16`` or ``INT8``; what is not INT8 is FP16 then.
-        compute_capabilities: as ``8.6``.
+        precision: ``FP32``, ``FP16`` or ``INT8``; with ``INT8`` all other layers become FP16.
+        compute_capabilities: compute capabilities such as ``8.6``.
         progress: called with (done, total).
 
     Returns:
         Facts for the manifest: convolutions by precision, bytes of memory on the device, seconds.
 
     Raises:
-        BackendError: TensorRT-RTX refused something, or made another precision.
+        BackendError: TensorRT-RTX refused something, or built a convolution in another precision.
         ModelError: the heads cannot be compiled.
     """
     import tensorrt_rtx as trt
@@ -55,7 +55,7 @@ def compile_plan(
     if not parser.parse(model.SerializeToString()):
         raise BackendError(f"TensorRT-RTX cannot read {source.name}: {parse_failure(parser, log)}")
     config = builder.create_builder_config()
-    config.clear_flag(trt.BuilderFlag.TF32)  # FP32 means FP32
+    config.clear_flag(trt.BuilderFlag.TF32)  # or FP32 layers would compute in TF32
     config.num_compute_capabilities = len(targets)
     for place, target in enumerate(targets):
         config.set_compute_capability(target, place)
@@ -66,12 +66,12 @@ def compile_plan(
         raise BackendError(f"TensorRT-RTX cannot build {source.name}: {log.last_error()}")
     seconds = perf_counter() - began
     content = bytes(built)
-    found = in_plan(content, asked)
-    check(asked, found, "TensorRT-RTX")
+    precisions = in_plan(content, asked)
+    check(asked, precisions, "TensorRT-RTX")
     plan.write_bytes(content)
     return {
         "compute_capabilities": " ".join(compute_capabilities),
-        "convolutions": counted(found.get(name, "unread") for name in asked),
+        "convolutions": counted(precisions.get(name, "unread") for name in asked),
         "build_seconds": f"{seconds:.2f}",
         **{name: matches[-1] for name, pattern in _MEMORY.items() if (matches := pattern.findall(log.text()))},
     }
@@ -86,7 +86,7 @@ def _target(trt: Any, name: str) -> Any:
 
 
 def main() -> None:
-    """Answer the request in the first argument."""
+    """Answer the request in ``sys.argv[1]``."""
     answer(
         lambda request, progress: compile_plan(
             Path(request["source"]),

@@ -1,9 +1,9 @@
-"""Where TensorRT-RTX keeps what it compiled of a plan on a GPU: the first start there compiles, the next ones need not.
+"""Cache of the code that TensorRT-RTX compiles from a plan at its first start on a GPU, so that later starts are quick.
 
-The cache lies in the bundle's folder, ``jit.sm_89.cache``, one for each kind of GPU; where that cannot be written to,
-in ``ssd-edge/jit`` of the user's caches. It is no part of the bundle: the manifest does not name it, it may be deleted
-at any time, a bundle that is built anew begins without one, and the library refuses one that is not of its own release,
-driver and GPU.
+The cache is the file ``jit.sm_89.cache`` in the bundle's folder, one for each kind of GPU; if the folder is not
+writable, it is in ``ssd-edge/jit`` of the user's caches. It is not part of the bundle: the manifest does not list it,
+it may be deleted at any time, a bundle that is built again starts without one, and the library refuses a cache from
+another release, driver or GPU.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from ssd_edge.files import user_cache, written_whole
 
 
 class JitCache:
-    """The file of one plan on one kind of GPU.
+    """The cache file of one plan on one kind of GPU.
 
     Args:
-        plan: in its bundle.
-        compute_capability: of the GPU, (8, 9).
+        plan: path of the plan in its bundle.
+        compute_capability: compute capability of the GPU, (8, 9).
     """
 
     def __init__(self, plan: Path, compute_capability: tuple[int, int]) -> None:
@@ -30,14 +30,14 @@ class JitCache:
         self.places = (plan.with_name(name), user / where / name)
 
     def read(self) -> bytes:
-        """What was kept; empty where nothing was."""
+        """Read the cache; empty if there is none."""
         for place in self.places:
             with suppress(OSError):
                 return place.read_bytes()
         return b""
 
     def write(self, content: bytes) -> None:
-        """Keep it, whole; where no place can be written to, the next start compiles again."""
+        """Write the cache, complete or not at all; if no place is writable, the next start compiles again."""
         for place in self.places:
             with suppress(OSError), written_whole(place) as partial:
                 partial.write_bytes(content)

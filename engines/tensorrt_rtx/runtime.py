@@ -1,4 +1,4 @@
-"""A plan of TensorRT-RTX on the GPU: heads whose image and outputs stay in device memory."""
+"""Run a plan of TensorRT-RTX on the GPU: heads whose image and outputs stay in device memory."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _WHY_INVALID = {
 class RtxHeads:
     """A loaded plan. See ``ssd_edge.engines.gpu.network.DeviceNetwork``.
 
-    The calling thread's current CUDA context is the one in which it lives.
+    Bound to the CUDA context that is current at construction.
 
     Args:
-        plan: the file.
-        spec: of the heads in it.
-        precision: for people.
-        cache: keeps what the library compiles on this GPU.
-        library: the module ``tensorrt_rtx``, or what has its form.
+        plan: path of the plan.
+        spec: spec of its heads.
+        precision: precision as shown to people.
+        cache: keeps the code that the library compiles on this GPU.
+        library: the module ``tensorrt_rtx``, or a stand-in for it; imported if not given.
 
     Raises:
-        BackendError: the library refused the plan, or it holds other heads.
+        BackendError: the library refused the plan, or the plan holds other heads.
     """
 
     def __init__(
@@ -54,15 +54,15 @@ class RtxHeads:
         self._cache = self._config.create_runtime_cache()
         self._kept = cache.read()
         if self._kept:
-            self._cache.deserialize(self._kept)  # it refuses what is of another GPU, driver or release, or damaged
+            self._cache.deserialize(self._kept)  # refused if damaged, or from another GPU, driver or release
         self._config.set_runtime_cache(self._cache)
         self._contexts: list[Execution] = []
 
     def context(self) -> Execution:
-        """A further execution; the first one on a GPU compiles for it, and is kept.
+        """Make another execution; the first one on a GPU compiles the plan, and the result is cached.
 
         Raises:
-            BackendError: there is not enough memory on the GPU, or the library failed.
+            BackendError: the GPU lacks memory, or the library failed.
         """
         native = self._engine.create_execution_context(self._config)
         if native is None:
@@ -72,7 +72,7 @@ class RtxHeads:
         return self._contexts[-1]
 
     def close(self) -> None:
-        """Release the plan and its contexts; nothing may be enqueued afterwards, or be under way. Idempotent."""
+        """Release the plan and its executions. No run may be under way or be enqueued afterwards. Idempotent."""
         if self._engine is None:
             return
         self._keep()
@@ -102,15 +102,15 @@ class RtxHeads:
         return engine
 
     def _checked_type(self) -> Any:
-        """The one type of image, loc and logits."""
+        """Check the shapes of image, loc and logits, and return the type that all three have."""
         engine = self._engine
         names = [engine.get_tensor_name(place) for place in range(engine.num_io_tensors)]
-        found = {name: tuple(engine.get_tensor_shape(name)) for name in names}
+        shapes = {name: tuple(engine.get_tensor_shape(name)) for name in names}
         wanted = {name: buffer.shape for name, buffer in heads_buffers(self.spec, 1, half=False).items()}
         types = {engine.get_tensor_dtype(name) for name in names}
-        if found != wanted or len(types) != 1 or not types <= {self._trt.DataType.HALF, self._trt.DataType.FLOAT}:
+        if shapes != wanted or len(types) != 1 or not types <= {self._trt.DataType.HALF, self._trt.DataType.FLOAT}:
             raise BackendError(
-                f"{self._plan} does not hold the heads of its manifest: it must have {wanted}, but has {found}"
+                f"{self._plan} does not hold the heads of its manifest: it must have {wanted}, but has {shapes}"
             )
         return types.pop()
 

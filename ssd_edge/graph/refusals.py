@@ -1,4 +1,4 @@
-"""What TensorRT refuses of a Q/DQ file, found before its parser meets it, and named by node."""
+"""Find the Q/DQ nodes that TensorRT would refuse, by name, before its parser reads the file."""
 
 from __future__ import annotations
 

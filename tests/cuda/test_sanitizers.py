@@ -190,8 +190,8 @@ FAULTS: Mapping[str, Fault] = {
         ("WARNING: ThreadSanitizer: data race", "nth_largest"),
     ),
     "two blocks write one number": Fault(
-        "cut[of_class] = found - number;",
-        "cut[image] = found - number;",
+        "cut[of_class] = candidates - number;",
+        "cut[image] = candidates - number;",
         "small",
         "thread",
         ("WARNING: ThreadSanitizer: data race", "ssd_select"),

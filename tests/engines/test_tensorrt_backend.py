@@ -191,7 +191,7 @@ def test_no_tensorrt_and_no_gpu(heads_onnx, tmp_path, monkeypatch):
     [
         (BuildOptions(optimisation_level=9), r"lies in 0 … 5, but got 9"),
         (BuildOptions(hardware_compatible="all"), "ampere-plus or same-compute-capability, but got 'all'"),
-        (BuildOptions(strict=True), "--strict is about a DLA"),
+        (BuildOptions(strict=True), "--strict needs a DLA, and none was named"),
         (BuildOptions(strict=True, dla_core=0), "which --strict forbids: add --decode host-launch"),
         (BuildOptions(dla_core=0, precision="FP32"), "a DLA computes in FP16 and INT8, but FP32 was asked for"),
         (BuildOptions(dla_core=0, max_batch=2), "a DLA takes one size of batch"),

@@ -189,11 +189,11 @@ def test_a_profile_of_batches(precision, heads_onnx, int8_onnx, known, tmp_path)
     ("name", "said", "words"),
     [
         ("parse", "In node 3: x failed In f at /_src/a.cpp:7", r"cannot read heads\.onnx: .*\(node body/Conv, Conv\)"),
-        ("build_serialized_network", "out of memory", r"out of memory: close what else uses the GPU, or .*--workspace"),
+        ("build_serialized_network", "out of memory", r"out of memory: end other programs on the GPU, or .*--workspace"),
         (
             "build_serialized_network",
             "[v.cpp::resize::140] Error Code 2: OutOfMemory (Requested size was 7 bytes.)\nno implementation",
-            r"no implementation, after OutOfMemory \(Requested size was 7 bytes\.\): close what else uses the GPU",
+            r"no implementation, after OutOfMemory \(Requested size was 7 bytes\.\): end other programs on the GPU",
         ),
         ("Builder", "CUDA fails with error: 35", r"^TensorRT cannot start on this machine: CUDA fails with error: 35$"),
         ("Runtime", "CUDA fails with error: 2", r"^TensorRT cannot start on this machine: CUDA fails with error: 2$"),

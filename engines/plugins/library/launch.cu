@@ -1,4 +1,4 @@
-// The kernels, compiled into the library, and their launch by name.
+// Compiles the kernels into the library, and launches them by name.
 #include "kernels.cu"
 #include "launch.h"
 

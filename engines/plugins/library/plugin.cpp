@@ -1,6 +1,6 @@
-// The decode nodes as TensorRT plugins (IPluginV3, 10.3 and later) for programs that know no Python: trtexec, DeepStream,
-// Triton. They are known to TensorRT once this library is loaded. What a node computes stands in kernels.cu; the types,
-// shapes and launches here are those of nodes.py and launch.py, and a test compares them.
+// The decode nodes as TensorRT plugins (IPluginV3, 10.3 and later) for programs without Python: trtexec, DeepStream,
+// Triton. Loading this library registers them with TensorRT. kernels.cu computes the nodes; the types, shapes and
+// launches here repeat those of nodes.py and launch.py, and a test compares them.
 #include "launch.h"
 
 #include <NvInfer.h>
@@ -20,7 +20,7 @@ namespace {
 
 constexpr char const *kNamespace = "ssd_edge";
 constexpr char const *kVersion = "1";
-constexpr DataType kHeads = DataType::kINT8; // in the tables: FP32 or FP16, as the first input
+constexpr DataType kHeads = DataType::kINT8; // stands in the tables for FP32 or FP16, the same as the first input
 constexpr DataType kSingle = DataType::kFLOAT;
 constexpr DataType kInteger = DataType::kINT32;
 constexpr PluginFieldType kInt = PluginFieldType::kINT32;
@@ -30,10 +30,10 @@ constexpr int32_t kCapacity = 1024; // CAPACITY of kernels.cu
 struct Attribute {
   char const *name;
   PluginFieldType type;
-  bool bounded; // 1 to kCapacity
+  bool bounded; // whether it must be 1 to kCapacity
 };
 
-// One operator. Its kernel's scalars are two dimensions of the second input, and the attributes in their order.
+// One operator. Its kernel's scalars are two dimensions of the second input, then the attributes in order.
 struct Node {
   char const *name;
   std::vector<Attribute> attributes;
@@ -92,7 +92,7 @@ public:
   char const *getPluginVersion() const noexcept override { return kVersion; }
   char const *getPluginNamespace() const noexcept override { return kNamespace; }
 
-  // While an engine is built.
+  // Called while an engine is built.
 
   int32_t getNbOutputs() const noexcept override { return static_cast<int32_t>(mNode.outputs.size()); }
 
@@ -139,7 +139,7 @@ public:
     return 0;
   }
 
-  // While it runs.
+  // Called while an engine runs.
 
   IPluginV3 *attachToContext(IPluginResourceContext *) noexcept override { return clone(); }
 
@@ -203,13 +203,13 @@ public:
   IPluginV3 *createPlugin(char const *, PluginFieldCollection const *given, TensorRTPhase) noexcept override {
     std::vector<int32_t> values;
     for (Attribute const &one : mNode.attributes) {
-      PluginField const *found = nullptr;
+      PluginField const *field = nullptr;
       for (int32_t i = 0; i < given->nbFields; ++i)
-        if (!std::strcmp(given->fields[i].name, one.name)) found = &given->fields[i];
-      if (!found) return refused(one, "is missing");
-      if (found->type != one.type || found->length != 1) return refused(one, "is not one number of its type");
+        if (!std::strcmp(given->fields[i].name, one.name)) field = &given->fields[i];
+      if (!field) return refused(one, "is missing");
+      if (field->type != one.type || field->length != 1) return refused(one, "is not one number of its type");
       int32_t bits = 0;
-      std::memcpy(&bits, found->data, sizeof bits);
+      std::memcpy(&bits, field->data, sizeof bits);
       if (one.bounded && (bits < 1 || bits > kCapacity)) return refused(one, "is not within 1 to 1024");
       values.push_back(bits);
     }
@@ -227,7 +227,7 @@ private:
   PluginFieldCollection mCollection{};
 };
 
-// In the order of their definition: kNodes are there before this.
+// Defined after kNodes in this file, so kNodes is initialised first.
 struct Registered {
   Registered() {
     for (Node const &node : kNodes) {
@@ -240,6 +240,6 @@ struct Registered {
 
 } // namespace
 
-// For who loads it: what it was built from.
+// Lets the loader check what the library was built from.
 EXPORT char const *ssd_edge_plugin_kernels() { return SSD_EDGE_KERNELS; } // SHA-256 of kernels.cu
 EXPORT int ssd_edge_plugin_tensorrt() { return NV_TENSORRT_MAJOR; }
