@@ -1,1 +1,1 @@
-"""A plan of TensorRT for programs other than ssd-edge: what they need beside it, written into one folder."""
+"""Export a TensorRT plan for other programs, into a folder with everything that they need."""

@@ -1,4 +1,4 @@
-"""A folder for DeepStream's nvinfer: its configuration, the plan, labels, and the source of a parser of the outputs.
+"""Write a folder for DeepStream's nvinfer: configuration, plan, labels, and the source of a parser for the outputs.
 
 Keys: https://docs.nvidia.com/metropolis/deepstream/dev-guide/text/DS_plugin_gst-nvinfer.html and
 ``gstnvinfer_property_parser.h`` of DeepStream.
@@ -20,7 +20,7 @@ PARSER_LIBRARY = "libnvdsinfer_ssd_edge.so"
 _SOURCE = Path(__file__).with_name("parser.cpp")
 
 MOST_APART = 0.02
-"""By how much contrast may be off in a channel, nvinfer having one scale for all three: ImageNet's std makes 0.011."""
+"""Largest allowed error of a channel's contrast; nvinfer has one scale for all three. ImageNet's std gives 0.011."""
 
 
 def export(model: Deployable, folder: Path) -> Path:
@@ -40,7 +40,7 @@ def export(model: Deployable, folder: Path) -> Path:
 
 
 def scale(spec: ModelSpec) -> tuple[float, float]:
-    """nvinfer's ``net-scale-factor``, and by what part a channel's contrast is off with it, at most.
+    """Compute nvinfer's ``net-scale-factor``, and the largest relative error of a channel's contrast with it.
 
     Raises:
         BackendError: the channels are too far apart for one scale.
@@ -56,7 +56,7 @@ def scale(spec: ModelSpec) -> tuple[float, float]:
 
 
 def config(model: Deployable) -> str:
-    """``config_infer_primary.txt``."""
+    """Format ``config_infer_primary.txt``."""
     if model.plan.precision != "FP32":
         raise BackendError(
             f"nvinfer writes its input in FP32, and that of this {model.plan.precision} plan is FP16: build it with "
@@ -96,7 +96,7 @@ def config(model: Deployable) -> str:
 
 
 def page(model: Deployable) -> str:
-    """How to build the parser and try it."""
+    """Format the page on how to build the parser and try it."""
     preload = f"LD_PRELOAD=$PWD/{LIBRARY} " if model.needs_library else ""
     library = (
         f"\nThe decode nodes come from `{LIBRARY}`, built on the device (docs/engines.md of ssd-edge says how) and put "

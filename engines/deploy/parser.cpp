@@ -1,4 +1,4 @@
-// Boxes of an ssd-edge plan for DeepStream's nvinfer: boxes, scores and classes are final, nothing is left to suppress.
+// Passes the boxes of an ssd-edge plan to DeepStream's nvinfer. They are final: duplicates are already suppressed.
 //
 //   g++ -std=c++17 -O2 -Wall -fPIC -shared -I/opt/nvidia/deepstream/deepstream/sources/includes
 //       -I/usr/local/cuda/include nvdsinfer_ssd_edge.cpp -o libnvdsinfer_ssd_edge.so
@@ -34,7 +34,7 @@ extern "C" bool NvDsInferParseCustomSsdEdge(
   const float* box = static_cast<const float*>(boxes->buffer);
   const float* score = static_cast<const float*>(scores->buffer);
   const int32_t* index = static_cast<const int32_t*>(classes->buffer);
-  // Beyond the detections the class is -1.
+  // The class is -1 after the last detection.
   for (unsigned k = 0; k < scores->inferDims.numElements && index[k] >= 0; ++k, box += 4) {
     const unsigned label = static_cast<unsigned>(index[k]);
     if (label >= parameters.numClassesConfigured || score[k] < parameters.perClassPreclusterThreshold[label]) continue;

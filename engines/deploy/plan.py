@@ -1,4 +1,4 @@
-"""The plan of a bundle that other programs can serve: one of TensorRT, with decode inside."""
+"""Find the plan of a bundle that other programs can serve: a TensorRT plan with decode inside."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ssd_edge.spec import ModelSpec
 
 @dataclass(frozen=True)
 class Deployable:
-    """What other programs are told of a plan.
+    """A plan that other programs can serve.
 
     Attributes:
-        name: of the model: the bundle's, in letters, digits, ``_``, ``-`` and ``.``.
-        file: the plan.
-        plan: its entry in the manifest.
-        spec: the model.
+        name: name of the model: the bundle's name, in letters, digits, ``_``, ``-`` and ``.``.
+        file: path of the plan.
+        plan: the plan's entry in the manifest.
+        spec: the model's spec.
     """
 
     name: str
@@ -34,39 +34,39 @@ class Deployable:
 
     @property
     def max_batch(self) -> int:
-        """The largest batch; of 1 the plan takes no other."""
+        """The largest batch; if it is 1, the plan takes no other."""
         return int(self.plan.facts.get("max_batch", "1"))
 
     @property
     def built_for(self) -> str:
-        """TensorRT and GPU, for people."""
+        """The plan's TensorRT release and GPU, for people."""
         return f"of TensorRT {self.plan.version} for {self.plan.facts.get('gpu', 'the GPU that built it')}"
 
     @property
     def needs_library(self) -> bool:
-        """Whether the decode nodes must be made known to TensorRT by the C++ library."""
+        """Whether the C++ library must register the decode nodes with TensorRT."""
         return self.plan.facts["decode"] in NEEDED_AT_RUN_TIME
 
     @property
     def labels(self) -> str:
-        """A label a line, in the order of ``classes``."""
+        """Labels, one per line, in the order of ``classes``."""
         return "".join(" ".join(label.split()) + "\n" for label in self.spec.labels)
 
 
 def deployable(bundle: Path) -> Deployable:
-    """The plan of a bundle that other programs can serve.
+    """Find the plan of a bundle that other programs can serve.
 
     Raises:
-        BundleError: no bundle, or one that was altered.
-        BackendError: no plan of TensorRT in it, or one that ends before decode.
+        BundleError: the folder is not a bundle, or was altered.
+        BackendError: the bundle has no TensorRT plan, or only one that ends before decode.
     """
     manifest = read_manifest(bundle)
     plan = next((plan for plan in manifest.plans if plan.backend == "tensorrt"), None)
     onnx = manifest.provenance.get("onnx", "HEADS.onnx")
     build = f"on the device, ssd-edge build-engine {onnx} --backend tensorrt --add --output {bundle}"
     if plan is None:
-        there = " and ".join(dict.fromkeys(plan.backend for plan in manifest.plans)) or "nothing"
-        raise BackendError(f"Triton and DeepStream run plans of TensorRT, and {bundle} holds {there}: {build}")
+        present = " and ".join(dict.fromkeys(plan.backend for plan in manifest.plans)) or "nothing"
+        raise BackendError(f"Triton and DeepStream run plans of TensorRT, and {bundle} holds {present}: {build}")
     if plan.facts.get("decode", "host-launch") == "host-launch":
         raise BackendError(
             f"the plan in {bundle} ends with the heads, and only ssd-edge decodes them (host-launch): build it with "
@@ -77,15 +77,15 @@ def deployable(bundle: Path) -> Deployable:
 
 
 def write(folder: Path, texts: Mapping[str, str], plan: tuple[str, Path]) -> None:
-    """A new folder with these files, whole or not at all.
+    """Write a new folder with these files, complete or not at all.
 
     Args:
         folder: the folder to make; it may exist if it is empty.
-        texts: by path in the folder.
-        plan: its path in the folder, and the file to copy there.
+        texts: texts by path in the folder.
+        plan: path of the plan in the folder, and the file to copy there.
 
     Raises:
-        BackendError: there is something of that name.
+        BackendError: something of that name exists already.
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise BackendError(f"{folder} exists and is not empty: remove it, or name another folder")

@@ -1,4 +1,4 @@
-"""An entry of a Triton model repository: ``NAME/config.pbtxt``, ``NAME/1/model.plan``, labels, and a page.
+"""Write an entry of a Triton model repository: ``NAME/config.pbtxt``, ``NAME/1/model.plan``, labels, and a page.
 
 Fields of ``config.pbtxt``: ``ModelConfig`` in triton-inference-server/common, protobuf/model_config.proto, and
 docs/user_guide/model_configuration.md of triton-inference-server/server.
@@ -20,13 +20,13 @@ def export(model: Deployable, repository: Path) -> Path:
 
     Args:
         model: the plan.
-        repository: the folder that Triton is given; other models in it stay.
+        repository: Triton's model repository; other models in it stay.
 
     Returns:
         The entry's folder.
 
     Raises:
-        BackendError: the repository has a model of that name.
+        BackendError: the repository already has a model of that name.
     """
     folder = repository / model.name
     texts = {"config.pbtxt": config(model), "labels.txt": model.labels, "README.md": page(model)}
@@ -35,7 +35,7 @@ def export(model: Deployable, repository: Path) -> Path:
 
 
 def config(model: Deployable) -> str:
-    """``config.pbtxt``. A plan of a fixed batch has max_batch_size 0: Triton then takes its shapes as they are."""
+    """Format ``config.pbtxt``; for a fixed batch max_batch_size is 0, and Triton takes the shapes as they are."""
     image = heads_buffers(model.spec, model.max_batch, _is_half(model))["image"]
     outputs = result_buffers(model.spec, model.max_batch)
     is_free = model.max_batch > 1
@@ -61,7 +61,7 @@ def config(model: Deployable) -> str:
 
 def _tensor(name: str, buffer: Buffer, is_free: bool) -> str:
     shape = buffer.shape[1:] if is_free else buffer.shape
-    dims = ", ".join(map(str, shape or (1,)))  # dims must not be empty: a value an image is reshaped
+    dims = ", ".join(map(str, shape or (1,)))  # dims must not be empty, so one value per image is reshaped
     reshape = "" if shape else " reshape { shape: [ ] }"
     return f'  {{ name: "{name}" data_type: {_TYPES[buffer.dtype.name]} dims: [ {dims} ]{reshape} }}'
 
@@ -71,7 +71,7 @@ def _is_half(model: Deployable) -> bool:
 
 
 def page(model: Deployable) -> str:
-    """What a client must do, and how to try it."""
+    """Format the page on what a client must do and how to try it."""
     spec, name = model.spec, model.name
     rows, columns = spec.input_size
     options = []

@@ -1,1 +1,1 @@
-"""What only a device can show, section by section. See ``ssd-edge selftest``."""
+"""Sections of the selftest, which tests what only a real device can show. See ``ssd-edge selftest``."""

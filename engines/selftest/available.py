@@ -1,4 +1,4 @@
-"""Whether a backend can run here: then whatever it fails at is a failure."""
+"""Tell whether a backend can run here; if it can, any error of it is a failure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from ssd_edge.machine.host import this_host
 
 
 def why_not(backend: str) -> str | None:
-    """What keeps it from running; None where nothing does."""
+    """Explain why a backend cannot run here; None if it can."""
     ready = readiness(this_host(), {backend: READINESS[backend]})[backend]
     return None if ready.runs else ready.sentence()
 
 
 def must_run(backend: str) -> None:
-    """Raise NotRunError where it cannot."""
+    """Raise NotRunError if a backend cannot run here."""
     why = why_not(backend)
     if why is not None:
         raise NotRunError(f"{backend}: {why}")

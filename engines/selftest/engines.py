@@ -1,4 +1,4 @@
-"""Engines against each other on real frames: CPU and GPU, forms of decode, precisions, and how fast they are."""
+"""Selftest sections that compare engines on real frames (CPU, GPU, forms of decode, precisions) and time them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SURE = 0.3
 """Detections of at least this score are compared."""
 
 LEAST = {"FP32": 0.99, "FP16": 0.97, "INT8": 0.95}
-"""Share of them that the other engine must have found too: same class, IoU of at least 0.5, score within 0.1."""
+"""Share of detections that the other engine must find too: same class, IoU of at least 0.5, score within 0.1."""
 
 _GPU_BACKENDS = ("tensorrt", "tensorrt-rtx")
 _WARMUP = 10
@@ -39,7 +39,7 @@ _STATE = ("Jetson", "power mode", "GPU state", "processor", "temperature")
 
 
 def cpu(setting: Setting) -> tuple[str, Mapping[str, Any]]:
-    """OpenVINO against ONNX Runtime, FP32 and, where given, INT8."""
+    """Compare OpenVINO with ONNX Runtime, in FP32 and, if INT8 heads were given, in INT8."""
     heads, _ = setting.model()
     tried = _Tried()
     for precision, onnx in (("FP32", heads), ("INT8", setting.int8)):
@@ -51,76 +51,76 @@ def cpu(setting: Setting) -> tuple[str, Mapping[str, Any]]:
 
 
 def decode_forms(setting: Setting) -> tuple[str, Mapping[str, Any]]:
-    """Each form of decode in a TensorRT engine against the one whose decode is launched after the heads.
+    """Compare each form of decode inside a TensorRT engine with decode launched after the heads.
 
-    TensorRT knows one kind of run-time plugins in a process: the library's where one is named, else Python's.
+    TensorRT allows one kind of run-time plugins in a process: the library's if one is named, else Python's.
     """
     heads, _ = setting.model()
     available.must_run("tensorrt")
     at_run_time = "library" if os.environ.get(VARIABLE) else "python"
     tried = _Tried()
-    left = {"library" if at_run_time == "python" else "python": f"{VARIABLE} says which of the two is tried"}
+    left_out = {"library" if at_run_time == "python" else "python": f"{VARIABLE} decides which of the two is tried"}
     version = installed_version()
     if version is None or release_of(version) < AHEAD_OF_TIME_SINCE:
-        left["ahead-of-time"] = "this release of TensorRT does not have it"
+        left_out["ahead-of-time"] = "this release of TensorRT does not have it"
     reference = _detected(setting, "form-host-launch", heads, "tensorrt", BuildOptions("FP32", decode="host-launch"))
     for form in FORMS:
-        if form == "host-launch" or form in left:
+        if form == "host-launch" or form in left_out:
             continue
         asked = f"form-{form}", heads, "tensorrt", BuildOptions("FP32", decode=form)
         tried.compare(form, f"decode {form}", LEAST["FP32"], reference, setting, *asked)
-    said = f"decode inside the engine finds what decode behind it finds ({tried.said()}){_not_run(left)}"
-    return said, {**tried.details, "not run": left}
+    sentence = f"decode inside the engine agrees with decode after it ({tried.said()}){_not_run(left_out)}"
+    return sentence, {**tried.details, "not run": left_out}
 
 
 def precisions(setting: Setting) -> tuple[str, Mapping[str, Any]]:
-    """Each precision of each GPU backend against the CPU on real frames; INT8 against the CPU's INT8."""
+    """Compare each precision of each GPU backend with the CPU on real frames; INT8 with the CPU's INT8."""
     heads, _ = setting.model()
-    left = {backend: why for backend in _GPU_BACKENDS if (why := available.why_not(backend)) is not None}
-    if len(left) == len(_GPU_BACKENDS):
-        raise NotRunError("; ".join(f"{backend}: {why}" for backend, why in left.items()))
+    left_out = {backend: why for backend in _GPU_BACKENDS if (why := available.why_not(backend)) is not None}
+    if len(left_out) == len(_GPU_BACKENDS):
+        raise NotRunError("; ".join(f"{backend}: {why}" for backend, why in left_out.items()))
     wanted = {"FP32": _detected(setting, "reference-fp32", heads, "onnxruntime", None)}
     if setting.int8 is not None:
         wanted["INT8"] = _detected(setting, "reference-int8", setting.int8, "onnxruntime", None)
     else:
-        left["INT8"] = "no INT8 heads were given: --int8 HEADS.int8.onnx"
+        left_out["INT8"] = "no INT8 heads were given: --int8 HEADS.int8.onnx"
     tried = _Tried()
-    for backend in (one for one in _GPU_BACKENDS if one not in left):
+    for backend in (name for name in _GPU_BACKENDS if name not in left_out):
         for precision in ("FP32", "FP16", "INT8"):
             onnx = setting.int8 if precision == "INT8" else heads
             if onnx is not None:
                 name, reference = f"{backend} {precision}", wanted["INT8" if precision == "INT8" else "FP32"]
                 asked = name.replace(" ", "-"), onnx, backend, BuildOptions(precision)
                 tried.compare(name, name, LEAST[precision], reference, setting, *asked)
-    said = f"GPU engines find what the CPU finds ({tried.said()}){_not_run(left)}"
-    return said, {**tried.details, "not run": left}
+    sentence = f"GPU engines agree with the CPU ({tried.said()}){_not_run(left_out)}"
+    return sentence, {**tried.details, "not run": left_out}
 
 
 def latency(setting: Setting) -> tuple[str, Mapping[str, Any]]:
-    """Milliseconds of a frame, one at a time, of each engine that runs here, with the machine before and after."""
+    """Time each engine that runs here, frame by frame, and record the machine's state before and after."""
     heads, _ = setting.model()
     backends = (*_GPU_BACKENDS, "openvino")
-    left = {backend: why for backend in backends if (why := available.why_not(backend)) is not None}
+    left_out = {backend: why for backend in backends if (why := available.why_not(backend)) is not None}
     before, details = _state(), {}
-    for backend in (one for one in backends if one not in left):
+    for backend in (name for name in backends if name not in left_out):
         for kind, onnx in (("default", heads), ("INT8", setting.int8)):
             if onnx is not None:
                 engine = setting.engine(f"latency-{backend}-{kind}", onnx, backend, None)
                 details[f"{backend} {kind}"] = _latency(engine, setting.frames, 30 if setting.quick else 200)
                 engine.close()
     if not details:
-        raise NotRunError("; ".join(f"{backend}: {why}" for backend, why in left.items()))
-    said = ", ".join(f"{name} {one['p50']:.1f}" for name, one in details.items())
-    return f"median milliseconds of a frame: {said}{_not_run(left)}", {
+        raise NotRunError("; ".join(f"{backend}: {why}" for backend, why in left_out.items()))
+    medians = ", ".join(f"{name} {one['p50']:.1f}" for name, one in details.items())
+    return f"median milliseconds of a frame: {medians}{_not_run(left_out)}", {
         **details,
-        "not run": left,
+        "not run": left_out,
         "machine before": before,
         "machine after": _state(),
     }
 
 
 class _Tried:
-    """The comparisons of a section: each is made, whatever the others came to."""
+    """The comparisons of a section; a failed one does not stop the others."""
 
     def __init__(self) -> None:
         self.details: dict[str, Mapping[str, Any]] = {}
@@ -138,7 +138,7 @@ class _Tried:
         backend: str,
         options: BuildOptions | None,
     ) -> None:
-        """Build an engine, and compare what it finds with what is wanted."""
+        """Build an engine, and compare its detections with the wanted ones."""
         try:
             self.details[name] = _agreement(wanted, _detected(setting, folder, onnx, backend, options))
             _require(self.details[name], least, who)
@@ -149,10 +149,10 @@ class _Tried:
             self.details.setdefault(name, {"failed": str(error)})
 
     def said(self) -> str:
-        """Each in words.
+        """Describe each comparison in words.
 
         Raises:
-            FailedError: one of them was not right.
+            FailedError: a comparison failed.
         """
         if self._wrong:
             raise FailedError("; ".join(self._wrong), self.details)
@@ -171,19 +171,19 @@ def _latency(engine: Engine, frames: Sequence[Image], number: int) -> dict[str, 
 
 
 def _state() -> dict[str, list[str]]:
-    """Clocks, temperature, power: what a latency depends on."""
+    """Read clocks, temperature and power, on which latency depends."""
     host = this_host()
-    found = examine(host, {name: PROBES[name] for name in _STATE})
-    state = {name: [f"{one.name}: {one.value}" for one in findings] for name, findings in found.items()}
-    with suppress(UnansweredError):  # on a Jetson only; it reports for ever, so a line is taken
+    examined = examine(host, {name: PROBES[name] for name in _STATE})
+    state = {name: [f"{one.name}: {one.value}" for one in findings] for name, findings in examined.items()}
+    with suppress(UnansweredError):  # tegrastats exists only on a Jetson, and never ends: one line is enough
         line = host.run(("sh", "-c", "tegrastats --interval 200 | head -n 1")).out
-        if found_rails := rails(line):
-            state["power"] = [f"{rail}: {watts:g} W" for rail, watts in found_rails.items()]
+        if watts_by_rail := rails(line):
+            state["power"] = [f"{rail}: {watts:g} W" for rail, watts in watts_by_rail.items()]
     return state
 
 
 def rails(line: str) -> dict[str, float]:
-    """Watts by rail, in a line of tegrastats: ``VDD_GPU_SOC 3205mW/3205mW`` is the present and the average."""
+    """Parse watts by rail from a line of tegrastats: ``VDD_GPU_SOC 3205mW/3205mW`` is present and average power."""
     return {name: int(now) / 1000 for name, now in re.findall(r"\b([A-Z][A-Z0-9_]+) (\d+)mW/\d+mW", line)}
 
 
@@ -196,9 +196,10 @@ def _detected(setting: Setting, name: str, onnx: Any, backend: str, options: Bui
         engine.close()
 
 
-def _agreement(wanted: Sequence[Detections], found: Sequence[Detections]) -> dict[str, float]:
-    """How much two engines find alike, each way; details of ``LEAST``."""
-    shares = [_found_again(one, other) for pair in zip(wanted, found, strict=True) for one, other in (pair, pair[::-1])]
+def _agreement(wanted: Sequence[Detections], actual: Sequence[Detections]) -> dict[str, float]:
+    """Share of two engines' detections that the other finds too, in both directions; see ``LEAST``."""
+    pairs = zip(wanted, actual, strict=True)
+    shares = [_found_again(one, other) for pair in pairs for one, other in (pair, pair[::-1])]
     total = sum(number for number, _ in shares)
     again = sum(number for _, number in shares)
     return {"compared": total, "alike": again / total if total else 1.0}
@@ -215,11 +216,11 @@ def _found_again(one: Detections, other: Detections) -> tuple[int, int]:
 
 def _require(agreement: Mapping[str, float], least: float, who: str) -> None:
     if agreement["compared"] == 0:
-        raise NotRunError(f"{who}: the model finds nothing in these frames: give --images of what it knows")
+        raise NotRunError(f"{who}: the model finds nothing in these frames: give --images that show its classes")
     if agreement["alike"] < least:
         raise FailedError(f"{who} agrees on {100 * agreement['alike']:.1f} % of detections, below {100 * least:.0f} %")
 
 
-def _not_run(left: Mapping[str, str]) -> str:
-    """What a section that passed did not show, for its sentence; the reasons are in its details."""
-    return f"; not run: {', '.join(left)}" if left else ""
+def _not_run(left_out: Mapping[str, str]) -> str:
+    """End of a section's sentence that lists what was not run; the reasons are in its details."""
+    return f"; not run: {', '.join(left_out)}" if left_out else ""

@@ -1,4 +1,4 @@
-"""The kernels on the GPU against NumPy, to the last bit: heads at random and heads that are hard, and frames."""
+"""Selftest section: compare the GPU's kernels with NumPy, to the last bit, on random heads, edge cases and frames."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 def kernels(setting: Setting) -> tuple[str, Mapping[str, Any]]:
-    """See ``sections.Work``."""
+    """Run the kernels and compare them with NumPy; see ``sections.Work``."""
     spec = setting.model()[1]
     with ExitStack() as stack:
         device = open_device(stack)
@@ -45,16 +45,16 @@ def kernels(setting: Setting) -> tuple[str, Mapping[str, Any]]:
             for name, loc, logits in heads_to_try(spec):
                 _compare(device, module, spec, half, name, loc, logits)
                 number += 1
-        for half in (False, True):  # after decode: another processor's OpenCV may round a pixel differently
+        for half in (False, True):  # images last: another processor's OpenCV may round a pixel differently
             for frame in setting.frames[:4]:
                 _compare_image(device, module, spec, half, frame)
                 number += 1
-        said = f"{number} results of {device.name} are NumPy's to the last bit"
-        return said, {"device": device.name, "results": number}
+        sentence = f"{number} results of {device.name} equal NumPy's to the last bit"
+        return sentence, {"device": device.name, "results": number}
 
 
 def open_device(stack: ExitStack) -> Device:
-    """The first GPU.
+    """Open the first GPU.
 
     Raises:
         NotRunError: there is none.
@@ -66,7 +66,7 @@ def open_device(stack: ExitStack) -> Device:
 
 
 def heads_to_try(spec: ModelSpec) -> Iterator[tuple[str, npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
-    """A name, loc (1, A, 4) and logits (1, A, C): at random, ties, infinities and NaN, and nothing to be found."""
+    """Make test heads: name, loc (1, A, 4), logits (1, A, C); random, ties, NaN and infinities, no candidate."""
     rng = np.random.default_rng(0)
     boxes, classes = spec.num_default_boxes, spec.num_classes
     for seed in range(3):
@@ -103,15 +103,15 @@ def _compare(
     size = (480, 640)
     wanted = Decoder(spec)(given["loc"][0].astype(np.float32), given["logits"][0].astype(np.float32), size)
     number = int(results["num_detections"][0])
-    found = (results["scores"][0, :number], results["classes"][0, :number].astype(np.int64), int(results["num_cut"][0]))
-    if not _equal(wanted, found, results["boxes"][0, :number], size):
+    actual = results["scores"][0, :number], results["classes"][0, :number].astype(np.int64), int(results["num_cut"][0])
+    if not _equal(wanted, actual, results["boxes"][0, :number], size):
         raise FailedError(f"decode of {name} heads in {kind.__name__} is not NumPy's: {number} and {len(wanted)} boxes")
 
 
 def _equal(
-    wanted: Detections, found: tuple[Any, Any, int], boxes: npt.NDArray[np.float32], size: tuple[int, int]
+    wanted: Detections, actual: tuple[Any, Any, int], boxes: npt.NDArray[np.float32], size: tuple[int, int]
 ) -> bool:
-    scores, labels, cut = found
+    scores, labels, cut = actual
     return (
         np.array_equal(wanted.scores, scores)
         and np.array_equal(wanted.labels, labels)

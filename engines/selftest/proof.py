@@ -1,4 +1,4 @@
-"""The heads' own proof, through each backend that runs here."""
+"""Selftest section: check the heads' own proof with each backend that runs here."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ BACKENDS = ("tensorrt", "tensorrt-rtx", "openvino", "onnxruntime")
 
 
 def proof(setting: Setting) -> tuple[str, Mapping[str, Any]]:
-    """What the model finds in the images that it carries, and each engine of it built here, as ``ssd-edge verify``."""
+    """Build an engine with each backend and check it against the heads' proof, as ``ssd-edge verify`` does."""
     heads, spec = setting.model()
-    left = {backend: why for backend in BACKENDS if (why := available.why_not(backend)) is not None}
+    left_out = {backend: why for backend in BACKENDS if (why := available.why_not(backend)) is not None}
     proofs = {}
     for precision, onnx in (("FP32", heads), ("INT8", setting.int8)):
         packed = read_proof(onnx) if onnx is not None else None
@@ -29,7 +29,7 @@ def proof(setting: Setting) -> tuple[str, Mapping[str, Any]]:
         raise NotRunError(f"the heads carry no proof, or {CLEAR_ABOUT_NOTHING}")
     details: dict[str, Any] = {}
     wrong = []
-    for backend in (one for one in BACKENDS if one not in left):
+    for backend in (name for name in BACKENDS if name not in left_out):
         for precision, (onnx, unpacked) in proofs.items():
             assert onnx is not None
             name = f"{backend} of {precision} heads"
@@ -41,6 +41,6 @@ def proof(setting: Setting) -> tuple[str, Mapping[str, Any]]:
                 details[name] = {"failed": str(error)}
     if wrong:
         raise FailedError("; ".join(wrong), details)
-    said = ", ".join(f"{name} {one['matched']} of {one['counted']}" for name, one in details.items())
-    missed = f"; not run: {', '.join(left)}" if left else ""
-    return f"engines find what the model's proof says ({said}){missed}", {**details, "not run": left}
+    results = ", ".join(f"{name} {one['matched']} of {one['counted']}" for name, one in details.items())
+    missing = f"; not run: {', '.join(left_out)}" if left_out else ""
+    return f"engines agree with the model's proof ({results}){missing}", {**details, "not run": left_out}

@@ -1,4 +1,4 @@
-"""What a selftest leaves: ``selftest.json`` and ``selftest.html``, each written whole."""
+"""Write the results of a selftest: ``selftest.json`` and ``selftest.html``, each complete or not at all."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from ssd_edge.page import render
 
 
 def counts(sections: Sequence[Section]) -> dict[str, int]:
-    """How many passed, failed, and were not run."""
+    """Count the sections that passed, failed, and were not run."""
     return {status: sum(one.status == status for one in sections) for status in ("passed", "failed", "not run")}
 
 
 def write_results(sections: Sequence[Section], machine: Mapping[str, Any], folder: Path) -> None:
-    """Write both files; the page only where Jinja is installed.
+    """Write both files; the page only if Jinja is installed.
 
     Args:
-        sections: that are done.
-        machine: what ``summary`` says of it, and what ``doctor`` found.
-        folder: that receives them.
+        sections: results of the sections.
+        machine: description of the machine, from ``summary`` and ``doctor``.
+        folder: folder for the files.
 
     Raises:
-        OSError: one cannot be written.
+        OSError: a file cannot be written.
     """
     made = datetime.now(timezone.utc).isoformat(timespec="seconds")
     content = {
@@ -49,7 +49,7 @@ def write_results(sections: Sequence[Section], machine: Mapping[str, Any], folde
 
 
 def page(sections: Sequence[Section], machine: Mapping[str, Any], made: str) -> str:
-    """The HTML text; all that comes from files or tools is escaped.
+    """Render the HTML page; all text from files or tools is escaped.
 
     Raises:
         MissingDependencyError: Jinja is not installed.

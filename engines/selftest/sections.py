@@ -1,4 +1,4 @@
-"""A section of the selftest: what it is given, what it answers, and how all are run."""
+"""Sections of the selftest: their input, their result, and the loop that runs them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Status = Literal["passed", "failed", "not run"]
 
 
 class NotRunError(SsdEdgeError):
-    """What a section needs is not here; the words say what."""
+    """Something that a section needs is missing; the message says what."""
 
 
 class FailedError(SsdEdgeError):
-    """A section found that something is not as it has to be.
+    """A section found a fault.
 
     Args:
-        sentence: what.
-        details: the numbers behind it, those of what was right too.
+        sentence: the fault.
+        details: the numbers behind it, including those of the parts that passed.
     """
 
     def __init__(self, sentence: str, details: Mapping[str, Any] | None = None) -> None:
@@ -35,14 +35,14 @@ class FailedError(SsdEdgeError):
 
 @dataclass(frozen=True)
 class Section:
-    """An answer.
+    """Result of a section.
 
     Attributes:
-        name: of the section.
-        status: ``passed`` only where it ran and all was right.
-        sentence: what was found, or what is missing.
+        name: the section's name.
+        status: the outcome; ``passed`` only if the section ran and everything was right.
+        sentence: the result in words, or what is missing.
         details: the numbers behind it.
-        seconds: that it took.
+        seconds: the time it took.
     """
 
     name: str
@@ -52,22 +52,22 @@ class Section:
     seconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for ``json.dumps``."""
+        """Convert to plain values for ``json.dumps``."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What sections work on.
+    """Input of the sections.
 
     Attributes:
-        heads: FP32, in ONNX; None where none was given.
-        int8: the same with Q/DQ; None where none was given.
-        spec: of the heads.
+        heads: FP32 heads in ONNX; None if none were given.
+        int8: the same heads with Q/DQ; None if none were given.
+        spec: spec of the heads.
         frames: real pictures, BGR.
-        folder: for what is made on the way.
-        engine: ``engine(name, onnx, backend, options)``: builds a bundle of that name there, and opens it.
-        quick: whether figures may come of few rounds.
+        folder: folder for temporary files.
+        engine: ``engine(name, onnx, backend, options)`` builds a bundle of that name in the folder, and opens it.
+        quick: whether to measure with few rounds.
     """
 
     heads: Path | None
@@ -79,10 +79,10 @@ class Setting:
     quick: bool = False
 
     def model(self) -> tuple[Path, ModelSpec]:
-        """The heads and their spec.
+        """Return the heads and their spec.
 
         Raises:
-            NotRunError: none were given.
+            NotRunError: no heads were given.
         """
         if self.heads is None or self.spec is None:
             raise NotRunError("it needs a model: ssd-edge selftest HEADS.onnx")
@@ -90,19 +90,20 @@ class Setting:
 
 
 Work = Callable[[Setting], tuple[str, Mapping[str, Any]]]
-"""Does a section's work: a sentence and details. Raises NotRunError, FailedError; any other error is a failure too."""
+"""Function of a section: returns a sentence and details, or raises NotRunError or FailedError. Any other error is a
+failure too."""
 
 
 def run_sections(
     setting: Setting, works: Mapping[str, Work], tell: Callable[[str, int, int], None], done: Callable[[Section], None]
 ) -> list[Section]:
-    """Each in its turn; none ends the others.
+    """Run sections one after the other; a failure does not stop the rest.
 
     Args:
-        setting: what they work on.
-        works: by name.
-        tell: called before each with its name, its number and how many there are.
-        done: called after each.
+        setting: input of the sections.
+        works: functions of the sections by name.
+        tell: called before each section with its name, its number and the number of sections.
+        done: called after each section with its result.
     """
     sections = []
     for number, (name, work) in enumerate(works.items()):
@@ -124,6 +125,6 @@ def _run(name: str, work: Work, setting: Setting) -> Section:
         status, sentence, details = "failed", str(error), error.details
     except SsdEdgeError as error:
         status, sentence = "failed", str(error)
-    except Exception as error:  # a library's, or a fault of this program: the other sections are worth having
+    except Exception as error:  # from a library, or a bug here: the other sections still run
         status, sentence = "failed", f"{type(error).__name__}: {error}"
     return Section(name, status, sentence, details, perf_counter() - began)

@@ -1,4 +1,4 @@
-"""Tools that may be installed on a device: compute-sanitizer and trtexec; and the project's own tests, in a clone."""
+"""Selftest sections that use tools on the device (compute-sanitizer, trtexec) or the project's own tests in a clone."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ssd_edge.engines.selftest import available
 from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Setting
 
 _MINUTES = 10
-_ON_A_CPU = ("test_kernels.py", "test_gpu.py")  # of tests/cuda: none of them needs PyTorch
+_ON_A_CPU = ("test_kernels.py", "test_gpu.py")  # in tests/cuda; chosen because they do not need PyTorch
 _COMMAND = "from ssd_edge.cli.main import main; main()"
 
 
 def emulated(setting: Setting) -> tuple[str, Mapping[str, Any]]:
-    """The kernels on a CPU and the GPU's way over an emulated driver: tests of a clone, as they need its files."""
+    """Run the tests of the kernels on a CPU and of the GPU engine over an emulated driver; they need a clone."""
     root = Path(__file__).resolve().parents[2]
     tests = [root / "tests" / "cuda" / name for name in _ON_A_CPU]
     if not all(test.is_file() for test in tests):
@@ -38,30 +38,30 @@ def emulated(setting: Setting) -> tuple[str, Mapping[str, Any]]:
     last = (done.stdout.strip().splitlines() or [""])[-1]
     if done.returncode:
         raise FailedError(f"tests of the kernels on a CPU: {last}")
-    return f"kernels on a CPU, and the GPU's way over an emulated driver: {last}", {}
+    return f"kernels on a CPU, and the GPU engine over an emulated driver: {last}", {}
 
 
 def sanitizer(setting: Setting) -> tuple[str, Mapping[str, Any]]:
-    """The kernels under each check of compute-sanitizer."""
+    """Run the kernels under each check of compute-sanitizer."""
     tool = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
     if not Path(tool).is_file():
         raise NotRunError("compute-sanitizer is not installed: it comes with the CUDA toolkit")
     heads, _ = setting.model()
-    found: dict[str, str] = {}
+    summaries: dict[str, str] = {}
     for check in ("memcheck", "racecheck", "initcheck", "synccheck"):
         folder = (setting.folder / f"sanitizer-{check}").resolve()
         command = [tool, "--tool", check, "--error-exitcode", "9", sys.executable, "-c", _COMMAND, "selftest"]
         done = _run([*command, str(heads.resolve()), "--only", "kernels", "--output", str(folder)], setting.folder)
-        said = re.findall(r"ERROR SUMMARY: .*|RACECHECK SUMMARY: .*", done.stdout + done.stderr)
-        found[check] = said[-1] if said else "it said nothing"
+        lines = re.findall(r"ERROR SUMMARY: .*|RACECHECK SUMMARY: .*", done.stdout + done.stderr)
+        summaries[check] = lines[-1] if lines else "it printed no summary"
         _must_have_run_kernels(folder / "selftest.json", check)
         if done.returncode:
-            raise FailedError(f"compute-sanitizer {check}: {found[check]}")
-    return "compute-sanitizer finds nothing in the kernels", found
+            raise FailedError(f"compute-sanitizer {check}: {summaries[check]}")
+    return "compute-sanitizer finds nothing in the kernels", summaries
 
 
 def trtexec(setting: Setting) -> tuple[str, Mapping[str, Any]]:
-    """NVIDIA's own measure of the same plan."""
+    """Time a plan with trtexec, NVIDIA's own tool."""
     tool = shutil.which("trtexec") or "/usr/src/tensorrt/bin/trtexec"
     if not Path(tool).is_file():
         raise NotRunError("trtexec is not installed: sudo apt install libnvinfer-bin")
@@ -81,13 +81,13 @@ def trtexec(setting: Setting) -> tuple[str, Mapping[str, Any]]:
 
 
 def gpu_milliseconds(text: str) -> float | None:
-    """The median of "GPU Compute Time" in what trtexec prints; None where it is not there."""
-    found = re.search(r"GPU Compute Time:.*?median = ([\d.]+) ms", text)
-    return float(found[1]) if found else None
+    """Parse the median of "GPU Compute Time" from trtexec's output; None if it is missing."""
+    match = re.search(r"GPU Compute Time:.*?median = ([\d.]+) ms", text)
+    return float(match[1]) if match else None
 
 
 def _must_have_run_kernels(results: Path, check: str) -> None:
-    """A child that ended well may have launched nothing, and then the tool had nothing to find."""
+    """Check that the child ran the kernels: if it launched none, the tool had nothing to check."""
     if not results.is_file():
         raise FailedError(f"compute-sanitizer {check}: the kernels did not run under it")
     (kernels,) = json.loads(results.read_text(encoding="utf-8"))["sections"]

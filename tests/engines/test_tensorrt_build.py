@@ -189,7 +189,11 @@ def test_a_profile_of_batches(precision, heads_onnx, int8_onnx, known, tmp_path)
     ("name", "said", "words"),
     [
         ("parse", "In node 3: x failed In f at /_src/a.cpp:7", r"cannot read heads\.onnx: .*\(node body/Conv, Conv\)"),
-        ("build_serialized_network", "out of memory", r"out of memory: end other programs on the GPU, or .*--workspace"),
+        (
+            "build_serialized_network",
+            "out of memory",
+            r"out of memory: end other programs on the GPU, or .*--workspace",
+        ),
         (
             "build_serialized_network",
             "[v.cpp::resize::140] Error Code 2: OutOfMemory (Requested size was 7 bytes.)\nno implementation",
