@@ -5,6 +5,6 @@ import sys
 
 __version__ = "0.1.0"
 
-# Imported without this, OpenVINO and ONNX Runtime report to their makers, unasked, and leave files in the user's home.
+# By default, OpenVINO and ONNX Runtime send telemetry when imported, and leave files in the user's home folder.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

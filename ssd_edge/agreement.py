@@ -1,7 +1,7 @@
-"""How far an engine agrees with a reference on what is found, and how far it has to.
+"""Compare an engine's detections with a reference's, and decide whether they agree well enough.
 
-Two engines of one model never give the same bits: they add in another order, or compute in FP16. What has to stay is
-each detection that the model is clear about: its class, its place, and nearly its score.
+Two engines of one model never give the same bits: they add in another order, or compute in FP16. What must stay is each
+detection that the model is clear about: its class, its place, and nearly its score.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ from ssd_edge.detections import Detections
 from ssd_edge.spec import ModelSpec
 
 SAME_PLACE = 0.9
-"""IoU from which on two boxes are the same detection."""
+"""Lowest IoU at which two boxes count as the same detection."""
 
 CHANCE = 4
-"""From so many detections on, one may be lost to chance whatever the share: two boxes that NMS cannot tell apart."""
+"""Of this many detections or more, one may be missing whatever the required share, since NMS may choose either of two
+nearly equal boxes."""
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What an engine of a precision may do differently.
+    """How much an engine of one precision may differ from the reference.
 
     Attributes:
-        score: largest difference of a score.
-        share: of the detections, how many must be found again.
+        score: largest allowed difference between two scores.
+        share: smallest share of the detections that must be found again.
     """
 
     score: float
@@ -43,22 +44,23 @@ TOLERANCES = {
     "BF16": Tolerance(0.15, 0.9),
     "INT8": Tolerance(0.15, 0.9),
 }
-"""By precision: FP32 has 24 bits of mantissa, FP16 11, BF16 8 and INT8 7, so that what a deep network sums up is off in
-the sixth, the third or the second digit. An INT8 engine computes on the grid of its file, and differs from it where a
-value lies between two steps and falls on the other one, or where its weights have a bit less."""
+"""Tolerances by precision. FP32 has 24 bits of mantissa, FP16 11, BF16 8 and INT8 7, so the sums of a deep network are
+off in the sixth, third or second digit. An INT8 engine computes on the quantization grid of its file; it differs where
+a value between two steps is rounded to the other one, or where its weights have one bit less."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """What became of the detections that count.
+    """Result of comparing an engine with a reference.
 
     Attributes:
-        images: compared.
-        tolerance: what may differ.
-        of_class: by label, the detections of the reference that have to be found again, and of these how many are:
-            by the same class, an IoU of at least 0.9, and a score that is no further apart than the tolerance.
+        images: number of images compared.
+        tolerance: how much the engine may differ.
+        of_class: by label, the number of reference detections that must be found again, and how many of them were. A
+            match has the same class, an IoU of at least 0.9, and a score within the tolerance.
         extra: detections of the engine where the reference has none of that class.
-        largest_difference: of the scores of two boxes of one class in the same place; 0 where there are none.
+        largest_difference: largest score difference between two boxes of one class in the same place; 0 if there are
+            no such pairs.
     """
 
     images: int
@@ -69,36 +71,39 @@ class Agreement:
 
     @property
     def counted(self) -> int:
-        """Detections of the reference that have to be found again."""
+        """Number of reference detections that must be found again."""
         return sum(counted for counted, _ in self.of_class.values())
 
     @property
     def matched(self) -> int:
-        """Of those, found."""
+        """Number of those detections that were found again."""
         return sum(matched for _, matched in self.of_class.values())
 
     @property
     def share(self) -> float:
-        """Of all that is to be found or should not have been, what agrees; 1 where there is nothing."""
+        """Matched detections as a share of all expected and extra ones; 1 if there are none."""
         total = self.counted + self.extra
         return self.matched / total if total else 1.0
 
     @property
     def holds(self) -> bool:
-        """Whether enough agrees, in all and of each class: a fault may be in the boxes of a few large objects alone."""
+        """Whether enough detections agree, overall and in each class.
+
+        Classes are checked one by one because a fault may show only in the boxes of a few large objects.
+        """
         return self._enough(self.counted + self.extra, self.matched) and not self.lost
 
     @property
     def lost(self) -> tuple[str, ...]:
-        """Classes of which too few are found."""
+        """Classes with too few matches."""
         return tuple(label for label, numbers in self.of_class.items() if not self._enough(*numbers))
 
     def _enough(self, total: int, matched: int) -> bool:
-        by_chance = 1 if total >= CHANCE else 0
-        return total - matched <= max(by_chance, (1 - self.tolerance.share) * total + 1e-9)
+        allowed_by_chance = 1 if total >= CHANCE else 0
+        return total - matched <= max(allowed_by_chance, (1 - self.tolerance.share) * total + 1e-9)
 
     def sentence(self) -> str:
-        """The numbers in words, with what they are measured by."""
+        """Describe the result and the criteria of a match in one sentence."""
         extra = f", and {self.extra} stand where there should be none" if self.extra else ""
         worst = min(self.lost, key=lambda label: self.of_class[label][1] / self.of_class[label][0], default=None)
         if worst is not None and len(self.of_class) > 1:
@@ -110,7 +115,7 @@ class Agreement:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for ``json.dumps``."""
+        """Convert to plain values for ``json.dumps``."""
         return {
             **asdict(self),
             "share": self.share,
@@ -128,33 +133,36 @@ def compare(
     least: float,
     spec: ModelSpec,
 ) -> Agreement:
-    """Compare what an engine found with what a reference did, image by image.
+    """Compare an engine's detections with a reference's, image by image.
 
     Args:
-        wanted: of the reference, in pixels of the same images: those that count, and those beside and below them.
-        counts: (N,) of each image: which of them have to be found again.
-        found: of the engine, down to scores of ``least − tolerance.score``.
-        tolerance: what may differ.
-        least: score from which the engine's detections are looked at; above it by more than the tolerance, one needs
-            a detection of the reference in its place.
-        spec: of the model.
+        wanted: all detections of the reference, in pixels of the same images, also those that need not be found again.
+        counts: (N,) for each image: which reference detections must be found again.
+        found: detections of the engine, down to scores of ``least − tolerance.score``.
+        tolerance: how much the engine may differ.
+        least: lowest score of the reference detections that count. An engine's detection that exceeds it by at least
+            the score tolerance is extra unless the reference has a detection in its place.
+        spec: the model's spec.
 
     Raises:
-        ValueError: not as many images on both sides.
+        ValueError: the two sides have different numbers of images.
     """
     counted, matched = np.zeros(len(spec.labels), np.int64), np.zeros(len(spec.labels), np.int64)
     extra, largest = 0, 0.0
-    for one, which, other in zip(wanted, counts, found, strict=True):
-        overlap = iou(one.boxes[:, None], other.boxes[None]) * (one.labels[:, None] == other.labels[None])
-        difference = np.abs(one.scores[:, None] - other.scores[None])
-        # Of boxes in one place, the one whose score is nearest; infinite where there is none.
-        nearest = np.where(overlap >= SAME_PLACE, difference, np.float32(np.inf)).min(axis=1, initial=np.inf)[which]
+    for reference, must_match, engine in zip(wanted, counts, found, strict=True):
+        same_class = reference.labels[:, None] == engine.labels[None]
+        overlap = iou(reference.boxes[:, None], engine.boxes[None]) * same_class
+        difference = np.abs(reference.scores[:, None] - engine.scores[None])
+        # Score difference to the closest-scoring box in the same place; infinite where there is none.
+        nearest = np.where(overlap >= SAME_PLACE, difference, np.float32(np.inf)).min(axis=1, initial=np.inf)
+        nearest = nearest[must_match]
         largest = max(largest, float(nearest[np.isfinite(nearest)].max(initial=0.0)))
-        np.add.at(counted, one.labels[which], 1)
-        np.add.at(matched, one.labels[which], nearest <= tolerance.score)
-        # A full list says nothing of what is below its last score.
-        told = max(least, float(one.scores[-1])) if len(one) == spec.max_detections else least
-        sure = other.scores >= told + tolerance.score
+        np.add.at(counted, reference.labels[must_match], 1)
+        np.add.at(matched, reference.labels[must_match], nearest <= tolerance.score)
+        # A reference list cut at max_detections does not tell what else lies below its last score.
+        is_full = len(reference) == spec.max_detections
+        lowest_known = max(least, float(reference.scores[-1])) if is_full else least
+        sure = engine.scores >= lowest_known + tolerance.score
         extra += int((sure & ~(overlap >= spec.nms_iou).any(axis=0)).sum())
     of_class = dict(zip(spec.labels, zip(counted.tolist(), matched.tolist(), strict=True), strict=True))
     return Agreement(len(wanted), tolerance, of_class, extra, largest)

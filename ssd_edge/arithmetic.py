@@ -1,9 +1,9 @@
 """exp, softmax and sigmoid in float32 with every rounding fixed, so that a CPU and a GPU give the same bits.
 
-``np.exp`` and CUDA's ``expf`` differ in the last bits, from each other and between processors, and so do sums whose
-order is left open. A score at the threshold, or two scores that are nearly equal, would then be decided differently.
-Here only operations are used that IEEE 754 rounds in one way (+, −, ×, ÷, rounding to an integer), in an order that is
-written down; ``engines/kernels/kernels.cu`` does the same, compiled without contraction to fused multiply-add.
+``np.exp`` and CUDA's ``expf`` differ in the last bits, from each other and between processors; so do sums without a
+fixed order. A score at the threshold, or two nearly equal scores, would then be decided differently. This module uses
+only operations that IEEE 754 rounds in exactly one way (+, −, ×, ÷, rounding to an integer), in a fixed order;
+``engines/plugins/kernels.cu`` does the same, compiled without contraction to fused multiply-add.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 
 LANES = 32
-"""Partial sums of a softmax: one a thread of a warp."""
+"""Partial sums of a softmax: one for each thread of a warp."""
 
-# Numbers worked on at once: few enough that all between results stay in the cache, four times as fast.
+# Block size that keeps all intermediate results in the cache, which is four times as fast.
 _AT_ONCE = 1 << 15
-# Beyond the first, all is infinite; below the second, the result would be subnormal and is 0.
+# Above the first, the result is infinite; below the second, it would be subnormal and is 0.
 _LARGEST = np.float32(89)
 _SMALLEST = np.float32(-87.33654)
 _LOG2_E = np.float32(1.44269504)
-# ln 2 in two parts, the first with so few digits that its product with an exponent is exact (Cody and Waite).
+# ln 2 in two parts; the first has so few digits that its product with an exponent is exact (Cody and Waite).
 _LN2_HIGH = np.float32(0.693359375)
 _LN2_LOW = np.float32(-2.12194440e-4)
 # (exp(r) − 1 − r)/r² for |r| ≤ ln(2)/2, highest power first: Cephes, single/expf.c.
@@ -33,7 +33,7 @@ _COEFFICIENTS = tuple(
 
 
 def exp(x: Floats) -> Floats:
-    """eˣ of (…) float32, within one unit in the last place; 0 where it would be subnormal, NaN of NaN."""
+    """Compute eˣ of (…) float32 within one unit in the last place; 0 where it would be subnormal, NaN for NaN."""
     flat = x.ravel()
     result: Floats = np.empty(len(flat), np.float32)
     for start in range(0, len(flat), _AT_ONCE):
@@ -54,7 +54,7 @@ def _exp(x: Floats) -> Floats:
     result += rest
     result += np.float32(1)
     # 2^128 has no float32, so the power of two is multiplied in two halves.
-    with np.errstate(invalid="ignore"):  # NaN has no integer: NaN times whatever comes of it stays NaN
+    with np.errstate(invalid="ignore"):  # NaN converts to an arbitrary integer, and NaN times that is still NaN
         power = exponent.astype(np.int32)
     half = power >> 1
     result *= ((half + 127) << 23).view(np.float32)
@@ -65,18 +65,18 @@ def _exp(x: Floats) -> Floats:
 
 
 def softmax(logits: Floats) -> Floats:
-    """Softmax over the last axis: (R, C) → (R, C). A row with NaN or +inf in it gives NaN.
+    """Compute the softmax over the last axis: (R, C) → (R, C). A row that contains NaN or +inf gives NaN.
 
-    The sum is that of a warp: lane l adds the classes l, l + 32, l + 64, …; then the lanes are added in pairs that lie
-    16, 8, 4, 2 and 1 apart.
+    The sum has the order of a warp: lane l adds the classes l, l + 32, l + 64, …; then lanes that are 16, 8, 4, 2 and 1
+    apart are added in pairs.
     """
     rows, classes = logits.shape
     with np.errstate(invalid="ignore"):  # inf − inf
         exponentials = exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
     total = np.zeros((rows, LANES), np.float32)
     for start in range(0, classes, LANES):
-        some = exponentials[:, start : start + LANES]
-        total[:, : some.shape[1]] += some
+        block = exponentials[:, start : start + LANES]
+        total[:, : block.shape[1]] += block
     while total.shape[1] > 1:
         half = total.shape[1] // 2
         total = total[:, :half] + total[:, half:]
@@ -85,5 +85,5 @@ def softmax(logits: Floats) -> Floats:
 
 
 def sigmoid(logits: Floats) -> Floats:
-    """1 / (1 + e⁻ˣ) of (…) float32."""
+    """Compute 1 / (1 + e⁻ˣ) of (…) float32."""
     return np.asarray(np.float32(1) / (np.float32(1) + exp(-logits)), np.float32)

@@ -1,6 +1,6 @@
-"""Default boxes and the arithmetic of boxes, in NumPy: the reference for every kernel.
+"""Default boxes and box arithmetic in NumPy: the reference for every kernel.
 
-Two forms: ``xyxy`` = x1, y1, x2, y2 and ``cxcywh`` = centre x, centre y, width, height. Default boxes are
+Boxes have two forms: ``xyxy`` = x1, y1, x2, y2 and ``cxcywh`` = centre x, centre y, width, height. Default boxes are
 cxcywh in fractions of the image. All arrays are float32.
 """
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 Boxes = npt.NDArray[np.float32]
 
-# Minimum sizes of the published models in pixels, the last one closing the extra square box of the last level:
-# github.com/weiliu89/caffe, branch ssd, examples/ssd/ssd_{pascal,coco,pascal_512}.py.
+# Minimum sizes of the published models in pixels; the last one serves only for the extra square box of the last level.
+# Source: github.com/weiliu89/caffe, branch ssd, examples/ssd/ssd_{pascal,coco,pascal_512}.py.
 SSD300_VOC_SIZES = (30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0)
 SSD300_COCO_SIZES = (21.0, 45.0, 99.0, 153.0, 207.0, 261.0, 315.0)
 SSD512_VOC_SIZES = (35.84, 76.8, 153.6, 230.4, 307.2, 384.0, 460.8, 537.6)
@@ -30,16 +30,16 @@ SSD512_COCO_SIZES = (20.48, 51.2, 133.12, 215.04, 296.96, 378.88, 460.8, 542.72)
 
 
 def linear_scales(num_levels: int, smallest: float = 0.2, largest: float = 0.9) -> tuple[float, ...]:
-    """s_k = s_min + (s_max − s_min)/(m − 1)·(k − 1), k = 1 … m (paper, equation 4)."""
+    """Compute the scales s_k = s_min + (s_max − s_min)/(m − 1)·(k − 1), k = 1 … m (paper, equation 4)."""
     if num_levels == 1:
         return (smallest,)
     return tuple(smallest + (largest - smallest) * k / (num_levels - 1) for k in range(num_levels))
 
 
 def cell_sizes(scale: float, next_scale: float, ratios: Sequence[float]) -> tuple[tuple[float, float], ...]:
-    """(width, height) of the boxes of one cell: square, extra square √(s_k·s_{k+1}), then each ratio a and 1/a.
+    """Compute (width, height) of one cell's boxes: square, extra square √(s_k·s_{k+1}), then each ratio a and 1/a.
 
-    w = s·√a and h = s/√a (paper, section 2.2); the order is the published models'.
+    w = s·√a and h = s/√a (paper, section 2.2); the order is that of the published models.
     """
     extra = math.sqrt(scale * next_scale)
     sizes = [(scale, scale), (extra, extra)]
@@ -56,7 +56,7 @@ def published_levels(
     sizes: Sequence[float],
     ratios: Sequence[Sequence[float]],
 ) -> tuple[DefaultBoxLevel, ...]:
-    """Levels from a published table of pixel sizes (one more than levels) and pixel steps."""
+    """Make levels from a published table of pixel sizes (one more than there are levels) and pixel steps."""
     scales = [size / input_size for size in sizes]
     return tuple(
         DefaultBoxLevel(
@@ -69,9 +69,9 @@ def published_levels(
 
 
 def default_boxes(spec: ModelSpec) -> Boxes:
-    """All default boxes of a model: (A, 4) cxcywh in fractions of the image, level by level, row by row.
+    """Make all default boxes of a model: (A, 4) cxcywh in fractions of the image, level by level, row by row.
 
-    A box centre lies in the middle of its cell: ((i + 0.5)·step_x, (j + 0.5)·step_y) (paper, section 2.2).
+    A box is centred in its cell: ((i + 0.5)·step_x, (j + 0.5)·step_y) (paper, section 2.2).
     """
     parts = []
     for level in spec.levels:
@@ -89,19 +89,19 @@ def default_boxes(spec: ModelSpec) -> Boxes:
 
 
 def to_xyxy(boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    """(…, 4) cxcywh → xyxy."""
+    """Convert (…, 4) cxcywh to xyxy."""
     half = boxes[..., 2:] * boxes.dtype.type(0.5)
     return np.concatenate([boxes[..., :2] - half, boxes[..., :2] + half], axis=-1)
 
 
 def to_cxcywh(boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    """(…, 4) xyxy → cxcywh."""
+    """Convert (…, 4) xyxy to cxcywh."""
     half = boxes.dtype.type(0.5)
     return np.concatenate([(boxes[..., :2] + boxes[..., 2:]) * half, boxes[..., 2:] - boxes[..., :2]], axis=-1)
 
 
 def encode(boxes: Boxes, defaults: Boxes, variances: tuple[float, float]) -> Boxes:
-    """Regression targets ĝ of boxes for their default boxes (paper, equation 2), divided by the variances.
+    """Compute the regression targets ĝ of boxes for their default boxes (paper, equation 2), divided by the variances.
 
     Args:
         boxes: (A, 4) xyxy in fractions of the image, of positive width and height.
@@ -118,24 +118,24 @@ def encode(boxes: Boxes, defaults: Boxes, variances: tuple[float, float]) -> Box
 
 
 def decode(loc: Boxes, defaults: Boxes, variances: tuple[float, float]) -> Boxes:
-    """The inverse of ``encode``: (A, 4) x, y, width, height → xyxy in fractions of the image."""
+    """Invert ``encode``: (A, 4) x, y, width, height → xyxy in fractions of the image."""
     centre = defaults[:, :2] + loc[:, :2] * np.float32(variances[0]) * defaults[:, 2:]
-    with np.errstate(over="ignore"):  # a size of infinity is cut at the frame's edge like any other
+    with np.errstate(over="ignore"):  # an infinite box is clipped to the frame later, like any other
         size = defaults[:, 2:] * arithmetic.exp(loc[:, 2:] * np.float32(variances[1]))
     half = np.float32(0.5) * size
     return np.concatenate([centre - half, centre + half], axis=-1).astype(np.float32)
 
 
 def areas(boxes: Boxes) -> npt.NDArray[np.float32]:
-    """(…, 4) xyxy → (…) width × height; 0 for a box turned inside out."""
+    """Compute width × height: (…, 4) xyxy → (…); 0 for a box turned inside out."""
     sides = np.maximum(boxes[..., 2:] - boxes[..., :2], np.float32(0))
     return np.asarray(sides[..., 0] * sides[..., 1], np.float32)
 
 
 def iou(first: Boxes, second: Boxes) -> npt.NDArray[np.float32]:
-    """Intersection over union of broadcast xyxy boxes: (…, 4), (…, 4) → (…); 0 where both have no area.
+    """Compute intersection over union of broadcast xyxy boxes: (…, 4), (…, 4) → (…); 0 where both have no area.
 
-    All pairs of N and M boxes: ``iou(a[:, None], b[None])``.
+    For all pairs of N and M boxes: ``iou(a[:, None], b[None])``.
     """
     width = np.minimum(first[..., 2], second[..., 2]) - np.maximum(first[..., 0], second[..., 0])
     height = np.minimum(first[..., 3], second[..., 3]) - np.maximum(first[..., 1], second[..., 1])
@@ -145,16 +145,16 @@ def iou(first: Boxes, second: Boxes) -> npt.NDArray[np.float32]:
 
 
 def match(boxes: Boxes, defaults: Boxes, threshold: float = 0.5) -> npt.NDArray[np.int64]:
-    """Which object each default box answers for (paper, section 2.2, "matching strategy").
+    """Assign an object or background to each default box (paper, section 2.2, "matching strategy").
 
-    Every object gets the default box of best IoU, two objects never the same one (best pair first); then every other
-    default box goes to the object it overlaps most, if by at least ``threshold``. An object gets none where it touches
-    none, or where there are fewer default boxes than objects.
+    Every object gets the default box of highest IoU, but no two objects the same one (best pair first). Then every
+    other default box gets the object that it overlaps most, if the IoU is at least ``threshold``. An object gets no
+    default box if it overlaps none, or if there are fewer default boxes than objects.
 
     Args:
         boxes: (N, 4) xyxy in fractions of the image.
         defaults: (A, 4) cxcywh.
-        threshold: IoU.
+        threshold: lowest IoU of a match, apart from each object's best one.
 
     Returns:
         (A,) index into ``boxes``, −1 for background.
@@ -166,7 +166,7 @@ def match(boxes: Boxes, defaults: Boxes, threshold: float = 0.5) -> npt.NDArray[
     matched = np.where(overlaps.max(axis=0) >= np.float32(threshold), best, -1).astype(np.int64)
     for _ in range(min(len(boxes), len(defaults))):
         obj, default = np.unravel_index(int(overlaps.argmax()), overlaps.shape)
-        if overlaps[obj, default] <= 0:  # far from all that is left, or of no area after rounding
+        if overlaps[obj, default] <= 0:  # the remaining objects touch no free default box, or have no area
             break
         matched[default] = obj
         overlaps[obj] = -1

@@ -1,8 +1,8 @@
-"""Which (box, class) pairs are candidates, and the best of them, with few exact scores.
+"""Find the (box, class) pairs that are candidates, and the best of them, while computing few exact scores.
 
-An exact score costs some thirty passes of NumPy over its whole row. So most rows are dropped by a look at their logits;
-of very many that are left, candidates are counted by a cheap score, where it is certain, and exact scores are computed
-of the rows that may hold the best ones. What comes out is what exact scores of all would give, to the last bit.
+An exact score costs some thirty passes of NumPy over its whole row. So most rows are dropped by comparing logits. If
+very many rows are left, their candidates are counted by a cheap score wherever that is certain, and exact scores are
+computed only for rows that may hold the best ones. The result is that of exact scores for all rows, to the last bit.
 """
 
 from __future__ import annotations
@@ -22,42 +22,42 @@ Keys = npt.NDArray[np.uint64]
 
 _INDEX_BITS = MAX_DEFAULT_BOXES.bit_length() - 1
 _FEW = 1 << 16
-"""Logits in the rows looked at, up to which exact scores of all cost less than a cheap look at them first."""
+"""Up to this many logits, exact scores for all rows cost less than computing cheap scores first."""
 _AT_ONCE = 1 << 17
-"""Logits looked at at once: few enough for the cache."""
+"""Logits in one block of cheap scores: few enough for the cache."""
 _SHORT = 40
-"""Classes up to which columns are compared as a whole."""
+"""Up to this many classes, ``_highest`` compares whole columns."""
 _MARGIN = np.float32(1e-4)
-"""Share by which a cheap score may be off: exponentials and sums of any library are right to 1e-5 and better."""
+"""Relative error that a cheap score may have: exponentials and sums of any library are accurate to 1e-5 or better."""
 
 
 class Candidates(Protocol):
-    """All pairs with a score above the threshold, of one image."""
+    """All (box, class) pairs of one image whose score is above the threshold."""
 
     counts: npt.NDArray[np.int64]
-    """(K,) how many there are of each label."""
+    """(K,) number of candidates of each label."""
 
     def best(self, number: int) -> Keys:
-        """The ``number`` best as sort keys, best first; fewer where there are no more."""
+        """Return the ``number`` best candidates, or all if there are fewer, as sort keys, best first."""
 
 
 def candidates(loc: Floats, logits: Floats, spec: ModelSpec) -> Candidates:
-    """Candidates of one image. A NaN score counts for nothing, nor does a box with values that are not finite.
+    """Find the candidates of one image, without NaN scores and boxes whose values are not finite.
 
     A softmax score is at most the sigmoid of (class logit − background logit), and a sigmoid score grows with its
-    logit; so a comparison of logits drops nearly all boxes before any exponential, and none that would count.
+    logit. Comparing logits therefore drops nearly all boxes before any exponential, but never a candidate.
 
     Args:
         loc: (A, 4).
         logits: (A, C).
         spec: gives score function and threshold.
     """
-    # Four truths of one byte each are one number: quicker than ``all`` along so short an axis.
+    # Four booleans of one byte each are compared as one integer, which is faster than ``all`` along so short an axis.
     sound = np.isfinite(loc, order="C").view(np.uint32)[:, 0] == np.uint32(0x01010101)
-    # A little below the true bound: its own rounding must not drop a candidate.
+    # A little below the true bound, so that rounding of the bound drops no candidate.
     lowest = np.float32(math.log(spec.score_threshold / (1 - spec.score_threshold)) - 1e-3)
     with np.errstate(invalid="ignore", over="ignore"):
-        if spec.score_function == "softmax":  # a NaN anywhere spoils its row
+        if spec.score_function == "softmax":  # one NaN makes a whole row NaN
             peak = _highest(logits[:, 1:], np.maximum)
             rows = np.flatnonzero((peak - logits[:, 0] > lowest) & sound)
         else:
@@ -70,14 +70,17 @@ def candidates(loc: Floats, logits: Floats, spec: ModelSpec) -> Candidates:
 
 
 def _highest(logits: Floats, maximum: np.ufunc) -> Floats:
-    """(A, K) → (A,). NumPy reduces a short axis number by number; as columns side by side it is far quicker."""
+    """Take the maximum of each row, (A, K) → (A,).
+
+    NumPy reduces a short last axis element by element; comparing whole columns is far faster.
+    """
     if logits.shape[1] <= _SHORT:
         return np.asarray(maximum.reduce(np.ascontiguousarray(logits.T), axis=0), np.float32)
     return np.asarray(maximum.reduce(logits, axis=1), np.float32)
 
 
 class _Scores:
-    """Exact scores of an image's boxes, by the box."""
+    """Exact scores of an image's boxes, computed on demand."""
 
     def __init__(self, logits: Floats, spec: ModelSpec) -> None:
         self.logits = logits
@@ -85,7 +88,7 @@ class _Scores:
         self.is_softmax = spec.score_function == "softmax"
 
     def of(self, rows: npt.NDArray[np.int64]) -> Floats:
-        """(R, K), without background."""
+        """Compute the scores (R, K) of R rows, without background."""
         chosen = self.logits.take(rows, axis=0)
         if self.is_softmax:
             return arithmetic.softmax(chosen)[:, 1:]
@@ -93,7 +96,7 @@ class _Scores:
 
 
 class _Few:
-    """Exact scores of all rows that may have a candidate."""
+    """Candidates from exact scores of all rows that may have one."""
 
     def __init__(self, scores: _Scores, rows: npt.NDArray[np.int64]) -> None:
         exact = scores.of(rows)
@@ -104,7 +107,7 @@ class _Few:
 
 
 class _Many:
-    """Candidates counted by cheap scores, and exact scores of the rows that may hold the best ones."""
+    """Candidates counted by cheap scores; exact scores are computed only for rows that may hold the best ones."""
 
     def __init__(self, scores: _Scores, rows: npt.NDArray[np.int64], peak: Floats) -> None:
         look_at = _look_at_softmax if scores.is_softmax else _look_at_sigmoid
@@ -113,15 +116,15 @@ class _Many:
         unsure = np.empty(len(rows), bool)
         step = max(1, _AT_ONCE // len(counts))
         for start in range(0, len(rows), step):
-            some = slice(start, start + step)
+            block = slice(start, start + step)
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                look = look_at(scores.logits.take(rows[some], axis=0), peak[some], scores.threshold)
+                look = look_at(scores.logits.take(rows[block], axis=0), peak[block], scores.threshold)
                 candidate = look.level > look.bound * (1 - _MARGIN)
                 doubtful = np.flatnonzero(candidate ^ (look.level > look.bound * (1 + _MARGIN)))
-            best[some], unsure[some] = look.best, ~look.sound
+            best[block], unsure[block] = look.best, ~look.sound
             unsure[start + doubtful // candidate.shape[1]] = True
-            candidate[unsure[some]] = False
-            for first in range(0, len(candidate), 255):  # as many as a byte can count, six times as fast as integers
+            candidate[unsure[block]] = False
+            for first in range(0, len(candidate), 255):  # 255 fit into a byte; counting in bytes is six times as fast
                 counts += np.add.reduce(candidate[first : first + 255].view(np.uint8), axis=0, dtype=np.uint8)
         exact = scores.of(rows[unsure])
         best[unsure] = np.fmax.reduce(exact, axis=1, initial=np.float32(0))
@@ -131,7 +134,8 @@ class _Many:
     def best(self, number: int) -> Keys:
         least, rows = self._scores.threshold, self._rows
         if number < len(rows):
-            # As many rows have a score that reaches this, so the best ``number`` scores of all do, within the margin.
+            # ``number`` rows have a score of at least this, so the ``number`` best scores overall lie above it, within
+            # the margin.
             reached = np.partition(self._best, -number)[-number] * (1 - _MARGIN)
             rows = rows[self._best >= reached * (1 - _MARGIN)]
             least = max(least, np.float32(reached * (1 - _MARGIN)))
@@ -141,13 +145,13 @@ class _Many:
 
 @dataclass(frozen=True)
 class _Look:
-    """What a cheap look at rows tells, off by a share of ``_MARGIN`` at most.
+    """Cheap scores of R rows, with a relative error of at most ``_MARGIN``.
 
     Attributes:
-        level: (R, C) grows with the score.
-        bound: (R, 1), the level of the threshold.
+        level: (R, C) a value that grows with the score.
+        bound: (R, 1) the level that the score threshold corresponds to.
         best: (R,) each row's best score.
-        sound: (R,) whether all this holds for the row.
+        sound: (R,) whether the other values can be relied on for the row.
     """
 
     level: Floats
@@ -157,7 +161,7 @@ class _Look:
 
 
 def _look_at_softmax(logits: Floats, peak: Floats, threshold: np.float32) -> _Look:
-    """Level: the exponential, by whatever exp NumPy has here. Near float32's ends it is not sound."""
+    """Use NumPy's exponential as the level. Rows near the ends of float32's range are not sound."""
     level = np.exp(logits, out=logits)
     total = np.einsum("ij->i", level)
     bound = threshold * total
@@ -166,7 +170,7 @@ def _look_at_softmax(logits: Floats, peak: Floats, threshold: np.float32) -> _Lo
 
 
 def _look_at_sigmoid(logits: Floats, peak: Floats, threshold: np.float32) -> _Look:
-    """Level: the score."""
+    """Use the score itself, by NumPy's exponential, as the level."""
     bound = np.full(len(logits), threshold)
     return _Look(_sigmoid(logits), bound[:, None], _sigmoid(peak), bound > np.float32(1e-30))
 
@@ -178,9 +182,10 @@ def _sigmoid(logits: Floats) -> Floats:
 def _keys(
     scores: Floats, candidate: npt.NDArray[np.bool_], rows: npt.NDArray[np.int64]
 ) -> tuple[Keys, npt.NDArray[np.int64]]:
-    """One 64-bit key a candidate, ascending = best score, then class, then box index; and how many of each label.
+    """Make one 64-bit key for each candidate, and count the candidates of each label.
 
-    The bits of a positive float32 are ordered as it is.
+    Ascending keys mean descending scores, then ascending class and box index: the bits of positive float32 values, read
+    as integers, have the same order as the values.
     """
     flat = np.flatnonzero(candidate)
     row, label = np.divmod(flat, scores.shape[1])
@@ -190,14 +195,14 @@ def _keys(
 
 
 def _smallest(keys: Keys, number: int) -> Keys:
-    """The ``number`` smallest keys in order."""
+    """Return the ``number`` smallest keys in ascending order."""
     if number < len(keys):
         keys = np.partition(keys, number)[:number]
     return np.sort(keys)
 
 
 def unpacked(keys: Keys) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats]:
-    """Box indices, labels and scores of keys."""
+    """Split keys into box indices, labels and scores."""
     index = (keys & np.uint64(MAX_DEFAULT_BOXES - 1)).view(np.int64)
     label = ((keys >> np.uint64(_INDEX_BITS)) & np.uint64(MAX_CLASSES - 1)).view(np.int64)
     score = (np.uint64(0xFFFFFFFF) - (keys >> np.uint64(32))).astype(np.uint32).view(np.float32)

@@ -1,7 +1,7 @@
-"""Heads → Detections on the CPU: the only host decode, and the reference for the kernels.
+"""Decode heads to Detections on the CPU: the only host decode, and the reference for the kernels.
 
-The order is that of the published models: scores, threshold, best ``top_k`` of each class, NMS in each class, best
-``max_detections`` of the image. Equal scores are ordered by class, then by box index, so that a result never
+The order of steps is that of the published models: scores, threshold, best ``top_k`` of each class, NMS in each class,
+best ``max_detections`` of the image. Equal scores are ordered by class, then by box index, so that a result never
 depends on the machine.
 """
 
@@ -19,32 +19,34 @@ from ssd_edge.spec import ModelSpec
 
 Floats = npt.NDArray[np.float32]
 
-# Multiples of the detections wanted: up to the second, all candidates are looked at; of more, so many at first.
+# Multiples of max_detections: up to _ALL_AT_ONCE of them, all candidates enter NMS; of more candidates, only the best
+# _FIRST_LOOK multiples at first.
 _FIRST_LOOK, _ALL_AT_ONCE = 2, 4
-# Boxes compared with all others at once in NMS: few enough for the cache.
+# Boxes that NMS compares with all others in one step: few enough for the cache.
 _ROWS = 64
 
 
 def for_reader(spec: ModelSpec, min_score: float) -> ModelSpec:
-    """A spec whose decode gives a reader of scores of at least ``min_score`` what it reads, and nothing below.
+    """Raise a spec's score threshold for a caller that reads only scores of at least ``min_score``.
 
-    NMS goes down from the best box, so a lower score never removes a higher one, and both top-k and the limit of
-    detections keep the best: what is below the reader's score changes nothing above it. Only the number of candidates
-    that top-k cuts is another: of those that the reader would have seen.
+    The caller's detections stay the same: NMS starts from the best box, so a lower score never removes a higher one,
+    and both top-k and ``max_detections`` keep the best. Only the number of candidates cut by top-k changes: it counts
+    only those that the caller would have read.
     """
-    below = float(np.nextafter(np.float32(min(min_score, 1.0)), np.float32(0)))  # decode takes scores above it
+    # Decode keeps only scores above its threshold, but min_score itself must be kept.
+    below = float(np.nextafter(np.float32(min(min_score, 1.0)), np.float32(0)))
     return spec if below <= spec.score_threshold else replace(spec, score_threshold=below)
 
 
 class Decoder:
-    """Decodes one model's heads; holds the default boxes so that a frame does not pay for them."""
+    """Decoder of one model's heads; it keeps the default boxes, so that they are not computed for each frame."""
 
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
         self.defaults = boxes.default_boxes(spec)
 
     def __call__(self, loc: Floats, logits: Floats, frame_size: tuple[int, int]) -> Detections:
-        """Detections of one image.
+        """Decode the detections of one image.
 
         Args:
             loc: (A, 4) float32, the regression head in the spec's box order.
@@ -52,11 +54,11 @@ class Decoder:
             frame_size: (height, width) of the frame in pixels.
 
         Returns:
-            Boxes in pixels of the frame, cut at its edges, best score first. A box whose regression values are
-            not finite is no candidate.
+            Boxes in pixels of the frame, clipped to it, best score first. Boxes whose regression values are not finite
+            are left out.
 
         Raises:
-            ValueError: a head is not of the spec's shape.
+            ValueError: the shape of a head does not fit the spec.
         """
         spec = self.spec
         if loc.shape != (len(self.defaults), 4) or logits.shape != (len(self.defaults), spec.num_classes):
@@ -64,22 +66,22 @@ class Decoder:
                 f"heads must be ({len(self.defaults)}, 4) and ({len(self.defaults)}, {spec.num_classes}), "
                 f"but got {loc.shape} and {logits.shape}"
             )
-        found = candidates(loc, logits, spec)
-        number = int(found.counts.sum())
+        pairs = candidates(loc, logits, spec)
+        number = int(pairs.counts.sum())
         taken = spec.max_detections * (_FIRST_LOOK if number > _ALL_AT_ONCE * spec.max_detections else _ALL_AT_ONCE)
         while True:
-            index, label, score = unpacked(found.best(taken))
+            index, label, score = unpacked(pairs.best(taken))
             box = self._boxes(loc, index)
             kept = _nms_per_class(box, label, spec)[: spec.max_detections]
-            # Whether a box stays depends on better ones alone: once enough stay, no other can come before them.
+            # Whether a box is kept depends only on better boxes: once enough are kept, no other can precede them.
             if len(kept) == spec.max_detections or taken >= number:
                 break
             taken *= 4
-        num_cut = int(np.maximum(found.counts - spec.top_k, 0).sum())
+        num_cut = int(np.maximum(pairs.counts - spec.top_k, 0).sum())
         return Detections(to_pixels(box[kept], frame_size), score[kept], label[kept], num_cut)
 
     def _boxes(self, loc: Floats, index: npt.NDArray[np.int64]) -> Floats:
-        """(N, 4) xyxy in fractions of the image, of the chosen default boxes only."""
+        """Decode the chosen default boxes only: (N, 4) xyxy in fractions of the image."""
         chosen = loc[index]
         if self.spec.box_order == "yxhw":
             chosen = chosen[:, [1, 0, 3, 2]]
@@ -87,13 +89,13 @@ class Decoder:
 
 
 def to_pixels(box: Floats, frame_size: tuple[int, int]) -> Floats:
-    """(N, 4) xyxy in fractions of the image → in pixels of a frame of (height, width), cut at its edges."""
+    """Convert (N, 4) xyxy from fractions of the image to pixels of a frame of (height, width), clipped to it."""
     height, width = frame_size
     return np.clip(box, np.float32(0), np.float32(1)) * np.asarray([width, height, width, height], np.float32)
 
 
 def _nms_per_class(box: Floats, label: npt.NDArray[np.int64], spec: ModelSpec) -> npt.NDArray[np.int64]:
-    """Indices of the boxes that stay, ascending, of boxes that come best first: top-k of each class, then NMS."""
+    """Take the top-k of each class, then NMS, and return the kept indices in ascending order; input is best first."""
     by_class = np.argsort(label, kind="stable")
     ordered = label[by_class]
     rank = np.arange(len(label)) - np.searchsorted(ordered, ordered)
@@ -102,30 +104,30 @@ def _nms_per_class(box: Floats, label: npt.NDArray[np.int64], spec: ModelSpec) -
 
 
 def nms(box: Floats, label: npt.NDArray[np.int64], threshold: float) -> npt.NDArray[np.bool_]:
-    """Greedy non-maximum suppression in each class.
+    """Apply greedy non-maximum suppression in each class.
 
-    Going down a class from its best box, a box is dropped if its IoU with a kept one is above ``threshold``.
+    In each class, from its best box downwards, a box is dropped if its IoU with a kept one is above ``threshold``.
 
     Args:
         box: (N, 4) float32 xyxy, ordered by class, best score first in each.
         label: (N,) int64, ascending.
-        threshold: IoU.
+        threshold: highest IoU that two kept boxes may have.
 
     Returns:
-        (N,) bool: which boxes stay.
+        (N,) bool: which boxes are kept.
     """
     values = _corners_and_areas(box)
     keep = np.zeros(len(box), bool)
-    left = np.arange(len(box))  # neither kept nor dropped so far
+    left = np.arange(len(box))  # not yet decided
     while len(left):
         rows = left[:_ROWS]
-        others = left[: np.searchsorted(label[left], label[rows[-1]], side="right")]  # the rows come first
+        others = left[: np.searchsorted(label[left], label[rows[-1]], side="right")]  # begins with rows
         covers = _covers(values.take(rows, axis=1), values.take(others, axis=1), np.float32(threshold))
         if label[rows[0]] != label[rows[-1]]:
             covers &= label[rows, None] == label[others]
         np.fill_diagonal(covers, False)
         bits, width = np.packbits(covers, axis=1, bitorder="little").tobytes(), -(-len(others) // 8)
-        dropped = 0  # bit k: others[k]
+        dropped = 0  # bit k stands for others[k]
         for row in np.flatnonzero(covers.any(axis=1)).tolist():
             if not dropped >> row & 1:
                 dropped |= int.from_bytes(bits[row * width : (row + 1) * width], "little")
@@ -136,21 +138,27 @@ def nms(box: Floats, label: npt.NDArray[np.int64], threshold: float) -> npt.NDAr
 
 
 def _corners_and_areas(box: Floats) -> Floats:
-    """(N, 4) xyxy → (5, N): x2, y2, −x1, −y1 and the area. A minimum of two boxes' is a corner of what they share."""
+    """Convert (N, 4) xyxy to (5, N): x2, y2, −x1, −y1 and the area.
+
+    The minimum of the first four of two boxes gives the corners of their intersection.
+    """
     x1, y1, x2, y2 = box.T
     return np.stack([x2, y2, -x1, -y1, boxes.areas(box)])
 
 
 def _covers(one: Floats, other: Floats, threshold: np.float32) -> npt.NDArray[np.bool_]:
-    """(R, N) whether the IoU of R boxes with N others is above the threshold; each as of ``_corners_and_areas``."""
+    """Compute (R, N) whether the IoU of R boxes with N others is above the threshold.
+
+    Both arguments have the form that ``_corners_and_areas`` returns.
+    """
     inner = np.minimum(one[:4, :, None], other[:4, None])
     side = np.add(inner[:2], inner[2:], out=inner[:2])
-    # One side that is not negative is enough: a negative product is above no union.
+    # Clamping one side at 0 is enough: a negative product is never above the union.
     width = np.maximum(side[0], np.zeros_like(side[0]), out=side[0])
-    with np.errstate(invalid="ignore"):  # boxes of infinite size cover nothing
+    with np.errstate(invalid="ignore"):  # boxes of infinite size suppress nothing
         shared = np.multiply(width, side[1], out=inner[2])
         union = np.add(one[4, :, None], other[4], out=inner[3])
         union -= shared
         union *= threshold
-        # No division: exact where boxes have no area, and what the kernel computes.
+        # Multiplying instead of dividing is exact for boxes with no area, and matches the kernel.
         return np.asarray(shared > union)

@@ -1,4 +1,4 @@
-"""The one value that passes between decode, evaluation, drawing and sinks."""
+"""``Detections``: the one value type that decode, evaluation, drawing and sinks exchange."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ import numpy as np
 import numpy.typing as npt
 
 Scores = float | npt.NDArray[np.float32]
-"""A score for all labels, or (L,) one for each."""
+"""One score for all labels, or (L,) one for each label."""
 
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """What was found in one frame, best score first; checked once, on creation.
+    """Objects found in one frame, best score first; shapes and dtypes are checked on creation.
 
     Attributes:
         boxes: (N, 4) float32, ``x1, y1, x2, y2`` in pixels of the frame.
         scores: (N,) float32 in 0 … 1.
-        labels: (N,) int64, an index into ``ModelSpec.labels`` (background is not counted).
-        num_cut: candidates above the score threshold that top-k left out, of those that the reader asked for; 0 where
-            nothing was lost.
+        labels: (N,) int64, indices into ``ModelSpec.labels``, which does not contain the background.
+        num_cut: number of candidates that top-k left out, among those with a score that the caller reads.
 
     Raises:
-        ValueError: a shape or dtype is not as above.
+        ValueError: an array has another shape or dtype.
     """
 
     boxes: npt.NDArray[np.float32]
@@ -47,11 +46,11 @@ class Detections:
 
     @classmethod
     def empty(cls) -> Detections:
-        """No detection at all."""
+        """Make a value with no detections."""
         return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
 
     def above(self, score: Scores) -> Detections:
-        """The detections with a score of at least ``score``: one for all, or (L,) one for each label."""
+        """Select the detections with a score of at least ``score``: one for all, or (L,) one for each label."""
         least = np.asarray(score, np.float32)
         keep = self.scores >= (least[self.labels] if least.ndim else least)
         return Detections(self.boxes[keep], self.scores[keep], self.labels[keep], self.num_cut)

@@ -1,4 +1,4 @@
-"""Frame → Detections: preprocess, heads, decode, with one frame's work overlapping the next one's."""
+"""Detect objects in frames: preprocess, heads, decode, with the work on one frame overlapping the next one's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Image = npt.NDArray[np.uint8]
 
 
 class RawHeads(NamedTuple):
-    """What a network gives for a batch: loc (B, A, 4) and logits (B, A, C), float32."""
+    """A network's outputs for a batch: loc (B, A, 4) and logits (B, A, C), float32."""
 
     loc: npt.NDArray[np.float32]
     logits: npt.NDArray[np.float32]
@@ -33,28 +33,28 @@ class Heads(Protocol):
 
     spec: ModelSpec
     depth: int
-    """How many inferences may be under way at once: 1 where ``submit`` waits, 2 or more where it does not."""
+    """How many inferences may run at once: 1 if ``submit`` waits for its result, otherwise 2 or more."""
 
     def submit(self, images: npt.NDArray[np.float32]) -> Callable[[], RawHeads]:
-        """Start on (B, 3, H, W) float32; the returned call waits for the result.
+        """Start inference on (B, 3, H, W) float32; the returned function waits for the result.
 
         The arrays of a result stay valid until ``depth`` further submissions.
 
         Raises:
-            NoHeadsError: it decodes by itself, so that its detector is all there is.
+            NoHeadsError: the engine decodes by itself and has no heads to give; use ``detector``.
         """
 
     def detector(self, min_score: float = 0.0) -> Detector:
-        """The best way from a frame to detections with these heads: ``HostDetector`` where they run on a CPU.
+        """Make the fastest detector for these heads: ``HostDetector`` if they run on a CPU.
 
         Args:
-            min_score: of the detections that the caller reads, where that is above the spec's threshold: what is below
-                is not decoded, see ``decode.for_reader``.
+            min_score: lowest score that the caller reads. If it is above the spec's threshold, detections below it are
+                not decoded, see ``decode.for_reader``.
         """
 
 
 class StageTimes(NamedTuple):
-    """Seconds that a frame spent in each stage; ``inference`` is from submission to result."""
+    """Seconds that a frame spent in each stage; ``inference`` lasts from submission to result."""
 
     preprocess: float
     inference: float
@@ -62,35 +62,35 @@ class StageTimes(NamedTuple):
 
 
 class Result(NamedTuple):
-    """Detections of a frame and what they cost."""
+    """Detections of a frame and the time that each stage took."""
 
     detections: Detections
     times: StageTimes
 
 
 class Detector(ABC):
-    """A model that takes frames."""
+    """A model that takes frames and gives detections."""
 
     spec: ModelSpec
     depth: int
-    """How many frames may be under way at once."""
+    """How many frames may be submitted before the first result is fetched."""
 
     @abstractmethod
     def submit(self, frame: Image) -> Callable[[], Result]:
-        """Start on a frame of any size; the returned call waits for the result.
+        """Start on a frame of any size; the returned function waits for the result.
 
-        Results are asked for in the order of their frames, each before ``depth`` further submissions.
+        Fetch results in the order of their frames, each before ``depth`` further submissions.
 
         Raises:
             ValueError: the frame is not (height, width, 3) uint8.
         """
 
     def __call__(self, frame: Image) -> Detections:
-        """Detections of one frame, waited for."""
+        """Detect objects in one frame, and wait for the result."""
         return self.submit(frame)().detections
 
-    def close(self) -> None:  # noqa: B027 - most hold nothing
-        """Release what this detector holds beside its engine, which is closed by itself; nothing is submitted then."""
+    def close(self) -> None:  # noqa: B027 - most detectors have nothing to release
+        """Release the detector's own resources; its engine is closed separately. Do not submit afterwards."""
 
     def __enter__(self: _Self) -> _Self:
         return self
@@ -100,10 +100,10 @@ class Detector(ABC):
 
 
 class HostDetector(Detector):
-    """Preprocess and decode on the CPU, around heads that run anywhere.
+    """A detector that preprocesses and decodes on the CPU; its heads may run anywhere.
 
     Args:
-        heads: runs the network; its spec says the rest.
+        heads: runs the network; its spec gives all other settings.
         min_score: as in ``Heads.detector``.
     """
 
@@ -124,7 +124,7 @@ class HostDetector(Detector):
         def result() -> Result:
             loc, logits = finish()
             inferred = perf_counter()
-            found = self._decode(loc[0], logits[0], size)
-            return Result(found, StageTimes(started - began, inferred - started, perf_counter() - inferred))
+            detections = self._decode(loc[0], logits[0], size)
+            return Result(detections, StageTimes(started - began, inferred - started, perf_counter() - inferred))
 
         return result

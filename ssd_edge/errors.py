@@ -1,29 +1,29 @@
-"""What can go wrong, in one tree.
+"""The tree of errors that ssd-edge raises.
 
     SsdEdgeError                    one clear sentence: what was met, what was expected, what to do next
-    ├── SpecError                   a ModelSpec that contradicts itself, or is not there
-    ├── DataError                   a data set that cannot be used
-    ├── ModelError                  a checkpoint or an ONNX file that is not what is asked for
-    ├── CalibrationError            scales that cannot be found or written
-    ├── ProofError                  a model's proof that cannot be read
-    │   └── DisagreementError           an engine that does not find what its model's proof says
-    ├── BundleError                 a NAME.engine/ folder that cannot be used
-    │   ├── BundleIntegrityError        missing, altered or unreadable
-    │   └── BundleCompatibilityError    sound, but made for another version or machine
-    ├── BackendError                a runtime that refused or failed
-    │   ├── MissingDependencyError      a package that is not installed
+    ├── SpecError                   a ModelSpec is missing, malformed or contradicts itself
+    ├── DataError                   a data set or image cannot be used
+    ├── ModelError                  a checkpoint or ONNX file is not what was asked for
+    ├── CalibrationError            INT8 scales cannot be found or written
+    ├── ProofError                  a model's proof is damaged or belongs to another model
+    │   └── DisagreementError           an engine's detections differ from its model's proof
+    ├── BundleError                 a NAME.engine/ folder cannot be used
+    │   ├── BundleIntegrityError        a file is missing, altered or unreadable
+    │   └── BundleCompatibilityError    the bundle is intact, but made for another version, backend or machine
+    ├── BackendError                an inference runtime refused or failed
+    │   ├── MissingDependencyError      a package is not installed
     │   └── NoHeadsError                an engine that decodes by itself was asked for its heads
-    ├── SourceError                 a camera, video, folder or stream that gives no frames
-    └── SinkError                   an output that cannot be written
+    ├── SourceError                 a camera, video, folder or stream gives no frames
+    └── SinkError                   an output cannot be written
 
-The library raises these; the command line prints the sentence and exits with 2.
+The library raises these; the command line prints the sentence and exits with code 2.
 """
 
 from __future__ import annotations
 
 
 class SsdEdgeError(Exception):
-    """Base of all errors that ssd-edge raises on purpose; ``str(error)`` is one sentence for a person."""
+    """Base class of all errors that ssd-edge raises on purpose; ``str(error)`` is one readable sentence."""
 
 
 class SpecError(SsdEdgeError):
@@ -35,7 +35,7 @@ class DataError(SsdEdgeError):
 
 
 class ModelError(SsdEdgeError):
-    """A checkpoint or ONNX file is not of the expected kind or architecture."""
+    """A checkpoint or ONNX file has another kind or architecture than expected."""
 
 
 class CalibrationError(SsdEdgeError):
@@ -43,11 +43,11 @@ class CalibrationError(SsdEdgeError):
 
 
 class ProofError(SsdEdgeError):
-    """A model's proof is damaged, or another model's."""
+    """A model's proof is damaged, or belongs to another model."""
 
 
 class DisagreementError(ProofError):
-    """An engine does not find what its model's proof says is to be found."""
+    """An engine's detections differ from those in its model's proof."""
 
 
 class BundleError(SsdEdgeError):
@@ -55,11 +55,11 @@ class BundleError(SsdEdgeError):
 
 
 class BundleIntegrityError(BundleError):
-    """A bundle's file is missing, altered or unreadable."""
+    """A file of a bundle is missing, altered or unreadable."""
 
 
 class BundleCompatibilityError(BundleError):
-    """A sound bundle was made for another version, backend or machine."""
+    """A bundle is intact, but was made for another version, backend or machine."""
 
 
 class BackendError(SsdEdgeError):
@@ -67,14 +67,14 @@ class BackendError(SsdEdgeError):
 
 
 class MissingDependencyError(BackendError):
-    """A package that this step needs is not installed; the sentence names the extra that brings it."""
+    """A package that this step needs is not installed; the sentence names the extra to install."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs {package}, which is not installed: pip install 'ssd-edge[{extra}]'")
 
 
 class NoHeadsError(BackendError):
-    """An engine whose plan carries its decode gives detections, and was asked for its heads."""
+    """An engine that decodes by itself, and so gives only detections, was asked for its heads."""
 
 
 class SourceError(SsdEdgeError):

@@ -1,4 +1,4 @@
-"""Checkpoint → heads.onnx."""
+"""Export a checkpoint to heads.onnx."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ OPSET = 20
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far exported heads are from PyTorch's on real images.
+    """Differences between exported heads and PyTorch's on real images.
 
     Attributes:
-        images: compared.
+        images: number of images compared.
         loc: largest absolute difference of a regression value.
         logits: largest absolute difference of a logit.
     """
@@ -37,11 +37,11 @@ class Agreement:
 
 
 def export_onnx(network: SSD, output: Path, checkpoint: Path | None = None) -> ModelSpec:
-    """Write heads with input ``image`` (1, 3, H, W) and outputs ``loc`` (1, A, 4), ``logits`` (1, A, C).
+    """Write an ONNX file with input ``image`` (1, 3, H, W) and outputs ``loc`` (1, A, 4), ``logits`` (1, A, C).
 
     Args:
-        network: in evaluation mode.
-        output: the ONNX file, weights inside, spec in its metadata.
+        network: the network to export; it is put into evaluation mode.
+        output: the ONNX file to write; it holds the weights, and the spec in its metadata.
         checkpoint: recorded as the parent in the spec's provenance.
 
     Returns:
@@ -80,14 +80,20 @@ def compare(
     run: Callable[[npt.NDArray[np.float32]], RawHeads],
     images: Iterable[npt.NDArray[np.float32]],
 ) -> Agreement:
-    """The largest difference between PyTorch's heads and the exported ones over preprocessed (1, 3, H, W) images."""
+    """Find the largest differences between PyTorch's heads and the exported ones.
+
+    Args:
+        network: the PyTorch network.
+        run: runs the exported heads on one image.
+        images: preprocessed, (1, 3, H, W) each.
+    """
     count, loc, logits = 0, 0.0, 0.0
     for image in images:
         with torch.no_grad():
-            wanted = [head.numpy() for head in network(torch.from_numpy(image))]
-        found = run(image)
-        # NaN must not pass as agreement: max() would drop it.
-        loc = float(np.max([loc, np.abs(found.loc - wanted[0]).max()]))
-        logits = float(np.max([logits, np.abs(found.logits - wanted[1]).max()]))
+            expected = [head.numpy() for head in network(torch.from_numpy(image))]
+        exported = run(image)
+        # np.max keeps a NaN, which must not pass as agreement; max() would drop it.
+        loc = float(np.max([loc, np.abs(exported.loc - expected[0]).max()]))
+        logits = float(np.max([logits, np.abs(exported.logits - expected[1]).max()]))
         count += 1
     return Agreement(count, loc, logits)

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and their checksums."""
+"""Write files completely or not at all, replace folders in one step, and compute checksums."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 
 
 def user_cache() -> Path:
-    """The folder for what can be made again at any time."""
+    """Return the folder for caches, which can be deleted at any time."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ssd-edge"
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
+    """Compute the SHA-256 of a file as hex."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -27,7 +27,7 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place at the end of the block, and is removed on an error."""
+    """Give a temporary path beside ``path`` that replaces it at the end of the block, or is removed on an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -38,10 +38,10 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def replace_folder(new: Path, target: Path) -> None:
-    """Give a finished folder the name ``target``; what had that name stands at ``new`` afterwards.
+    """Move a finished folder to ``target``; a folder already there is moved to ``new``.
 
-    On Linux the two change places in one step: whoever looks, or pulls the plug, finds the old or the new one, whole.
-    Elsewhere it takes two renames, and the old one is put back if the second fails.
+    On Linux the two are exchanged in one step, so that other processes, or a power cut, see the complete old or the
+    complete new folder. Elsewhere it takes two renames, and the old folder is put back if the second fails.
     """
     if not target.exists():
         new.replace(target)
@@ -57,11 +57,11 @@ def replace_folder(new: Path, target: Path) -> None:
 
 
 def _exchanged(first: Path, second: Path) -> bool:
-    """Whether the system made two paths change places; False where it or the file system cannot."""
+    """Exchange two paths in one step; return False if the system or the file system cannot."""
     if not sys.platform.startswith("linux"):
         return False
     renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
-    here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of <fcntl.h>, <stdio.h>
+    here, exchange = -100, 2  # AT_FDCWD in <fcntl.h> and RENAME_EXCHANGE in <stdio.h>
     return (
         renameat2 is not None
         and renameat2(here, os.fsencode(first), here, os.fsencode(second), ctypes.c_uint(exchange)) == 0

@@ -1,4 +1,4 @@
-"""Heads that someone else trained, as ONNX, plus a few facts about them → heads.onnx with a ModelSpec."""
+"""Import ONNX heads that someone else trained: with a short description, they become heads.onnx with a ModelSpec."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from ssd_edge.spec import METADATA_KEY, SPEC_VERSION, ModelSpec
 
 OPSET = 20
 _ACTIVATIONS = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
-# ONNX Runtime's own ideas of Q/DQ, among them int32 biases, which NVIDIA's parser refuses: a file that has Q/DQ keeps
-# them as they are.
-_OF_QDQ = [
+# ONNX Runtime's rewrites of Q/DQ, disabled so that a file's Q/DQ stay as they are. They would, for example, make biases
+# int32, which NVIDIA's parser refuses.
+_QDQ_REWRITES = [
     "DoubleQDQPairsRemover",
     "EnsureUniqueDQForNodeUnit",
     "QDQPropagationTransformer",
@@ -35,23 +35,23 @@ _SHAPING = {"Concat", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", 
 
 
 def import_onnx(source: Path, description: Path, output: Path, loc: str = "", logits: str = "") -> ModelSpec:
-    """Give foreign heads a spec and this project's names, input ``image``, outputs ``loc`` and ``logits``.
+    """Give foreign heads a spec and this project's names: input ``image``, outputs ``loc`` and ``logits``.
 
-    Shape arithmetic is folded, BatchNorm goes into the convolutions, a last Softmax or Sigmoid is cut off, since
-    decode applies the score function, and what else the file computes is left out. An input of any size is fixed to
-    the description's.
+    Shape arithmetic is folded, and BatchNorm is fused into the convolutions. A last Softmax or Sigmoid is cut off,
+    since decode applies the score function. Other outputs are left out. An input of open size is fixed to the
+    description's size.
 
     Args:
         source: ONNX file with one image input (1, 3, H, W), a regression output (1, A, 4) and a class output
             (1, A, C) whose class 0 is background.
         description: JSON file, or heads with a spec, see ``read_description``.
         output: the file to write.
-        loc: name of the regression output; found by its shape where empty.
-        logits: name of the class output; found by its shape where empty.
+        loc: name of the regression output; found by its shape if empty.
+        logits: name of the class output; found by its shape if empty.
 
     Raises:
-        SpecError: the description is none.
-        ModelError: the ONNX file is none, or does not have such heads.
+        SpecError: the description is not valid.
+        ModelError: the ONNX file is not valid, or does not have such heads.
     """
     spec = read_description(description)
     model = _read(source)
@@ -69,16 +69,17 @@ def import_onnx(source: Path, description: Path, output: Path, loc: str = "", lo
 
 
 def read_description(path: Path) -> ModelSpec:
-    """A ModelSpec written by hand: its fields as JSON, of which only four are needed.
+    """Read a ModelSpec written by hand as JSON; only five of its fields are required.
 
-    ``labels``, ``input_size`` [height, width], ``mean`` and ``std`` in grey levels, and ``levels``: a list of feature
-    maps, each with ``grid`` [rows, columns] and its boxes as ``boxes`` [[scale, ratio], …] (w = s·√a, h = s/√a) or as
-    ``sizes`` [[width, height], …] in fractions of the image; ``step`` is 1/grid where not given.
+    They are ``labels``, ``input_size`` [height, width], ``mean`` and ``std`` in grey levels, and ``levels``: a list of
+    feature maps, each with ``grid`` [rows, columns] and its boxes as ``boxes`` [[scale, ratio], …] (w = s·√a, h = s/√a)
+    or as ``sizes`` [[width, height], …] in fractions of the image; ``step`` is 1/grid by default.
 
-    An ONNX file with a spec in it serves as well: other tools that quantise heads of this project leave the spec out.
+    An ONNX file with a spec in it can be given instead, for heads of this project that another tool has quantized,
+    which loses the spec.
 
     Raises:
-        SpecError: no such file, not JSON, or not a valid spec.
+        SpecError: the file does not exist, is not JSON, or is not a valid spec.
     """
     if path.suffix == ".onnx":
         return _spec_of(path)
@@ -113,7 +114,7 @@ def _spec_of(path: Path) -> ModelSpec:
         model = onnx.load(path, load_external_data=False)
     except OSError as error:
         raise SpecError(f"cannot read {path}: {error.strerror}") from None
-    except Exception as error:  # protobuf's and onnx's have no common base
+    except Exception as error:  # protobuf and onnx have no common error class
         raise SpecError(f"{path} is no ONNX file: {_first_line(error)}") from None
     text = next((entry.value for entry in model.metadata_props if entry.key == METADATA_KEY), None)
     if text is None:
@@ -125,34 +126,34 @@ def _level(level: dict[str, Any]) -> dict[str, Any]:
     rows, columns = level["grid"]
     sizes = level.get("sizes")
     if sizes is None:
-        # cell_sizes gives square, extra, then √a : 1/√a; here only the one ratio asked for is wanted.
+        # cell_sizes gives the square, the extra square, then √a : 1/√a and its inverse; only the third is needed.
         sizes = [cell_sizes(scale, scale, (ratio,))[2] for scale, ratio in level["boxes"]]
     return {"grid": (rows, columns), "step": level.get("step", (1 / rows, 1 / columns)), "sizes": sizes}
 
 
 def _read(source: Path) -> onnx.ModelProto:
-    """The file, with its weights as weights: old exporters list them as inputs too, which hinders folding."""
+    """Read an ONNX file, and remove weights from its inputs: old exporters list them there, which hinders folding."""
     if not source.is_file():
         raise ModelError(f"there is no file {source}")
     try:
         model = onnx.load(source)
-    except Exception as error:  # protobuf's and onnx's have no common base
+    except Exception as error:  # protobuf and onnx have no common error class
         raise ModelError(f"{source} is no ONNX file: {_first_line(error)}") from None
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
     del model.graph.input[:]
     model.graph.input.extend(inputs)
-    model.ir_version = max(model.ir_version, 4)  # the first that allows this
+    model.ir_version = max(model.ir_version, 4)  # the first version in which weights need not be inputs
     return model
 
 
 def _image_input(model: onnx.ModelProto, spec: ModelSpec, source: Path) -> str:
-    """The name of the one input; where its size is open, it is set to the spec's."""
+    """Return the name of the one input, and set open dimensions to the spec's input size."""
     wanted = (1, 3, *spec.input_size)
-    found = [(value.name, tuple(dim.dim_value for dim in _dims(value))) for value in model.graph.input]
-    fits = len(found) == 1 and len(found[0][1]) == 4
-    if not fits or any(size not in (0, right) for size, right in zip(found[0][1], wanted, strict=True)):
-        listed = ", ".join(f"{name} {list(shape)}" for name, shape in found) or "none"
+    inputs = [(value.name, tuple(dim.dim_value for dim in _dims(value))) for value in model.graph.input]
+    fits = len(inputs) == 1 and len(inputs[0][1]) == 4
+    if not fits or any(size not in (0, right) for size, right in zip(inputs[0][1], wanted, strict=True)):
+        listed = ", ".join(f"{name} {list(shape)}" for name, shape in inputs) or "none"
         raise ModelError(f"{source} must have one input {list(wanted)}, by its description, but has {listed}")
     (value,) = model.graph.input
     if value.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
@@ -166,34 +167,37 @@ def _image_input(model: onnx.ModelProto, spec: ModelSpec, source: Path) -> str:
 def _simplified(
     model: onnx.ModelProto, image: str, spec: ModelSpec, source: Path
 ) -> tuple[onnx.ModelProto, dict[str, tuple[int, ...]]]:
-    """The graph with constants folded and BatchNorm fused, at this project's opset; and its outputs' shapes, as run."""
+    """Fold constants, fuse BatchNorm and convert to this project's opset; also return the shapes of actual outputs."""
     with tempfile.TemporaryDirectory() as scratch:
         folded = Path(scratch) / "folded.onnx"
         options = onnxruntime.SessionOptions()
-        # The basic level keeps to standard operators; a higher one writes what only ONNX Runtime can read.
+        # The basic level writes only standard operators; higher levels write some that only ONNX Runtime can read.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(folded)
         options.log_severity_level = 4
         try:
             session = onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"], disabled_optimizers=_OF_QDQ
+                model.SerializeToString(),
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=_QDQ_REWRITES,
             )
             names = [value.name for value in session.get_outputs()]
             arrays = session.run(names, {image: np.zeros((1, 3, *spec.input_size), np.float32)})
             shapes = {name: tuple(np.shape(array)) for name, array in zip(names, arrays, strict=True)}
             model = onnx.load(folded)
-            _refuse_others_operators(model, source)
+            _refuse_nonstandard_operators(model, source)
             own = [opset for opset in model.opset_import if opset.domain in ("", "ai.onnx")]
             del model.opset_import[:]
             model.opset_import.extend(own)
             return onnx.version_converter.convert_version(model, OPSET), shapes
         except ModelError:
             raise
-        except Exception as error:  # neither library has a common base of its exceptions
+        except Exception as error:  # neither library has a common base class of its exceptions
             raise ModelError(f"{source} is no ONNX file that can be imported: {_first_line(error)}") from None
 
 
-def _refuse_others_operators(model: onnx.ModelProto, source: Path) -> None:
+def _refuse_nonstandard_operators(model: onnx.ModelProto, source: Path) -> None:
     others = sorted({node.op_type for node in model.graph.node if node.domain not in ("", "ai.onnx")})
     if others:
         raise ModelError(
@@ -202,20 +206,22 @@ def _refuse_others_operators(model: onnx.ModelProto, source: Path) -> None:
         )
 
 
-def _outputs(found: dict[str, tuple[int, ...]], spec: ModelSpec, loc: str, logits: str, source: Path) -> dict[str, str]:
-    """Which output is which: by name where given, else by shape."""
-    listed = ", ".join(f"{name} {list(shape)}" for name, shape in found.items())
+def _outputs(
+    shapes: dict[str, tuple[int, ...]], spec: ModelSpec, loc: str, logits: str, source: Path
+) -> dict[str, str]:
+    """Find the outputs ``loc`` and ``logits`` by the given names, or by shape."""
+    listed = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
     result = {"loc": loc, "logits": logits}
     for role, last in (("loc", 4), ("logits", spec.num_classes)):
         wanted = (1, spec.num_default_boxes, last)
         must = f"{source} must have one output {list(wanted)} for {role}, by its description, but has {listed}"
         if result[role]:
-            if found.get(result[role]) != wanted:
-                raise ModelError(f"{must}; --{role} {result[role]} is none")
+            if shapes.get(result[role]) != wanted:
+                raise ModelError(f"{must}; --{role} {result[role]} is not such an output")
             continue
-        fitting = [name for name, shape in found.items() if shape == wanted and name not in result.values()]
+        fitting = [name for name, shape in shapes.items() if shape == wanted and name not in result.values()]
         if len(fitting) != 1:
-            raise ModelError(f"{must}: name it with --{role}, or mend the levels and labels of the description")
+            raise ModelError(f"{must}: name it with --{role}, or correct the levels and labels of the description")
         result[role] = fitting[0]
     if result["loc"] == result["logits"]:
         raise ModelError(f"{source}: loc and logits cannot both be {result['loc']}")
@@ -223,7 +229,7 @@ def _outputs(found: dict[str, tuple[int, ...]], spec: ModelSpec, loc: str, logit
 
 
 def _before_activation(model: onnx.ModelProto, output: str, spec: ModelSpec, source: Path) -> str:
-    """The class output without its last Softmax or Sigmoid, which reshaping and joining may follow."""
+    """Bypass the last Softmax or Sigmoid of the class output, even if followed by reshaping or concatenation."""
     made_by = {name: node for node in model.graph.node for name in node.output}
     ends: set[str] = set()
 
@@ -232,7 +238,7 @@ def _before_activation(model: onnx.ModelProto, output: str, spec: ModelSpec, sou
         node = made_by.get(name)
         kind = node.op_type if node is not None else ""
         if node is not None and kind in _SHAPING:
-            joined = len(node.input) if kind == "Concat" else 1  # the other inputs are shapes and axes
+            joined = len(node.input) if kind == "Concat" else 1  # further inputs of other nodes are shapes and axes
             node.input[:joined] = [without(part) for part in node.input[:joined]]
             return name
         ends.add(kind if kind in _ACTIVATIONS else "")
@@ -248,7 +254,7 @@ def _before_activation(model: onnx.ModelProto, output: str, spec: ModelSpec, sou
 
 
 def _keep_only(model: onnx.ModelProto, names: dict[str, str], spec: ModelSpec) -> None:
-    """Cut the graph down to what makes loc and logits of the image, with these values renamed."""
+    """Rename the given values, and keep only the nodes that compute loc and logits from the image."""
     graph = model.graph
     nodes = [inner for node in graph.node for inner in _with_inner(node)]
     taken = {name for node in nodes for name in (*node.input, *node.output)}
@@ -260,7 +266,7 @@ def _keep_only(model: onnx.ModelProto, names: dict[str, str], spec: ModelSpec) -
     for tensor in graph.initializer:
         tensor.name = names.get(tensor.name, tensor.name)
     needed, kept = {"loc", "logits"}, []
-    for node in reversed(graph.node):  # they stand in the order of execution
+    for node in reversed(graph.node):  # nodes are in order of execution
         if not needed.isdisjoint(node.output):
             needed.update(name for inner in _with_inner(node) for name in inner.input)
             kept.append(node)
@@ -275,7 +281,7 @@ def _keep_only(model: onnx.ModelProto, names: dict[str, str], spec: ModelSpec) -
 
 
 def _with_inner(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-    """A node, and those in its branches."""
+    """Yield a node and all nodes in its subgraphs."""
     yield node
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):
@@ -284,7 +290,7 @@ def _with_inner(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
 
 
 def _dims(value: onnx.ValueInfoProto) -> Any:
-    """Its dimensions; ``dim_value`` is 0 where a size is open."""
+    """Return a value's dimensions; ``dim_value`` is 0 for an open size."""
     return value.type.tensor_type.shape.dim
 
 

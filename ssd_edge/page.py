@@ -1,4 +1,4 @@
-"""Pages for people as one HTML file: nothing is loaded from elsewhere, no script, light and dark, and fit to print."""
+"""Render HTML pages as single files without scripts or external resources, for light and dark screens and for print."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ssd_edge.errors import MissingDependencyError
 
 
 def render(package: str, name: str, purpose: str, filters: Mapping[str, Callable[[Any], str]], **values: Any) -> str:
-    """The HTML of a template that extends ``page.html``; values are escaped.
+    """Render a template that extends ``page.html``; values are escaped.
 
     Args:
-        package: that holds the template.
-        name: of its file.
-        purpose: of the page, for the sentence where Jinja is not installed.
-        filters: that the template uses.
-        values: that it shows.
+        package: package that holds the template.
+        name: the template's file name.
+        purpose: what needs the page, for the error if Jinja is not installed.
+        filters: filters that the template uses, by name.
+        values: values that the template shows, by name.
 
     Raises:
         MissingDependencyError: Jinja is not installed.

@@ -1,4 +1,4 @@
-"""BGR frame → network input: the only definition, for training, calibration, evaluation and every engine."""
+"""Turn a BGR frame into the network's input: the one definition for training, calibration, evaluation and engines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ssd_edge.spec import ModelSpec
 
 
 def preprocess(frame: npt.NDArray[np.uint8], spec: ModelSpec) -> npt.NDArray[np.float32]:
-    """Resize (aspect not kept, as the paper does), reorder channels, normalise.
+    """Resize (without keeping the aspect ratio, as in the paper), reorder channels, normalise.
 
     Args:
         frame: (height, width, 3) uint8 BGR of any size.
@@ -28,19 +28,19 @@ def preprocess(frame: npt.NDArray[np.uint8], spec: ModelSpec) -> npt.NDArray[np.
 
 
 def normalise(image: npt.NDArray[np.uint8], spec: ModelSpec) -> npt.NDArray[np.float32]:
-    """Reorder channels and normalise: (H, W, 3) uint8 BGR of the input's size → as ``preprocess``."""
+    """Reorder channels and normalise (H, W, 3) uint8 BGR of the input's size; returns the same as ``preprocess``."""
     output = np.empty((1, 3, *spec.input_size), np.float32)
     planes = cv2.split(image)
     if spec.channel_order == "rgb":
         planes = planes[::-1]
     for channel, plane in enumerate(planes):
-        # Plane by plane: numpy is eight times as fast on contiguous bytes as on every third one.
+        # Plane by plane, since NumPy is eight times as fast on contiguous bytes as on every third byte.
         np.subtract(plane, np.float32(spec.mean[channel]), out=output[0, channel], dtype=np.float32)
         output[0, channel] /= np.float32(spec.std[channel])
     return output
 
 
 def check_frame(frame: npt.NDArray[np.uint8]) -> None:
-    """Raise ValueError for what is not (height, width, 3) uint8, or is empty."""
+    """Raise ValueError if a frame is not (height, width, 3) uint8, or is empty."""
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or frame.size == 0:
         raise ValueError(f"a frame must be (height, width, 3) uint8, but got {frame.shape} {frame.dtype}")

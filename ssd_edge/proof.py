@@ -1,11 +1,12 @@
-"""A model's proof: a few images, and what its heads find in them, computed exactly.
+"""A model's proof: a few images with the detections of its exactly computed heads.
 
-It travels with the heads and in the bundle. Whoever builds, moves or updates an engine runs the images through it and
-compares: that shows the engine right on the very machine that it is for, whatever processor or driver that has.
+The proof travels with the heads and in the bundle. Whoever builds, moves or updates an engine runs the images through
+it and compares the detections. That shows that the engine is right on its own machine, whatever processor or driver it
+has.
 
 Only detections that the model is clear about count. Two boxes of nearly the same score, or a score at the threshold,
-are decided by the last digits of a sum, and no two engines have these in common. So the reference is decoded again with
-noise on its heads, several times, and what does not survive that is kept, but needs not be found.
+are decided by the last digits of a sum, and those differ between engines. So the reference is decoded again several
+times with noise added to its heads. Detections that do not survive this are kept, but an engine need not find them.
 """
 
 from __future__ import annotations
@@ -38,16 +39,17 @@ PROOF_KEY = "ssd_edge.proof"
 
 NUM_IMAGES = 8
 POOL = 32
-"""Images of a proof, and how many they are chosen from: those that show most."""
+"""A proof keeps the ``NUM_IMAGES`` of the first ``POOL`` images that show most classes and detections."""
 
 MOST_BYTES = 1 << 20
-"""A packed proof is no larger; of large images there are fewer than ``NUM_IMAGES``."""
+"""Largest size of a packed proof; if images are large, it has fewer than ``NUM_IMAGES``."""
 
 LEAST_SCORES = (0.3, 0.1, 0.03)
-"""Score from which detections count: the first that leaves enough of them, a lower one of a model never
-sure."""
+"""Lowest score of detections that count: the first of these that leaves enough of them, so a lower one for a model
+whose scores are all low."""
 
-# Noise of the heads: what INT8 adds to those of an SSDLite, and somewhat more. Logits, and loc in units of variances.
+# Standard deviations of the noise on logits and on loc, the latter in units of variances: somewhat more than what INT8
+# adds to the heads of an SSDLite.
 _LOGIT_NOISE, _LOC_NOISE, _TRIALS = 0.2, 0.1, 4
 _VERSION = 1
 _CONTENT = "proof.json"
@@ -56,13 +58,13 @@ _MOST_UNPACKED = 64 << 20
 
 @dataclass(frozen=True, eq=False)
 class Proof:
-    """Images and what is to be found in them.
+    """Images and the detections expected in them.
 
     Attributes:
-        images: (H, W, 3) uint8 BGR each, of the model's input size: what ``ssd_edge.resize`` makes of a frame.
-        found: detections of the exact heads in each, in its pixels, best score first.
-        counts: (N,) bool of each: which of them an engine has to find again.
-        least: score from which they count.
+        images: (H, W, 3) uint8 BGR each, already resized to the model's input size by ``ssd_edge.resize``.
+        found: detections of the exact heads in each image, in its pixels, best score first.
+        counts: (N,) bool for each image: which of its detections an engine must find again.
+        least: lowest score of the detections that count.
     """
 
     images: tuple[Image, ...]
@@ -72,11 +74,11 @@ class Proof:
 
     @property
     def counted(self) -> int:
-        """Detections that an engine has to find again; 0 where the model is clear about nothing."""
+        """Number of detections that an engine must find again; 0 if the model is clear about none."""
         return sum(int(which.sum()) for which in self.counts)
 
     def of(self, chosen: Sequence[int]) -> Proof:
-        """With these images only, by number."""
+        """Make a proof with only the images at these indices."""
         return Proof(
             tuple(self.images[k] for k in chosen),
             tuple(self.found[k] for k in chosen),
@@ -85,7 +87,7 @@ class Proof:
         )
 
     def pack(self) -> bytes:
-        """As a zip archive: the images as lossless WebP, and ``proof.json``."""
+        """Pack the proof as a zip archive: the images as lossless WebP, and ``proof.json``."""
         content = {
             "proof_version": _VERSION,
             "least": self.least,
@@ -101,21 +103,22 @@ class Proof:
         }
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-            # A fixed time, so that the same proof is the same bytes.
+            # A fixed time, so that equal proofs give equal bytes.
             for name, data in ((_CONTENT, json.dumps(content).encode()), *map(_file, count(), self.images)):
                 archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED)
         return packed.getvalue()
 
     @classmethod
     def unpack(cls, packed: bytes, spec: ModelSpec) -> Proof:
-        """The inverse of ``pack``.
+        """Invert ``pack``.
 
         Args:
             packed: the archive.
-            spec: of the model that it is said to be of.
+            spec: spec of the model that the proof should belong to.
 
         Raises:
-            ProofError: damaged, of another version, or of a model of another input size or with fewer classes.
+            ProofError: the proof is damaged, has another version, or belongs to a model with another input size or
+                with more classes.
         """
         try:
             with zipfile.ZipFile(io.BytesIO(packed)) as archive:
@@ -133,11 +136,11 @@ class Proof:
                 float(content["least"]),
             )
             if any(which.shape != found.scores.shape for which, found in zip(proof.counts, proof.found, strict=True)):
-                raise ValueError("it does not say of each detection whether it counts")
+                raise ValueError("its detections and its marks of which ones count differ in number")
         except (zipfile.BadZipFile, KeyError, TypeError, ValueError, OverflowError, RecursionError, OSError) as error:
             raise ProofError(f"the model's proof cannot be read ({error}): {_ANEW}") from None
         if any(np.any(found.labels >= len(spec.labels)) for found in proof.found):
-            raise ProofError(f"the model's proof is that of another model, which knows more classes: {_ANEW}")
+            raise ProofError(f"the model's proof belongs to another model, which has more classes: {_ANEW}")
         return proof
 
 
@@ -145,12 +148,12 @@ _ANEW = "export or calibrate the model again"
 
 
 def record(heads: Heads, frames: Iterable[Image], number: int = NUM_IMAGES) -> Proof:
-    """Choose images that show most, and keep what exact heads find in them.
+    """Choose the images that show most, and keep them with the detections of exact heads.
 
     Args:
-        heads: compute exactly: FP32, or Q/DQ in float.
-        frames: of any size, such as validation or calibration images; the first ``POOL`` are looked at.
-        number: of the images to keep; fewer where there are no more, or more would not fit into ``MOST_BYTES``.
+        heads: heads that compute exactly: FP32, or Q/DQ in float.
+        frames: images of any size, such as validation or calibration images; only the first ``POOL`` are used.
+        number: number of images to keep; fewer are kept if there are no more, or if more exceed ``MOST_BYTES``.
     """
     pool = observe(heads, islice(frames, POOL))
     chosen = _showing_most([found.labels[which] for found, which in zip(pool.found, pool.counts, strict=True)], number)
@@ -160,45 +163,45 @@ def record(heads: Heads, frames: Iterable[Image], number: int = NUM_IMAGES) -> P
 
 
 def observe(heads: Heads, frames: Iterable[Image]) -> Proof:
-    """Keep all images, and what a reference finds in them; arguments as in ``record``."""
+    """Keep all images with the detections of exact heads; arguments as in ``record``."""
     spec, decode = heads.spec, Decoder(heads.spec)
-    images, found, clear = [], [], []
+    images, detections, clear = [], [], []
     for frame in frames:
         images.append(resize(frame, spec.input_size, spec.resize))
         raw = RawHeads(*(part[0] for part in heads.submit(preprocess(images[-1], spec))()))
-        found.append(decode(*raw, spec.input_size))
-        clear.append(_clear(raw, found[-1], decode))
+        detections.append(decode(*raw, spec.input_size))
+        clear.append(_clear(raw, detections[-1], decode))
     least, counts = LEAST_SCORES[0], []
     for least in LEAST_SCORES:
-        counts = [survives & (one.scores >= least) for survives, one in zip(clear, found, strict=True)]
+        counts = [survives & (one.scores >= least) for survives, one in zip(clear, detections, strict=True)]
         if sum(int(which.sum()) for which in counts) >= NUM_IMAGES:
             break
-    return Proof(tuple(images), tuple(found), tuple(counts), least)
+    return Proof(tuple(images), tuple(detections), tuple(counts), least)
 
 
 def check(heads: Heads, proof: Proof, precision: str) -> Agreement:
-    """Run a proof's images through an engine, and compare what it finds with what is to be found.
+    """Run a proof's images through an engine, and compare its detections with the expected ones.
 
     Args:
         heads: the engine.
-        proof: of its model.
-        precision: says what may differ, see ``TOLERANCES``.
+        proof: the proof of its model.
+        precision: key of ``TOLERANCES``, which say how much may differ.
 
     Raises:
         BackendError: the engine failed.
     """
     with heads.detector() as detector:
-        found = [detector(image) for image in proof.images]
-    return compare_with(proof, found, TOLERANCES[precision], heads.spec)
+        detections = [detector(image) for image in proof.images]
+    return compare_with(proof, detections, TOLERANCES[precision], heads.spec)
 
 
 def compare_with(proof: Proof, found: Sequence[Detections], tolerance: Tolerance, spec: ModelSpec) -> Agreement:
-    """What was found in a proof's images against what is to be found there."""
+    """Compare the detections found in a proof's images with the expected ones."""
     return compare(proof.found, proof.counts, found, tolerance, proof.least, spec)
 
 
 def _clear(raw: RawHeads, found: Detections, decode: Decoder) -> npt.NDArray[np.bool_]:
-    """(N,) which detections survive noise on the heads."""
+    """Compute (N,) which detections survive noise on the heads."""
     tolerance, random = TOLERANCES["INT8"], np.random.default_rng(0)
     survives = np.ones(len(found), bool)
     for _ in range(_TRIALS):
@@ -212,7 +215,7 @@ def _clear(raw: RawHeads, found: Detections, decode: Decoder) -> npt.NDArray[np.
 
 
 def _showing_most(labels: Sequence[npt.NDArray[np.int64]], number: int) -> list[int]:
-    """Images, one after the other: each shows most classes that those before it do not, or else most detections."""
+    """Choose image indices one by one: always the image with most classes not yet shown, then with most detections."""
     shown: set[int] = set()
     left = list(range(len(labels)))
     chosen: list[int] = []
@@ -228,18 +231,21 @@ def _showing_most(labels: Sequence[npt.NDArray[np.int64]], number: int) -> list[
 def _file(number: int, image: Image) -> tuple[str, bytes]:
     written, data = cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, 101])  # above 100: lossless
     if not written:
-        raise ProofError("this OpenCV cannot write lossless WebP, which images of a proof are kept in: give --no-proof")
+        raise ProofError("this OpenCV cannot write lossless WebP, the format of a proof's images: give --no-proof")
     return f"{number}.webp", data.tobytes()
 
 
 def _image(data: bytes, size: tuple[int, int]) -> Image:
-    """A lossless WebP of (height, width), which is read in its header first: a decoder would take whatever it says."""
+    """Decode a lossless WebP of size (height, width).
+
+    The size in its header is checked before decoding, since a decoder would allocate whatever the header asks for.
+    """
     bits = int.from_bytes(data[21:25], "little")
     if data[12:16] != b"VP8L" or ((bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1) != size:
-        raise ValueError(f"its images are not of {size[1]}×{size[0]} pixels, as the model's input is")
+        raise ValueError(f"its images are not {size[1]}×{size[0]} pixels, the size of the model's input")
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
-        raise ValueError("an image is damaged, or this OpenCV knows no WebP")
+        raise ValueError("an image is damaged, or this OpenCV cannot read WebP")
     return np.asarray(image, np.uint8)
 
 
@@ -248,5 +254,5 @@ def _detections(entry: Any) -> Detections:
     scores = np.asarray(entry["scores"], np.float32)
     labels = np.asarray(entry["labels"], np.int64)
     if not (np.isfinite(boxes).all() and np.isfinite(scores).all() and np.all(labels >= 0)):
-        raise ValueError("it holds a number that is no detection's")
+        raise ValueError("it holds boxes or scores that are not finite, or negative labels")
     return Detections(boxes, scores, labels)

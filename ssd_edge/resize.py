@@ -1,8 +1,8 @@
-"""The resize of a frame to the network's input, in integers that every processor and the kernel give alike.
+"""Resize a frame to the network's input, in integer arithmetic that is the same on every processor and in the kernel.
 
-``linear`` is OpenCV's INTER_LINEAR_EXACT. Its INTER_LINEAR is not the same on x86 and ARM, where it goes through
-another library. Each output pixel lies between two rows and two columns of the frame; the weight of the second of each
-is rounded to 1/256, and all sums are whole numbers below 2^24:
+``linear`` is OpenCV's INTER_LINEAR_EXACT. (INTER_LINEAR differs between x86 and ARM, where OpenCV calls another
+library.) Each output pixel lies between two rows and two columns of the frame; the weight of the second of each is
+rounded to 1/256, and all sums are whole numbers below 2^24:
 
     position = (at + 0.5) · scale − 0.5, in float64,   scale = 1 / (size / frame size)
     weight   = round(256 · (position − ⌊position⌋)), half to even; at the frame's edges 0
@@ -10,9 +10,9 @@ is rounded to 1/256, and all sums are whole numbers below 2^24:
     pixel    = (upper row · (256 − weight) + lower row · weight + 32768) >> 16
 
 ``area`` averages all pixels of the frame that an output pixel covers, those at its edges by the part that it covers, so
-that nothing of a large frame is passed over. With each pixel of the frame cut into ``size`` parts along an axis, an
-output pixel covers ``frame size`` of these, and all weights are whole numbers. Where the frame is not larger than the
-input in both directions, there is nothing to average, and it is ``linear``.
+that no pixel of a large frame is skipped. With each pixel of the frame cut into ``size`` parts along an axis, an output
+pixel covers ``frame size`` of these parts, and all weights are whole numbers. If the frame is not larger than the input
+in both directions, there is nothing to average, and ``area`` is the same as ``linear``.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ Size = tuple[int, int]
 
 
 def resize(frame: Pixels, size: Size, how: Resize) -> Pixels:
-    """A frame at another size; the same pixels where it has that size already.
+    """Resize a frame; a frame that already has the size keeps its pixels.
 
     Args:
         frame: (height, width, 3) uint8.
-        size: of the result.
+        size: (height, width) of the result.
         how: a key of ``RESIZES``.
     """
     return RESIZES[how](frame, size)
@@ -50,8 +50,8 @@ def area(frame: Pixels, size: Size) -> Pixels:
     """Resize by averaging."""
     if not averages(frame.shape[:2], size):
         return linear(frame, size)
-    # Sums of all pixels above and left of each: whole numbers, the same by any order of adding. Of a pixel that is cut,
-    # a part of its sum is taken, so that all stays whole in float64, which holds 2^53.
+    # Summed-area table: its whole numbers do not depend on the order of adding. Where an output pixel's edge cuts a
+    # pixel, sums are weighted by whole numbers of parts, so that all values stay exact in float64 (up to 2^53).
     sums = cv2.integral(frame, sdepth=cv2.CV_32S if frame.size // 3 < _MOST_OF_INT32 else cv2.CV_64F)
     (row, row_parts), (column, column_parts) = (_cuts(*pair) for pair in zip(size, frame.shape[:2], strict=True))
     upper, lower = (sums.take(rows, axis=0, mode="clip") for rows in (row, row + 1))
@@ -71,7 +71,7 @@ def area(frame: Pixels, size: Size) -> Pixels:
 
 
 _MOST_OF_INT32 = (1 << 31) // 255
-"""Pixels whose sum fits."""
+"""Number of pixels whose sum fits into an int32."""
 
 
 RESIZES: dict[str, Callable[[Pixels, Size], Pixels]] = {"linear": linear, "area": area}
@@ -96,15 +96,15 @@ def linear_in_integers(frame: Pixels, size: Size) -> Pixels:
 
 
 IN_INTEGERS: dict[str, Callable[[Pixels, Size], Pixels]] = {"linear": linear_in_integers, "area": area}
-"""``RESIZES`` without OpenCV's own; of ``area`` it only adds up."""
+"""``RESIZES`` without OpenCV's interpolation; ``area`` uses OpenCV only to add up pixels."""
 
 
 def taps(size: int, frame_size: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Along one axis, the first of the two pixels that each output pixel lies between, and 256ths of the second.
+    """Compute, along one axis, the first of the two pixels around each output pixel, and the second's weight in 1/256.
 
     Args:
-        size: output pixels.
-        frame_size: pixels of the frame.
+        size: number of output pixels.
+        frame_size: number of pixels of the frame.
 
     Returns:
         Both (size,) int32.
@@ -118,12 +118,15 @@ def taps(size: int, frame_size: int) -> tuple[npt.NDArray[np.int32], npt.NDArray
 
 
 def _cuts(size: int, frame_size: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Where output pixels begin and end along an axis, (size + 1,): pixels of the frame before, parts of the next."""
+    """Compute the edges of the output pixels along an axis: whole pixels of the frame, and parts of the next one.
+
+    Both are (size + 1,).
+    """
     return np.divmod(np.arange(size + 1) * frame_size, size)
 
 
 def _between(
     before: npt.NDArray[np.number], behind: npt.NDArray[np.number], parts: npt.NDArray[np.int64], of: int
 ) -> npt.NDArray[np.float64]:
-    """Sums at a cut, times ``of``: those before the pixel that is cut, and those behind it, by its parts."""
+    """Interpolate sums at a cut through a pixel, times ``of``, from the sums before and behind that pixel."""
     return np.asarray(before * (of - parts).astype(np.float64) + behind * parts.astype(np.float64), np.float64)

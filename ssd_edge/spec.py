@@ -1,4 +1,4 @@
-"""ModelSpec: all that a model is beside its weights. It travels in the checkpoint, the ONNX file and the bundle."""
+"""ModelSpec: everything about a model except its weights. It travels in the checkpoint, ONNX file and bundle."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Resize = Literal["linear", "area"]
 
 SPEC_VERSION = 1
 METADATA_KEY = "ssd_edge.spec"
-"""The key under which the spec's JSON stands in a checkpoint and in an ONNX file's ``metadata_props``."""
+"""Key of the spec's JSON in a checkpoint and in an ONNX file's ``metadata_props``."""
 
-# One candidate is one 64-bit sort key in decode: class, score, box index. These are the widths of its fields.
+# Widths of the fields of decode's 64-bit sort keys, which hold score, class and box index of a candidate.
 MAX_DEFAULT_BOXES = 1 << 20
 MAX_CLASSES = 1 << 12
 
@@ -31,7 +31,7 @@ class DefaultBoxLevel:
     Attributes:
         grid: rows and columns of the feature map.
         step: distance between neighbouring cells, (vertical, horizontal), as a fraction of the image;
-            1/rows and 1/columns in the paper's formula, not quite so in the published SSD300.
+            1/rows and 1/columns in the paper's formula, but slightly different in the published SSD300.
         sizes: (width, height) of each box of a cell, as fractions of the image.
     """
 
@@ -46,37 +46,37 @@ class DefaultBoxLevel:
 
     @property
     def count(self) -> int:
-        """Default boxes of this level."""
+        """Number of default boxes of this level."""
         return self.grid[0] * self.grid[1] * len(self.sizes)
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What every step after training must know of a model; checked on creation.
+    """The facts about a model that every step after training needs; checked on creation.
 
     Attributes:
-        architecture: a name of ``ssd_edge.models.MODELS``, or ``imported``.
+        architecture: a key of ``MODELS`` in ``ssd_edge/models/registry.py``, or ``imported``.
         input_size: (height, width) of the network's input, in pixels.
-        channel_order: of the network's input; frames are BGR.
+        channel_order: channel order of the network's input; frames are BGR.
         mean: per channel of the input, in grey levels; the input is (pixel − mean) / std.
         std: per channel of the input, in grey levels.
-        resize: how frames come to the input's size, bilinear or by averaging what is larger, see ``ssd_edge.resize``.
+        resize: how frames are resized to the input, bilinear or by averaging larger frames, see ``ssd_edge.resize``.
         labels: class names; class 0 of the logits is background and has no name here.
         levels: default boxes, in the order in which the heads emit them.
-        clip: whether default boxes are cut at the image's edge; the published models do not.
+        clip: whether default boxes are clipped to the image; those of the published models are not.
         box_order: order of the four regression values: centre x, y, width, height or y, x, height, width.
         score_function: softmax over classes, or a sigmoid for each.
-        variances: of centre and size (0.1 and 0.2 as published).
-        score_threshold: detections need a score above it.
-        nms_iou: a box that overlaps a better one of its class by more is a duplicate.
-        top_k: candidates of a class that enter NMS, best first.
-        max_detections: detections of an image, best first.
-        operating_scores: by label, the score from which on it is shown where it is run, see ``operating_score``;
-            labels that are not named have none of their own.
+        variances: variances of centre and size (0.1 and 0.2 as published).
+        score_threshold: detections have a score above it.
+        nms_iou: of two boxes of a class with a higher IoU than this, the one with the lower score is dropped.
+        top_k: largest number of candidates of a class that enter NMS; the best are kept.
+        max_detections: largest number of detections in an image; the best are kept.
+        operating_scores: by label, the lowest score that ``run`` shows; labels without an entry use the caller's
+            score, see ``operating_score_of_each``.
         provenance: parent's SHA-256, data set, tool versions: strings for people and audits.
 
     Raises:
-        SpecError: two of these contradict each other, or one is out of range.
+        SpecError: a value is out of range, or two of them contradict each other.
     """
 
     architecture: str
@@ -156,32 +156,32 @@ class ModelSpec:
 
     @property
     def num_default_boxes(self) -> int:
-        """A: rows of ``loc`` (B, A, 4) and ``logits`` (B, A, C)."""
+        """Number of default boxes: A in ``loc`` (B, A, 4) and ``logits`` (B, A, C)."""
         return sum(level.count for level in self.levels)
 
     @property
     def num_classes(self) -> int:
-        """C: the labels and background."""
+        """Number of classes with background: C in ``logits`` (B, A, C)."""
         return len(self.labels) + 1
 
     def operating_score_of_each(self, otherwise: float) -> tuple[float, ...]:
-        """The score from which on each label is shown: its own, or ``otherwise``."""
+        """Return the lowest shown score of each label: its operating score, or ``otherwise`` if it has none."""
         return tuple(self.operating_scores.get(label, otherwise) for label in self.labels)
 
     def with_provenance(self, **facts: str) -> ModelSpec:
-        """This spec with facts added to its provenance; a later fact of the same name wins."""
+        """Return this spec with facts added to its provenance; they replace facts of the same name."""
         return replace(self, provenance={**self.provenance, **facts})
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for ``json.dumps``."""
+        """Convert to plain values for ``json.dumps``."""
         return {"spec_version": SPEC_VERSION, **asdict(self)}
 
     @classmethod
     def from_json(cls, value: object) -> ModelSpec:
-        """The inverse of ``to_json``.
+        """Invert ``to_json``.
 
         Raises:
-            SpecError: not a spec, of another version, or not valid.
+            SpecError: the value is not a spec, has another version, or is not valid.
         """
         if not isinstance(value, dict):
             raise SpecError(f"a model spec must be a JSON object, but got {type(value).__name__}")
@@ -189,7 +189,7 @@ class ModelSpec:
         version = fields.pop("spec_version", None)
         if version != SPEC_VERSION:
             raise SpecError(
-                f"this model spec is of version {version}, and this ssd-edge reads version {SPEC_VERSION}: "
+                f"this model spec is of version {version}, but this ssd-edge reads version {SPEC_VERSION}: "
                 "export the model again, or install the ssd-edge that made it"
             )
         try:
@@ -216,10 +216,10 @@ class ModelSpec:
 
     @classmethod
     def from_text(cls, text: str) -> ModelSpec:
-        """From the JSON text that a checkpoint or an ONNX file carries.
+        """Read the JSON text that a checkpoint or an ONNX file carries.
 
         Raises:
-            SpecError: not JSON, or as in ``from_json``.
+            SpecError: the text is not JSON, or as in ``from_json``.
         """
         try:
             return cls.from_json(json.loads(text))
@@ -227,7 +227,7 @@ class ModelSpec:
             raise SpecError(f"the model spec is not valid JSON: {error}") from None
 
     def to_text(self) -> str:
-        """JSON text on one line, keys in a fixed order."""
+        """Write JSON text on one line, with keys in a fixed order."""
         return json.dumps(self.to_json(), sort_keys=True)
 
 

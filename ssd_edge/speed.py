@@ -1,4 +1,4 @@
-"""How fast heads run beside others, in turns, so that a machine that grows slower does so for all of them."""
+"""Measure how fast heads run, several models in turns, so that a machine that slows down affects all of them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ssd_edge.detector import Heads, RawHeads
 
 ROUNDS = 5
 SECONDS = 0.2
-"""How often each has its turn, and what a turn takes at least."""
+"""Each model has ``ROUNDS`` turns of at least ``SECONDS``."""
 
 
 def images_per_second(models: Sequence[Heads]) -> list[float]:
-    """Images/s of each model's heads alone: the median over its turns, as many under way as the model takes.
+    """Measure images/s of each model's heads alone: the median over its turns, with ``depth`` inferences at once.
 
     Args:
-        models: at least one, which may differ in input size.
+        models: at least one; they may differ in input size.
     """
     turns: list[list[float]] = [[] for _ in models]
     for number in range(1 + ROUNDS):
@@ -33,12 +33,12 @@ def images_per_second(models: Sequence[Heads]) -> list[float]:
 
 
 def throughput(heads: Heads, images: Sequence[npt.NDArray[np.float32]], goes_on: Callable[[int, float], bool]) -> float:
-    """Images/s of heads alone, with as many under way as they take.
+    """Measure images/s of heads alone, with ``depth`` inferences at once.
 
     Args:
-        heads: warm.
-        images: (1, 3, H, W) float32, as many as may be under way, given again and again.
-        goes_on: whether to go on after so many images and seconds.
+        heads: heads that are already warmed up.
+        images: (1, 3, H, W) float32, ``depth`` of them, used again and again.
+        goes_on: tells from the number of images and the seconds so far whether to continue.
     """
     pending: deque[Callable[[], RawHeads]] = deque()
     began, number = perf_counter(), 0

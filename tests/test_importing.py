@@ -474,7 +474,7 @@ def test_no_such_outputs(tmp_path):
 
 def test_levels_of_another_model(tmp_path):
     description = describe(tmp_path, levels=DESCRIPTION["levels"][:1])
-    refused(tmp_path, ModelError, "mend the levels and labels of the description", description=description)
+    refused(tmp_path, ModelError, "correct the levels and labels of the description", description=description)
 
 
 def test_labels_of_another_model(tmp_path):

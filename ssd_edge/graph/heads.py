@@ -1,4 +1,4 @@
-"""heads.onnx: a network's heads with their ModelSpec, and their proof, in ``metadata_props``."""
+"""Write heads.onnx: a network's heads, with their ModelSpec and proof in ``metadata_props``."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def write_heads(model: onnx.ModelProto, spec: ModelSpec, output: Path) -> None:
-    """Write heads with their spec, checked by ONNX, whole or not at all.
+    """Check heads with ONNX, and write them with their spec, completely or not at all.
 
-    Other metadata is kept, but for a proof: it is that of the heads that these were made of, see ``add_proof``.
+    Other metadata is kept, except for a proof, which belongs to the heads that these were made from; see ``add_proof``.
     """
     import onnx
 
@@ -28,9 +28,9 @@ def write_heads(model: onnx.ModelProto, spec: ModelSpec, output: Path) -> None:
 
 
 def add_proof(heads: Path, proof: Proof | None) -> None:
-    """Write a proof into heads, in place of the one that they may have; None says that none is wanted.
+    """Write a proof into heads, replacing any earlier one; None records that no proof is wanted.
 
-    Heads that are made of these then keep none either, see ``read_proof``.
+    Heads made from these then have no proof either, see ``read_proof``.
     """
     import onnx
 
@@ -41,7 +41,7 @@ def add_proof(heads: Path, proof: Proof | None) -> None:
 
 
 def replace_spec(heads: Path, spec: ModelSpec) -> None:
-    """Write another spec into heads; their proof and other metadata stay."""
+    """Replace the spec in heads; keep their proof and other metadata."""
     import onnx
 
     model = onnx.load(heads)
