@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -15,6 +15,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ssd_edge.training.int8_graph import Places
+    from ssd_edge.training.run import Trained
+
+
+class Usual(NamedTuple):
+    """Defaults that differ between training and --qat; see ``Recipe``."""
+
+    epochs: int
+    lr: float
+    validate_every: int
+
+
+USUAL = Usual(epochs=100, lr=0.02, validate_every=5)
+USUAL_OF_QAT = Usual(epochs=3, lr=0.0005, validate_every=1)
 
 OF_ANOTHER_BEGINNING = ("model", "box_sizes", "backbone_weights", "start_from", "frozen_blocks")
 """Options that say what network to begin with, which --qat does itself."""
@@ -87,36 +100,26 @@ def train(
     Next: ssd-edge export OUTPUT/model.pt
     """
     try:
-        from ssd_edge.training.train import Recipe
-        from ssd_edge.training.train import train as train_detector
+        from ssd_edge.training.run import Recipe, TrainingRun
+        from ssd_edge.training.train import train_detector
     except ModuleNotFoundError as error:
         from ssd_edge.errors import MissingDependencyError
 
         raise MissingDependencyError(error.name or "PyTorch", "train", "training") from None
     from ssd_edge.data.split import training_and_validation
 
-    usual_epochs, usual_lr, usual_validate_every = (100, 0.02, 5)
-    if qat is not None:
-        from ssd_edge.training.checkpoints import load_checkpoint
-
-        for name in OF_ANOTHER_BEGINNING:
-            if _given(context, name):
-                option = "--from" if name == "start_from" else f"--{name.replace('_', '-')}"
-                raise typer.BadParameter(f"--qat begins with the network of its checkpoint: drop {option}")
-        model = load_checkpoint(qat).spec.architecture
-        usual_epochs, usual_lr, usual_validate_every = (3, 0.0005, 1)
-    elif _given(context, "ranges"):
-        raise typer.BadParameter("--ranges is for --qat: give a checkpoint to it, or drop --ranges")
+    _refuse_contradictions(context, qat)
+    usual = USUAL if qat is None else USUAL_OF_QAT
     training, validation = training_and_validation(data, split, val_split, seed)
     recipe = Recipe(
-        model=model,
+        model=model if qat is None else _architecture(qat),
         box_sizes=box_sizes,
-        epochs=usual_epochs if epochs is None else epochs,
+        epochs=usual.epochs if epochs is None else epochs,
         batch_size=batch_size,
-        lr=usual_lr if lr is None else lr,
+        lr=usual.lr if lr is None else lr,
         seed=seed,
         patience=patience,
-        validate_every=usual_validate_every if validate_every is None else validate_every,
+        validate_every=usual.validate_every if validate_every is None else validate_every,
         minutes=minutes,
         workers=workers,
         precision=precision,
@@ -125,32 +128,53 @@ def train(
     with ExitStack() as checking:
         advance = checking.enter_context(progress("looking at images"))
 
-        def begin(summary: str) -> None:
+        def note(sentence: str) -> None:
             checking.close()  # its bar ends where Lightning's begins
-            say(summary)
+            say(sentence)
 
-        told: dict[str, Any] = {"resume": resume, "tell": begin, "on_check": advance}
-        if qat is not None:
+        run = TrainingRun(training, validation, output, recipe, resume=resume, progress=advance, note=note)
+        if qat is None:
+            trained = train_detector(run, backbone_weights, start_from)
+        else:
             from ssd_edge.training.qat import fine_tune
 
-            trained = fine_tune(training, validation, output, recipe, qat, _places, ranges=ranges, **told)
-        else:
-            trained = train_detector(training, validation, output, recipe, backbone_weights, start_from, **told)
+            trained = fine_tune(run, qat, _places, ranges)
     if as_json:
         print_json({**asdict(trained), "checkpoint": str(trained.checkpoint)})
+    else:
+        _show(trained, "AP50" if qat is None else "AP50 in INT8")
+
+
+def _refuse_contradictions(context: typer.Context, qat: Path | None) -> None:
+    """Raise BadParameter where options contradict --qat, or need it."""
+    if qat is None:
+        if _given(context, "ranges"):
+            raise typer.BadParameter("--ranges is for --qat: give a checkpoint to it, or drop --ranges")
         return
-    before = "" if trained.ap50_at_start is None else f"{trained.ap50_at_start:.3f} → "
-    precision_of_ap = "AP50" if qat is None else "AP50 in INT8"
-    say(
-        f"{trained.checkpoint}: {precision_of_ap} {before}{trained.ap50:.3f} after {trained.epochs} epochs, "
-        f"{trained.seconds:.0f} s"
-    )
-    say(f"next: ssd-edge export {trained.checkpoint}")
+    for name in OF_ANOTHER_BEGINNING:
+        if _given(context, name):
+            option = "--from" if name == "start_from" else f"--{name.replace('_', '-')}"
+            raise typer.BadParameter(f"--qat begins with the network of its checkpoint: drop {option}")
 
 
 def _given(context: typer.Context, option: str) -> bool:
     source = context.get_parameter_source(option)
     return source is not None and source.name != "DEFAULT"
+
+
+def _architecture(checkpoint: Path) -> str:
+    from ssd_edge.training.checkpoints import load_checkpoint
+
+    return load_checkpoint(checkpoint).spec.architecture
+
+
+def _show(trained: Trained, measure: str) -> None:
+    before = "" if trained.ap50_at_start is None else f"{trained.ap50_at_start:.3f} → "
+    say(
+        f"{trained.checkpoint}: {measure} {before}{trained.ap50:.3f} after {trained.epochs} epochs, "
+        f"{trained.seconds:.0f} s"
+    )
+    say(f"next: ssd-edge export {trained.checkpoint}")
 
 
 def _places(heads: Path, images: Iterator[Any], number: int) -> Places:

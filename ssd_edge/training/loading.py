@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import torch
+from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
-from torch.utils.data import Sampler
 
 from ssd_edge import boxes
 from ssd_edge.data.augment import augment
-from ssd_edge.data.dataset import Image, Sample, Target, read_image
+from ssd_edge.data.dataset import Dataset, Image, Sample, Target, read_image
 from ssd_edge.preprocess import preprocess
 from ssd_edge.spec import ModelSpec
 from ssd_edge.training.matching import training_target
 from ssd_edge.training.module import Batch, ValidationBatch
+from ssd_edge.training.run import Recipe
 
 CACHE_BYTES = 2 << 30
 """Decoded images are kept up to this much: a few hundred are read from disk once, not once an epoch."""
@@ -121,3 +123,45 @@ def collate_validation(items: list[tuple[torch.Tensor, Target, tuple[int, int]]]
 def start_worker(_: int) -> None:
     """One OpenCV thread a worker: the cores belong to the network."""
     cv2.setNumThreads(0)
+
+
+class Batches(NamedTuple):
+    """Loaders of a training run.
+
+    Attributes:
+        training: yields a ``Batch``.
+        validation: yields a ``ValidationBatch``.
+    """
+
+    training: DataLoader[Any]
+    validation: DataLoader[Any]
+
+
+def batches_of(training: Dataset, validation: Dataset, spec: ModelSpec, recipe: Recipe, epoch: int) -> Batches:
+    """Load the images of a training run in batches.
+
+    Args:
+        training: usable images to learn from.
+        validation: usable images to validate on.
+        spec: the model's.
+        recipe: gives batch size, workers and seed.
+        epoch: the first epoch, above 0 where a training is resumed.
+    """
+    workers: dict[str, Any] = {
+        "num_workers": recipe.workers,
+        "persistent_workers": recipe.workers > 0,
+        "worker_init_fn": start_worker,
+    }
+    batch = min(recipe.batch_size, len(training))
+    return Batches(
+        # BatchNorm cannot learn from one image: an incomplete last batch is dropped.
+        DataLoader(
+            TrainingSamples(training.samples, spec, recipe.seed),
+            batch,
+            sampler=Shuffled(len(training), recipe.seed, epoch),
+            drop_last=True,
+            collate_fn=collate_training,
+            **workers,
+        ),
+        DataLoader(ValidationSamples(validation.samples, spec), batch, collate_fn=collate_validation, **workers),
+    )

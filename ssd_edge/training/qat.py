@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,13 +24,18 @@ from ssd_edge.models.ssd import SSD
 from ssd_edge.preprocess import preprocess
 from ssd_edge.spec import ModelSpec
 from ssd_edge.training.checkpoints import load_checkpoint, save_checkpoint
+from ssd_edge.training.fit import Beginning, fit
 from ssd_edge.training.folding import fold_batch_norm
 from ssd_edge.training.int8_graph import Int8Graph, Places
 from ssd_edge.training.module import DetectorModule, ValidationBatch
-from ssd_edge.training.train import Recipe, Trained, epochs_done, fit
+from ssd_edge.training.resuming import epochs_done
+from ssd_edge.training.run import Trained, TrainingRun
 
 Images = Iterator[npt.NDArray[np.float32]]
 """(1, 3, H, W) float32 each, preprocessed."""
+
+Place = Callable[[Path, Images, int], Places]
+"""(exported FP32 heads, images, number of images) → where the Q/DQ pairs stand, and their first scales."""
 
 RANGES = ("learned", "frozen")
 """What becomes of the scales of activations: trained with the weights, or kept as they were found."""
@@ -78,63 +82,63 @@ class QuantisedModule(DetectorModule):
             super().validation_step(batch, batch_idx)
 
 
-def fine_tune(
-    training: Dataset,
-    validation: Dataset,
-    folder: Path,
-    recipe: Recipe,
-    checkpoint: Path,
-    place: Callable[[Path, Images, int], Places],
-    *,
-    ranges: str = RANGES[0],
-    **options: Any,
-) -> Trained:
-    """Train on from a checkpoint as its network computes in INT8, and keep the best weights and scales.
+def fine_tune(run: TrainingRun, checkpoint: Path, place: Place, ranges: str = RANGES[0]) -> Trained:
+    """Fine-tune a checkpoint as its network computes in INT8, and keep the best weights and scales.
 
     The checkpoint as it is counts as the first candidate: the result is never worse on the validation images.
 
     Args:
-        training: images to learn from, and the first scales come from.
-        validation: images to choose the best epoch by.
-        folder: as in ``train``; its ``model.pt`` carries the scales.
-        recipe: how; its model must be the checkpoint's.
-        checkpoint: what to begin with, also where a training is resumed.
-        place: from exported FP32 heads, some images and their number, where the pairs stand and their first scales.
+        run: data and settings; the first scales come from its training images, the model of its recipe must be the
+            checkpoint's, and the ``model.pt`` that it writes carries the scales.
+        checkpoint: the network to begin with, also where a training is resumed.
+        place: finds the Q/DQ pairs of the exported network, and their first scales.
         ranges: one of ``RANGES``.
-        options: ``resume``, ``progress``, ``tell`` and ``on_check`` of ``fit``.
 
     Raises:
         DataError: too few usable images are left.
-        ModelError: the checkpoint is of other classes or cannot be trained so; as in ``train``.
+        ModelError: the checkpoint has other classes or cannot be trained so; otherwise as ``train_detector``.
         KeyboardInterrupt: Ctrl-C; ``last.ckpt`` holds the last whole epoch.
     """
     if ranges not in RANGES:
         raise ModelError(f"ranges must be one of {', '.join(RANGES)}, but got {ranges!r}")
-    network = load_checkpoint(checkpoint)
+    network = _network(run, checkpoint)
     spec = network.spec
-    if spec.architecture != recipe.model:
-        raise ModelError(f"{checkpoint} is a {spec.architecture}, and not a {recipe.model}")
+    if run.resume:  # refused now, not after the calibration
+        epochs_done(run.last, spec, QuantisedModule.kind)
+    if run.recipe.precision == "auto":
+        run = replace(run, recipe=replace(run.recipe, precision="32-true"))
+
+    def begin(usable: Dataset) -> Beginning:
+        network.spec = spec.with_provenance(int8_ranges=ranges)
+        biases = fold_batch_norm(network)
+        places = _places(network, usable, run.recipe.seed, place)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module = QuantisedModule(network, biases, places, run.recipe.lr, ranges == "learned")
+        return Beginning(module, {"fine_tuned": checkpoint})
+
+    return fit(run, begin)
+
+
+def _network(run: TrainingRun, checkpoint: Path) -> SSD:
+    """The network of a checkpoint; ModelError where it is not of the run's model and classes."""
+    network = load_checkpoint(checkpoint)
+    spec, training = network.spec, run.training
+    if spec.architecture != run.recipe.model:
+        raise ModelError(f"{checkpoint} is a {spec.architecture}, and not a {run.recipe.model}")
     if spec.labels != training.labels:
         raise ModelError(
             f"{checkpoint} knows the classes {', '.join(spec.labels)}, but {training.root} names "
             f"{', '.join(training.labels)}: fine-tune it on images of its own classes"
         )
-    if options.get("resume"):  # found out now, not after the calibration
-        epochs_done(folder / "last.ckpt", spec, QuantisedModule.kind)
-    if recipe.precision == "auto":
-        recipe = replace(recipe, precision="32-true")
+    return network
 
-    def make(clean: Dataset) -> QuantisedModule:
-        network.spec = spec.with_provenance(int8_ranges=ranges)
-        biases = fold_batch_norm(network)
-        number = min(CALIBRATION_IMAGES, len(clean))
-        chosen = np.random.default_rng(recipe.seed).permutation(len(clean))[:number]
-        images = (preprocess(read_image(clean.samples[k].image), spec) for k in chosen)
-        with tempfile.TemporaryDirectory() as temporary:
-            heads = Path(temporary) / "heads.onnx"
-            export_onnx(network, heads)
-            places = place(heads, images, number)
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return QuantisedModule(network, biases, places, recipe.lr, ranges == "learned")
 
-    return fit(training, validation, folder, recipe, make, parents={"fine_tuned": checkpoint}, **options)
+def _places(network: SSD, usable: Dataset, seed: int, place: Place) -> Places:
+    """The Q/DQ pairs of a network, their first scales from images that the seed chooses."""
+    number = min(CALIBRATION_IMAGES, len(usable))
+    chosen = np.random.default_rng(seed).permutation(len(usable))[:number]
+    images = (preprocess(read_image(usable.samples[k].image), network.spec) for k in chosen)
+    with tempfile.TemporaryDirectory() as temporary:
+        heads = Path(temporary) / "heads.onnx"
+        export_onnx(network, heads)
+        return place(heads, images, number)

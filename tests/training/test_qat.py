@@ -38,7 +38,8 @@ from ssd_edge.training.int8_graph import Int8Graph, Places
 from ssd_edge.training.module import DetectorModule
 from ssd_edge.training.operators import operator
 from ssd_edge.training.qat import QuantisedModule, fine_tune
-from ssd_edge.training.train import Recipe, train
+from ssd_edge.training.run import Recipe, TrainingRun
+from ssd_edge.training.train import train_detector
 
 RECIPE = Recipe(model="tiny", epochs=2, batch_size=4, validate_every=1, workers=0, precision="32-true", lr=0.01)
 
@@ -320,11 +321,19 @@ def write_yolo(pictures: Dataset, folder: Path) -> Path:
 def start(pictures, tmp_path) -> Path:
     """A checkpoint that a few epochs of training in float made."""
     recipe = replace(RECIPE, epochs=3, validate_every=3, lr=0.05)
-    return train(*pictures, tmp_path / "float", recipe, progress=False).checkpoint
+    return train_detector(TrainingRun(*pictures, tmp_path / "float", recipe, show_bar=False)).checkpoint
 
 
-def tune(pictures: tuple[Dataset, Dataset], folder: Path, start: Path, recipe: Recipe = RECIPE, **options: Any):
-    return fine_tune(*pictures, folder, recipe, start, _places, progress=False, **options)
+def tune(
+    pictures: tuple[Dataset, Dataset],
+    folder: Path,
+    start: Path,
+    recipe: Recipe = RECIPE,
+    resume: bool = False,
+    ranges: str = "learned",
+):
+    run = TrainingRun(*pictures, folder, recipe, resume=resume, show_bar=False)
+    return fine_tune(run, start, _places, ranges)
 
 
 def start_scales(pictures: tuple[Dataset, Dataset], folder: Path, start: Path) -> dict[str, float]:
@@ -453,7 +462,7 @@ def test_one_kind_of_training_is_not_resumed_as_the_other(pictures, start, tmp_p
         tune(pictures, start.parent, start, resume=True)
     tune(pictures, tmp_path / "run", start, replace(RECIPE, epochs=1))
     with pytest.raises(ModelError, match="is of quantisation-aware training, and not of training in float"):
-        train(*pictures, tmp_path / "run", RECIPE, resume=True, progress=False)
+        train_detector(TrainingRun(*pictures, tmp_path / "run", RECIPE, resume=True, show_bar=False))
     with pytest.raises(ModelError, match="there is nothing to resume from"):
         tune(pictures, tmp_path / "empty", start, resume=True)
 

@@ -20,7 +20,8 @@ from ssd_edge.training.checkpoints import load_checkpoint, read_torch_file, save
 from ssd_edge.training.heads import TorchHeads
 from ssd_edge.training.loading import Shuffled, TrainingSamples
 from ssd_edge.training.module import DetectorModule
-from ssd_edge.training.train import Recipe, train
+from ssd_edge.training.run import Recipe, TrainingRun
+from ssd_edge.training.train import train, train_detector
 from tests.training.conftest import draw_dataset
 
 RECIPE = Recipe(model="tiny", epochs=2, batch_size=4, validate_every=1, workers=0, precision="32-true", lr=0.01)
@@ -28,8 +29,9 @@ RECIPE = Recipe(model="tiny", epochs=2, batch_size=4, validate_every=1, workers=
 pytestmark = pytest.mark.usefixtures("tiny")
 
 
-def run(pictures: tuple[Dataset, Dataset], folder: Path, recipe: Recipe = RECIPE, **options: Any):
-    return train(*pictures, folder, recipe, progress=False, **options)
+def run(pictures: tuple[Dataset, Dataset], folder: Path, recipe: Recipe = RECIPE, resume: bool = False, **first: Path):
+    """Train without a bar, from ``backbone_weights`` or ``start_from`` where given."""
+    return train_detector(TrainingRun(*pictures, folder, recipe, resume=resume, show_bar=False), **first)
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -55,7 +57,7 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, epoch: int, act: Any) -> None:
 
 def test_what_it_leaves_behind(pictures, tmp_path):
     out = tmp_path / "run"
-    trained = run(pictures, out, start_from=None)
+    trained = run(pictures, out)
     assert trained.checkpoint == out / "model.pt"
     assert trained.epochs == 2
     assert 0 <= trained.ap50 <= 1
@@ -145,7 +147,7 @@ def test_resuming_from_damage_or_from_something_else(pictures, tmp_path):
     with pytest.raises(ModelError, match="no checkpoint that can be read safely"):
         run(pictures, out, resume=True)
     (out / "last.ckpt").write_bytes((out / "model.pt").read_bytes())
-    with pytest.raises(ModelError, match="no training that can be gone on with"):
+    with pytest.raises(ModelError, match="is not a training that can be resumed"):
         run(pictures, out, resume=True)
     (out / "last.ckpt").write_bytes(whole)
     renamed = tuple(replace(data, labels=("bolt", "screw")) for data in pictures)

@@ -1,0 +1,44 @@
+"""Check that an interrupted training can be resumed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ssd_edge.errors import ModelError
+from ssd_edge.spec import METADATA_KEY, ModelSpec
+from ssd_edge.training.checkpoints import read_torch_file
+from ssd_edge.training.module import KIND_KEY, DetectorModule
+
+
+def epochs_done(last: Path, spec: ModelSpec, kind: str) -> int:
+    """Number of epochs that an interrupted training has done.
+
+    Args:
+        last: its ``last.ckpt``.
+        spec: the model that is trained now.
+        kind: the kind of training now, see ``DetectorModule.kind``.
+
+    Raises:
+        ModelError: the file is missing, or holds another model or another kind of training.
+    """
+    if not last.exists():
+        raise ModelError(f"there is nothing to resume from in {last.parent}: start without --resume")
+    content = read_torch_file(last)
+    if METADATA_KEY not in content or "loops" not in content:
+        raise ModelError(f"{last} is not a training that can be resumed: start without --resume")
+    before = ModelSpec.from_text(str(content[METADATA_KEY]))
+    for name in ("architecture", "labels", "levels"):
+        old, new = getattr(before, name), getattr(spec, name)
+        if old != new:
+            values = "" if name == "levels" else f" {old}, and not {new}"
+            raise ModelError(
+                f"{last} was trained with other {name}{values}: resume with the options it began with, or start "
+                "without --resume"
+            )
+    kind_before = content.get(KIND_KEY, DetectorModule.kind)
+    if kind_before != kind:
+        raise ModelError(
+            f"{last} is of {kind_before}, and not of {kind}: resume with the options it began with, or start without "
+            "--resume"
+        )
+    return int(content["epoch"]) + 1

@@ -1,0 +1,121 @@
+"""Lightning's trainer for a training run: callbacks, precision, and no advice on the screen."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from ssd_edge.training.module import DetectorModule
+from ssd_edge.training.run import TrainingRun
+
+
+class BestModel(Callback):
+    """Writes ``model.pt`` each time the validation AP50 is the best so far.
+
+    Attributes:
+        path: the file to write.
+        ap50: the best AP50 so far, −1 before the first validation.
+        step: the training step of the latest validation, −1 before the first.
+        at_start: AP50 before the first step, where it was measured.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.ap50 = -1.0
+        self.step = -1
+        self.at_start: float | None = None
+
+    @property
+    def state_key(self) -> str:
+        """The key of this callback's state in ``last.ckpt``: every training so far wrote it so."""
+        return "_BestModel"
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Write the checkpoint if it is the best."""
+        ap50 = float(trainer.callback_metrics["val/ap50"])
+        self.step = trainer.global_step
+        if ap50 >= self.ap50 or not self.path.exists():
+            assert isinstance(module, DetectorModule)
+            self.ap50 = ap50
+            if trainer.is_global_zero:
+                module.save(self.path, module.network.spec.with_provenance(validation_ap50=f"{ap50:.4f}"))
+
+    def state_dict(self) -> dict[str, Any]:
+        """State for ``last.ckpt``."""
+        return {"ap50": self.ap50, "step": self.step, "at_start": self.at_start}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the state from ``last.ckpt``."""
+        self.ap50 = float(state["ap50"])
+        self.step = int(state.get("step", -1))
+        self.at_start = state.get("at_start")
+
+
+def make_trainer(run: TrainingRun, best: BestModel) -> pl.Trainer:
+    """Lightning's trainer with the settings of a run."""
+    recipe = run.recipe
+    with quiet_lightning():
+        return pl.Trainer(
+            accelerator="auto",
+            devices="auto",
+            precision=_precision(recipe.precision),  # type: ignore[arg-type]
+            max_epochs=recipe.epochs,
+            max_time={"seconds": round(recipe.minutes * 60)} if recipe.minutes else None,
+            check_val_every_n_epoch=min(recipe.validate_every, recipe.epochs),
+            num_sanity_val_steps=0,
+            gradient_clip_val=10.0,
+            log_every_n_steps=10,
+            logger=TensorBoardLogger(str(run.folder), name="logs"),
+            callbacks=[*_callbacks(run), best],
+            enable_progress_bar=run.show_bar,
+            enable_model_summary=False,
+        )
+
+
+def _callbacks(run: TrainingRun) -> list[Callback]:
+    callbacks: list[Callback] = [
+        ModelCheckpoint(
+            run.folder,
+            filename=run.last.stem,
+            save_top_k=1,
+            every_n_epochs=1,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+    ]
+    if run.recipe.patience:
+        callbacks.append(EarlyStopping("val/ap50", mode="max", patience=run.recipe.patience))
+    if run.show_bar:
+        callbacks.append(RichProgressBar(leave=False, console_kwargs={"stderr": True}))
+    return callbacks
+
+
+def _precision(asked: str) -> str:
+    """Lightning's name of a precision, ``auto`` resolved for this machine."""
+    if asked != "auto":
+        return asked
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    # On a CPU with bf16 instructions a step takes a quarter of the time; without them it takes longer than in FP32.
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return "bf16-mixed" if supported else "32-true"
+
+
+class quiet_lightning(warnings.catch_warnings):  # noqa: N801 - a context manager used as a word
+    """Hide Lightning's advice while it runs: it is for programmers who use Lightning, not for users of ssd-edge."""
+
+    def __enter__(self) -> Any:
+        entered = super().__enter__()
+        warnings.simplefilter("ignore")
+        for name in ("pytorch_lightning", "lightning.pytorch", "lightning_utilities"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        os.environ.setdefault("POSSIBLE_USER_WARNINGS", "off")
+        return entered
