@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,11 +105,49 @@ def load_scales(path: Path) -> dict[str, float]:
 
 
 def load_matching(network: SSD, weights: Mapping[str, Tensor]) -> list[str]:
-    """Take every weight of the same name and shape, for training on from another model; returns the names left out."""
+    """Load every tensor whose name and shape the network has too, to fine-tune another model.
+
+    Args:
+        network: changed in place.
+        weights: tensors by name.
+
+    Returns:
+        Names of the network's tensors that stay as they are, sorted.
+    """
     own = network.state_dict()
-    fitting = {k: v for k, v in weights.items() if k in own and v.shape == own[k].shape}
-    network.load_state_dict(fitting, strict=False)
-    return sorted(set(own) - set(fitting))
+    matching = {name: value for name, value in weights.items() if name in own and value.shape == own[name].shape}
+    network.load_state_dict(matching, strict=False)
+    return sorted(set(own) - set(matching))
+
+
+def describe_taken(source: Path, network: SSD, weights: Mapping[str, Tensor], left_out: Sequence[str]) -> str:
+    """Say in one sentence what ``load_matching`` took from a checkpoint, and what it left out.
+
+    Args:
+        source: the checkpoint.
+        network: took the weights.
+        weights: the checkpoint's tensors by name.
+        left_out: result of ``load_matching``.
+    """
+    own = network.state_dict()
+    reasons = {
+        "left out because their shape differs": [name for name in left_out if name in weights],
+        "missing there": [name for name in left_out if name not in weights],
+        "left out because this model has no such tensor": sorted(set(weights) - set(own)),
+    }
+    sentence = f"taken from {source}: {len(own) - len(left_out)} of {len(own)} tensors"
+    for reason, names in reasons.items():
+        if names:
+            from_scratch = " (trained from scratch)" if names[0] in own else ""
+            sentence += f"; {reason}: {_listed(names)}{from_scratch}"
+    return sentence
+
+
+def _listed(names: Sequence[str], most: int = 4) -> str:
+    """``a, b, c``, or the first of many names and the number of the others."""
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[: most - 1])} and {len(names) - most + 1} more"
 
 
 def read_torch_file(path: Path) -> dict[str, Any]:

@@ -29,10 +29,12 @@ class Beginning(NamedTuple):
     Attributes:
         module: the network, ready to be trained.
         parents: files that its weights come from, by the name that the provenance gives them.
+        left_out: names of tensors that an earlier checkpoint could not give, see ``load_matching``.
     """
 
     module: DetectorModule
     parents: Mapping[str, Path]
+    left_out: tuple[str, ...] = ()
 
 
 def fit(run: TrainingRun, begin: Callable[[Dataset], Beginning]) -> Trained:
@@ -52,9 +54,9 @@ def fit(run: TrainingRun, begin: Callable[[Dataset], Beginning]) -> Trained:
     if run.note is not None:
         run.note(training.summary())
     pl.seed_everything(run.recipe.seed, workers=True, verbose=False)
-    module, parents = begin(training.clean)
-    network = module.network
-    network.spec = network.spec.with_provenance(**_provenance(run, parents))
+    beginning = begin(training.clean)
+    module, network = beginning.module, beginning.module.network
+    network.spec = network.spec.with_provenance(**_provenance(run, beginning.parents))
     epoch = epochs_done(run.last, network.spec, module.kind) if run.resume else 0
     batches = batches_of(training.clean, validation.clean, network.spec, run.recipe, epoch)
     best = BestModel(run.best)
@@ -63,7 +65,15 @@ def fit(run: TrainingRun, begin: Callable[[Dataset], Beginning]) -> Trained:
     summary = training.summary()
     if validation.issues:
         summary += f"; for validation, {validation.summary()}"
-    return Trained(best.path, best.ap50, trainer.current_epoch, time.monotonic() - began, summary, best.at_start)
+    return Trained(
+        checkpoint=best.path,
+        ap50=best.ap50,
+        epochs=trainer.current_epoch,
+        seconds=time.monotonic() - began,
+        summary=summary,
+        ap50_at_start=best.at_start,
+        tensors_left_out=beginning.left_out,
+    )
 
 
 def _train(run: TrainingRun, trainer: pl.Trainer, module: DetectorModule, batches: Batches, best: BestModel) -> None:

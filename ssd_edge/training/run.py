@@ -127,6 +127,7 @@ class Trained:
         seconds: wall-clock time.
         summary: one sentence on what was left out of the data.
         ap50_at_start: AP50 before the first step, where the network was already trained; else None.
+        tensors_left_out: names of tensors that the checkpoint to start from could not give; trained from scratch.
     """
 
     checkpoint: Path
@@ -135,3 +136,4 @@ class Trained:
     seconds: float
     summary: str
     ap50_at_start: float | None = None
+    tensors_left_out: tuple[str, ...] = ()

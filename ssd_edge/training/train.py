@@ -11,7 +11,7 @@ from ssd_edge.errors import ModelError
 from ssd_edge.models.networks import load_backbone
 from ssd_edge.models.registry import make_network, make_spec
 from ssd_edge.models.ssd import SSD
-from ssd_edge.training.checkpoints import load_checkpoint, load_matching, read_torch_file
+from ssd_edge.training.checkpoints import describe_taken, load_checkpoint, load_matching, read_torch_file
 from ssd_edge.training.fit import Beginning, fit
 from ssd_edge.training.module import DetectorModule
 from ssd_edge.training.run import Recipe, Trained, TrainingRun
@@ -51,23 +51,28 @@ def train_detector(run: TrainingRun, backbone_weights: Path | None = None, start
     parents = {name: path for name, path in given.items() if path is not None}
 
     def begin(_: Dataset) -> Beginning:
-        network = _network(run, backbone_weights, start_from)
-        return Beginning(DetectorModule(network, run.recipe.lr, frozen_blocks=run.recipe.frozen_blocks), parents)
+        recipe = run.recipe
+        network = make_network(make_spec(recipe.model, run.training.labels, recipe.box_sizes))
+        if backbone_weights is not None:
+            load_backbone(network, read_torch_file(backbone_weights))
+        left_out = [] if start_from is None else _take_weights(network, start_from, run)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module = DetectorModule(network, recipe.lr, frozen_blocks=recipe.frozen_blocks)
+        return Beginning(module, parents, tuple(left_out))
 
     return fit(run, begin)
 
 
-def _network(run: TrainingRun, backbone_weights: Path | None, start_from: Path | None) -> SSD:
-    recipe = run.recipe
-    network = make_network(make_spec(recipe.model, run.training.labels, recipe.box_sizes))
-    if backbone_weights is not None:
-        load_backbone(network, read_torch_file(backbone_weights))
-    if start_from is not None:
-        source = load_checkpoint(start_from)
-        if source.spec.architecture != recipe.model:
-            raise ModelError(
-                f"{start_from} is a {source.spec.architecture}, and {recipe.model} is to be trained: "
-                f"add --model {source.spec.architecture}"
-            )
-        load_matching(network, source.state_dict())
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+def _take_weights(network: SSD, start_from: Path, run: TrainingRun) -> list[str]:
+    """Load what matches of a checkpoint, note it, and return the names of the tensors left out."""
+    source = load_checkpoint(start_from)
+    if source.spec.architecture != run.recipe.model:
+        raise ModelError(
+            f"{start_from} is a {source.spec.architecture}, and {run.recipe.model} is to be trained: "
+            f"add --model {source.spec.architecture}"
+        )
+    weights = source.state_dict()
+    left_out = load_matching(network, weights)
+    if run.note is not None and not run.resume:  # a resumed training takes all its weights from last.ckpt
+        run.note(describe_taken(start_from, network, weights, left_out))
+    return left_out

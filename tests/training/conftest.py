@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,6 +82,20 @@ def draw_dataset(folder: Path, number: int, seed: int = 0) -> Dataset:
         cv2.imwrite(str(path), image)
         samples.append(Sample(path, Target.of(boxes, labels)))
     return Dataset(folder, "voc", "train", LABELS, samples)
+
+
+def write_yolo(pictures: Dataset, folder: Path) -> Path:
+    """The pictures as a data set of YOLO."""
+    for part in ("images", "labels"):
+        (folder / part).mkdir(parents=True)
+    (folder / "data.yaml").write_text("names: [bolt, nut]\n")
+    for sample in pictures:
+        shutil.copy(sample.image, folder / "images")
+        lines = []
+        for (x1, y1, x2, y2), label in zip(sample.target.boxes, sample.target.labels, strict=True):
+            lines.append(f"{label} {(x1 + x2) / 80} {(y1 + y2) / 72} {(x2 - x1) / 40} {(y2 - y1) / 36}\n")
+        (folder / "labels" / f"{sample.image.stem}.txt").write_text("".join(lines))
+    return folder
 
 
 @pytest.fixture

@@ -12,7 +12,13 @@ import torch
 from ssd_edge.errors import ModelError, SpecError
 from ssd_edge.models.registry import make_network, make_spec
 from ssd_edge.spec import METADATA_KEY
-from ssd_edge.training.checkpoints import load_checkpoint, load_matching, read_torch_file, save_checkpoint
+from ssd_edge.training.checkpoints import (
+    describe_taken,
+    load_checkpoint,
+    load_matching,
+    read_torch_file,
+    save_checkpoint,
+)
 from tests.helpers import shared
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -184,3 +190,27 @@ def test_matching_weights_are_taken_and_the_others_named(network):
     assert left_out == sorted(f"class_heads.{k}.{kind}" for k in (0, 1) for kind in ("weight", "bias"))
     assert torch.equal(other.loc_heads[0].weight, network.loc_heads[0].weight)
     assert torch.equal(other.backbone.features[1][1].running_var, network.backbone.features[1][1].running_var)
+
+
+def taken(network, weights) -> str:
+    return describe_taken(Path("old.pt"), network, weights, load_matching(network, weights))
+
+
+def test_what_was_taken_is_said(network):
+    """One sentence for each of: everything, other shapes, tensors missing there, tensors unknown here, long lists."""
+    weights = network.state_dict()
+    total = len(weights)
+    assert taken(network, weights) == f"taken from old.pt: {total} of {total} tensors"
+    other = make_network(make_spec("tiny", ["bolt", "nut", "gear"]))
+    said = f"taken from old.pt: {total - 4} of {total} tensors; left out because their shape differs: "
+    heads = "class_heads.0.bias, class_heads.0.weight, class_heads.1.bias, class_heads.1.weight"
+    assert taken(other, weights) == f"{said}{heads} (trained from scratch)"
+    fewer = {name: value for name, value in weights.items() if name != "loc_heads.0.bias"} | {"odd": torch.zeros(1)}
+    assert taken(network, fewer) == (
+        f"taken from old.pt: {total - 1} of {total} tensors; missing there: loc_heads.0.bias (trained from scratch); "
+        "left out because this model has no such tensor: odd"
+    )
+    names = ", ".join(sorted(weights)[:3])
+    assert taken(network, {}) == (
+        f"taken from old.pt: 0 of {total} tensors; missing there: {names} and {total - 3} more (trained from scratch)"
+    )

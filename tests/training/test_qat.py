@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 from collections.abc import Sequence
 from dataclasses import replace
@@ -40,6 +39,7 @@ from ssd_edge.training.operators import operator
 from ssd_edge.training.qat import QuantisedModule, fine_tune
 from ssd_edge.training.run import Recipe, TrainingRun
 from ssd_edge.training.train import train_detector
+from tests.training.conftest import write_yolo
 
 RECIPE = Recipe(model="tiny", epochs=2, batch_size=4, validate_every=1, workers=0, precision="32-true", lr=0.01)
 
@@ -301,20 +301,6 @@ def test_operators_of_no_published_model_are_refused(node, sentence):
 
 
 # Fine-tuning
-
-
-def write_yolo(pictures: Dataset, folder: Path) -> Path:
-    """The pictures as a data set of YOLO."""
-    for part in ("images", "labels"):
-        (folder / part).mkdir(parents=True)
-    (folder / "data.yaml").write_text("names: [bolt, nut]\n")
-    for sample in pictures:
-        shutil.copy(sample.image, folder / "images")
-        lines = []
-        for (x1, y1, x2, y2), label in zip(sample.target.boxes, sample.target.labels, strict=True):
-            lines.append(f"{label} {(x1 + x2) / 80} {(y1 + y2) / 72} {(x2 - x1) / 40} {(y2 - y1) / 36}\n")
-        (folder / "labels" / f"{sample.image.stem}.txt").write_text("".join(lines))
-    return folder
 
 
 @pytest.fixture

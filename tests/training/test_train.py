@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import signal
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from ssd_edge.cli.main import app
 from ssd_edge.data.dataset import Dataset, Sample, Target
 from ssd_edge.errors import DataError, ModelError
 from ssd_edge.models.registry import make_network, make_spec
@@ -22,7 +24,7 @@ from ssd_edge.training.loading import Shuffled, TrainingSamples
 from ssd_edge.training.module import DetectorModule
 from ssd_edge.training.run import Recipe, TrainingRun
 from ssd_edge.training.train import train, train_detector
-from tests.training.conftest import draw_dataset
+from tests.training.conftest import draw_dataset, write_yolo
 
 RECIPE = Recipe(model="tiny", epochs=2, batch_size=4, validate_every=1, workers=0, precision="32-true", lr=0.01)
 
@@ -268,6 +270,44 @@ def test_fine_tuning_starts_from_the_weights_given(pictures, tmp_path):
     found = weights(tmp_path / "run" / "model.pt")
     torch.testing.assert_close(found["loc_heads.0.weight"], network.loc_heads[0].weight.detach(), rtol=0, atol=1e-6)
     assert "start_from_sha256" in load_checkpoint(tmp_path / "run" / "model.pt").spec.provenance
+
+
+def test_what_fine_tuning_leaves_out_is_said_and_listed(pictures, tmp_path):
+    """A checkpoint of three classes for a model of two: all but the class heads; nothing is said of it on --resume."""
+    source = tmp_path / "source.pt"
+    network = make_network(make_spec("tiny", ["bolt", "gear", "nut"]))
+    save_checkpoint(source, network, network.spec)
+    notes: list[str] = []
+    started = TrainingRun(*pictures, tmp_path / "run", RECIPE, show_bar=False, note=notes.append)
+    trained = train_detector(started, start_from=source)
+    heads = ("class_heads.0.bias", "class_heads.0.weight", "class_heads.1.bias", "class_heads.1.weight")
+    assert trained.tensors_left_out == heads
+    total = len(network.state_dict())
+    sound, taken = notes
+    assert sound == "nothing wrong in 8 images with 14 boxes"
+    assert taken == (
+        f"taken from {source}: {total - 4} of {total} tensors; left out because their shape differs: "
+        f"{', '.join(heads)} (trained from scratch)"
+    )
+    resumed = train_detector(replace(started, resume=True), start_from=source)
+    assert notes[2:] == [sound]
+    assert resumed.tensors_left_out == heads
+    assert run(pictures, tmp_path / "plain").tensors_left_out == ()
+
+
+def test_the_command_says_what_it_leaves_out(pictures, tmp_path, capsys):
+    """The sentence on stderr, and the list in the JSON on stdout."""
+    source = tmp_path / "source.pt"
+    network = make_network(make_spec("tiny", ["bolt", "gear", "nut"]))
+    save_checkpoint(source, network, network.spec)
+    data = write_yolo(pictures[0], tmp_path / "data")
+    arguments = ["train", str(data), "-o", str(tmp_path / "run"), "--model", "tiny", "--from", str(source)]
+    app([*arguments, "--epochs", "1", "--workers", "0", "--json"], standalone_mode=False)
+    printed = capsys.readouterr()
+    left_out = json.loads(printed.out)["tensors_left_out"]
+    assert left_out == [f"class_heads.{k}.{kind}" for k in (0, 1) for kind in ("bias", "weight")]
+    total = len(network.state_dict())
+    assert f"{total - 4} of {total} tensors; left out because their shape differs: {left_out[0]}, " in printed.err
 
 
 def test_fine_tuning_from_another_architecture(pictures, tmp_path, checkpoint):
