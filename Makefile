@@ -8,7 +8,7 @@ STUBS := .venv/tensorrt-stubs
 UV := .venv/uv
 HEADERS := .venv/tensorrt-headers/10.3 .venv/tensorrt-headers/10.16 .venv/tensorrt-headers/11.1
 
-.PHONY: install demo test test-aarch64 check sanitize docs
+.PHONY: install demo test test-aarch64 check sanitize docs structure
 
 install: .venv/.installed
 
@@ -83,3 +83,6 @@ sanitize: install
 
 docs: install
 	$(BIN)/python docs/generate_cli.py
+
+structure: install
+	@$(BIN)/python benchmarks/structure.py
