@@ -38,7 +38,7 @@ check: install
 test: check $(PYCUDA) $(TENSORRT) $(STUBS) $(UV) $(HEADERS)
 	@# INT8 as on a processor without VNNI, whatever this one has; then everything, as it is.
 	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest -q -m int8
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --durations=10
 
 # For its tests only, which are skipped without it: a minute, and the headers of a CUDA toolkit.
 $(PYCUDA): | install
