@@ -8,6 +8,7 @@ import re
 import runpy
 import shutil
 from dataclasses import fields
+from datetime import date
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 import typer.main
 from rich.text import Text
 
+from ssd_edge import __version__
 from ssd_edge.cli.main import app
 from ssd_edge.data.dataset import Issue
 from ssd_edge.engines.bundle import PlanEntry
@@ -228,3 +230,26 @@ def test_the_python_example_runs(bundle, tmp_path, monkeypatch):
     cv2.imwrite(str(tmp_path / "photo.jpg"), np.zeros((48, 64, 3), np.uint8))
     monkeypatch.chdir(tmp_path)
     exec(compile(example, "docs/index.md", "exec"), {})
+
+
+RELEASES = re.findall(r"^## (?!Unreleased$)(.+)$", PAGES["CHANGELOG.md"], re.MULTILINE)
+
+
+def test_changes_to_come_stand_above_the_releases():
+    assert PAGES["CHANGELOG.md"].index("\n## Unreleased\n") < PAGES["CHANGELOG.md"].index(f"\n## {RELEASES[0]}\n")
+
+
+@pytest.mark.parametrize("heading", RELEASES)
+def test_a_release_has_a_version_and_a_date(heading):
+    version, day = re.fullmatch(r"(\d+\.\d+\.\d+) \((\d{4}-\d{2}-\d{2})\)", heading).groups()
+    assert f"{version} ({date.fromisoformat(day)})" == heading
+
+
+def test_the_newest_release_is_this_version():
+    assert RELEASES[0].split()[0] == __version__
+
+
+def test_releases_are_in_order():
+    days = [heading.split()[1] for heading in RELEASES]
+    versions = [tuple(map(int, heading.split()[0].split("."))) for heading in RELEASES]
+    assert (versions, days) == (sorted(set(versions), reverse=True), sorted(days, reverse=True))
