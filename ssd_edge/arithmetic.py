@@ -3,7 +3,7 @@
 ``np.exp`` and CUDA's ``expf`` differ in the last bits, from each other and between processors; so do sums without a
 fixed order. A score at the threshold, or two nearly equal scores, would then be decided differently. This module uses
 only operations that IEEE 754 rounds in exactly one way (+, −, ×, ÷, rounding to an integer), in a fixed order;
-``engines/plugins/kernels.cu`` does the same, compiled without contraction to fused multiply-add.
+``engines/kernels/kernels.cu`` does the same, compiled without contraction to fused multiply-add.
 """
 
 from __future__ import annotations

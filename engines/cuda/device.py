@@ -1,7 +1,7 @@
 """CUDA from Python: device and pinned memory, streams, events, kernels and graphs.
 
 Each object is a context manager made by a ``Device``, over one of two libraries that wrap NVIDIA's driver: see
-``cuda_driver.py``.
+``driver.py``.
 
     with Device() as device, device.buffer(4096) as buffer, device.stream() as stream: ...
 """

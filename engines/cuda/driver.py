@@ -1,6 +1,6 @@
-"""The interface to NVIDIA's driver that cuda.py uses, and a sentence for each of the driver's errors.
+"""The interface to NVIDIA's driver that ``device.py`` uses, and a sentence for each of the driver's errors.
 
-``cuda_bindings.py`` and ``cuda_pycuda.py`` implement it over two libraries that wrap the driver.
+``bindings.py`` and ``pycuda.py`` implement it over two libraries that wrap the driver.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class CudaError(BackendError):
 
 
 class Driver(Protocol):
-    """The calls that cuda.py needs from a library that wraps the driver. Handles and device addresses are plain ints.
+    """The calls that ``device.py`` needs from a library that wraps the driver. Handles and device addresses are plain ints.
 
     Each method raises CudaError if the driver refuses the call; ``stream`` 0 is the default stream.
     """

@@ -1,4 +1,4 @@
-"""The interface of a network on the GPU, which gpu.py uses and each NVIDIA library implements."""
+"""The interface of a network on the GPU, which ``engine.py`` uses and each NVIDIA library implements."""
 
 from __future__ import annotations
 

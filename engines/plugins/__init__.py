@@ -1,1 +1,1 @@
-"""Decode on a GPU: the CUDA kernels, the plan of their launches, and their compiler."""
+"""Decode as plugins of TensorRT, in each of their forms."""
