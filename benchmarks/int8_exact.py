@@ -28,8 +28,8 @@ from ssd_edge.detector import Heads
 from ssd_edge.engines.base import BuildOptions, Engine, PlanEntry, get_backend
 from ssd_edge.engines.cpu.exact import open_exact
 from ssd_edge.engines.cpu.weight_bits import heads_to_try
-from ssd_edge.engines.onnxruntime import read_spec
 from ssd_edge.engines.proof.prove import keep_proof
+from ssd_edge.graph.heads import read_spec
 from ssd_edge.machine import instructions
 from ssd_edge.machine.host import this_host
 from ssd_edge.proof import POOL

@@ -72,7 +72,7 @@ def _ours(heads: Path, number: int) -> None:
     """All that ``calibrate`` does, from reading to writing."""
     from ssd_edge.calibration.closest import calibrate_closest
     from ssd_edge.calibration.job import Job
-    from ssd_edge.engines.onnxruntime import read_spec
+    from ssd_edge.graph.heads import read_spec
 
     calibrate_closest(Job(heads, lambda: _images(number), read_spec(heads)), heads.with_suffix(".int8.onnx"))
 

@@ -183,7 +183,7 @@ def calibrate(
 
     from ssd_edge.data.images import preprocessed, validation_images
     from ssd_edge.engines.cpu.this_machine import engine_of_this_machine
-    from ssd_edge.engines.onnxruntime import read_spec
+    from ssd_edge.graph.heads import read_spec
     from ssd_edge.proof import POOL
     from ssd_edge.speed import images_per_second
 

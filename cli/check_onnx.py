@@ -10,7 +10,7 @@ import typer
 from ssd_edge.cli.common import print_json
 
 if TYPE_CHECKING:
-    from ssd_edge.calibration.lint.rules import LintReport
+    from ssd_edge.calibration.lint.check import LintReport
 
 _STYLES = {"error": "red", "warning": "yellow", "note": ""}
 _SHOWN = 20
@@ -32,7 +32,7 @@ def check_onnx(
     Next: ssd-edge calibrate HEADS.onnx DATA, or ssd-edge build-engine NAME.int8.onnx
     """
     try:
-        from ssd_edge.calibration.lint.rules import check_onnx as check
+        from ssd_edge.calibration.lint.check import check_onnx as check
     except ModuleNotFoundError as error:
         from ssd_edge.errors import MissingDependencyError
 

@@ -55,7 +55,7 @@ def inspect(
 def _facts(model: Path) -> tuple[dict[str, Any], list[dict[str, Any]], ModelSpec]:
     """What the container says beside the spec, and the plans of a bundle, each with why it cannot run here, or None."""
     if model.suffix == ".onnx":
-        from ssd_edge.engines.onnxruntime import precision_of, read_spec
+        from ssd_edge.graph.heads import precision_of, read_spec
 
         spec = read_spec(model)
         return {"kind": "heads in ONNX", "precision": precision_of(model)}, [], spec

@@ -50,7 +50,7 @@ def frames_for(heads: Path, parent: Path, frames: Iterable[Image] | None, wanted
         frames: images at hand; None for those of the parent's own proof.
         wanted: whether a proof was asked for.
     """
-    from ssd_edge.engines.onnxruntime import read_proof, read_spec
+    from ssd_edge.graph.heads import read_proof, read_spec
     from ssd_edge.proof import Proof
 
     packed = read_proof(parent) if parent.suffix == ".onnx" else None

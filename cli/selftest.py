@@ -45,9 +45,9 @@ def selftest(
     Next: send the folder along with what you want to know
     """
     from ssd_edge.data.images import sample_images
-    from ssd_edge.engines.onnxruntime import read_spec
     from ssd_edge.engines.selftest.results import counts, write_results
     from ssd_edge.engines.selftest.sections import Setting, run_sections
+    from ssd_edge.graph.heads import read_spec
     from ssd_edge.machine.examine import examine
     from ssd_edge.machine.host import this_host
     from ssd_edge.machine.summary import summary

@@ -93,7 +93,7 @@ def build_bundle(
         ProofError: the proof in the heads is damaged, or belongs to other heads.
         ModelError, SpecError: the ONNX file does not hold heads of ssd-edge.
     """
-    from ssd_edge.engines.onnxruntime import read_spec
+    from ssd_edge.graph.heads import read_spec
 
     if output.suffix != ".engine":
         raise BundleError(f"a bundle's name ends in .engine, but got {output.name}: try {output.name}.engine")

@@ -32,7 +32,7 @@ def proof_for(path: Path, engine: Engine) -> Proof:
         return proof_of(path, plan, engine.spec)
     packed = None
     if path.suffix == ".onnx":
-        from ssd_edge.engines.onnxruntime import read_proof
+        from ssd_edge.graph.heads import read_proof
 
         packed = read_proof(path)
     if not packed:
@@ -87,7 +87,7 @@ def open_model(path: Path, note: Callable[[str], None] = lambda sentence: None) 
         raise ModelError(f"there is no model {path}")
     if path.suffix == ".onnx":
         from ssd_edge.engines.cpu.exact import open_exact
-        from ssd_edge.engines.onnxruntime import read_spec
+        from ssd_edge.graph.heads import read_spec
 
         return open_exact(path, read_spec(path))
     if path.suffix in {".pt", ".ckpt"}:

@@ -14,9 +14,10 @@ import openvino
 
 from ssd_edge.detector import HostDetector, RawHeads
 from ssd_edge.engines.base import BuildOptions, Plan, PlanEntry, Progress
+from ssd_edge.engines.cpu.releases import newer_than_installed
 from ssd_edge.engines.nvidia.convolutions import choose_precision
-from ssd_edge.engines.onnxruntime import newer_than_installed, precision_of
 from ssd_edge.errors import BackendError
+from ssd_edge.graph.heads import precision_of
 from ssd_edge.machine import instructions
 from ssd_edge.machine.host import this_host
 from ssd_edge.spec import ModelSpec

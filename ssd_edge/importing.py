@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator
 from dataclasses import fields
 from functools import cache
@@ -12,26 +11,21 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 
 from ssd_edge.boxes import cell_sizes
 from ssd_edge.errors import ModelError, SpecError
 from ssd_edge.files import sha256
-from ssd_edge.graph.heads import write_heads
-from ssd_edge.spec import METADATA_KEY, SPEC_VERSION, ModelSpec
+from ssd_edge.graph.files import first_line, read_graph, read_model
+from ssd_edge.graph.fold import folded, images
+from ssd_edge.graph.heads import spec_of, write_heads
+from ssd_edge.graph.operators import MOVES
+from ssd_edge.graph.session import open_session
+from ssd_edge.graph.view import GraphView
+from ssd_edge.spec import SPEC_VERSION, ModelSpec
 
 OPSET = 20
-_ACTIVATIONS = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
-# ONNX Runtime's rewrites of Q/DQ, disabled so that a file's Q/DQ stay as they are. They would, for example, make biases
-# int32, which NVIDIA's parser refuses.
-_QDQ_REWRITES = [
-    "DoubleQDQPairsRemover",
-    "EnsureUniqueDQForNodeUnit",
-    "QDQPropagationTransformer",
-    "QDQS8ToU8Transformer",
-    "WeightBiasQuantization",
-]
-_SHAPING = {"Concat", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+_SCORE_FUNCTIONS = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
+_SHAPING = MOVES | {"Concat"}
 
 
 def import_onnx(source: Path, description: Path, output: Path, loc: str = "", logits: str = "") -> ModelSpec:
@@ -64,7 +58,7 @@ def import_onnx(source: Path, description: Path, output: Path, loc: str = "", lo
     try:
         write_heads(model, spec, output)
     except onnx.checker.ValidationError as error:
-        raise ModelError(f"{source} cannot be imported: {_first_line(error)}") from None
+        raise ModelError(f"{source} cannot be imported: {first_line(error)}") from None
     return spec
 
 
@@ -111,15 +105,14 @@ def read_description(path: Path) -> ModelSpec:
 
 def _spec_of(path: Path) -> ModelSpec:
     try:
-        model = onnx.load(path, load_external_data=False)
+        spec = spec_of(read_graph(path))
     except OSError as error:
         raise SpecError(f"cannot read {path}: {error.strerror}") from None
-    except Exception as error:  # protobuf and onnx have no common error class
-        raise SpecError(f"{path} is no ONNX file: {_first_line(error)}") from None
-    text = next((entry.value for entry in model.metadata_props if entry.key == METADATA_KEY), None)
-    if text is None:
+    except ModelError as error:
+        raise SpecError(str(error)) from None
+    if spec is None:
         raise SpecError(f"{path} carries no model spec: give a description as JSON, or heads made by ssd-edge")
-    return ModelSpec.from_text(text)
+    return spec
 
 
 def _level(level: dict[str, Any]) -> dict[str, Any]:
@@ -132,30 +125,23 @@ def _level(level: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read(source: Path) -> onnx.ModelProto:
-    """Read an ONNX file, and remove weights from its inputs: old exporters list them there, which hinders folding."""
     if not source.is_file():
         raise ModelError(f"there is no file {source}")
     try:
-        model = onnx.load(source)
-    except Exception as error:  # protobuf and onnx have no common error class
-        raise ModelError(f"{source} is no ONNX file: {_first_line(error)}") from None
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
-    del model.graph.input[:]
-    model.graph.input.extend(inputs)
-    model.ir_version = max(model.ir_version, 4)  # the first version in which weights need not be inputs
-    return model
+        return read_model(source)
+    except OSError as error:
+        raise ModelError(f"cannot read {source}: {error.strerror}") from None
 
 
 def _image_input(model: onnx.ModelProto, spec: ModelSpec, source: Path) -> str:
     """Return the name of the one input, and set open dimensions to the spec's input size."""
     wanted = (1, 3, *spec.input_size)
-    inputs = [(value.name, tuple(dim.dim_value for dim in _dims(value))) for value in model.graph.input]
+    inputs = [(value.name, tuple(dim.dim_value for dim in _dims(value))) for value in images(model)]
     fits = len(inputs) == 1 and len(inputs[0][1]) == 4
     if not fits or any(size not in (0, right) for size, right in zip(inputs[0][1], wanted, strict=True)):
         listed = ", ".join(f"{name} {list(shape)}" for name, shape in inputs) or "none"
         raise ModelError(f"{source} must have one input {list(wanted)}, by its description, but has {listed}")
-    (value,) = model.graph.input
+    (value,) = images(model)
     if value.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
         kind = onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)
         raise ModelError(f"{source} must take FLOAT, but its input {value.name} is {kind}")
@@ -168,33 +154,22 @@ def _simplified(
     model: onnx.ModelProto, image: str, spec: ModelSpec, source: Path
 ) -> tuple[onnx.ModelProto, dict[str, tuple[int, ...]]]:
     """Fold constants, fuse BatchNorm and convert to this project's opset; also return the shapes of actual outputs."""
-    with tempfile.TemporaryDirectory() as scratch:
-        folded = Path(scratch) / "folded.onnx"
-        options = onnxruntime.SessionOptions()
-        # The basic level writes only standard operators; higher levels write some that only ONNX Runtime can read.
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.optimized_model_filepath = str(folded)
-        options.log_severity_level = 4
-        try:
-            session = onnxruntime.InferenceSession(
-                model.SerializeToString(),
-                options,
-                providers=["CPUExecutionProvider"],
-                disabled_optimizers=_QDQ_REWRITES,
-            )
-            names = [value.name for value in session.get_outputs()]
-            arrays = session.run(names, {image: np.zeros((1, 3, *spec.input_size), np.float32)})
-            shapes = {name: tuple(np.shape(array)) for name, array in zip(names, arrays, strict=True)}
-            model = onnx.load(folded)
-            _refuse_nonstandard_operators(model, source)
-            own = [opset for opset in model.opset_import if opset.domain in ("", "ai.onnx")]
-            del model.opset_import[:]
-            model.opset_import.extend(own)
-            return onnx.version_converter.convert_version(model, OPSET), shapes
-        except ModelError:
-            raise
-        except Exception as error:  # neither library has a common base class of its exceptions
-            raise ModelError(f"{source} is no ONNX file that can be imported: {_first_line(error)}") from None
+    try:
+        model = folded(model)
+        session = open_session(model.SerializeToString())
+    except ModelError as error:
+        raise ModelError(f"{source} is no ONNX file that can be imported: {error}") from None
+    _refuse_nonstandard_operators(model, source)
+    own = [opset for opset in model.opset_import if opset.domain in ("", "ai.onnx")]
+    del model.opset_import[:]
+    model.opset_import.extend(own)
+    names = [value.name for value in session.get_outputs()]
+    try:
+        arrays = session.run(names, {image: np.zeros((1, 3, *spec.input_size), np.float32)})
+        converted = onnx.version_converter.convert_version(model, OPSET)
+    except Exception as error:  # neither library has a common base class of its exceptions
+        raise ModelError(f"{source} is no ONNX file that can be imported: {first_line(error)}") from None
+    return converted, {name: tuple(np.shape(array)) for name, array in zip(names, arrays, strict=True)}
 
 
 def _refuse_nonstandard_operators(model: onnx.ModelProto, source: Path) -> None:
@@ -230,7 +205,7 @@ def _outputs(
 
 def _before_activation(model: onnx.ModelProto, output: str, spec: ModelSpec, source: Path) -> str:
     """Bypass the last Softmax or Sigmoid of the class output, even if followed by reshaping or concatenation."""
-    made_by = {name: node for node in model.graph.node for name in node.output}
+    made_by = GraphView(model).maker
     ends: set[str] = set()
 
     @cache
@@ -241,14 +216,14 @@ def _before_activation(model: onnx.ModelProto, output: str, spec: ModelSpec, sou
             joined = len(node.input) if kind == "Concat" else 1  # further inputs of other nodes are shapes and axes
             node.input[:joined] = [without(part) for part in node.input[:joined]]
             return name
-        ends.add(kind if kind in _ACTIVATIONS else "")
-        return str(node.input[0]) if node is not None and kind in _ACTIVATIONS else name
+        ends.add(kind if kind in _SCORE_FUNCTIONS else "")
+        return str(node.input[0]) if node is not None and kind in _SCORE_FUNCTIONS else name
 
     bare = without(output)
     if len(ends) > 1:
         raise ModelError(f"{source}: only a part of its {output} goes through {' and '.join(sorted(ends - {''}))}")
     for kind in ends - {""}:
-        if _ACTIVATIONS[kind] != spec.score_function:
+        if _SCORE_FUNCTIONS[kind] != spec.score_function:
             raise ModelError(f"{source} ends in {kind}, but its score_function is {spec.score_function!r}")
     return bare
 
@@ -292,7 +267,3 @@ def _with_inner(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
 def _dims(value: onnx.ValueInfoProto) -> Any:
     """Return a value's dimensions; ``dim_value`` is 0 for an open size."""
     return value.type.tensor_type.shape.dim
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -12,12 +12,11 @@ from torch import nn
 
 from ssd_edge.data.images import preprocessed, sample_images
 from ssd_edge.detector import RawHeads
-from ssd_edge.engines.onnxruntime import read_spec
 from ssd_edge.engines.opening import open_model
 from ssd_edge.engines.openvino import OpenVinoEngine
 from ssd_edge.export import compare, export_onnx
 from ssd_edge.files import sha256
-from ssd_edge.graph.heads import write_heads
+from ssd_edge.graph.heads import read_spec, write_heads
 from ssd_edge.models.registry import make_network, make_spec
 from ssd_edge.models.ssd import SSD
 from ssd_edge.spec import METADATA_KEY

@@ -13,11 +13,12 @@ from onnx import TensorProto, helper, numpy_helper
 from ssd_edge.data.dataset import read_image
 from ssd_edge.data.readers import open_dataset
 from ssd_edge.engines.bundle import build_bundle, load_bundle
-from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine, precision_of, read_spec
+from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine
 from ssd_edge.engines.opening import open_model
 from ssd_edge.errors import ModelError, SpecError
 from ssd_edge.evaluation import measure_ap
 from ssd_edge.files import sha256
+from ssd_edge.graph.heads import precision_of, read_spec
 from ssd_edge.importing import import_onnx, read_description
 from ssd_edge.preprocess import preprocess
 from tests.foreign import ORT, by_onnx_runtime, with_float_weights

@@ -19,6 +19,7 @@ from ssd_edge.calibration.calibrate import Network
 from ssd_edge.calibration.network.qdq import Int8Weight
 from ssd_edge.calibration.scales.observe import session
 from ssd_edge.graph.fp32 import initializers, to_array
+from ssd_edge.graph.view import drop_unread_constants
 
 _TWIN = "ssd_edge_twin_"
 
@@ -64,7 +65,7 @@ def corrected(network: Network, shifts: Shifts) -> Network:
             name = f"{node.name}_corrected_bias"
             model.graph.initializer.append(numpy_helper.from_array((old - shifts[node.name]).astype(np.float32), name))
             node.input[:] = [*node.input[:2], name]
-    _drop_unread(model)
+    drop_unread_constants(model)
     return replace(network, model=model)
 
 
@@ -101,10 +102,3 @@ def _with_twins(network: Network, scales: Mapping[str, float], weights: Mapping[
     model.graph.node.extend(nodes)
     model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())
     return model
-
-
-def _drop_unread(model: onnx.ModelProto) -> None:
-    read = {name for node in model.graph.node for name in node.input}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in read]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)

@@ -23,6 +23,7 @@ from onnx import numpy_helper
 from ssd_edge.calibration.calibrate import Network
 from ssd_edge.calibration.scales.observe import session
 from ssd_edge.graph.fp32 import initializers, to_array, with_outputs
+from ssd_edge.graph.view import GraphView, groups_of
 
 Floats = npt.NDArray[np.float32]
 
@@ -65,12 +66,8 @@ def joints(model: onnx.ModelProto) -> list[Joint]:
     Args:
         model: as ``read_heads`` gives it.
     """
-    constants = initializers(model)
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    outputs = {value.name for value in model.graph.output}
+    view = GraphView(model)
+    constants, readers, outputs = view.constants, view.readers, view.outputs
 
     def scalable(node: onnx.NodeProto) -> bool:
         if node.op_type != "Conv" or not set(node.input[1:]) - {""} <= constants.keys():
@@ -82,13 +79,13 @@ def joints(model: onnx.ModelProto) -> list[Joint]:
         if not scalable(maker):
             continue
         tensor, ceiling = maker.output[0], float("inf")
-        reading = readers.get(tensor, [])
-        if len(reading) == 1 and tensor not in outputs and reading[0].op_type in {"Clip", "Relu"}:
-            cut = _ceiling(reading[0], constants)
+        activation = view.only_reader(tensor)
+        if activation is not None and activation.op_type in {"Clip", "Relu"}:
+            cut = _ceiling(activation, constants)
             if cut is None:
                 continue
-            tensor, ceiling = reading[0].output[0], cut
-            reading = readers.get(tensor, [])
+            tensor, ceiling = activation.output[0], cut
+        reading = readers[tensor]
         if tensor in outputs or not reading or not all(map(scalable, reading)):
             continue
         if not all(_dense_or_depthwise(node, constants) for node in reading):
@@ -136,7 +133,7 @@ def equalised(model: onnx.ModelProto, ranges: Mapping[str, Floats]) -> onnx.Mode
             _scale(constants[name], factors, axis=0)
         for reader in (nodes[name] for name in joint.readers):
             # A depthwise weight (C, 1, …) has its input channel first, as it is its output channel.
-            _scale(constants[reader.input[1]], np.float32(1) / factors, axis=0 if _groups(reader) > 1 else 1)
+            _scale(constants[reader.input[1]], np.float32(1) / factors, axis=0 if groups_of(reader) > 1 else 1)
     return result
 
 
@@ -165,12 +162,8 @@ def _ceiling(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) ->
 
 
 def _dense_or_depthwise(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> bool:
-    groups, shape = _groups(node), constants[node.input[1]].dims
+    groups, shape = groups_of(node), constants[node.input[1]].dims
     return groups == 1 or (shape[1] == 1 and shape[0] == groups)
-
-
-def _groups(node: onnx.NodeProto) -> int:
-    return next((int(attribute.i) for attribute in node.attribute if attribute.name == "group"), 1)
 
 
 def _scale(tensor: onnx.TensorProto, factors: Floats, axis: int) -> None:

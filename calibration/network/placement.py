@@ -24,9 +24,9 @@ from dataclasses import dataclass
 
 import onnx
 
-from ssd_edge.graph.fp32 import Convolution, initializers
-
-_ACTIVATIONS = {"Clip", "HardSigmoid", "HardSwish", "LeakyRelu", "PRelu", "Relu", "Sigmoid"}
+from ssd_edge.graph.fp32 import Convolution
+from ssd_edge.graph.operators import ACTIVATIONS
+from ssd_edge.graph.view import GraphView
 
 Use = tuple[str, int]
 """An input of a node: (its name, position)."""
@@ -71,11 +71,8 @@ class _Pairs:
     """The pairs placed so far, and what the rules ask of the graph."""
 
     def __init__(self, model: onnx.ModelProto, chosen: set[str]) -> None:
-        self._nodes = {node.name: node for node in model.graph.node}
-        self._maker = {name: node.name for node in model.graph.node for name in node.output}
+        self._view = GraphView(model)
         self._order = {node.name: k for k, node in enumerate(model.graph.node)}
-        self._constants = initializers(model).keys()
-        self._outputs = {value.name for value in model.graph.output}
         self._chosen = chosen
         self._uses: dict[str, list[Use]] = defaultdict(list)
         self._through: dict[str, set[Use]] = defaultdict(set)
@@ -115,29 +112,29 @@ class _Pairs:
 
     def is_constant(self, tensor: str) -> bool:
         """Whether a tensor is a weight."""
-        return tensor in self._constants
+        return tensor in self._view.constants
 
     def made_by(self, tensor: str) -> int | None:
         """The place in the graph of the INT8 convolution that makes a tensor, and for one reader alone; else None."""
-        node = self._maker.get(tensor, "")
-        alone = len(self._uses[tensor]) == 1 and tensor not in self._outputs
-        return self._order[node] if node in self._chosen and alone else None
+        maker = self._view.maker.get(tensor)
+        if maker is None or maker.name not in self._chosen:
+            return None
+        return self._order[maker.name] if len(self._uses[tensor]) == 1 and not self._is_output(tensor) else None
 
     def in_int8(self, tensor: str) -> bool:
         """Whether all that reads a tensor does so through a pair."""
         uses = self._uses[tensor]
-        return bool(uses) and tensor not in self._outputs and self._through.get(tensor, set()).issuperset(uses)
+        return bool(uses) and not self._is_output(tensor) and self._through.get(tensor, set()).issuperset(uses)
 
     def activated(self, tensor: str) -> str:
         """What an activation makes of a tensor that nothing else reads; the tensor itself where there is none."""
-        uses = self._uses[tensor]
-        reader = self._nodes[uses[0][0]] if len(uses) == 1 and tensor not in self._outputs else None
-        return reader.output[0] if reader is not None and reader.op_type in _ACTIVATIONS else tensor
+        reader = self._view.only_reader(tensor)
+        return str(reader.output[0]) if reader is not None and reader.op_type in ACTIVATIONS else tensor
 
     def only_this_in_float(self, tensor: str, node: onnx.NodeProto) -> bool:
         """Whether all else that reads a tensor does so through a pair."""
         others = {use for use in self._uses[tensor] if use[0] != node.name}
-        return tensor not in self._outputs and self._through.get(tensor, set()).issuperset(others)
+        return not self._is_output(tensor) and self._through.get(tensor, set()).issuperset(others)
 
     def placement(self, chosen: tuple[Convolution, ...]) -> Placement:
         """All of it; where tensors share a scale, the histogram of the last one counts, since it holds the others."""
@@ -149,6 +146,9 @@ class _Pairs:
             frozenset(self._int8_nodes),
             {name: last[self._root(name)] for name in tensors},
         )
+
+    def _is_output(self, tensor: str) -> bool:
+        return tensor in self._view.outputs
 
     def _root(self, tensor: str) -> str:
         while tensor in self._shared:

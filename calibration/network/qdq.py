@@ -24,6 +24,7 @@ from onnx import helper, numpy_helper
 from ssd_edge.calibration.network.placement import Placement
 from ssd_edge.calibration.scales.grid import rounded, weight_scales
 from ssd_edge.graph.fp32 import initializers, to_array
+from ssd_edge.graph.view import drop_unread_constants
 
 _ZERO = "ssd_edge_zero_point"
 
@@ -93,14 +94,10 @@ def insert_qdq(
             node.input[1] = f"{weight_of[node.name]}_dequantised"
         nodes.append(node)
 
-    still_read = {name for node in nodes for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in still_read]
-    result = onnx.GraphProto()
-    result.CopyFrom(graph)
-    del result.node[:], result.initializer[:], result.value_info[:]
-    result.node.extend(nodes)
-    result.initializer.extend([*kept, *added])
-    graph.CopyFrom(result)
+    del graph.node[:], graph.value_info[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(added)
+    drop_unread_constants(quantised)
     return quantised
 
 

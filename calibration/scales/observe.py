@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ssd_edge.calibration.scales.histograms import Histogram
-from ssd_edge.errors import CalibrationError
+from ssd_edge.errors import CalibrationError, ModelError
+from ssd_edge.graph.session import EXACT, open_session
 
 
 @dataclass
@@ -91,15 +92,10 @@ def session(network: bytes) -> Any:
     Raises:
         CalibrationError: ONNX Runtime refuses it.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what matters is raised
-    options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
-        return onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exception classes have no common base
-        raise CalibrationError(f"ONNX Runtime cannot load this model: {str(error).splitlines()[0]}") from None
+        return open_session(network, settings=EXACT)
+    except ModelError as error:
+        raise CalibrationError(f"ONNX Runtime cannot load this model: {error}") from None
 
 
 def _check_image(image: npt.NDArray[np.float32], shape: Sequence[int | str | None]) -> None:

@@ -13,8 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine, precision_of
+from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine
 from ssd_edge.errors import ModelError
+from ssd_edge.graph.heads import precision_of
+from ssd_edge.graph.session import EXACT
 from ssd_edge.spec import ModelSpec
 
 NAME = "exact"
@@ -27,7 +29,7 @@ class ExactEngine(OnnxRuntimeEngine):
     """
 
     WORKERS = 2
-    CONFIG: ClassVar[Mapping[str, str]] = {"session.disable_quant_qdq": "1"}
+    CONFIG: ClassVar[Mapping[str, str]] = EXACT
     depth = WORKERS + 1
     backend = NAME
 

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ssd_edge.engines.base import Backend
-from ssd_edge.engines.onnxruntime import precision_of, read_proof
 from ssd_edge.errors import CalibrationError, MissingDependencyError, ModelError
 from ssd_edge.files import sha256
+from ssd_edge.graph.heads import precision_of, read_proof
 from ssd_edge.machine import instructions
 from ssd_edge.machine.host import Host, this_host
 from ssd_edge.preprocess import preprocess
@@ -62,6 +62,7 @@ def _with_seven_bits(source: Path, spec: ModelSpec, scratch: Path) -> tuple[Path
     try:
         import onnx
 
+        from ssd_edge.graph.files import read_model
         from ssd_edge.graph.fp32 import read_heads
         from ssd_edge.graph.mean_shift import absorb_shift
         from ssd_edge.graph.seven_bits import parent_weights, with_seven_bits
@@ -74,7 +75,7 @@ def _with_seven_bits(source: Path, spec: ModelSpec, scratch: Path) -> tuple[Path
             weights = parent_weights(read_heads(parent))
         except (CalibrationError, ModelError):
             weights = None  # the FP32 file has another graph, so only the 8-bit weights can be used
-    model, before = onnx.load(source), onnx.load(source)
+    model, before = read_model(source), read_model(source)
     number, of_parent = with_seven_bits(model, weights)
     corrected = absorb_shift(model, before, _images_of_proof(source, spec))
     path = scratch / source.name

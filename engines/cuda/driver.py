@@ -30,7 +30,7 @@ class CudaError(BackendError):
 
 
 class Driver(Protocol):
-    """The calls that ``device.py`` needs from a library that wraps the driver. Handles and device addresses are plain ints.
+    """The calls that ``device.py`` needs of a library that wraps the driver; handles and addresses are plain ints.
 
     Each method raises CudaError if the driver refuses the call; ``stream`` 0 is the default stream.
     """

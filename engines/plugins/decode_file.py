@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import onnx
-
-from ssd_edge.engines.onnxruntime import read_spec
 from ssd_edge.engines.plugins.decode_graph import with_decode
 from ssd_edge.errors import ModelError
+from ssd_edge.graph.files import read_model
 from ssd_edge.graph.half import to_half
-from ssd_edge.graph.heads import write_heads
+from ssd_edge.graph.heads import read_spec, write_heads
 from ssd_edge.spec import ModelSpec
 
 
@@ -32,7 +30,7 @@ def write_with_decode(heads: Path, output: Path, half: bool = False) -> tuple[Mo
     spec = read_spec(heads)
     if output.resolve() == heads.resolve():
         raise ModelError(f"{output} is the heads' own file: give another with --output")
-    network = onnx.load(str(heads))
+    network = read_model(heads)
     model = with_decode(to_half(network) if half else network, spec)
     write_heads(model, spec, output)
     return spec, {

@@ -31,7 +31,7 @@ def keep_proof(heads: Path, frames: Iterable[Image]) -> Proof:
         OSError: the file cannot be written.
     """
     from ssd_edge.engines.cpu.exact import open_exact
-    from ssd_edge.engines.onnxruntime import read_spec
+    from ssd_edge.graph.heads import read_spec
 
     exact = open_exact(heads, read_spec(heads))
     try:
@@ -48,7 +48,7 @@ def write_proof(onnx: Path, spec: ModelSpec, folder: Path) -> str:
     Raises:
         ProofError: the proof is damaged, or belongs to another model.
     """
-    from ssd_edge.engines.onnxruntime import read_proof
+    from ssd_edge.graph.heads import read_proof
 
     packed = read_proof(onnx)
     if not packed:
@@ -104,7 +104,7 @@ def prove(engine: Engine, proof: Proof, heads: Path | None = None) -> Agreement:
 def _of_these_heads(heads: Path, proof: Proof) -> bool:
     """Whether the heads, computed exactly here, agree with the proof."""
     from ssd_edge.engines.cpu.exact import open_exact
-    from ssd_edge.engines.onnxruntime import read_spec
+    from ssd_edge.graph.heads import read_spec
 
     exact = open_exact(heads, read_spec(heads))
     try:

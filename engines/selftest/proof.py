@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
-from ssd_edge.engines.onnxruntime import read_proof
 from ssd_edge.engines.proof.prove import CLEAR_ABOUT_NOTHING, prove
 from ssd_edge.engines.selftest import available
 from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Setting
 from ssd_edge.errors import SsdEdgeError
+from ssd_edge.graph.heads import read_proof
 from ssd_edge.proof import Proof
 
 BACKENDS = ("tensorrt", "tensorrt-rtx", "openvino", "onnxruntime")

@@ -17,7 +17,6 @@ from ssd_edge.engines.kernels.compiler import choose_image, compile_kernels
 from ssd_edge.engines.kernels.launch import check_limits
 from ssd_edge.engines.nvidia.child import ask_child
 from ssd_edge.engines.nvidia.convolutions import choose_precision
-from ssd_edge.engines.onnxruntime import precision_of
 from ssd_edge.engines.plugins.decode_graph import TENSORRT_NAME
 from ssd_edge.engines.plugins.forms import NEEDED_AT_RUN_TIME, choose_form
 from ssd_edge.engines.plugins.library_plugin import NAME as LIBRARY
@@ -27,6 +26,7 @@ from ssd_edge.engines.tensorrt.fitness import why_unfit as _why_unfit
 from ssd_edge.engines.tensorrt.request import Request
 from ssd_edge.engines.tensorrt.versions import LEVELS, release_of
 from ssd_edge.errors import BackendError, MissingDependencyError
+from ssd_edge.graph.heads import precision_of
 from ssd_edge.machine import jetson
 from ssd_edge.machine.host import this_host
 from ssd_edge.spec import ModelSpec

@@ -9,8 +9,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-import onnx
-
 from ssd_edge.engines.base import Progress
 from ssd_edge.engines.nvidia.builder import log_of, monitor_of, parse_failure, prepared, start
 from ssd_edge.engines.nvidia.child import answer
@@ -24,8 +22,9 @@ from ssd_edge.engines.tensorrt.request import Request
 from ssd_edge.engines.tensorrt.timing_cache import begin_timing, end_timing
 from ssd_edge.engines.tensorrt.versions import check_release, device_memory_bytes, strongly_typed
 from ssd_edge.errors import BackendError
+from ssd_edge.graph.files import read_model
+from ssd_edge.graph.heads import read_spec
 from ssd_edge.graph.refusals import check_qdq
-from ssd_edge.spec import METADATA_KEY, ModelSpec
 
 if TYPE_CHECKING:
     import tensorrt
@@ -47,12 +46,12 @@ def compile_plan(request: Request, progress: Progress, trt: Any) -> dict[str, st
         ModelError: the heads cannot be built.
     """
     check_release(trt)
-    model = onnx.load(request.source)
+    model = read_model(Path(request.source))
     check_qdq(model)
     model = prepared(model, request.precision, "TensorRT", request.max_batch)
     asked = asked_for(model)
     if request.form != "host-launch":
-        model = with_decode(model, _spec_of(model))
+        model = with_decode(model, read_spec(Path(request.source)))
         forms.make_known(request.form, Path(request.kernels).read_bytes() if request.kernels else b"", trt)
     source_name, began = Path(request.source).name, perf_counter()
     log = log_of(trt)
@@ -86,11 +85,6 @@ def compile_plan(request: Request, progress: Progress, trt: Any) -> dict[str, st
         "layers": counted(layer.precision for layer in layers) or "unread",
         "build_seconds": f"{seconds:.2f}",
     }
-
-
-def _spec_of(model: onnx.ModelProto) -> ModelSpec:
-    text = next(entry.value for entry in model.metadata_props if entry.key == METADATA_KEY)
-    return ModelSpec.from_text(text)
 
 
 def _inspected(trt: Any, log: Any, content: bytes, request: Request) -> tuple[Mapping[str, str], list[Layer]]:

@@ -20,11 +20,11 @@ from ssd_edge.engines.gpu.plan import open_plan, why_no_gpu, why_no_kernels
 from ssd_edge.engines.kernels.compiler import Image, compile_kernels
 from ssd_edge.engines.kernels.launch import check_limits
 from ssd_edge.engines.nvidia.convolutions import choose_precision
-from ssd_edge.engines.onnxruntime import precision_of
 from ssd_edge.engines.tensorrt_rtx.child import compile_in_child
 from ssd_edge.engines.tensorrt_rtx.jit_cache import JitCache
 from ssd_edge.engines.tensorrt_rtx.runtime import RtxHeads
 from ssd_edge.errors import BackendError, MissingDependencyError
+from ssd_edge.graph.heads import precision_of
 from ssd_edge.machine.cuda import TENSORRT_RTX, installed, tensorrt_rtx_package
 from ssd_edge.spec import ModelSpec
 

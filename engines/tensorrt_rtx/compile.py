@@ -8,13 +8,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import onnx
-
 from ssd_edge.engines.nvidia.builder import log_of, monitor_of, parse_failure, prepared, start
 from ssd_edge.engines.nvidia.child import answer
 from ssd_edge.engines.nvidia.convolutions import asked_for, check, counted
 from ssd_edge.engines.tensorrt_rtx.layers import in_plan
 from ssd_edge.errors import BackendError
+from ssd_edge.graph.files import read_model
 
 _MEMORY = {
     "weight_bytes": re.compile(r"Total Weights Memory: (\d+) bytes"),
@@ -45,7 +44,7 @@ def compile_plan(
     import tensorrt_rtx as trt
 
     targets = [_target(trt, name) for name in compute_capabilities]
-    model = prepared(onnx.load(str(source)), precision, "TensorRT-RTX")
+    model = prepared(read_model(source), precision, "TensorRT-RTX")
     asked = asked_for(model)
     began = perf_counter()
     log = log_of(trt)

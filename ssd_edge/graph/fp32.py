@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +9,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ssd_edge.errors import CalibrationError, MissingDependencyError
-from ssd_edge.graph.rewrite import activate_before_joining
+from ssd_edge.errors import CalibrationError, MissingDependencyError, ModelError
 
 try:
     import onnx
-    from onnx import external_data_helper, numpy_helper, version_converter
+    from onnx import numpy_helper, version_converter
 except ImportError:
     raise MissingDependencyError("onnx", "calibrate", "calibration") from None
+
+from ssd_edge.graph.files import read_graph, read_weights
+from ssd_edge.graph.fold import folded, images
+from ssd_edge.graph.rewrite import activate_before_joining
+from ssd_edge.graph.session import NONE, open_session
+from ssd_edge.graph.view import is_depthwise
 
 _FIRST_OPSET_PER_CHANNEL = 13
 _OPSET_TO_CONVERT_TO = 17
@@ -50,14 +54,17 @@ def read_heads(path: Path) -> onnx.ModelProto:
             no convolution, or not one float32 image input of fixed height and width.
     """
     try:
-        model = onnx.load(str(path), load_external_data=False)
+        model = read_graph(path)
     except OSError as error:
         raise CalibrationError(f"cannot read {path}: {error.strerror}") from None
-    except Exception:  # protobuf's own, which says nothing a person could use
+    except ModelError:
         raise CalibrationError(f"{path} is not an ONNX model") from None
     _refuse(model, path)
-    _load_weights(model, path)
-    model = _with_opset(_folded(model, path), path)
+    try:
+        read_weights(model, path)
+    except ModelError as error:
+        raise CalibrationError(str(error)) from None
+    model = _with_opset(_prepared(model, path), path)
     activate_before_joining(model)
     return model
 
@@ -66,7 +73,7 @@ def convolutions(model: onnx.ModelProto) -> list[Convolution]:
     """All convolutions with constant weights, in the graph's order."""
     weights = initializers(model)
     return [
-        Convolution(node.name, node.input[0], node.input[1], _is_depthwise(node, weights[node.input[1]]))
+        Convolution(node.name, node.input[0], node.input[1], is_depthwise(node, weights[node.input[1]]))
         for node in model.graph.node
         if node.op_type == "Conv" and node.input[1] in weights
     ]
@@ -99,13 +106,8 @@ def with_outputs(model: onnx.ModelProto, tensors: Collection[str]) -> bytes:
 
 def activations(model: onnx.ModelProto) -> list[str]:
     """Names of the image and of all float32 tensors that nodes make, in the graph's order."""
-    import onnxruntime
-
     made = [name for node in model.graph.node for name in node.output if name]
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(with_outputs(model, made), options, providers=["CPUExecutionProvider"])
+    session = open_session(with_outputs(model, made), level=NONE)
     of_floats = {value.name for value in session.get_outputs() if value.type == "tensor(float)"}
     return [*(value.name for value in model.graph.input), *(name for name in made if name in of_floats)]
 
@@ -117,88 +119,38 @@ def _refuse(model: onnx.ModelProto, path: Path) -> None:
         raise CalibrationError(f"{path} is already quantised: calibrate the FP32 model it was made from")
     if "Conv" not in kinds:
         raise CalibrationError(f"{path} has no convolution, so there is nothing to calibrate")
-    images = _images(model)
-    if len(images) != 1:
-        raise CalibrationError(f"{path} must have one input, the image, but has {len(images)}")
-    tensor = images[0].type.tensor_type
+    inputs = images(model)
+    if len(inputs) != 1:
+        raise CalibrationError(f"{path} must have one input, the image, but has {len(inputs)}")
+    tensor = inputs[0].type.tensor_type
     if tensor.elem_type != onnx.TensorProto.FLOAT:
         raise CalibrationError(f"{path} must take float32, but takes {_type_name(tensor.elem_type)}")
     batch, *rest = [dim.dim_value or dim.dim_param or "?" for dim in tensor.shape.dim] or ["?"]
     if len(rest) != 3 or any(isinstance(side, str) for side in rest):
         raise CalibrationError(
             f"{path} must take images of (batch, 3, height, width), fixed but for the batch, "
-            f"but its input {images[0].name!r} is of shape {(batch, *rest)}"
+            f"but its input {inputs[0].name!r} is of shape {(batch, *rest)}"
         )
     if isinstance(batch, int) and batch != 1:
         raise CalibrationError(f"{path} takes {batch} images at once: export it with a batch of 1 or a free one")
-
-
-def _load_weights(model: onnx.ModelProto, path: Path) -> None:
-    """Take in the weights that stand in other files, of the model's own folder and no other."""
-    folder = path.resolve().parent
-    for tensor in model.graph.initializer:
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            continue
-        name = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-        file = (folder / name).resolve()
-        if folder not in file.parents:
-            raise CalibrationError(
-                f"{path} wants weights from {name!r}, outside its own folder: export it again with all weights inside"
-            )
-        if not file.is_file():
-            raise CalibrationError(f"{path} keeps weights in {name!r}, which does not lie beside it")
-    try:
-        external_data_helper.load_external_data_for_model(model, str(folder))
-    except Exception as error:  # what is cut short or linked is refused with exceptions of several kinds
-        raise CalibrationError(f"the weights of {path} cannot be read: {str(error).splitlines()[0]}") from None
-
-
-def _images(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    """Inputs that are not weights: older files list those too."""
-    constant = initializers(model)
-    return [value for value in model.graph.input if value.name not in constant]
 
 
 def _type_name(elem_type: int) -> str:
     return str(onnx.TensorProto.DataType.Name(elem_type)).lower()
 
 
-def _folded(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
-    """Rewritten by ONNX Runtime's basic optimiser, which uses standard operators only.
-
-    It folds BatchNormalization and constant padding into convolutions, and computes what depends on constants alone.
-    """
-    import onnxruntime
-
-    # Weights among the inputs could be replaced at run time, and so would not count as constants.
-    images = _images(model)
-    del model.graph.input[:]
-    model.graph.input.extend(images)
-    for node in model.graph.node:
-        # Absent optional inputs at the end mean the same as none, but keep the optimiser from folding a Pad.
-        while node.input and not node.input[-1]:
-            del node.input[-1]
-
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "folded.onnx"
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.optimized_model_filepath = str(target)
-        options.log_severity_level = 4  # what matters is raised
-        try:
-            onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exception classes have no common base
-            raise CalibrationError(f"ONNX Runtime cannot load {path}: {str(error).splitlines()[0]}") from None
-        folded = onnx.load(str(target))
-
-    used = {node.domain for node in folded.graph.node} | {""}
-    opsets = [opset for opset in folded.opset_import if opset.domain in used]
-    del folded.opset_import[:], folded.metadata_props[:]
-    folded.opset_import.extend(opsets)
-    folded.metadata_props.extend(model.metadata_props)
-    folded.producer_name, folded.producer_version = model.producer_name, model.producer_version
-    _name_nodes(folded)
-    return folded
+def _prepared(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """The folded model, in the opsets that it uses, its nodes with names of their own."""
+    try:
+        result = folded(model)
+    except ModelError as error:
+        raise CalibrationError(f"ONNX Runtime cannot load {path}: {error}") from None
+    used = {node.domain for node in result.graph.node} | {""}
+    opsets = [opset for opset in result.opset_import if opset.domain in used]
+    del result.opset_import[:]
+    result.opset_import.extend(opsets)
+    _name_nodes(result)
+    return result
 
 
 def _name_nodes(model: onnx.ModelProto) -> None:
@@ -225,8 +177,3 @@ def _with_opset(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     del newer.metadata_props[:]
     newer.metadata_props.extend(model.metadata_props)
     return newer
-
-
-def _is_depthwise(node: onnx.NodeProto, weight: onnx.TensorProto) -> bool:
-    group = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
-    return group > 1 and weight.dims[1] == 1

@@ -29,15 +29,16 @@ try:
 except ImportError:
     raise MissingDependencyError("onnx", "rtx", "converting heads to FP16") from None
 
+from ssd_edge.graph.files import first_line
+from ssd_edge.graph.operators import ACTIVATIONS, NORMALISATIONS
+
 LARGEST = float(np.finfo(np.float16).max)
 
 _SUMS = {"Pow", "ReduceL1", "ReduceL2", "ReduceSum", "ReduceSumSquare"}
 # Operators that may stand between a sum of squares and the division by its root.
 _JOINING = {"Add", "Div", "Max", "Mul", "Pow"}
 _UNTIL_DIVIDED = _JOINING | {"Clip", "Expand", "Identity", "Reciprocal", "Reshape", "Sqrt", "Squeeze", "Unsqueeze"}
-_NORMALISATIONS = {"BatchNormalization", "GroupNormalization", "InstanceNormalization", "LayerNormalization"}
-_NORMALISATIONS |= {"LRN", "LpNormalization", "MeanVarianceNormalization", "RMSNormalization"}
-_ACTIVATIONS = {"Clip", "Elu", "HardSigmoid", "HardSwish", "LeakyRelu", "MaxPool", "Relu", "Sigmoid"}
+_BETWEEN_INT8 = ACTIVATIONS | {"MaxPool"}
 _BOUNDED = {"Clip": {1, 2}}
 """Inputs whose FP32 extremes mean "no bound"."""
 
@@ -56,7 +57,7 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
         result = _Converter(inferred).converted()
         onnx.checker.check_model(result, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ModelError(f"these heads cannot be converted to FP16: {_first_line(error)}") from None
+        raise ModelError(f"these heads cannot be converted to FP16: {first_line(error)}") from None
     return result
 
 
@@ -74,7 +75,7 @@ def kept_in_float(graph: onnx.GraphProto) -> set[str]:
         read = [name for name in node.input if name]
         if node.op_type in {"QuantizeLinear", "DequantizeLinear"}:
             dequantised.update(node.output if node.op_type == "DequantizeLinear" else ())
-        elif dequantised.intersection(read) or node.op_type in _NORMALISATIONS:
+        elif dequantised.intersection(read) or node.op_type in NORMALISATIONS:
             pass
         elif node.op_type in _SUMS or (node.op_type == "Mul" and len(set(read)) == 1):
             sums.update(node.output)
@@ -93,7 +94,7 @@ def _between(graph: onnx.GraphProto, kept: set[str]) -> set[str]:
     outputs = {value.name for value in graph.output}
     activations: set[str] = set()
     for node in graph.node:
-        if node.op_type in _ACTIVATIONS and node.input[0] in kept | activations:
+        if node.op_type in _BETWEEN_INT8 and node.input[0] in kept | activations:
             activations.add(node.output[0])
     for node in reversed(graph.node):
         if node.output[0] in activations and node.output[0] in outputs:
@@ -244,7 +245,3 @@ def _refuse(model: onnx.ModelProto) -> None:
             raise ModelError(f"node {node.name!r} is the custom operator {node.domain}.{node.op_type}")
         if any(attribute.type == onnx.AttributeProto.GRAPH for attribute in node.attribute):
             raise ModelError(f"node {node.name!r} is {node.op_type}, and heads must be free of control flow")
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")

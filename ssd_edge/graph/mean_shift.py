@@ -15,6 +15,8 @@ import onnx
 from onnx import numpy_helper
 
 from ssd_edge.graph.fp32 import initializers, with_outputs
+from ssd_edge.graph.session import EXACT, open_session
+from ssd_edge.graph.view import GraphView, drop_unread_constants
 
 Floats = npt.NDArray[np.float64]
 
@@ -48,10 +50,7 @@ def absorb_shift(model: onnx.ModelProto, before: onnx.ModelProto, images: Sequen
         model.graph.initializer.append(numpy_helper.from_array(corrected.astype(np.float32), name))
         node.input[:] = [*node.input[:2], name]
         number += 1
-    read = {name for node in model.graph.node for name in node.input}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in read]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
+    drop_unread_constants(model)
     return number
 
 
@@ -68,11 +67,10 @@ def _convolutions(model: onnx.ModelProto) -> list[onnx.NodeProto]:
 
 def _weights(model: onnx.ModelProto) -> dict[str, Floats]:
     """Dequantised weights (O, I/groups, …), by the name of their convolution's output."""
-    constants = initializers(model)
-    maker = {name: node for node in model.graph.node for name in node.output}
-    found = {}
+    view, weights = GraphView(model), {}
+    constants = view.constants
     for node in _convolutions(model):
-        dequantise = maker.get(node.input[1])
+        dequantise = view.maker.get(node.input[1])
         if dequantise is None or not {*dequantise.input[:2]} <= constants.keys():
             continue
         steps, scale = (numpy_helper.to_array(constants[name]) for name in dequantise.input[:2])
@@ -80,21 +78,16 @@ def _weights(model: onnx.ModelProto) -> dict[str, Floats]:
         offset = np.zeros(()) if zero is None else numpy_helper.to_array(zero)
         by_channel = (-1, *[1] * (steps.ndim - 1))
         scale, offset = (value.reshape(by_channel) if value.ndim else value for value in (scale, offset))
-        found[node.output[0]] = (steps.astype(np.float64) - offset) * scale
-    return found
+        weights[node.output[0]] = (steps.astype(np.float64) - offset) * scale
+    return weights
 
 
 def _means(
     model: onnx.ModelProto, tensors: Sequence[str], images: Sequence[npt.NDArray[np.float32]]
 ) -> Mapping[str, Floats]:
     """Mean by channel (C,) of tensors (1, C, H, W) over images and places."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.disable_quant_qdq", "1")  # exact on every processor
     names = list(dict.fromkeys(tensors))
-    session = onnxruntime.InferenceSession(with_outputs(model, names), options, providers=["CPUExecutionProvider"])
+    session = open_session(with_outputs(model, names), settings=EXACT)
     (entry,) = session.get_inputs()
     sums = [np.zeros(())] * len(names)
     for image in images:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from ssd_edge.graph.operators import ELEMENTWISE
+
 if TYPE_CHECKING:
     import onnx
-
-# Of one value at a time.
-_ELEMENTWISE = frozenset({"Clip", "Elu", "HardSigmoid", "HardSwish", "LeakyRelu", "Relu", "Sigmoid", "Tanh"})
 
 
 def activate_before_joining(model: onnx.ModelProto) -> None:
@@ -24,7 +23,7 @@ def activate_before_joining(model: onnx.ModelProto) -> None:
     activations = {
         node.input[0]: node
         for node in graph.node
-        if node.op_type in _ELEMENTWISE and readers[node.input[0]] == 1 and constants.issuperset(node.input[1:])
+        if node.op_type in ELEMENTWISE and readers[node.input[0]] == 1 and constants.issuperset(node.input[1:])
     }
     nodes: list[onnx.NodeProto] = []
     gone = set()

@@ -14,6 +14,8 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
+from ssd_edge.graph.view import GraphView, drop_unread_constants
+
 LARGEST = 63
 _OF_8_BITS = 127
 
@@ -95,16 +97,12 @@ def _of_parent(parent: Mapping[str, Floats] | None, name: str, steps: Steps, sca
     return weight if bool(np.all(np.abs(weight - steps * step) <= 0.501 * step)) else None
 
 
-class _Graph:
-    """The constants and nodes of a model by name."""
+class _Graph(GraphView):
+    """A model whose constants are added to."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
+        super().__init__(model)
         self._model = model
-        self.constants = {tensor.name: tensor for tensor in model.graph.initializer}
-        self.maker = {name: node for node in model.graph.node for name in node.output}
-        for node in model.graph.node:
-            if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t"):
-                self.constants[node.output[0]] = node.attribute[0].t
 
     def array(self, name: str) -> npt.NDArray[Any]:
         """The values of a constant."""
@@ -147,8 +145,6 @@ class _Graph:
         outputs = {value.name for value in graph.output}
         read = {name for node in graph.node for name in node.input} | outputs
         nodes = [n for n in graph.node if n.op_type != "DequantizeLinear" or not read.isdisjoint(n.output)]
-        read = {name for node in nodes for name in node.input} | outputs
-        tensors = [tensor for tensor in graph.initializer if tensor.name in read]
-        del graph.node[:], graph.initializer[:]
+        del graph.node[:]
         graph.node.extend(nodes)
-        graph.initializer.extend(tensors)
+        drop_unread_constants(self._model)

@@ -17,8 +17,8 @@ from ssd_edge.calibration.network.divergence import SEEN
 from ssd_edge.calibration.recipe import Gain
 from ssd_edge.calibration.scales.observe import session
 from ssd_edge.calibration.scales.state import StateFile
-from ssd_edge.engines.onnxruntime import read_spec
 from ssd_edge.errors import CalibrationError
+from ssd_edge.graph.heads import read_spec
 
 pytestmark = pytest.mark.int8
 

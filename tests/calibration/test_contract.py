@@ -21,8 +21,8 @@ from ssd_edge.calibration.recipe import Bench, Recipe
 from ssd_edge.calibration.scales.calibrators import METHODS
 from ssd_edge.calibration.scales.observe import session
 from ssd_edge.calibration.scales.state import StateFile
-from ssd_edge.engines.onnxruntime import read_spec
 from ssd_edge.errors import CalibrationError
+from ssd_edge.graph.heads import read_spec
 from ssd_edge.spec import METADATA_KEY
 
 pytestmark = pytest.mark.int8

@@ -11,7 +11,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from ssd_edge.calibration.calibrate import calibrate
-from ssd_edge.calibration.lint.rules import KINDS, check_onnx
+from ssd_edge.calibration.lint.check import check_onnx
+from ssd_edge.calibration.lint.finding import KINDS
 from ssd_edge.calibration.network.policy import Policy
 from ssd_edge.errors import CalibrationError
 from tests.calibration.nets import images, saved, tiny_net

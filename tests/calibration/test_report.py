@@ -31,8 +31,8 @@ from ssd_edge.calibration.scales.calibrators import relative_error
 from ssd_edge.calibration.scales.histograms import Histogram
 from ssd_edge.data.dataset import Target
 from ssd_edge.detections import Detections
-from ssd_edge.engines.onnxruntime import read_spec
 from ssd_edge.evaluation import Evaluation, evaluate
+from ssd_edge.graph.heads import read_spec
 
 HOSTILE = "<script>alert('x')</script>&\""
 

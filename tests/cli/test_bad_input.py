@@ -16,7 +16,7 @@ import torch
 from onnx import TensorProto, helper
 
 from ssd_edge.engines.bundle import load_bundle
-from ssd_edge.engines.onnxruntime import read_spec
+from ssd_edge.graph.heads import read_spec
 from ssd_edge.spec import METADATA_KEY
 from tests.helpers import small_spec
 from tests.models_for_tests import tiny_model, write_tiny

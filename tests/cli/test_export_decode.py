@@ -11,9 +11,9 @@ import pytest
 from onnxruntime import InferenceSession
 
 from ssd_edge.decode import Decoder
-from ssd_edge.engines.onnxruntime import read_spec
 from ssd_edge.engines.opening import open_model
 from ssd_edge.engines.plugins.library_plugin import NAME
+from ssd_edge.graph.heads import read_spec
 from tests.decode_nodes.in_onnxruntime import session_options
 from tests.decode_nodes.in_openvino import extensions
 

@@ -7,8 +7,7 @@ import json
 import cv2
 import pytest
 
-from ssd_edge.engines.onnxruntime import read_proof
-from ssd_edge.graph.heads import write_heads
+from ssd_edge.graph.heads import read_proof, write_heads
 from ssd_edge.proof import Proof
 from tests.engines.test_proving import FAULTS, base, faulty, scenes
 from tests.helpers import small_spec

@@ -14,8 +14,9 @@ from ssd_edge.detector import HostDetector
 from ssd_edge.engines.cuda.device import Device
 from ssd_edge.engines.gpu.engine import GpuEngine
 from ssd_edge.engines.kernels.compiler import compile_kernels
-from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine, read_spec
+from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine
 from ssd_edge.errors import BackendError
+from ssd_edge.graph.heads import read_spec
 from tests.cuda.emulated import Emulated
 from tests.cuda.host_heads import HostHeads
 

@@ -9,7 +9,8 @@ import pytest
 from ssd_edge.detector import HostDetector
 from ssd_edge.engines.cuda.device import Device, open_driver
 from ssd_edge.engines.gpu.engine import GpuEngine
-from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine, read_spec
+from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine
+from ssd_edge.graph.heads import read_spec
 from tests.cuda.conftest import use_pycuda
 from tests.cuda.emulated import Emulated
 from tests.cuda.host_heads import HostHeads

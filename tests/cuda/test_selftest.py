@@ -13,14 +13,14 @@ from ssd_edge.detections import Detections
 from ssd_edge.detector import Detector, HostDetector, Result, StageTimes
 from ssd_edge.engines.base import BuildOptions
 from ssd_edge.engines.bundle import build_bundle, load_bundle
-from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine, read_spec
+from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine
 from ssd_edge.engines.proof.prove import keep_proof
 from ssd_edge.engines.selftest import available, engines, kernels, proof
 from ssd_edge.engines.selftest.results import counts, page, write_results
 from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Section, Setting, run_sections
 from ssd_edge.engines.selftest.tools import gpu_milliseconds
 from ssd_edge.errors import BackendError
-from ssd_edge.graph.heads import write_heads
+from ssd_edge.graph.heads import read_spec, write_heads
 from tests.cuda.emulated import Emulated
 from tests.engines.test_proving import FAULTS as PLANTED
 from tests.engines.test_proving import base, faulty, scenes

@@ -10,15 +10,10 @@ import onnxruntime
 import pytest
 from onnx import helper
 
-from ssd_edge.engines.onnxruntime import (
-    _LAST,
-    OnnxRuntimeEngine,
-    incompatibility,
-    newer_than_installed,
-    precision_of,
-    read_spec,
-)
+from ssd_edge.engines.cpu.releases import _LAST, newer_than_installed
+from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine, incompatibility
 from ssd_edge.errors import ModelError, SpecError
+from ssd_edge.graph.heads import precision_of, read_spec
 from ssd_edge.spec import METADATA_KEY
 from tests.engines.pipelining import CHECKS, frames
 from tests.helpers import ROOT, plan_entry, small_spec

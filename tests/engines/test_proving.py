@@ -22,12 +22,11 @@ from ssd_edge.engines import base, bundle, openvino
 from ssd_edge.engines.bundle import build_bundle, load_bundle, read_manifest
 from ssd_edge.engines.cpu import weight_bits
 from ssd_edge.engines.cpu.exact import open_exact
-from ssd_edge.engines.onnxruntime import read_proof
 from ssd_edge.engines.opening import open_model, proof_for
 from ssd_edge.engines.proof.prove import keep_proof, prove
 from ssd_edge.engines.proof.verify import verify_bundle
 from ssd_edge.errors import BundleError, BundleIntegrityError, DisagreementError, MissingDependencyError, ProofError
-from ssd_edge.graph.heads import add_proof, write_heads
+from ssd_edge.graph.heads import add_proof, read_proof, write_heads
 from ssd_edge.proof import Proof, check
 from tests.helpers import sentence, small_spec
 from tests.models_for_tests import marks_model, marks_scene

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from ssd_edge.engines.onnxruntime import read_spec
 from ssd_edge.engines.selftest import available, tools
 from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Setting
+from ssd_edge.graph.heads import read_spec
 
 # Runs the program behind its own options, as compute-sanitizer does, and finds nothing.
 SANITIZER = """#!/bin/sh

@@ -12,13 +12,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from ssd_edge.engines.nvidia.builder import log_of
-from ssd_edge.engines.onnxruntime import read_spec
 from ssd_edge.engines.tensorrt import compile as compiling
 from ssd_edge.engines.tensorrt.compile import compile_plan
 from ssd_edge.engines.tensorrt.layers import layers_of, of_convolutions
 from ssd_edge.engines.tensorrt.request import Request
 from ssd_edge.errors import BackendError, ModelError
-from ssd_edge.graph.heads import write_heads
+from ssd_edge.graph.heads import read_spec, spec_of, write_heads
 from ssd_edge.graph.refusals import check_qdq
 from tests.engines.fake_tensorrt import (
     BuilderFlag,
@@ -324,5 +323,5 @@ def test_layers_of_forms_that_were_seen():
 
 
 def test_specs_travel(heads_onnx):
-    assert compiling._spec_of(onnx.load(heads_onnx)) == read_spec(heads_onnx)
+    assert spec_of(onnx.load(heads_onnx)) == read_spec(heads_onnx)
     assert TensorProto.FLOAT == 1

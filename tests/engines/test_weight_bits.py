@@ -11,8 +11,8 @@ import pytest
 from ssd_edge.calibration.network.divergence import Reference
 from ssd_edge.engines.base import get_backend
 from ssd_edge.engines.cpu import weight_bits
-from ssd_edge.engines.onnxruntime import read_proof, read_spec
 from ssd_edge.engines.proof.prove import keep_proof
+from ssd_edge.graph.heads import read_proof, read_spec
 from tests.engines.integer_heads import images, write_integer_heads
 
 pytestmark = pytest.mark.int8
