@@ -1,4 +1,4 @@
-"""Decode as its three kernels do it, in NumPy: what a network that carries its decode gives."""
+"""The three decode kernels in NumPy, as a stand-in for a network that carries its decode."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.helpers import small_spec
 def decoded(
     loc: np.ndarray, logits: np.ndarray, defaults: np.ndarray, attributes: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, np.ndarray]:
-    """The five results of heads, by name; attributes are those of the nodes, by operator."""
+    """Decode heads to the five results, by name; ``attributes`` are those of the nodes, by operator."""
     with np.errstate(all="ignore"):  # a network warms up on whatever memory holds
         boxes, scores = in_numpy.decode(loc, logits, defaults, **attributes["SsdDecode"])
         kept = in_numpy.select(boxes, scores, **attributes["SsdSelect"])

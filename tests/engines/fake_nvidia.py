@@ -1,4 +1,4 @@
-"""What the fakes of TensorRT and TensorRT-RTX have in common."""
+"""Code shared by the fakes of TensorRT and TensorRT-RTX."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``tensorrt`` as its builder and runtime would be on a machine with a GPU: it records what it is told.
+"""A fake of ``tensorrt``, builder and runtime, as on a machine with a GPU; it records its calls.
 
 A plan is the ONNX file that the parser was given, run by ONNX Runtime, its decode nodes by ``in_numpy``. Names,
 members and parameters are those of the real modules of TensorRT 10 and 11: tests/tensorrt/test_fake.py compares them.
@@ -60,11 +60,11 @@ class IProgressMonitor:
 
 
 class FakeTensorRt:
-    """The module.
+    """The fake module.
 
     Args:
         run: ``run(context, stream)`` does an execution's work.
-        released: ``released(context)`` is told of the end of each.
+        released: ``released(context)`` is called when an execution ends.
     """
 
     DataType, BuilderFlag, MemoryPoolType, DeviceType = DataType, BuilderFlag, MemoryPoolType, DeviceType
@@ -97,7 +97,7 @@ class FakeTensorRt:
 
 
 def _started(part):
-    """As the bindings do where the library gives nothing."""
+    """Raise TypeError, as the bindings do if the library returns null."""
     if part.failed(type(part).__name__):
         raise TypeError("pybind11::init(): factory function returned nullptr")
     return part
@@ -351,8 +351,8 @@ def _without_decode(model):
     heads.CopyFrom(model)
     for node in model.graph.node:
         if node.domain == "ssd_edge":
-            found = {one.name: helper.get_attribute_value(one) for one in node.attribute}
-            attributes[node.op_type] = {name: value for name, value in found.items() if not name.startswith("plugin_")}
+            values = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+            attributes[node.op_type] = {name: value for name, value in values.items() if not name.startswith("plugin_")}
     if attributes:
         kept = [node for node in model.graph.node if node.domain != "ssd_edge"]
         del heads.graph.node[:]

@@ -1,5 +1,5 @@
-"""``tensorrt_rtx`` as its runtime half would be on a machine with a GPU: a plan is an ONNX file, run by ONNX Runtime on
-the addresses that it is given. Names and parameters are those of the real module: test_tensorrt_rtx.py compares them.
+"""A fake of ``tensorrt_rtx``'s runtime, as on a machine with a GPU: a plan is an ONNX file, run by ONNX Runtime on the
+addresses that it is given. Names and parameters are those of the real module: test_tensorrt_rtx.py compares them.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class CudaGraphStrategy(enum.Enum):
 
 
 def at_once(context, stream):
-    """Work on the addresses of this process's memory, and wait for no stream."""
+    """Run at once on addresses in this process's memory, without waiting for a stream."""
     arrays = {name: array_at(context.addresses[name], buffer) for name, buffer in context.buffers().items()}
     for name, value in context.engine.outputs(arrays["image"]).items():
         arrays[name][...] = value
 
 
 def array_at(address, buffer):
-    """What stands at an address of this process's memory."""
+    """View the memory at an address of this process as an array."""
     memory = (ctypes.c_byte * buffer.nbytes).from_address(address)
     return np.frombuffer(memory, buffer.dtype).reshape(buffer.shape)
 
@@ -53,11 +53,11 @@ FAILURE = "f: Error Code 1: it failed In f at /_src/a.cpp:7"
 
 
 class FakeTensorRtRtx:
-    """The module.
+    """The fake module.
 
     Args:
         run: ``run(context, stream)`` does an execution's work.
-        released: ``released(context)`` is told of the end of each.
+        released: ``released(context)`` is called when an execution ends.
     """
 
     DataType, EngineValidity, EngineInvalidityDiagnostics = DataType, EngineValidity, EngineInvalidityDiagnostics

@@ -1,7 +1,7 @@
-"""Heads with Q/DQ of which every executor must give the same bits, and what these are, in integers.
+"""Heads with Q/DQ for which every executor must give the same bits, and their exact results, computed in integers.
 
-All scales are powers of two, and all sums below 2²⁴ of their unit, so that float32 holds each exactly, in whatever
-order it is added. Activations and weights reach the ends of their grids: two products do not fit into 16 bits.
+All scales are powers of two, and all sums are below 2²⁴ of their unit, so that float32 holds each sum exactly, in any
+order of addition. Activations and weights reach the ends of their grids: two products do not fit into 16 bits.
 
     image (1, 3, 32, 32) ─Q/DQ─▶ 3×3, stride 2 ─ReLU─Q/DQ─▶ depthwise 3×3 ─Q/DQ─▶ 3×3, stride 8 ─ReLU─Q/DQ─▶ two 1×1
 """
@@ -26,7 +26,7 @@ _CHANNELS = 64
 
 
 class Layer(NamedTuple):
-    """A convolution: steps of its weight, exponents of their scales by channel, and how it is applied."""
+    """A convolution: its weight in steps, the exponents of its scales by channel, and how it is applied."""
 
     name: str
     entry: str
@@ -38,7 +38,7 @@ class Layer(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """Of an activation: a scale of 2^exponent, a zero point, and the type that holds the steps."""
+    """Quantisation of an activation: a scale of 2^exponent, a zero point, and the type that holds the steps."""
 
     exponent: int
     zero: int
@@ -46,14 +46,14 @@ class Grid(NamedTuple):
 
 
 def grids(unsigned: bool) -> dict[str, Grid]:
-    """By the tensor that they stand behind."""
+    """Grids by the name of the tensor that they quantise."""
     behind_relu = Grid(0, 0, np.uint8) if unsigned else Grid(0, 0, np.int8)
     either_sign = Grid(0, 117, np.uint8) if unsigned else Grid(0, 0, np.int8)
     return {"image": either_sign, "first": behind_relu, "depthwise": either_sign, "third": behind_relu}
 
 
 def layers(per_channel: bool = True) -> list[Layer]:
-    """With weights that are mostly as large as can be."""
+    """Make the convolutions, with weights that are mostly near the largest possible."""
     random = np.random.default_rng(3)
 
     def layer(name: str, entry: str, shape: tuple[int, ...], exponent: int, stride: int = 1, **how: bool) -> Layer:
@@ -71,18 +71,18 @@ def layers(per_channel: bool = True) -> list[Layer]:
 
 
 def images(count: int = 3) -> list[Floats]:
-    """(1, 3, 32, 32) float32 in halves, beyond the grid's ends too: ties are rounded to even."""
+    """Make images, (1, 3, 32, 32) float32 in multiples of 0.5 for ties, some beyond the grid's ends."""
     random = np.random.default_rng(7)
     return [(random.integers(-300, 301, (1, 3, 32, 32)) / 2).astype(np.float32) for _ in range(count)]
 
 
 def write_integer_heads(path: Path, *, unsigned: bool = False, per_channel: bool = True) -> Path:
-    """The file.
+    """Write the heads.
 
     Args:
-        path: to write.
-        unsigned: whether activations are uint8 with a zero point, not int8.
-        per_channel: whether weights have a scale for each channel, not one.
+        path: the file to write.
+        unsigned: whether activations are uint8 with a zero point; otherwise int8.
+        per_channel: whether weights have a scale for each channel; otherwise one for all.
     """
     nodes, constants = [], {}
 
@@ -135,7 +135,7 @@ def write_integer_heads(path: Path, *, unsigned: bool = False, per_channel: bool
 
 
 def computed(image: Floats, *, unsigned: bool = False, per_channel: bool = True) -> tuple[Floats, Floats]:
-    """loc (1, 56, 4) and logits (1, 56, 3), by ONNX's definition; steps and their sums are integers."""
+    """Compute loc (1, 56, 4) and logits (1, 56, 3) by ONNX's definition; steps and their sums are integers."""
     values = {"image": image[0].astype(np.float64)}
     steps: dict[str, Ints] = {}
     for one in layers(per_channel):

@@ -1,4 +1,4 @@
-"""What every engine must show of ``submit``; the reference is ONNX Runtime without an engine around it."""
+"""Checks of ``submit`` that every engine must pass; the reference is ONNX Runtime without an engine around it."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def reference(onnx):
     return lambda image: session.run(["loc", "logits"], {"image": image})
 
 
-def agree(found, wanted):
-    for head, right in zip(found, wanted, strict=True):
+def agree(actual, wanted):
+    for head, right in zip(actual, wanted, strict=True):
         assert head.dtype == np.float32
         np.testing.assert_allclose(head, right, rtol=TOLERANCE, atol=TOLERANCE)
 
@@ -38,7 +38,7 @@ def check_one_after_another(engine, onnx):
 
 
 def check_depth_in_flight(engine, onnx):
-    """``depth`` frames under way at any time; nobody but the engine holds their inputs."""
+    """Keep ``depth`` frames under way, with no reference to their inputs but the engine's."""
     run = reference(onnx)
     wanted = deque(run(image) for image in frames(300))
     pending = deque()
@@ -57,8 +57,8 @@ def check_results_stay_until_depth_more_submissions(engine, onnx):
     held = deque()
     for image in frames(50, seed=1):
         finish = engine.submit(image)
-        for found, wanted in held:
-            agree(found, wanted)
+        for actual, wanted in held:
+            agree(actual, wanted)
         held.append((finish(), run(image)))
         if len(held) == engine.depth:
             held.popleft()

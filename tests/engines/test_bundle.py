@@ -1,4 +1,4 @@
-"""NAME.engine/: what is built is what is loaded, and nothing else is."""
+"""Bundles (NAME.engine/): only an unchanged bundle is loaded, and it gives the heads that it was built from."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ BACKENDS = ("openvino", "onnxruntime")
 
 @pytest.fixture
 def copy(bundle, tmp_path):
-    """A bundle to spoil."""
+    """A copy of a bundle, which tests may damage."""
     return shutil.copytree(bundle, tmp_path / "copy.engine")
 
 
 def rewrite(folder, change):
-    """Change a manifest as one who knows how it is sealed would."""
+    """Change a manifest and seal it again."""
     content = json.loads((folder / "manifest.json").read_text())
     change(content)
     content["manifest_sha256"] = ""
@@ -73,8 +73,8 @@ def test_a_bundle_gives_the_heads_of_its_onnx_file(backend, heads_onnx, tmp_path
     rng = np.random.default_rng(1)
     for image in (rng.normal(0, 1, (1, 3, 32, 32)), np.zeros((1, 3, 32, 32)), np.full((1, 3, 32, 32), 100.0)):
         image = image.astype(np.float32)
-        found = engine.submit(image)()
-        for head, wanted in zip(found, session.run(["loc", "logits"], {"image": image}), strict=True):
+        heads = engine.submit(image)()
+        for head, wanted in zip(heads, session.run(["loc", "logits"], {"image": image}), strict=True):
             np.testing.assert_allclose(head, wanted, rtol=1e-5, atol=1e-5)
             assert head.dtype == np.float32
     assert (engine.backend, engine.precision) == (backend, "FP32")
@@ -93,7 +93,7 @@ def test_what_the_manifest_says(backend, tmp_path):
     (plan,) = content["plans"]
     runtime = {"openvino": openvino.__version__.split("-")[0], "onnxruntime": onnxruntime.__version__}[backend]
     assert (plan["backend"], plan["version"], plan["precision"]) == (backend, runtime, "FP32")
-    assert plan["machine"] == ""  # any processor's: the proof decides
+    assert plan["machine"] == ""  # any processor may run it: the proof decides
     assert set(content["sha256"]) == set(plan["files"])
     assert set(contents(tmp_path / "a.engine")) == {"manifest.json", *plan["files"]}
     for name, digest in content["sha256"].items():
@@ -135,7 +135,7 @@ def test_int8_heads_are_called_so(tmp_path, heads_onnx):
         engine.close()
 
 
-# What has been spoilt.
+# Damaged bundles.
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "heads.xml", "heads.bin"])
@@ -240,7 +240,7 @@ def test_no_bundle_at_all(tmp_path):
         load_bundle(tmp_path / "file.engine")
 
 
-# What is sound, but for another machine.
+# Bundles that are sound, but built for another machine.
 
 
 def test_a_foreign_machine(copy):
@@ -381,7 +381,7 @@ def test_a_bad_onnx_file_leaves_the_old_bundle(copy, tmp_path):
 
 @pytest.mark.parametrize("exchange", [True, False], ids=["one step", "two renames"])
 def test_a_build_whose_last_step_fails_leaves_the_old_bundle(copy, heads_onnx, monkeypatch, exchange):
-    """Also between the two renames that other systems need."""
+    """Includes a failure between the two renames, which systems without an atomic exchange need."""
     before = contents(copy)
     original = type(copy).replace
 

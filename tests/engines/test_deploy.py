@@ -1,4 +1,4 @@
-"""Entries for Triton and folders for DeepStream, of bundles whose plan the fake builder made."""
+"""Entries for Triton and folders for DeepStream, from bundles whose plan the fake builder made."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_the_page_names_what_the_server_must_load(tmp_path):
 
 
 def test_the_page_says_what_nvinfer_may_lack(tmp_path):
-    """Outputs of one number an image: those that the page names, and no others."""
+    """Outputs of one number per image are those that the page names, and no others."""
     results = result_buffers(small_spec(), 1)
     (passage,) = re.findall(r"\*\*Try it(.*)", deepstream.page(model(tmp_path)), re.DOTALL)
     named = {name for name in results if f"`{name}`" in passage}
@@ -151,7 +151,7 @@ def test_nvinfer_writes_fp32(precision, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-# The parser, compiled over a header of the names and the order of DeepStream's.
+# The parser, compiled with a header that has the names and the order of DeepStream's.
 
 HEADER = """
 #pragma once
@@ -215,7 +215,7 @@ def test_the_parser(tmp_path):
 
 @pytest.fixture
 def built(device, heads_onnx, tmp_path, monkeypatch):  # noqa: F811
-    """A bundle of the fake's, whose manifest says that decode is inside."""
+    """A bundle with the fake builder's plan, whose manifest says that decode is inside."""
     from ssd_edge.engines.base import BuildOptions
 
     output = tmp_path / "my parts.engine"

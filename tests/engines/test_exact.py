@@ -1,4 +1,4 @@
-"""INT8 files are computed exactly, on this processor and on one without VNNI; 8-bit engines are not, on the latter."""
+"""INT8 files are computed exactly on any processor; engines with 8-bit weights are not, on one without VNNI."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_no_sum_is_rounded():
 
 
 def on(instructions, folder):
-    """What engines make of the network where OpenVINO uses no better instructions than these."""
+    """Run the network in all engines, with OpenVINO limited to these instructions."""
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": instructions} if instructions else dict(os.environ)
     command = [sys.executable, "-m", "tests.integers", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=True)

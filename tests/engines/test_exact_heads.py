@@ -1,4 +1,4 @@
-"""The exact executor on heads: layouts of Q/DQ by arithmetic, the sample model, and as an engine."""
+"""The exact executor: layouts of Q/DQ against integer arithmetic, the sample model, and the checks of every engine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.int8
 
 @pytest.mark.parametrize(("unsigned", "per_channel"), LAYOUTS)
 def test_integers_come_out_bit_for_bit(tmp_path, unsigned, per_channel):
-    """Tolerance 0: float32 holds every sum, in whatever order it is added, on whatever processor."""
+    """Tolerance 0: float32 holds every sum exactly, in any order of addition, on any processor."""
     path = write_integer_heads(tmp_path / "heads.onnx", unsigned=unsigned, per_channel=per_channel)
     with closing(open_exact(path, small_spec())) as engine:
         assert engine.precision == "INT8"
@@ -46,7 +46,7 @@ def test_integers_come_out_bit_for_bit(tmp_path, unsigned, per_channel):
 
 
 def unoptimised(path):
-    """What ONNX Runtime computes operator by operator."""
+    """Run the file in ONNX Runtime without optimisation, operator by operator."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -66,7 +66,7 @@ def sample(tmp_path_factory):
 
 
 def with_biases_off(path, part):
-    """A copy whose float biases are larger by this part of themselves."""
+    """Copy the heads with float biases that are larger by this fraction."""
     model = onnx.load(path)
     biases = {node.input[2] for node in model.graph.node if node.op_type == "Conv" and len(node.input) > 2}
     for tensor in model.graph.initializer:
@@ -78,10 +78,10 @@ def with_biases_off(path, part):
 
 
 def test_the_sample_model_comes_out_as_without_optimisation(sample):
-    """In another order, a sum of the 960 products of its widest layers is some √960 · 2⁻²⁴ = 2⁻¹⁹ of itself off.
+    """In another order, the sum of 960 products in the widest layers is off by about √960 · 2⁻²⁴ = 2⁻¹⁹ of itself.
 
-    Now and then that moves a value to the next step. The tolerance is what the file itself makes of biases that are
-    off by as much, times two.
+    Now and then that moves a value to the next step. The tolerance is twice the difference that the same file shows
+    when its biases are off by as much.
     """
     path, spec, prepared = sample
     run, run_off = unoptimised(path), unoptimised(with_biases_off(path, 2**-19))

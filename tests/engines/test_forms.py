@@ -1,4 +1,4 @@
-"""The form of decode that is chosen for a release of TensorRT, and that a process has one."""
+"""The choice of a form of decode for a release of TensorRT, and the limit of one form per process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_what_is_asked_for(asked: str, release: tuple[int, int]) -> None:
     assert choose_form(asked, release) == asked
 
 
-def test_ahead_of_time_is_younger() -> None:
+def test_ahead_of_time_needs_a_later_release() -> None:
     assert choose_form("ahead-of-time", (10, 9)) == "ahead-of-time"
     with pytest.raises(BackendError, match=r"^decode ahead-of-time needs TensorRT 10\.9 or later, and 10\.8 is ins"):
         choose_form("ahead-of-time", (10, 8))
@@ -49,7 +49,7 @@ def test_those_needed_at_run_time_are_forms() -> None:
     assert set(FORMS) > NEEDED_AT_RUN_TIME
 
 
-def test_known_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plugins_are_registered_once(monkeypatch: pytest.MonkeyPatch) -> None:
     registered: list[bytes] = []
     monkeypatch.setattr(ahead_of_time, "register", registered.append)
     make_known("host-launch", b"", TENSORRT)
@@ -64,7 +64,7 @@ def test_known_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert registered == [b"PTX"]
 
 
-def test_what_failed_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_registration_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: bytes) -> None:
         raise BackendError("no")
 

@@ -1,4 +1,4 @@
-"""Heads of one image as heads of any number: by ONNX Runtime, which adds up in another order for several images."""
+"""Heads with a free batch, compared in ONNX Runtime, which adds in another order for several images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FP32 heads in FP16: what becomes FP16, what must not, and that the numbers stay.
+"""Conversion of FP32 heads to FP16: what becomes FP16, what must not, and that results stay the same.
 
 The arithmetic is checked on ONNX's reference evaluator, which computes every FP16 node in NumPy's float16: ONNX Runtime
 computes FP16 in FP32 on a CPU, and would not show an overflow.
@@ -26,7 +26,7 @@ EPSILON = 2.0**-11
 
 
 def net(nodes, inputs, outputs, weights=None, opset=20):
-    """A graph of float tensors: {name: shape}."""
+    """Make a graph of float tensors: {name: shape}."""
     values = [
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in ends.items()]
         for ends in (inputs, outputs)
@@ -39,7 +39,7 @@ def net(nodes, inputs, outputs, weights=None, opset=20):
 
 
 def evaluated(model, **inputs):
-    """Outputs in order, as float32; every node as ONNX defines it."""
+    """Compute the outputs in order, as float32; every node as ONNX defines it."""
     kind = model.graph.input[0].type.tensor_type.elem_type
     dtype = helper.tensor_dtype_to_np_dtype(kind)
     with np.errstate(all="ignore"):
@@ -56,8 +56,9 @@ def operators(model, kind):
 def types(model):
     """ONNX element type of every tensor."""
     graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
-    found = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info, *graph.output)}
-    return found | {tensor.name: tensor.data_type for tensor in graph.initializer}
+    values = (*graph.input, *graph.value_info, *graph.output)
+    value_types = {value.name: value.type.tensor_type.elem_type for value in values}
+    return value_types | {tensor.name: tensor.data_type for tensor in graph.initializer}
 
 
 def test_everything_becomes_half():
@@ -151,7 +152,7 @@ def test_l2norm_does_not_overflow(kind, features):
 
 @pytest.mark.parametrize("kind", KINDS[:4])
 def test_that_test_can_fail(kind, features, monkeypatch):
-    """With nothing kept in FP32, the sum of squares is infinite and all is lost."""
+    """With nothing kept in FP32, the sum of squares is infinite and all results are lost."""
     monkeypatch.setattr(half, "kept_in_float", lambda graph: set())
     (found,) = evaluated(to_half(l2norm(kind)), x=features)
     assert not np.any(np.nan_to_num(found))
@@ -269,7 +270,7 @@ def test_only_activations_between_two_int8_nodes_stay():
 
 
 def test_an_activation_that_others_read_too_becomes_half():
-    """Kept, it would stand in memory in FP32 for them."""
+    """If it were kept in FP32, the other readers would read FP32 from memory."""
     model = quantised(tiny_model())
     model.graph.node.append(helper.make_node("Sigmoid", ["stem.out"], ["more"]))
     model.graph.output.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, [1, 8, 16, 16]))
@@ -308,7 +309,7 @@ def test_bounds_that_mean_none():
 
 
 def test_a_constant_for_readers_of_both_kinds():
-    """The FP32 reader gets the number in FP32, not what FP16 made of it."""
+    """The FP32 reader gets the number in FP32, not rounded to FP16."""
     nodes = [
         helper.make_node("LRN", ["x"], ["n"], size=1, alpha=0.0),
         helper.make_node("Pow", ["n", "third"], ["p"]),

@@ -1,4 +1,4 @@
-"""BF16 and FP16 on a CPU: only where asked for, only where the processor computes in them, and loaded nowhere else."""
+"""BF16 and FP16 on a CPU: used only if asked for, and built and loaded only on processors that compute in them."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_machine_without_them_says_why(heads_onnx, tmp_path, monkeypatch):
 
 @pytest.mark.skipif("BF16" not in instructions.narrow_floats(this_host()), reason="this processor has no bf16")
 def test_bf16_computes_in_bf16(heads_onnx, tmp_path):
-    """It has 8 bits: each rounding is 2⁻⁹ of a value off, and four convolutions in a row some times that."""
+    """BF16 has 8 bits: each rounding is off by 2⁻⁹ of a value, and four convolutions in a row by a few times that."""
     build_bundle(heads_onnx, tmp_path / "a.engine", "openvino", options=BuildOptions(precision="BF16"))
     with closing(load_bundle(tmp_path / "a.engine")) as engine, closing(open_exact(heads_onnx, small_spec())) as exact:
         assert engine.precision == "BF16"

@@ -1,4 +1,4 @@
-"""The ONNX Runtime engine, and what reads heads in ONNX files."""
+"""The ONNX Runtime engine, and the functions that read heads in ONNX files."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_heads_with_a_damaged_spec(tmp_path, spec):
 
 
 def test_a_spec_that_contradicts_the_shapes(tmp_path):
-    """An ONNX of another architecture under a spec that is not its own."""
+    """An ONNX file of another architecture, with a spec that does not belong to it."""
     for wrong, names in (
         (small_spec(labels=("a", "b", "c")), r"logits \(B, 56, 4\), but has \[56, 3\]"),
         (small_spec(levels=small_spec().levels[:1]), r"loc \(B, 48, 4\), but has \[56, 4\]"),

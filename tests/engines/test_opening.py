@@ -1,4 +1,4 @@
-"""Any form of a model, opened by its name's ending."""
+"""Opening a model in any form, chosen by its name's suffix."""
 
 from __future__ import annotations
 

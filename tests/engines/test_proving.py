@@ -1,4 +1,4 @@
-"""Engines and their proofs: what is right is written and stays right, and whoever looks catches a planted fault."""
+"""Engines and their proofs: right engines are written, and build, verify and run each catch a planted fault."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def heads(tmp_path_factory):
 
 
 def faulty(change):
-    """OpenVINO's backend with a fault: ``change`` gets each engine that it loads, and may spoil it."""
+    """OpenVINO's backend with a fault: ``change`` gets each engine that it loads, and may break it."""
 
     def load(folder, plan, spec):
         engine = openvino.load(folder, plan, spec)
@@ -69,7 +69,7 @@ def faulty(change):
 
 
 def _saturates(engine):
-    """As a sum of 16 bits does: what is large becomes a little less."""
+    """Imitate saturating 16-bit sums: large values become a little smaller."""
     inner = engine.submit
 
     def submit(images):
@@ -200,7 +200,7 @@ def test_without_a_proof_the_build_says_so(heads, tmp_path):
     assert "without --no-proof" in result.reason
 
 
-def test_a_model_that_is_clear_about_nothing(tmp_path):
+def test_a_model_without_confident_detections(tmp_path):
     path = tmp_path / "dark.onnx"
     write_heads(marks_model(), SPEC, path)
     keep_proof(path, [marks_scene()])
@@ -214,7 +214,7 @@ def test_a_model_that_is_clear_about_nothing(tmp_path):
 
 
 def test_the_proof_of_another_model(heads, tmp_path):
-    """The same geometry and classes, which find other things."""
+    """Another model with the same geometry and classes, which detects other things."""
     model = marks_model()
     for tensor in model.graph.initializer:
         if tensor.name == "cells.sum.weight":
@@ -288,7 +288,7 @@ def test_heads_and_checkpoints_can_be_proved_too(heads, tmp_path):
 
 
 def test_the_proof_is_the_files_own_and_exact(heads):
-    """Each file's proof holds for its exact heads, with nothing to spare."""
+    """Each file's proof holds exactly for its own heads."""
     for path in heads.values():
         exact = open_exact(path, SPEC)
         with closing(exact):
@@ -309,7 +309,7 @@ def test_results_can_be_printed(heads, tmp_path):
 
 @pytest.fixture
 def elsewhere(monkeypatch, tmp_path):
-    """Makes this processor one of another kind; what is remembered lies under the test's own folder."""
+    """Make this processor look like another kind; the user's cache lies in the test's own folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return lambda kind="riscv64, none": monkeypatch.setattr(bundle.instructions, "kind", lambda host: kind)
 
@@ -336,7 +336,7 @@ def test_a_bundle_that_moved_and_is_wrong_there_does_not_open(heads, tmp_path, m
     build_bundle(heads["INT8"], folder, "openvino")
     elsewhere()
     monkeypatch.setitem(base.BACKENDS, "openvino", lambda: faulty(_saturates))
-    for _ in range(2):  # what is wrong is not remembered as right
+    for _ in range(2):  # a failed proof is not remembered as a success
         with pytest.raises(DisagreementError, match=r"build it again here, from marks\.int8\.onnx") as error:
             load_bundle(folder)
         sentence(error)
@@ -395,7 +395,7 @@ def test_seven_bits_are_taken_where_eight_disagree(heads, tmp_path, monkeypatch)
 def test_seven_bits_by_choice_are_right_and_said(heads, tmp_path, monkeypatch, backend):
     monkeypatch.setattr(weight_bits, "bits_to_try", lambda host: (7,))
     (plan,) = build_bundle(heads["INT8"], tmp_path / "marks.engine", backend).plans
-    # Zero weights and those of full range alone are on both grids.
+    # Only zero weights and those of full range lie on both grids.
     assert plan.facts["weight_bits"].startswith("7, ")
     assert [one.status for one in verify_bundle(tmp_path / "marks.engine")] == ["right"]
 

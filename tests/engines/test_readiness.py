@@ -1,4 +1,4 @@
-"""Which backends can run on machines that are not here, and what is said of the others."""
+"""Which backends can run on imitated machines, and the reasons given for the others."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def gpu(root, name="NVIDIA GeForce RTX 4090", capability=(8, 9), release=(13, 0)
 
 
 def test_every_backend_is_asked_for():
-    """A backend that is new in BACKENDS gets its line in READINESS, in the same order."""
+    """Each backend in BACKENDS has its line in READINESS, in the same order."""
     assert list(READINESS) == list(BACKENDS)
 
 

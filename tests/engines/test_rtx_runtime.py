@@ -1,4 +1,4 @@
-"""Plans of TensorRT-RTX at run time, over a library that has the real one's names and parameters: no GPU is here."""
+"""Plans of TensorRT-RTX at run time, over a fake library with the real one's names and parameters, without a GPU."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.engines.fake_tensorrt_rtx import (
 )
 from tests.helpers import ROOT, sentence, small_spec
 
-# The library that the tests run over is the real one in form.
+# The fake library has the real one's names and parameters.
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def real():
 
 
 def parameters_of_real(method):
-    """Of each overload, by the text that pybind11 gives a method; without self."""
+    """Parse the parameters of each overload from a pybind11 method's docstring; without self."""
     text = inspect.getdoc(method)
     found = re.findall(rf"\b{method.__name__}\((.*)\)(?: -> |$)", text, re.MULTILINE)
     return [re.findall(r"(?:^|, )(\w+): ", parameters)[1:] for parameters in found if "*args" not in parameters]
@@ -85,7 +85,7 @@ def test_an_enumeration_is_the_real_ones(real, kind):
 
 @pytest.fixture(params=["FP16", "FP32"])
 def plan(request, heads_onnx, tmp_path):
-    """What the fake takes for a plan: heads in ONNX, as the real library would be given them."""
+    """A plan for the fake library: heads in ONNX, as the real compiler would get them."""
     model = onnx.load(heads_onnx)
     path = tmp_path / "a.engine" / "heads.rtx"
     path.parent.mkdir()
@@ -98,7 +98,7 @@ def opened(plan, library=None, cache=None):
 
 
 class Memory:
-    """What the device would hold for one context."""
+    """Device memory of one context."""
 
     def __init__(self, heads):
         self.arrays = {name: np.zeros(buffer.shape, buffer.dtype) for name, buffer in heads.bound.items()}
@@ -135,7 +135,7 @@ def test_what_heads_say_of_themselves(plan):
 
 
 def test_work_goes_to_the_stream_that_is_named(plan):
-    """And nothing is done before the stream comes to it."""
+    """The work goes to that stream, and nothing is done before the stream reaches it."""
     waiting = []
     heads = opened(plan, FakeTensorRtRtx(lambda context, stream: waiting.append((context, stream))))
     context, memory = heads.context(), Memory(heads)
@@ -255,9 +255,9 @@ for name in sys.argv[1:]:
 
 
 def test_the_real_library_refuses_a_truncated_plan_and_lives(real, plan, tmp_path):
-    """Without a GPU it refuses a whole plan too: what is shown is that the process goes on.
+    """Without a GPU the library also refuses a complete plan; the test shows that the process survives.
 
-    A process of its own: destroyed beside an emulated driver, the library's runtime waits for itself for ever.
+    It runs in a process of its own: destroyed beside an emulated driver, the library's runtime waits for ever.
     """
     plans = [tmp_path / f"{size}.rtx" for size in (0, 10, 100, 5000)]
     for path in plans:

@@ -1,4 +1,4 @@
-"""Tools around the selftest: asked about the right files, and what they did not see run has not passed."""
+"""Tools of the selftest: they get the right files, and a tool that saw no kernel run does not count as passed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ssd_edge.engines.selftest import available, tools
 from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Setting
 from ssd_edge.graph.heads import read_spec
 
-# Runs the program behind its own options, as compute-sanitizer does, and finds nothing.
+# Runs the command after its own options, as compute-sanitizer does, and reports no errors.
 SANITIZER = """#!/bin/sh
 shift 4
 "$@"
@@ -39,7 +39,7 @@ def found_at(monkeypatch, tool: Path) -> None:
 
 
 def test_a_sanitizer_that_saw_no_kernel_has_not_passed(setting, tmp_path, monkeypatch):
-    """The program itself, in a child whose GPU is not there."""
+    """Runs ssd-edge itself, in a child process without a GPU."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     tool = tmp_path / "compute-sanitizer"
     tool.write_text(SANITIZER)

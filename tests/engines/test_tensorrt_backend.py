@@ -27,7 +27,7 @@ sys.modules["tensorrt"] = fake
 
 
 class Driver:
-    """One GPU as a Jetson's."""
+    """A driver with one GPU, a Jetson's."""
 
     def device_count(self):
         return 1
@@ -89,7 +89,7 @@ def test_a_build_that_dies_leaves_the_old_bundle(device, heads_onnx, tmp_path, m
 
 @pytest.fixture
 def asked(device, monkeypatch) -> list[dict[str, object]]:
-    """What the builder's process is asked for, in place of being started."""
+    """Record the request to the builder's process instead of starting it."""
     requests: list[dict[str, object]] = []
     monkeypatch.setattr(backend, "ask_child", lambda module, library, asked, progress: requests.append(asked) or {})
     return requests
@@ -139,7 +139,7 @@ def test_every_option_reaches_the_builder(options, asked, heads_onnx, tmp_path):
 def test_kernels_that_the_driver_does_not_take_stop_a_build_before_it_begins(
     form, release, kernels, asked, heads_onnx, tmp_path, monkeypatch
 ):
-    """A cubin runs under each driver of its major CUDA release, PTX under none before its own; a plan holds PTX."""
+    """A cubin runs with any driver of its major CUDA release, PTX, as in a plan, only from its own release on."""
     images = {Image("sm_87", (13, 2), kind): kind.encode() for kind in ("cubin", "ptx")}
     monkeypatch.setattr(backend, "compile_kernels", lambda architecture: CompiledKernels(images, ()))
     monkeypatch.setattr(Driver, "release", lambda self: release)
@@ -189,7 +189,7 @@ def test_no_tensorrt_and_no_gpu(heads_onnx, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (BuildOptions(optimisation_level=9), r"lies in 0 … 5, but got 9"),
+        (BuildOptions(optimisation_level=9), r"must be in 0 … 5, but got 9"),
         (BuildOptions(hardware_compatible="all"), "ampere-plus or same-compute-capability, but got 'all'"),
         (BuildOptions(strict=True), "--strict needs a DLA, and none was named"),
         (BuildOptions(strict=True, dla_core=0), "which --strict forbids: add --decode host-launch"),

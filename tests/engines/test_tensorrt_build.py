@@ -1,4 +1,4 @@
-"""Builds with TensorRT, over a fake that records what it is told: no TensorRT and no GPU is here."""
+"""Builds with TensorRT over a fake that records its calls, without TensorRT and without a GPU."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.models_for_tests import quantised, tiny_model
 
 @pytest.fixture
 def known(monkeypatch) -> list[tuple[str, bytes]]:
-    """The forms whose plugins were made known, with their kernels."""
+    """Record the forms whose plugins were registered, with their kernels."""
     asked: list[tuple[str, bytes]] = []
     monkeypatch.setattr(compiling.forms, "make_known", lambda form, kernels, trt: asked.append((form, kernels)))
     return asked
@@ -170,7 +170,7 @@ def test_a_convolution_on_a_dla_has_no_type_to_compare(heads_onnx, tmp_path):
 
 @pytest.mark.parametrize("precision", ["FP32", "FP16", "INT8"])
 def test_a_profile_of_batches(precision, heads_onnx, int8_onnx, known, tmp_path):
-    """Of heads as they are exported, for one image."""
+    """Build heads for several images; they were exported for one."""
     trt = FakeTensorRt()
     source = int8_onnx if precision == "INT8" else heads_onnx
     asked = request(source, tmp_path, precision, "ahead-of-time", max_batch=4)
@@ -218,7 +218,7 @@ def test_what_tensorrt_refuses_is_one_sentence(name, said, words, heads_onnx, tm
 
 
 def test_a_warning_is_the_reason_where_there_is_no_error():
-    """As ``CUDA initialization failure`` is, before a builder that is none."""
+    """Such as ``CUDA initialization failure`` before a builder that cannot be created."""
     log = log_of(FakeTensorRt())
     assert (log.last_error(), log.lack_of_memory()) == ("it gave no reason", None)
     log.log(ILogger.Severity.WARNING, "CUDA initialization failure with error: 35")
@@ -241,7 +241,7 @@ def test_progress_is_that_of_the_whole_and_ends_with_the_parent(heads_onnx, tmp_
         compile_plan(request(heads_onnx, tmp_path), silent, FakeTensorRt())
 
 
-# What TensorRT does not take of Q/DQ.
+# Q/DQ nodes that TensorRT does not take.
 
 
 def qdq(name: str, change) -> onnx.ModelProto:
@@ -255,7 +255,7 @@ def zero_point(constants, model):
 
 
 def zero_point_of_a_node(constants, model):
-    """As other tools write constants, and without names."""
+    """Zero points in Constant nodes, as other tools write them, and nodes without names."""
     model.graph.initializer.remove(constants["zero"])
     zero = numpy_helper.from_array(np.int8(3), "zero")
     model.graph.node.insert(0, helper.make_node("Constant", [], ["zero"], value=zero))
@@ -297,11 +297,11 @@ def test_it_is_found_before_the_parser_meets_it(tmp_path):
     assert trt.networks == []
 
 
-# What an inspector says.
+# The inspector's report.
 
 
 def test_layers_of_forms_that_were_seen():
-    """Type names as releases write them; a reformat beside a convolution does not speak for it."""
+    """Type names as different releases write them; a reformat next to a convolution does not count."""
     text = json.dumps(
         {
             "Layers": [

@@ -1,4 +1,4 @@
-"""Plans for RTX GPUs, built by NVIDIA's own compiler on a machine that has none: no result of a GPU is claimed here."""
+"""Plans for RTX GPUs, built by NVIDIA's own compiler on a machine without a GPU; nothing here runs on a GPU."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ TARGETS = ("8.6", "8.9", "12.0")
 
 @pytest.fixture(scope="session")
 def int8_onnx(heads_onnx, tmp_path_factory):
-    """The tiny heads as ssd-edge calibrate would leave them; nobody writes to it."""
+    """The tiny heads as ssd-edge calibrate would write them; tests do not write to them."""
     facts = {"parent": heads_onnx.name, "parent_sha256": sha256(heads_onnx), "calibration_method": "percentile"}
     path = tmp_path_factory.mktemp("int8") / "heads.int8.onnx"
     write_heads(quantised(tiny_model()), small_spec().with_provenance(**facts), path)
@@ -95,7 +95,7 @@ NAMES = ("one", "two", "three", "mixed", "odd", "twice", "unknown", "fused", "el
 
 
 def test_what_a_plan_has():
-    """What is not clear is left out: two types, a type without a name here, two operations that disagree."""
+    """Ambiguous convolutions are omitted: two types, an unknown type, two operations that disagree."""
     assert in_plan(PLAN, NAMES) == {"one": "FP16", "two": "FP32", "three": "INT8"}
     assert in_plan(b"", NAMES) == {}
     assert in_plan(bytes(range(256)) * 100, NAMES) == {}
@@ -133,7 +133,7 @@ def test_every_convolution_has_the_precision_asked_for(precision, heads_onnx, in
 
 @needs_compiler
 def test_fp32_is_not_rounded_to_tf32(heads_onnx, tmp_path, monkeypatch):
-    """The library's default would."""
+    """The library's default would round FP32 to TF32."""
     import tensorrt_rtx as trt
 
     made = []
@@ -174,7 +174,7 @@ def test_a_build_of_another_precision_is_an_error(heads_onnx, tmp_path, monkeypa
 
 @needs_compiler
 def test_a_plan_that_cannot_be_read_claims_nothing(heads_onnx, tmp_path, monkeypatch):
-    """As with a release that writes another text."""
+    """A release may write its plans in another format."""
     monkeypatch.setattr(compiling, "in_plan", lambda plan, names: in_plan(plan.replace(b"ONNX Layer", b"Node"), names))
     facts = compile_plan(heads_onnx, tmp_path / "heads.rtx", "FP16", TARGETS, silent)
     assert facts["convolutions"] == "8 unread"
@@ -189,7 +189,7 @@ def test_a_compute_capability_that_the_library_does_not_know(heads_onnx, tmp_pat
 
 
 def with_nms(model):
-    """Heads that go on into decode: a third output."""
+    """Heads that include a part of decode: a third output."""
     model.graph.initializer.append(numpy_helper.from_array(np.int64([5]), "most"))
     model.graph.node.append(helper.make_node("Transpose", ["logits"], ["by class"], perm=[0, 2, 1]))
     nms = helper.make_node("NonMaxSuppression", ["loc", "by class", "most"], ["kept"], "decode/nms")
@@ -204,7 +204,7 @@ def test_non_max_suppression(tmp_path, monkeypatch):
     with pytest.raises(ModelError, match=r"node 'decode/nms' is NonMaxSuppression, .*must end before decode") as error:
         compile_plan(path, tmp_path / "heads.rtx", "FP16", TARGETS, silent)
     sentence(error)
-    # And what the library itself says of an operator that it has no kernel for.
+    # The library's own message about an operator that it has no kernel for.
     monkeypatch.setattr(compiling, "prepared", lambda model, precision, library: model)
     with pytest.raises(BackendError, match=r"cannot build heads\.onnx: .*no runners") as error:
         compile_plan(path, tmp_path / "heads.rtx", "FP32", TARGETS, silent)
@@ -243,7 +243,7 @@ def test_each_convolution_gets_a_name_of_its_own():
     assert len(asked_for(prepared(model, "FP32", "TensorRT-RTX"))) == 8
 
 
-# The compiler in its own process, and what ends that one.
+# The compiler in its own process, and the causes that end it.
 
 
 @needs_compiler
@@ -290,7 +290,7 @@ trt.get_plugin_registry().register_creator(creator, "")
 
 @needs_compiler
 def test_a_registered_creator_ends_the_child_only(tmp_path, monkeypatch):
-    """NVIDIA's parser aborts: seen with 1.7.1. Should a later one not, it still has to be an error in one sentence."""
+    """NVIDIA's parser aborts, as seen with 1.7.1; a later one that does not must still give a one-sentence error."""
     (tmp_path / "sitecustomize.py").write_text(REGISTERS)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     model = tiny_model()
@@ -322,7 +322,7 @@ DEATHS = {
 
 
 def fake_library(folder, code, monkeypatch):
-    """A module in the place of tensorrt_rtx, for the child alone."""
+    """A module in the place of tensorrt_rtx, for the child process only."""
     (folder / "fake").mkdir()
     (folder / "fake" / "tensorrt_rtx.py").write_text(code)
     monkeypatch.setenv("PYTHONPATH", str(folder / "fake"))
@@ -340,7 +340,7 @@ def test_whatever_ends_the_child_is_a_sentence(kind, heads_onnx, tmp_path, monke
 
 
 def test_what_the_library_prints_is_no_answer(heads_onnx, tmp_path, monkeypatch):
-    """On stdout, from Python and past it."""
+    """Text on stdout, printed from Python and from native code."""
     fake_library(tmp_path, "import os; print('{'); os.write(1, b'}{'); os._exit(4)", monkeypatch)
     with pytest.raises(BackendError, match="exit code 4"):
         compile_in_child(heads_onnx, tmp_path / "heads.rtx", "FP16", TARGETS, silent)
@@ -463,7 +463,7 @@ def test_a_plan_comes_with_kernels_for_its_gpus(heads_onnx, tmp_path):
 
 
 class FakeDriver:
-    """What ``why_unfit`` asks of a driver."""
+    """The part of a driver that ``why_unfit`` uses."""
 
     def __init__(self, capability=(8, 9), release=(13, 0), count=1):
         self.capability, self.newest, self.count = capability, release, count
@@ -551,7 +551,7 @@ def test_no_library_for_the_driver(monkeypatch):
 
 
 def test_nothing_of_nvidias_is_imported_to_look_at_a_bundle():
-    """89 MB of it."""
+    """NVIDIA's libraries are 89 MB."""
     program = (
         "import sys\n"
         "from ssd_edge.engines.tensorrt_rtx.backend import incompatibility\n"
@@ -568,7 +568,7 @@ def test_nothing_of_nvidias_is_imported_to_look_at_a_bundle():
 
 @pytest.fixture(scope="session")
 def rtx_bundle(heads_onnx, tmp_path_factory):
-    """An RTX plan alone; nobody writes to it."""
+    """A bundle with only an RTX plan; tests do not write to it."""
     folder = tmp_path_factory.mktemp("rtx") / "parts.engine"
     build_bundle(heads_onnx, folder, "tensorrt-rtx", options=BuildOptions(compute_capabilities=("8.9",)))
     return folder
@@ -576,7 +576,7 @@ def rtx_bundle(heads_onnx, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def mixed_bundle(heads_onnx, int8_onnx, tmp_path_factory):
-    """An INT8 plan for the CPU, and an FP16 plan for RTX; nobody writes to it."""
+    """A bundle with an INT8 plan for the CPU and an FP16 plan for RTX; tests do not write to it."""
     folder = tmp_path_factory.mktemp("mixed") / "parts.engine"
     build_bundle(int8_onnx, folder, "openvino")
     build_bundle(heads_onnx, folder, "tensorrt-rtx", add=True)
@@ -585,7 +585,7 @@ def mixed_bundle(heads_onnx, int8_onnx, tmp_path_factory):
 
 @needs_compiler
 def test_plans_of_all_backends_in_one_bundle(heads_onnx, tmp_path):
-    """In one go, best first, no file of one in the way of another's."""
+    """Built in one call, ordered best first, with distinct files."""
     manifest = build_bundle(heads_onnx, tmp_path / "a.engine", "onnxruntime", "openvino", "tensorrt-rtx")
     assert [plan.backend for plan in manifest.plans] == ["tensorrt-rtx", "openvino", "onnxruntime"]
     assert [plan.precision for plan in manifest.plans] == ["FP16", "FP32", "FP32"]
@@ -771,7 +771,7 @@ SPELLINGS = [
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_spellings_of_one_list(cli, spelling, tmp_path, monkeypatch):
-    """What the backend is asked for; the build itself is spared."""
+    """Compare the backend's options; nothing is built."""
     asked = []
 
     def stop(onnx, spec, folder, options, progress):

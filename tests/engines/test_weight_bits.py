@@ -1,4 +1,4 @@
-"""Heads with weights of 7 bits: their biases are corrected by the images of the proof, where they carry one."""
+"""Heads with weights of 7 bits: their biases are corrected with the proof's images, if they carry a proof."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_what_is_built_is_said(tmp_path, monkeypatch, bits):
 
 
 def test_a_correction_brings_the_heads_closer(tmp_path, monkeypatch):
-    """On images of the same kind that are not those of the proof."""
+    """Measured on images of the same kind as the proof's, but not the same images."""
     from ssd_edge.graph.mean_shift import absorb_shift
     from ssd_edge.graph.seven_bits import with_seven_bits
 
