@@ -1,6 +1,6 @@
-"""A process that registers the ahead-of-time plugins with TensorRT's bindings, and runs what they ask for on a CPU.
+"""A process that registers the ahead-of-time plugins with TensorRT's bindings, and runs their launches on a CPU.
 
-``python -m tests.cuda.ahead_of_time MAJOR``; it ends with 0 where all equals the plan of ``launch.py`` and its results.
+``python -m tests.cuda.ahead_of_time MAJOR``; it exits with 0 if all launches and results equal those of ``launch.py``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Number:
 
 
 class Registry:
-    """What the native library keeps."""
+    """Plugins registered with the native library."""
 
     def __init__(self) -> None:
         self.creators: dict[tuple[str, str], Any] = {}
@@ -90,7 +90,7 @@ def main(major: str) -> None:
         return tensor.TensorDesc(shape, types[array.dtype])
 
     def created(operator: str, attributes: Any) -> Any:
-        """The attributes, as TensorRT's creator reads them from a graph's."""
+        """Make the attributes as TensorRT's creator reads them from a graph's."""
         kinds = {int: (np.int32, trt.PluginFieldType.INT32), float: (np.float32, trt.PluginFieldType.FLOAT32)}
         fields = []
         for name, value in attributes.items():

@@ -1,6 +1,6 @@
-"""Kernels built for a CPU: as a library that is launched from Python, or as a program under sanitizers.
+"""Build kernels for a CPU: as a library to launch from Python, or as a program to run under sanitizers.
 
-What was built is kept in ``build/cuda_on_cpu`` by the hash of all that it was made of.
+Builds are kept in ``build/cuda_on_cpu``, by a hash of all their inputs.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ SANITIZERS = {
 
 
 class LaunchError(Exception):
-    """A launch that ended early: the sentence of ``cuda_on_cpu_error``."""
+    """A launch ended early; the message is the sentence of ``cuda_on_cpu_error``."""
 
 
 class KernelLibrary:
-    """Kernels that are launched as ``cuLaunchKernel`` does.
+    """A library of kernels, launched as by ``cuLaunchKernel``.
 
     Attributes:
-        path: of the shared library; it exports ``NAME_on_cpu`` for each kernel, see cuda_on_cpu.h.
+        path: path of the shared library; it exports ``NAME_on_cpu`` for each kernel, see cuda_on_cpu.h.
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,14 +62,15 @@ class KernelLibrary:
         """Run a kernel to its end.
 
         Args:
-            kernel: its name.
-            grid: blocks.
-            block: threads of a block.
-            arguments: arrays, whose address is passed, and int32.
-            seed: of the order of blocks and threads, and of what shared memory holds at first; 0 is the plain order.
+            kernel: the kernel's name.
+            grid: number of blocks.
+            block: number of threads in a block.
+            arguments: arrays, passed by address, and int32 values.
+            seed: random seed for the order of blocks and threads, and for the first content of shared memory; 0 is the
+                plain order.
 
         Raises:
-            LaunchError: threads wait for others that never come, or nothing can be launched so.
+            LaunchError: threads wait for others that never come, or the launch is invalid.
         """
         held = [_argument(argument) for argument in arguments]
         pointers = (ctypes.c_void_p * len(held))(*map(ctypes.addressof, held))
@@ -86,13 +87,13 @@ def _argument(argument: np.ndarray | int) -> ctypes.c_void_p | ctypes.c_int32:
 
 
 def kernel_library(source: Path = SOURCE) -> KernelLibrary:
-    """The library of a CUDA C++ source that has ``EXPORT_KERNEL(NAME)`` for each kernel, without sanitizers."""
+    """Build the library of a CUDA C++ source, which has ``EXPORT_KERNEL(NAME)`` for each kernel, without sanitizers."""
     kernels = _built("kernels.o", COMPILER, *KERNELS, "-x", "c++", "-c", source)
     return KernelLibrary(_built("kernels.so", COMPILER, "-shared", kernels, _scheduler(COMPILER)))
 
 
 def program(sanitizer: str | None, source: Path = SOURCE, compiler: str = COMPILER) -> Path:
-    """A program that runs the launches it reads, see drive.cpp; ``sanitizer`` is one of ``SANITIZERS``, or none."""
+    """Build a program that runs the launches it reads, see drive.cpp, with one of ``SANITIZERS`` or without."""
     flags = SANITIZERS[sanitizer] if sanitizer else ()
     kernels = _built("kernels.o", compiler, *KERNELS, *flags, "-x", "c++", "-c", source)
     driver = _built("drive.o", compiler, *COMMON, *flags, "-c", HERE / "drive.cpp")
@@ -100,7 +101,7 @@ def program(sanitizer: str | None, source: Path = SOURCE, compiler: str = COMPIL
 
 
 def driver_library() -> Path:
-    """The emulated driver, see emulated_driver/driver.h; its soname is that of the real one."""
+    """Build the emulated driver, see emulated_driver/driver.h; its soname is that of the real one."""
     folder = HERE / "emulated_driver"
     header, sources = folder / "driver.h", sorted(folder.glob("*.cpp"))
     name = "-Wl,-soname,libcuda.so.1"
@@ -114,14 +115,14 @@ def drive(
     launches: Sequence[Launch],
     seed: int = 0,
 ) -> subprocess.CompletedProcess[str]:
-    """Run launches in a process of their own; the buffers hold afterwards what it left in its own.
+    """Run launches in a process of their own, and copy its buffers back.
 
     Args:
-        command: a ``program``, or what runs it and the program.
-        folder: for the files between the processes.
-        buffers: by the names in the launches.
-        launches: one after the other.
-        seed: as of ``KernelLibrary.launch``.
+        command: a ``program``, possibly with a command before it that runs it.
+        folder: folder for the files exchanged with the process.
+        buffers: buffers by their names in the launches.
+        launches: launches to run, in this order.
+        seed: random seed, see ``KernelLibrary.launch``.
     """
     lines = []
     for name, array in buffers.items():
@@ -150,9 +151,9 @@ def _scheduler(compiler: str) -> Path:
 
 
 def _built(name: str, *command: str | Path) -> Path:
-    """What a compiler's command makes, made once; its files are the command's paths and the header.
+    """Run a compiler's command once, keyed by its input files (the command's paths and the header).
 
-    The test that asked is skipped where nothing can be made.
+    The calling test is skipped if there is no compiler.
     """
     if not sys.platform.startswith("linux") or shutil.which(str(command[0])) is None:
         pytest.skip(f"kernels are built for a CPU on Linux by {command[0]}, which is not here")

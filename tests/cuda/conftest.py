@@ -1,4 +1,4 @@
-"""Fixtures of tests that need a GPU, or what stands for one."""
+"""Fixtures of tests that need a GPU, real or emulated."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HOST_KERNELS = HERE / "host_kernels.cu"
 
 @pytest.fixture
 def emulated() -> Iterator[Emulated]:
-    """An emulated GPU. A test that lets nothing fail must give all back, unused, and leave its context."""
+    """An emulated GPU. A test without planned failures must release everything, idle, and leave its context."""
     if REAL_GPU in os.environ:
         pytest.skip("asks the emulated driver")
     with emulated_gpu() as gpu:
@@ -44,7 +44,7 @@ def gpu(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(params=["cuda-bindings", "pycuda"])
 def library(request: pytest.FixtureRequest) -> str:
-    """A library that wraps the driver, under its name on PyPI."""
+    """Name on PyPI of a library that wraps the driver."""
     if request.param == "pycuda":
         use_pycuda()
     return str(request.param)
@@ -65,7 +65,7 @@ def device(driver: Driver) -> Iterator[Device]:
 
 @pytest.fixture
 def module(device: Device) -> Iterator[Module]:
-    """The kernels of host_kernels.cu on it."""
+    """The kernels of host_kernels.cu, loaded on the GPU."""
     with device.module(host_kernels(device.compute_capability, "cubin")) as module:
         yield module
 
@@ -78,7 +78,7 @@ def host_kernels(compute_capability: tuple[int, int], kind: str) -> bytes:
 
 
 def use_pycuda() -> None:
-    """Let pycuda be imported from where ``make test`` builds it; the test is skipped where it is not."""
+    """Import pycuda from the folder where ``make test`` builds it; the test is skipped if it is not there."""
     folder = Path(sys.prefix) / "pycuda"
     if folder.is_dir() and str(folder) not in sys.path:
         sys.path.append(str(folder))

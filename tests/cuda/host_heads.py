@@ -1,8 +1,8 @@
-"""Networks that run on the CPU, in the order of a CUDA stream: what the GPU pipeline is tested with, on any machine.
+"""Networks that run on the CPU in the order of a CUDA stream, to test the GPU pipeline on any machine.
 
-The image comes down, the CPU works on it in a function that the driver calls (cuLaunchHostFunc), and what comes out of
-it goes up, all of it on the stream, and captured into a graph where one is. So a network is the CPU's to the last bit,
-and whatever differs then, the copies, their order or the kernels did.
+The image is downloaded, the CPU works on it in a function that the driver calls (cuLaunchHostFunc), and the outputs are
+uploaded; all of it on the stream, and part of a graph if one is captured. So the network's results are the CPU's to the
+last bit, and any difference comes from the copies, their order or the kernels.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class HostNetwork:
     """See ``ssd_edge.engines.gpu.network.DeviceNetwork``.
 
     Args:
-        spec: of the model.
-        bound: the tensors.
-        run: on the CPU.
-        device: where images come from.
+        spec: the model's spec.
+        bound: the network's tensors.
+        run: computes the network on the CPU.
+        device: the device that images come from.
     """
 
     precision = "FP32"
@@ -58,11 +58,11 @@ class HostNetwork:
 
 
 class HostHeads(HostNetwork):
-    """The heads of a CPU engine.
+    """A network that gives the heads of a CPU engine.
 
     Args:
         heads: the engine.
-        device: where images come from.
+        device: the device that images come from.
         half: whether image, loc and logits are FP16 on the device.
     """
 
@@ -73,7 +73,7 @@ class HostHeads(HostNetwork):
 
 
 class HostDetections(HostNetwork):
-    """The same with decode inside: its outputs are the results."""
+    """A network with decode inside: its outputs are the results."""
 
     def __init__(self, heads: Heads, device: Device, half: bool = False) -> None:
         spec = heads.spec
@@ -104,7 +104,7 @@ class HostContext:
     def enqueue(self, stream: int) -> None:
         driver = self._device.driver
         driver.download(self._arrays["image"].array, self._addresses["image"], stream)
-        # Not by cuda-bindings: what it allocates for such a call is freed after the first run, and graphs run it again.
+        # Not through cuda-bindings: it frees its memory for such a call after the first run, and graphs run it again.
         status = ctypes.CDLL("libcuda.so.1").cuLaunchHostFunc(ctypes.c_void_p(stream), self._function, None)
         if status:
             raise refused(CUresult(status).name, "calling the CPU engine")

@@ -1,8 +1,8 @@
 """Build pycuda for the tests into a folder of its own: ``python -m tests.cuda.install_pycuda FOLDER``.
 
-There is no wheel of it, and its build wants CUDA's headers and a libcuda to link with. The headers come from a CUDA
-toolkit (``CUDA_HOME``, the one of ``nvcc``, or /usr/local/cuda); in libcuda's place an empty library of that name is
-made, since only the name is kept: at run time it is the machine's driver, or the one that the tests emulate.
+pycuda has no wheel, and its build needs CUDA's headers and a libcuda to link with. The headers come from a CUDA toolkit
+(``CUDA_HOME``, the one of ``nvcc``, or /usr/local/cuda). Instead of libcuda an empty library of that name is linked,
+since only the name matters: at run time it is the machine's driver, or the emulated one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ VERSION = "2026.1"
 
 
 def toolkit() -> Path | None:
-    """The folder of a CUDA toolkit with headers; None where there is none."""
+    """Find the folder of a CUDA toolkit with headers; None if there is none."""
     return next((folder for folder in _candidates() if (folder / "include" / "cuda.h").is_file()), None)
 
 
@@ -34,13 +34,13 @@ def _candidates() -> Iterator[Path]:
 
 
 def install(target: Path, cuda: Path, work: Path) -> None:
-    """Build and install; ``work`` is an empty folder for what is needed on the way."""
+    """Build and install pycuda; ``work`` is an empty folder for temporary files."""
     library = work / "libcuda.so"
     subprocess.run(
         [COMPILER, "-shared", "-o", library, "-x", "c++", "/dev/null", "-Wl,-soname,libcuda.so.1"],
         check=True,
     )
-    # pycuda's own place for settings, in the home folder. The library stands among the flags, because flags are what
+    # pycuda's own settings file, in the home folder. The library is given among the flags, because flags are what
     # comes last when it links, and a linker may drop a library that nothing was seen to need.
     settings = {
         "CUDA_ROOT": str(cuda),

@@ -1,4 +1,4 @@
-"""A fake TensorRT whose networks work on the emulated GPU: in the order of its streams, with tensors in its memory."""
+"""Run a fake TensorRT's networks on the emulated GPU: in the order of its streams, with tensors in its memory."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tests.cuda.host_heads import HostContext
 
 
 class OnTheStream:
-    """Carries the work of a fake library there.
+    """Runs the work of a fake library on the emulated GPU's streams.
 
     Args:
-        library: makes it, of ``run(context, stream)`` and ``released(context)``.
+        library: makes the fake library from ``run(context, stream)`` and ``released(context)``.
 
     Attributes:
-        library: the fake.
+        library: the fake library.
     """
 
     def __init__(self, library: Callable[..., Any]) -> None:

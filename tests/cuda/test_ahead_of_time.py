@@ -1,4 +1,4 @@
-"""The ahead-of-time plugins over TensorRT's real bindings: their launches, evaluated for real shapes, run on a CPU.
+"""The ahead-of-time plugins with TensorRT's real bindings: their launches, evaluated for real shapes, run on a CPU.
 
 The reference is ``launch.py``'s plan and its results, which test_kernels.py compares with the host decode bit by bit.
 """

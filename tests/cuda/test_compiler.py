@@ -1,4 +1,4 @@
-"""The kernels compiled by NVRTC for every target; the reports are the compiler's own. Nothing here needs a driver."""
+"""Compiling the kernels with NVRTC for every target; the reports are the compiler's own. No driver is needed."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def check_images(compiled: CompiledKernels, architecture: str, cuda: tuple[int, 
     assert re.search(r"^\.target (\S+)$", text, re.MULTILINE)[1] == architecture
     assert set(re.findall(r"\.entry (\w+)\(", text)) == EVERY_KERNEL
     assert {name for name in EVERY_KERNEL if name.encode() in cubin} == EVERY_KERNEL
-    # What the arithmetic of the CPU needs: every rounding its own, no division by approximation.
+    # Needed to match the CPU's arithmetic: every operation rounded on its own, no approximate division.
     assert "fma." not in text
     assert not re.search(r"\b(div|sqrt|ex2|rcp)\.(full|approx)", text)
     assert ".ftz" not in text
@@ -120,7 +120,7 @@ def test_orin_by_the_compilers_own_report(jetpack_6):
 
 
 def test_a_report_of_spills_is_read_as_such(tmp_path, own_cache):
-    """More live values than a thread's 255 registers hold: the compiler has to spill, and to say so."""
+    """A kernel with more live values than a thread's 255 registers makes the compiler spill, and report it."""
     source = tmp_path / "greedy.cu"
     loads = "".join(f"float a{i} = x[{i} * n + threadIdx.x];\n" for i in range(300))
     stores = "".join(f"x[{i} * n + threadIdx.x] = a{299 - i} + a{(i * 7) % 300};\n" for i in range(300))
@@ -137,7 +137,7 @@ def test_a_report_of_spills_is_read_as_such(tmp_path, own_cache):
 
 
 def test_the_launch_plan_and_the_compiled_kernels_agree():
-    """Blocks are those that a kernel was compiled for, and its parameters pointers and int32 in the same places."""
+    """Blocks have the size that a kernel was compiled for, and pointers and int32 parameters are in the same order."""
     compiled = compile_kernels("sm_87")
     ptx = compiled.images[Image("sm_87", (13, 0), "ptx")].decode()
     spec = make_spec("ssd300_vgg16", ["one", "two"])
@@ -238,7 +238,7 @@ def test_compute_capabilities():
 
 @pytest.fixture
 def calls(monkeypatch):
-    """What the compiler was asked for, in this process."""
+    """Record the requests to the compiler in this process."""
     asked = []
     original = nvrtc.answer
 
@@ -333,7 +333,7 @@ def test_a_source_that_is_refused(tmp_path, own_cache, use_toolchain, request):
 
 @pytest.fixture
 def nothing_known():
-    """No compiler asked for yet."""
+    """Forget the compilers that were looked up before."""
     compiler._compiler_in.cache_clear()
     yield
     compiler._compiler_in.cache_clear()
@@ -381,7 +381,7 @@ def test_a_log_without_reports(log):
 
 
 def test_no_driver_is_loaded():
-    """NVRTC compiles where there is no libcuda; if one were opened on the way, here is where it would show."""
+    """NVRTC compiles without libcuda; this test would show if one were opened."""
     program = (
         "from ssd_edge.engines.kernels.compiler import compile_kernels\n"
         "compile_kernels('sm_87')\n"

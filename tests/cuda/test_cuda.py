@@ -1,5 +1,5 @@
-"""The host code of CUDA: both real libraries on an emulated GPU, see emulated_driver/driver.h; on a real one, see
-test_on_gpu.py. The reference is the CUDA Driver API's documentation, and arithmetic done by hand.
+"""The host code of CUDA, with both real libraries on an emulated GPU, see emulated_driver/driver.h; test_on_gpu.py
+repeats it on a real one. The reference is the CUDA Driver API's documentation, and arithmetic done by hand.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def step(module: Module, stream: Stream, source: int, count: int, factor: float,
     stream.launch(module.function("step"), (-(-count // 64), 1, 1), (64, 1, 1), arguments)
 
 
-# What there is.
+# Devices and drivers.
 
 
 def test_a_device_says_what_it_is(device: Device) -> None:
@@ -83,7 +83,7 @@ def test_what_goes_up_comes_down(device: Device, dtype: type, shape: tuple[int, 
 
 
 def test_arrays_that_are_not_pinned(device: Device) -> None:
-    """The driver takes them before it returns, and fills them before it returns."""
+    """For arrays that are not pinned, the driver copies before the call returns, in both directions."""
     source, target = np.arange(1000, dtype=np.float32), np.zeros(1000, np.float32)
     with device.buffer(source.nbytes) as buffer, device.stream() as stream:
         stream.upload(buffer, source)
@@ -148,7 +148,7 @@ def test_everything_is_closed_once(device: Device, module: Module) -> None:
 
 
 def test_nothing_is_there_before_it_was_waited_for(emulated: Emulated, device: Device) -> None:
-    """The emulated GPU does nothing earlier, so that host code which does not wait fails each time."""
+    """The emulated GPU does nothing before it is waited for, so that host code which does not wait always fails."""
     with device.buffer(4) as buffer, device.pinned((1,), np.int32) as pinned, device.stream() as stream:
         pinned.array[0] = 7
         stream.upload(buffer, pinned.array)
@@ -321,7 +321,7 @@ def test_a_capture_that_fails_is_over(device: Device) -> None:
 
 
 def test_another_thread(device: Device, module: Module) -> None:
-    """It activates the device, and makes, uses and closes what it likes."""
+    """Another thread activates the device, and can then create, use and close everything."""
     results: list[float] = []
 
     def run() -> None:
@@ -433,7 +433,7 @@ def test_a_stream_of_the_cuda_stream_protocol(gpu: None) -> None:
 
 @pytest.mark.parametrize("library", ["cuda-bindings", "pycuda"])
 def test_a_context_and_a_stream_of_pycuda(gpu: None, library: str) -> None:
-    """As where a program has made them already, by pycuda.autoinit or by itself."""
+    """A program may have made them already, by pycuda.autoinit or by itself."""
     use_pycuda()
     import pycuda.driver as pycuda
 
@@ -465,7 +465,7 @@ def test_a_context_and_a_stream_of_pycuda(gpu: None, library: str) -> None:
 
 
 def test_beside_a_context_of_pycuda(gpu: None, library: str) -> None:
-    """What pycuda made stays current for it, and the device has its own."""
+    """pycuda's context stays current for pycuda, and the device has its own."""
     use_pycuda()
     import pycuda.driver as pycuda
 

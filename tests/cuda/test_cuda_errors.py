@@ -1,4 +1,4 @@
-"""What goes wrong on a GPU ends in one sentence, and nothing stays behind: both real libraries on an emulated GPU."""
+"""Each failure on a GPU gives one sentence and leaks nothing, with both real libraries on an emulated GPU."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def sentence(error: pytest.ExceptionInfo[BackendError]) -> str:
 
 
 def test_no_driver(library: str) -> None:
-    """In a process that nobody gave an emulated one."""
+    """Runs in a process without an emulated driver."""
     if ctypes.util.find_library("cuda"):
         pytest.skip("this machine has a driver")
     program = (
@@ -93,7 +93,7 @@ def test_out_of_memory_says_how_much_there_is(emulated: Emulated, library: str) 
         device.buffer(40 << 20).close()
 
 
-# Kernels that do not suit.
+# Kernels that the GPU or driver cannot load.
 
 
 def test_ptx_of_a_newer_release_than_the_driver(emulated: Emulated, library: str) -> None:
@@ -128,7 +128,7 @@ def test_kernels_for_another_gpu(emulated: Emulated, library: str, kind: str) ->
     ],
 )
 def test_kernels_that_are_damaged(device: Device, spoil: Callable[[bytes], bytes]) -> None:
-    """The driver reads from the address it is given to wherever the header sends it: it must not get such an image."""
+    """The driver reads as far as an image's header says, past its end if damaged, so it must not get such an image."""
     with pytest.raises(CudaError) as error:
         device.module(spoil(host_kernels(device.compute_capability, "cubin")))
     assert error.value.name == "CUDA_ERROR_INVALID_IMAGE"
@@ -139,7 +139,7 @@ def test_kernels_that_are_damaged(device: Device, spoil: Callable[[bytes], bytes
 
 
 def scenario(library: str) -> None:
-    """All that host code does: open, allocate, load, launch, capture, launch the graph, wait, download, close."""
+    """Do all that host code does: open, allocate, load, launch, capture, launch the graph, wait, download, close."""
     with ExitStack() as stack:
         device = stack.enter_context(Device(driver=open_driver(library)))
         module = stack.enter_context(device.module(host_kernels((8, 6), "cubin")))
@@ -200,9 +200,9 @@ def test_a_failure_at_each_call_in_turn(
     words: str,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Nothing stays behind but what a refused release should have given back.
+    """Nothing leaks except objects whose release was refused.
 
-    Out of memory: that call alone. Launch failed: that call and, as with the driver, each later one.
+    Out of memory fails that call only. Launch failed fails that call and, as in the real driver, all later ones.
     """
     scenario(library)
     called = emulated.called()
@@ -231,7 +231,7 @@ def test_a_failure_at_each_call_in_turn(
 def test_a_failure_of_each_work_in_turn(
     emulated: Emulated, fresh: Callable[[], None], library: str, result: int
 ) -> None:
-    """On the GPU, after the call that started it: whoever waits for it is told, and all is released."""
+    """The work fails on the GPU after the call that started it: waiting for it raises, and everything is released."""
     for number in range(3):  # a copy, a kernel, a copy
         fresh()
         emulated.fail_work(number, result)
@@ -263,7 +263,7 @@ def test_a_kernel_that_writes_beside_its_memory(emulated: Emulated, fresh: Calla
 
 @pytest.mark.parametrize("first", [None, ZeroDivisionError("first")])
 def test_what_went_wrong_first_is_told(emulated: Emulated, first: Exception | None) -> None:
-    """Not that the releases on the way out failed too; without an earlier error, that is told."""
+    """Later failures of releases are not reported, unless there is no earlier error."""
 
     def work() -> None:
         with Device() as device, device.buffer(4):

@@ -1,4 +1,4 @@
-"""CUDA on a CPU does what CUDA does, and says what a GPU would let pass.
+"""CUDA on a CPU behaves like CUDA, and reports faults that a GPU would not.
 
 The reference is the CUDA C++ Programming Guide, in NumPy; everything is compared exactly.
 """
@@ -31,7 +31,7 @@ def row(threads: int) -> tuple[int, int, int]:
     return threads, 1, 1
 
 
-# ---- what CUDA promises
+# ---- guarantees of CUDA
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -153,7 +153,7 @@ def test_minimum_maximum_and_bits(kernels):
     np.testing.assert_array_equal(integers[3], [0, 1, 1, 2, 1, 2, 2, 3])
 
 
-# ---- what no kernel may rely on
+# ---- behaviour that no kernel may rely on
 
 
 def turns(kernels, seed):
@@ -178,7 +178,7 @@ def test_a_seed_shuffles_blocks_and_threads():
 
 
 def test_shared_memory_is_rubbish_at_first():
-    """Another rubbish in each block and for each seed, never what the block before left."""
+    """The initial content differs for each block and each seed, and is never what the previous block left."""
     kernels = build.kernel_library(SOURCE)
     seen = np.zeros((3, 5, 64), np.uint32)
     for seed in range(3):
@@ -187,11 +187,11 @@ def test_shared_memory_is_rubbish_at_first():
     assert len(np.unique(seen)) > 0.99 * seen.size
 
 
-# ---- what a GPU would let pass, or hang at
+# ---- faults that a GPU would not report, or that would hang it
 
 
 def line_of(text: str, after: str) -> int:
-    """The number of the first line with a text, after the line with another."""
+    """Find the number of the first line with a text, after the line with another."""
     start = next(i for i, line in enumerate(LINES) if after in line)
     return next(i for i, line in enumerate(LINES[start:], start) if text in line) + 1
 
@@ -254,7 +254,7 @@ def test_a_launch_after_a_failed_one(kernels):
 
 
 def test_aarch64_gives_the_same_bits(tmp_path: Path):
-    """The real kernels, run by qemu: the fibers' other half, and arithmetic that depends on no processor."""
+    """The real kernels, run by qemu: tests the fibers' code for aarch64, and arithmetic that is the same everywhere."""
     compiler = shutil.which("aarch64-linux-gnu-g++")
     qemu = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
     if compiler is None or qemu is None:

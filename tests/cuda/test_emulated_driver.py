@@ -1,4 +1,4 @@
-"""The emulated driver finds the faults that host code may have: each one is planted here, through cuda-bindings."""
+"""The emulated driver detects faults of host code: each one is planted here, through cuda-bindings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ R = cuda.CUresult
 
 
 class Parts:
-    """What most faults need."""
+    """Objects that most of the faults need."""
 
     def __init__(self, stack: ExitStack) -> None:
         self.device: Device = stack.enter_context(Device())
@@ -167,7 +167,7 @@ def test_grids_and_blocks_that_no_gpu_has(
 
 
 def test_an_argument_too_few(emulated: Emulated, parts: Parts) -> None:
-    """pycuda says how many there are; cuda-bindings does not, and any driver reads on behind them."""
+    """pycuda passes the number of arguments; cuda-bindings does not, and any driver reads on past the last one."""
     use_pycuda()
     with (
         Device(driver=open_driver("pycuda")) as device,
@@ -235,7 +235,7 @@ def test_leaks_are_counted(emulated: Emulated) -> None:
 
 
 def test_what_must_not_fall_into_a_capture(parts: Parts) -> None:
-    """The documentation calls it unsafe; the capture is spoilt by it."""
+    """Calls that the documentation calls unsafe; they invalidate the capture."""
     for work in (
         lambda: parts.device.buffer(4),
         lambda: parts.device.pinned((1,), np.uint8),
@@ -279,7 +279,7 @@ def test_which_gpu_takes_an_image(emulated: Emulated, kind: str, device: tuple[i
 
 
 def test_an_image_of_an_older_compiler(emulated: Emulated) -> None:
-    """CUDA 13 writes the architecture into another place of a cubin than those before."""
+    """CUDA 13 writes the architecture into another field of a cubin than earlier releases."""
     toolchain = Path(sys.prefix) / "cuda-12.6"
     if not toolchain.is_dir():
         pytest.skip("CUDA 12.6 is not installed, see the Makefile")

@@ -1,4 +1,4 @@
-"""The GPU's way from frame to detections: real host code, real kernels, a CPU engine's heads, an emulated driver."""
+"""The GPU engine from frame to detections: real host code, real kernels, a CPU engine's heads, an emulated driver."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def assert_equal(got: Detections, wanted: Detections) -> None:
 
 
 def test_detections_are_the_hosts_to_the_last_bit(emulated: Emulated, cpu: OnnxRuntimeEngine) -> None:
-    """Two frames under way, of sizes that change: each result is that of its own frame."""
+    """Two frames under way, of changing sizes: each result belongs to its own frame."""
     engine, host = open_gpu(cpu), HostDetector(cpu)
     detector = engine.detector()
     waiting: deque = deque()
@@ -95,7 +95,7 @@ def test_heads_alone(emulated: Emulated, cpu: OnnxRuntimeEngine) -> None:
 
 
 def test_heads_in_half(emulated: Emulated, cpu: OnnxRuntimeEngine) -> None:
-    """Image, loc and logits are rounded to FP16 once each: what the host decodes of those is what the GPU gives."""
+    """Image, loc and logits are rounded to FP16 once each; the GPU's detections equal the host's decode of those."""
     engine = open_gpu(cpu, half=True)
     (frame,) = frames(1, [(60, 80)])
 
@@ -145,7 +145,7 @@ def test_each_failing_call_is_one_sentence_and_leaks_nothing(emulated: Emulated,
 
 
 def test_each_copy_or_kernel_that_fails_on_the_gpu_is_one_sentence(emulated: Emulated, cpu: OnnxRuntimeEngine) -> None:
-    """The first failure on the GPU ends the context: nothing can be given back any more, and the program goes on."""
+    """The first failure on the GPU ends the context: nothing can be released any more, but the program continues."""
     (frame,) = frames(1, [(60, 80)])
     for number in range(100):
         emulated.reset()

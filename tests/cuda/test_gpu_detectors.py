@@ -43,16 +43,16 @@ def open_gpu(cpu: OnnxRuntimeEngine, network: Network, half: bool = False) -> Gp
 
 
 def detected(detector: Detector, images: list[np.ndarray]) -> list[Detections]:
-    """Of each frame, with as many under way as there may be."""
-    found, waiting = [], deque()
+    """Detect in each frame, with as many under way as the detector allows."""
+    detections, waiting = [], deque()
     for image in images:
         waiting.append(detector.submit(image))
         if len(waiting) == detector.depth:
-            found.append(waiting.popleft()().detections)
-    return found + [finish().detections for finish in waiting]
+            detections.append(waiting.popleft()().detections)
+    return detections + [finish().detections for finish in waiting]
 
 
-# Decode inside, and memory that both share.
+# Decode inside the network, and memory that host and GPU share.
 
 
 @pytest.mark.parametrize("integrated", [0, 1])
@@ -64,8 +64,8 @@ def test_detections_are_the_hosts_to_the_last_bit(
     engine, images = open_gpu(cpu, network), frames(7, [(60, 80), (60, 80), (33, 200)])
     wanted = [HostDetector(cpu)(image) for image in images]
     assert sum(map(len, wanted)) > 50
-    for found, right in zip(detected(engine.detector(), images), wanted, strict=True):
-        assert_equal(found, right)
+    for actual, right in zip(detected(engine.detector(), images), wanted, strict=True):
+        assert_equal(actual, right)
     engine.close()
 
 
@@ -73,16 +73,16 @@ def test_detections_are_the_hosts_to_the_last_bit(
 def test_a_reader_of_high_scores_gets_those_alone(
     emulated: Emulated, cpu: OnnxRuntimeEngine, network, min_score
 ) -> None:
-    """To the last bit what all detections hold of them; where heads come out, no others are decoded."""
+    """They equal the high-scoring part of all detections, to the last bit; after heads, only they are decoded."""
     engine, images = open_gpu(cpu, network), frames(3, [(60, 80)])
     wanted = [HostDetector(cpu)(image).above(min_score) for image in images]
-    for found, right in zip(detected(engine.detector(min_score), images), wanted, strict=True):
-        np.testing.assert_array_equal(found.boxes, right.boxes)
-        np.testing.assert_array_equal(found.scores, right.scores)
-        np.testing.assert_array_equal(found.labels, right.labels)
+    for actual, right in zip(detected(engine.detector(min_score), images), wanted, strict=True):
+        np.testing.assert_array_equal(actual.boxes, right.boxes)
+        np.testing.assert_array_equal(actual.scores, right.scores)
+        np.testing.assert_array_equal(actual.labels, right.labels)
     # A second one, for all scores, is not bound by the first one's limit.
-    for found, image in zip(detected(engine.detector(), images), images, strict=True):
-        assert_equal(found, HostDetector(cpu)(image))
+    for actual, image in zip(detected(engine.detector(), images), images, strict=True):
+        assert_equal(actual, HostDetector(cpu)(image))
     engine.close()
 
 
@@ -119,8 +119,9 @@ def test_a_network_that_decodes_gives_no_heads(emulated: Emulated, cpu: OnnxRunt
 
 @pytest.mark.parametrize(("integrated", "up", "down"), [(0, 1, 2), (1, 0, 0)])
 def test_copies(emulated: Emulated, cpu: OnnxRuntimeEngine, network: Network, integrated, up, down) -> None:
-    """Up: the frame. Down: the results, as the slot warms up and as its graph is captured. Beside those of the network,
-    which is the CPU's: at both times, its image down.
+    """Only the frame is uploaded, and only results are downloaded: at the slot's warm-up and at the graph's capture.
+
+    The network, which runs on the CPU, also downloads its image at both times.
     """
     emulated.machine(integrated=integrated)
     engine = open_gpu(cpu, network)
@@ -162,7 +163,7 @@ def test_each_failing_call_where_memory_is_shared(emulated: Emulated, cpu: OnnxR
 
 
 class Uncapturable(HostDetections):
-    """Refuses, as a library does whose work waits for something, while it is captured; its first run comes before."""
+    """Refuses to be captured, like a library whose work waits for something; its first run comes before the capture."""
 
     def context(self) -> HostContext:
         made = super().context()
@@ -179,16 +180,16 @@ class Uncapturable(HostDetections):
 
 
 def test_what_cannot_be_captured_runs_without_a_graph(emulated: Emulated, cpu: OnnxRuntimeEngine) -> None:
-    """The rest of the work has its graphs all the same."""
+    """The rest of the work still runs as graphs."""
     engine, images = open_gpu(cpu, Uncapturable), frames(3, [(60, 80)])
     assert emulated.leaks()["executable graphs"] == 2
-    for image, found in zip(images, detected(engine.detector(), images), strict=True):
-        assert_equal(found, HostDetector(cpu)(image))
+    for image, actual in zip(images, detected(engine.detector(), images), strict=True):
+        assert_equal(actual, HostDetector(cpu)(image))
     engine.close()
 
 
 def test_a_capture_that_the_driver_finds_invalid(emulated: Emulated, cpu: OnnxRuntimeEngine) -> None:
-    """As it does where a library did in it what cannot be captured, and told nobody."""
+    """A library may have made a call that cannot be captured, without reporting it."""
     open_gpu(cpu, HostDetections).close()
     number = emulated.called().index("cuStreamEndCapture")
     emulated.reset()
@@ -207,7 +208,7 @@ def test_a_capture_that_the_driver_finds_invalid(emulated: Emulated, cpu: OnnxRu
 def test_detectors_in_threads_of_their_own(
     emulated: Emulated, cpu: OnnxRuntimeEngine, network: Network, integrated: int
 ) -> None:
-    """Reference: each camera's frames by the host; the engine's threads meet in the driver at any place."""
+    """Reference: each camera's frames on the host; the engine's threads may call the driver at the same time."""
     emulated.machine(integrated=integrated)
     engine, cameras = open_gpu(cpu, network), 3
     images = [frames(8, [(60, 80), (20 + 10 * camera, 90)]) for camera in range(cameras)]
@@ -215,13 +216,13 @@ def test_detectors_in_threads_of_their_own(
         for image in images[camera]:
             image[:] = np.roll(image, 7 * camera, axis=1)
     wanted = [[HostDetector(cpu)(image) for image in of_one] for of_one in images]
-    found: dict[int, list[Detections]] = {}
+    detections: dict[int, list[Detections]] = {}
     start = threading.Barrier(cameras)
 
     def work(camera: int) -> None:
         start.wait()
         with engine.detector() as detector:
-            found[camera] = detected(detector, images[camera])
+            detections[camera] = detected(detector, images[camera])
 
     threads = [threading.Thread(target=work, args=(camera,)) for camera in range(cameras)]
     for thread in threads:
@@ -229,7 +230,7 @@ def test_detectors_in_threads_of_their_own(
     for thread in threads:
         thread.join()
     for camera in range(cameras):
-        for one, right in zip(found[camera], wanted[camera], strict=True):
+        for one, right in zip(detections[camera], wanted[camera], strict=True):
             assert_equal(one, right)
     engine.close()
 
@@ -282,7 +283,7 @@ def test_frames_under_way_are_waited_for(emulated: Emulated, cpu: OnnxRuntimeEng
 def test_nothing_is_released_before_its_work_was_waited_for(
     emulated: Emulated, cpu: OnnxRuntimeEngine, network: Network
 ) -> None:
-    """A GPU goes on with the work of a stream that is destroyed, and so with memory that is freed then."""
+    """A GPU continues the work of a destroyed stream, and so may use memory that was freed."""
     engine, (image,) = open_gpu(cpu, network), frames(1, [(60, 80)])
     detector = engine.detector()
     for _ in range(detector.depth):
@@ -296,7 +297,7 @@ def test_nothing_is_released_before_its_work_was_waited_for(
 
 
 def test_no_memory_for_a_further_detector(emulated: Emulated, cpu: OnnxRuntimeEngine, network: Network) -> None:
-    """The one that is there goes on."""
+    """The existing detector still works."""
     engine, (image,) = open_gpu(cpu, network), frames(1, [(60, 80)])
     detector = engine.detector()
     wanted = detector(image)

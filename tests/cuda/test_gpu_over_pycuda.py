@@ -1,4 +1,4 @@
-"""The GPU's way from frame to detections over pycuda, which has no graphs: the same, launch by launch."""
+"""The GPU engine from frame to detections over pycuda, which has no graphs, so that kernels are launched one by one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.cuda.test_gpu import assert_equal, cubin, frames
 def test_detections_are_the_hosts_to_the_last_bit(
     emulated: Emulated, heads_onnx: Path, adopt: bool, integrated: int
 ) -> None:
-    """``adopt``: in a context that pycuda made before, as pycuda.autoinit does."""
+    """``adopt`` means running in a context that pycuda made before, as pycuda.autoinit does."""
     use_pycuda()
     emulated.machine(integrated=integrated)
     driver = open_driver("pycuda")

@@ -1,4 +1,4 @@
-"""The table of the kernels: its arithmetic by hand, its goal against reports that miss it."""
+"""The table of the kernels: its arithmetic against results by hand, and its goal against reports that miss it."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def test_the_figure():
 
 @pytest.mark.parametrize("change", [{"spills": 8}, {"stack": 4}, {"shared": 48 * 1024}])
 def test_the_goal_can_be_missed(monkeypatch, change):
-    found = dict(kernel_table.reports())
-    first, *others = found["sm_87"]
-    found["sm_87"] = (replace(first, **change), *others)
-    monkeypatch.setattr(kernel_table, "reports", lambda: found)
+    reports = dict(kernel_table.reports())
+    first, *others = reports["sm_87"]
+    reports["sm_87"] = (replace(first, **change), *others)
+    monkeypatch.setattr(kernel_table, "reports", lambda: reports)
     assert not kernel_table.measure().met
 
 

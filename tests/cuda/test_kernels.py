@@ -1,7 +1,7 @@
 """The kernels, executed on a CPU, against the NumPy reference: the same bits, stage by stage.
 
-The reference is ``ssd_edge/preprocess.py``, ``boxes.py``, ``arithmetic.py`` and ``decode.py``, which have tests of
-their own against other people's numbers. Where nothing else is said, results are compared bit by bit.
+The reference is ``ssd_edge/preprocess.py``, ``boxes.py``, ``arithmetic.py`` and ``decode.py``, which have their own
+tests against independent numbers. Unless a test says otherwise, results are compared bit by bit.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def run(kernels: KernelLibrary, launches: Iterable[Launch], memory: Arrays, seed
 
 
 def rubbish(buffers: Mapping[str, Buffer]) -> Arrays:
-    """What a kernel must overwrite."""
+    """Make a buffer of garbage, which a kernel must overwrite."""
     return {
         name: np.full(buffer.shape, -7 if buffer.dtype == np.int32 else np.nan, buffer.dtype)
         for name, buffer in buffers.items()
@@ -60,7 +60,7 @@ def rubbish(buffers: Mapping[str, Buffer]) -> Arrays:
 def decode_on_cpu(
     kernels: KernelLibrary, spec: ModelSpec, loc: Any, logits: Any, half: bool = False, seed: int = 1
 ) -> Arrays:
-    """All buffers after decode, select and merge of a batch."""
+    """Run decode, select and merge of a batch, and return all buffers."""
     dtype = np.float16 if half else np.float32
     with np.errstate(over="ignore"):
         heads = {"loc": np.ascontiguousarray(loc, dtype), "logits": np.ascontiguousarray(logits, dtype)}
@@ -145,7 +145,7 @@ def test_decode_alone(kernels: KernelLibrary, labels: int, score_function: str) 
 
 
 def test_exp_is_the_references_for_every_kind_of_float(kernels: KernelLibrary) -> None:
-    """Seen in the sides of boxes, which are exp(loc · variance) times a default box of size 1."""
+    """exp is read from the sides of boxes, which are exp(loc · variance) times a default box of size 1."""
     level = small_spec().levels[0]
     spec = small_spec(levels=(replace(level, grid=(100, 100), sizes=((1.0, 1.0),)),), variances=(0.1, 1.0))
     rng = np.random.default_rng(0)
@@ -263,7 +263,7 @@ def test_not_a_number(kernels: KernelLibrary, bad: float, score_function: str, h
 
 
 def test_all_boxes_equal(kernels: KernelLibrary) -> None:
-    """One default box, many times over, and one score: what stays is the first box of each class."""
+    """With many copies of one default box and one score, the first box of each class is kept."""
     level = small_spec().levels[0]
     spec = small_spec(levels=(replace(level, grid=(1, 1), sizes=((0.5, 0.5),) * 700),))
     logits = np.zeros((1, 700, spec.num_classes), np.float32)
@@ -315,7 +315,7 @@ def test_any_order_of_threads_and_blocks_gives_the_same_bits(kernels: KernelLibr
             np.testing.assert_array_equal(array, first[name])
 
 
-# ---- what the kernels cannot hold
+# ---- limits of the kernels
 
 
 @pytest.mark.parametrize(

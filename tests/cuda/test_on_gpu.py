@@ -1,4 +1,4 @@
-"""The tests of the host code once more, on the machine's own GPU, where there is one."""
+"""Repeat the tests of the host code on the machine's own GPU, if there is one."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ except BackendError as error:
 
 @pytest.mark.gpu
 def test_the_host_code() -> None:
-    """In a process of their own: in this one, the driver is the emulated one."""
-    found = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, text=True, cwd=ROOT, check=True).stdout
-    if not found.strip().isdigit():
-        pytest.skip(found.strip())
+    """Runs in another process, since this one has the emulated driver."""
+    answer = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    if not answer.strip().isdigit():
+        pytest.skip(answer.strip())
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/cuda/test_cuda.py"]
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=ROOT, check=False, env={**os.environ, REAL_GPU: "1"}

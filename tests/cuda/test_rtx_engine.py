@@ -1,7 +1,7 @@
 """A bundle's RTX plan from its folder to detections.
 
-All of ssd-edge is real, with kernels in the form that the bundle has them; the driver is emulated, and TensorRT-RTX is
-the fake one, which runs the heads of the plan on the CPU.
+All of ssd-edge is real, and so are the bundle's kernels; the driver is emulated, and TensorRT-RTX is the fake one,
+which runs the heads of the plan on the CPU.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.helpers import plan_entry, small_spec
 
 @pytest.fixture(params=["FP32", "FP16"])
 def folder(request, heads_onnx: Path, tmp_path: Path) -> Path:
-    """A bundle's folder without a manifest: what load_bundle has checked."""
+    """A bundle's folder without a manifest, as if load_bundle had checked it."""
     model = onnx.load(heads_onnx)
     (tmp_path / "heads.rtx").write_bytes((to_half(model) if request.param == "FP16" else model).SerializeToString())
     for image, content in compile_kernels("sm_86").images.items():
@@ -70,23 +70,23 @@ def test_frames_become_detections(emulated: Emulated, folder: Path) -> None:
         )
         if len(pending) == detector.depth:
             finish, wanted = pending.pop(0)
-            found = finish().detections
+            detections = finish().detections
             assert len(wanted) > 10
-            np.testing.assert_array_equal(found.boxes, wanted.boxes)
-            np.testing.assert_array_equal(found.scores, wanted.scores)
-            np.testing.assert_array_equal(found.labels, wanted.labels)
+            np.testing.assert_array_equal(detections.boxes, wanted.boxes)
+            np.testing.assert_array_equal(detections.scores, wanted.scores)
+            np.testing.assert_array_equal(detections.labels, wanted.labels)
     pending.pop(0)[0]()
     engine.close()
     assert (folder / "jit.sm_86.cache").read_bytes() == b"compiled for this GPU"
 
 
 def test_heads_alone(emulated: Emulated, folder: Path) -> None:
-    """What eval and the host's decode take."""
+    """Heads as eval and the host's decode take them."""
     engine = open_it(folder, OnTheStream(FakeTensorRtRtx))
     image = preprocess(next(frames(1)), small_spec())
-    found = engine.submit(image)()
-    assert (found.loc.dtype, found.loc.shape) == (np.float32, (1, 56, 4))
-    assert found.logits.any()
+    heads = engine.submit(image)()
+    assert (heads.loc.dtype, heads.loc.shape) == (np.float32, (1, 56, 4))
+    assert heads.logits.any()
     engine.close()
 
 
@@ -114,7 +114,7 @@ def test_a_gpu_without_kernels(emulated: Emulated, folder: Path) -> None:
     assert emulated.leaks() == {}
 
 
-# What a bundle is told of this machine.
+# Whether a plan runs on this machine.
 
 
 def entry(**changes) -> PlanEntry:
@@ -136,7 +136,7 @@ def entry(**changes) -> PlanEntry:
     ],
 )
 def test_why_a_plan_does_not_run_on_it(emulated: Emulated, monkeypatch, machine, words) -> None:
-    """Asked through cuda-bindings."""
+    """The driver is asked through cuda-bindings."""
     import re
 
     from ssd_edge.engines.tensorrt_rtx import backend as tensorrt_rtx

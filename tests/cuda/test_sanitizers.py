@@ -1,10 +1,10 @@
-"""The kernels under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer: silent; planted faults: named.
+"""AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer report nothing in the kernels, and planted faults.
 
 ``make sanitize`` runs these. A fault is planted in a copy of kernels.cu by replacing a piece of its text, so the
-shipped source knows nothing of them; a piece that is no longer there fails the test.
+shipped source does not contain it; if the piece is no longer there, the test fails.
 
-What TSan sees here: two threads of a block that touch the same memory, one of them writing, with no __syncthreads() or
-__syncwarp() between; a shuffle orders nothing. And two blocks that run one after the other and touch the same memory.
+TSan reports two threads of a block that touch the same memory, at least one of them writing, with no __syncthreads() or
+__syncwarp() between (a shuffle does not order memory), and two blocks, run one after the other, that do so.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class Work:
-    """Launches, and the buffers they run on."""
+    """Launches, and the buffers that they use."""
 
     launches: Sequence[Launch]
     buffers: Arrays
 
 
 def decoding(spec: ModelSpec, batch: int = 1, half: bool = False, change: Callable[..., None] | None = None) -> Work:
-    """Decode, select and merge of random heads; ``change`` may alter loc and logits."""
+    """Make the work of decode, select and merge on random heads; ``change`` may alter loc and logits."""
     rng = np.random.default_rng(0)
     dtype = np.float16 if half else np.float32
     loc = rng.normal(0, 1, (batch, spec.num_default_boxes, 4)).astype(dtype)
@@ -75,7 +75,7 @@ def labels(number: int) -> tuple[str, ...]:
 
 
 def crowded(**changes: Any) -> Work:
-    """More candidates of a class than a block can hold at once, so that the best are looked for digit by digit."""
+    """Make a class with more candidates than a block can hold at once, so that the best are found byte by byte."""
     spec = small_spec(labels=labels(2), score_threshold=0.001, **changes)
     level = replace(spec.levels[0], grid=(20, 20))
     return decoding(replace(spec, levels=(level,)))
@@ -126,7 +126,7 @@ def run(program: Path, folder: Path, work: Work, seed: int = 1) -> tuple[int, st
 @pytest.mark.parametrize("sanitizer", build.SANITIZERS)
 @pytest.mark.parametrize("name", WORK)
 def test_silent(name: str, sanitizer: str, tmp_path: Path) -> None:
-    """And the results are those without a sanitizer, to the last bit: the kernels have run."""
+    """The results equal those without a sanitizer to the last bit, which shows that the kernels ran."""
     work = WORK[name]()
     expected = {key: array.copy() for key, array in work.buffers.items()}
     assert run(build.program(sanitizer), tmp_path, work) == (0, "")
@@ -143,14 +143,14 @@ def test_silent(name: str, sanitizer: str, tmp_path: Path) -> None:
 
 @dataclass(frozen=True)
 class Fault:
-    """A piece of kernels.cu replaced by another, and what has to be said then.
+    """A fault planted in kernels.cu by replacing text, and the message expected for it.
 
     Attributes:
-        old: found once.
-        new: in its place.
-        work: that shows it.
-        sanitizer: to build with, or None for the scheduler's own messages.
-        says: pieces of the message.
+        old: the text to replace; it occurs once.
+        new: its replacement.
+        work: name of the work that triggers the fault.
+        sanitizer: sanitizer to build with; None for the scheduler's own messages.
+        says: parts of the expected message.
     """
 
     old: str
@@ -290,7 +290,7 @@ def test_what_orders_no_memory(kernel: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("sanitizer", build.SANITIZERS)
 @pytest.mark.parametrize("kernel", ["reverse", "order"])
 def test_barriers_and_atomics_order_memory(kernel: str, sanitizer: str, tmp_path: Path) -> None:
-    """Sound kernels, over several blocks and rounds: silent."""
+    """Correct kernels over several blocks and rounds give no report."""
     blocks, threads = 5, 96
     values = np.arange(blocks * threads, dtype=np.int32)
     grid, block = (blocks, 1, 1), (threads, 1, 1)
@@ -308,7 +308,7 @@ def test_barriers_and_atomics_order_memory(kernel: str, sanitizer: str, tmp_path
 
 
 def test_reading_what_was_never_written_shows(tmp_path: Path) -> None:
-    """No sanitizer of g++ sees uninitialised memory be read, but here shared memory holds rubbish at first."""
+    """g++ has no sanitizer for reads of uninitialised memory, but shared memory starts with garbage here."""
     source = SOURCE.read_text()
     begins = "if (t == 0) best.number = 0;\n  __syncthreads();\n  for (int i = t; i < size"
     assert source.count(begins) == 1

@@ -1,4 +1,4 @@
-"""The selftest: what ran and was right passes, what could not run never does, and planted faults fail."""
+"""The selftest: sections that ran and were right pass, sections that could not run never do, planted faults fail."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ HOSTILE = "<script>alert('x')</script>&"
 
 
 class Altered(Detector):
-    """Detections of a model, changed."""
+    """A detector whose detections are changed."""
 
     def __init__(self, inner: Detector, change) -> None:
         self.spec, self.depth, self._inner, self._change = inner.spec, inner.depth, inner, change
 
     def submit(self, frame):
-        found = self._change(self._inner(frame))
-        return lambda: Result(found, StageTimes(0, 0, 0))
+        detections = self._change(self._inner(frame))
+        return lambda: Result(detections, StageTimes(0, 0, 0))
 
 
 class AlteredEngine(OnnxRuntimeEngine):
     """An engine with a fault."""
 
-    change = staticmethod(lambda found: found)
+    change = staticmethod(lambda detections: detections)
 
     def detector(self, min_score=0.0):
         return Altered(HostDetector(self, min_score), self.change)
@@ -64,7 +64,7 @@ def setting(heads_onnx: Path, tmp_path: Path) -> Setting:
 
 @pytest.fixture
 def all_run(monkeypatch) -> None:
-    """A machine on which nothing is in a backend's way."""
+    """A machine on which all backends can run."""
     monkeypatch.setattr(available, "why_not", lambda backend: None)
     monkeypatch.setattr(engines, "installed_version", lambda: "10.16.1")
 
@@ -195,7 +195,7 @@ def test_a_pixel_that_differs_leaves_no_decode_untried(emulated: Emulated, setti
 
 
 def test_what_passed_says_what_it_did_not_run(setting, monkeypatch):
-    """A latency of the CPU shows nothing of a GPU."""
+    """The CPU's latency says nothing about a GPU, so the GPU backends are listed as not run."""
     monkeypatch.setattr(available, "why_not", lambda backend: None if backend == "openvino" else "no NVIDIA GPU")
     sentence, details = engines.latency(setting)
     assert sentence.endswith("; not run: tensorrt, tensorrt-rtx")
@@ -271,7 +271,7 @@ def test_what_tegrastats_prints():
 
 @pytest.fixture
 def proved(tmp_path) -> Setting:
-    """Heads that carry a proof, and engines that are built of them."""
+    """Heads that carry a proof, and engines built from them."""
     spec, heads = small_spec(), tmp_path / "marks.onnx"
     write_heads(marks_model(), spec, heads)
     keep_proof(heads, scenes())

@@ -1,7 +1,7 @@
 """A bundle's TensorRT plan from its folder to detections, and why one does not run on a machine.
 
-All of ssd-edge is real, with kernels in the form that the bundle has them; the driver is emulated, and TensorRT is the
-fake one, which runs a plan's network on the CPU: its heads, and where it carries them its decode nodes.
+All of ssd-edge is real, and so are the bundle's kernels; the driver is emulated, and TensorRT is the fake one, which
+runs a plan's network on the CPU: its heads, and its decode nodes if it has them.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ FORMS = ["host-launch", "ahead-of-time", "python"]
 
 @pytest.fixture(params=["FP32", "FP16"])
 def model(request, heads_onnx: Path) -> onnx.ModelProto:
-    found = onnx.load(heads_onnx)
-    return to_half(found) if request.param == "FP16" else found
+    model = onnx.load(heads_onnx)
+    return to_half(model) if request.param == "FP16" else model
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def known(monkeypatch) -> list[str]:
 
 
 def bundled(model: onnx.ModelProto, form: str, folder: Path) -> PlanEntry:
-    """A bundle's folder without a manifest, and what the manifest would say."""
+    """A bundle's folder without a manifest, and the plan's entry that the manifest would hold."""
     network = model if form == "host-launch" else with_decode(model, small_spec())
     (folder / "model.plan").write_bytes(network.SerializeToString())
     for image, content in compile_kernels("sm_86").images.items():
@@ -76,10 +76,10 @@ def test_frames_become_detections(emulated: Emulated, model, form, known, tmp_pa
         frame = rng.integers(0, 256, (60, 80, 3), np.uint8)
         loc, logits = session.run(["loc", "logits"], {"image": preprocess(frame, small_spec()).astype(kind)})
         wanted = decode(loc[0].astype(np.float32), logits[0].astype(np.float32), (60, 80))
-        found = detector(frame)
-        np.testing.assert_array_equal(found.boxes, wanted.boxes)
-        np.testing.assert_array_equal(found.scores, wanted.scores)
-        np.testing.assert_array_equal(found.labels, wanted.labels)
+        detections = detector(frame)
+        np.testing.assert_array_equal(detections.boxes, wanted.boxes)
+        np.testing.assert_array_equal(detections.scores, wanted.scores)
+        np.testing.assert_array_equal(detections.labels, wanted.labels)
         number += len(wanted)
     assert number > 40
     if form != "host-launch":
@@ -107,7 +107,7 @@ def test_a_call_that_the_library_refuses(emulated: Emulated, heads_onnx, tmp_pat
 
 
 def test_a_plan_of_another_network(emulated: Emulated, heads_onnx, tmp_path: Path) -> None:
-    """Its manifest says that decode is inside, and it is not; and the other way round."""
+    """The manifest says that decode is inside although it is not, and the other way round."""
     model = onnx.load(heads_onnx)
     for really, said in (("host-launch", "ahead-of-time"), ("ahead-of-time", "host-launch")):
         plan = bundled(model, really, tmp_path)
@@ -117,7 +117,7 @@ def test_a_plan_of_another_network(emulated: Emulated, heads_onnx, tmp_path: Pat
 
 
 def spoilt(plan: PlanEntry, folder: Path, name: str, *, kind: int | None = None, batch: int | None = None) -> PlanEntry:
-    """The same plan with another type or batch of one tensor."""
+    """Copy a plan with another type or batch of one tensor."""
     model = onnx.load(folder / "model.plan")
     (value,) = (one for one in (*model.graph.input, *model.graph.output) if one.name == name)
     if kind is not None:
@@ -139,7 +139,7 @@ def spoilt(plan: PlanEntry, folder: Path, name: str, *, kind: int | None = None,
 def test_a_plan_whose_tensors_are_others(
     emulated: Emulated, heads_onnx, tmp_path: Path, monkeypatch, name, change
 ) -> None:
-    """They would be read as what they are not, or written behind their memory's end."""
+    """Such tensors would be misread, or written past the end of their memory."""
     monkeypatch.setattr(ICudaEngine, "outputs", None)
     monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *rest, **more: None)  # which would refuse it first
     plan = spoilt(bundled(onnx.load(heads_onnx), "ahead-of-time", tmp_path), tmp_path, name, **change)
@@ -157,7 +157,7 @@ def test_a_plan_whose_tensors_are_others(
     ],
 )
 def test_what_a_runtime_is_told(emulated: Emulated, heads_onnx, tmp_path: Path, facts, allowed, core) -> None:
-    """Before it is given the plan, and the code in it."""
+    """Settings are made before the runtime gets the plan with its host code."""
     library = OnTheStream(FakeTensorRt).library
     library.dla_cores = 2
     plan = bundled(onnx.load(heads_onnx), "host-launch", tmp_path)

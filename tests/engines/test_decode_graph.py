@@ -56,8 +56,8 @@ def random_heads(spec: ModelSpec, dtype: Any = np.float32, batch: int = 2) -> li
 
 
 def evaluated(model: onnx.ModelProto, heads: list[npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
-    found = ReferenceEvaluator(model, new_ops=OPERATORS).run(None, {"loc_in": heads[0], "logits_in": heads[1]})
-    return dict(zip(RESULTS, found, strict=True))
+    outputs = ReferenceEvaluator(model, new_ops=OPERATORS).run(None, {"loc_in": heads[0], "logits_in": heads[1]})
+    return dict(zip(RESULTS, outputs, strict=True))
 
 
 SPECS = [
@@ -74,19 +74,19 @@ SPECS = [
 def test_it_gives_the_host_decodes_bits(spec: ModelSpec, half: bool) -> None:
     kind, dtype = (TensorProto.FLOAT16, np.float16) if half else (TensorProto.FLOAT, np.float32)
     heads = random_heads(spec, dtype)
-    found = evaluated(with_decode(heads_given(spec, kind), spec), heads)
+    results = evaluated(with_decode(heads_given(spec, kind), spec), heads)
     for name, buffer in result_buffers(spec, 2).items():
-        assert (found[name].shape, found[name].dtype) == (buffer.shape, buffer.dtype), name
+        assert (results[name].shape, results[name].dtype) == (buffer.shape, buffer.dtype), name
     decoder = Decoder(spec)
     for image in range(2):
         wanted = decoder(*(head[image].astype(np.float32) for head in heads), (1, 1))
         n = len(wanted)
-        assert found["num_detections"][image] == n
-        assert found["num_cut"][image] == wanted.num_cut
-        np.testing.assert_array_equal(found["scores"][image, :n], wanted.scores)
-        np.testing.assert_array_equal(found["classes"][image, :n], wanted.labels)
+        assert results["num_detections"][image] == n
+        assert results["num_cut"][image] == wanted.num_cut
+        np.testing.assert_array_equal(results["scores"][image, :n], wanted.scores)
+        np.testing.assert_array_equal(results["classes"][image, :n], wanted.labels)
         # The host cuts boxes at the frame's edge while it scales them to pixels.
-        np.testing.assert_array_equal(np.clip(found["boxes"][image, :n], 0, 1), wanted.boxes)
+        np.testing.assert_array_equal(np.clip(results["boxes"][image, :n], 0, 1), wanted.boxes)
 
 
 @pytest.mark.parametrize("spec", SPECS[:4], ids=["plain", "sigmoid", "cut", "nothing"])
@@ -96,9 +96,9 @@ def test_it_gives_the_kernels_bits_with_what_lies_between_them(spec: ModelSpec) 
     between = [value for value in model.graph.value_info if value.name.startswith(("all_", "kept_", "cut"))]
     assert len(between) == 5
     model.graph.output.extend(between)
-    found = ReferenceEvaluator(model, new_ops=OPERATORS).run(None, {"loc_in": heads[0], "logits_in": heads[1]})
+    outputs = ReferenceEvaluator(model, new_ops=OPERATORS).run(None, {"loc_in": heads[0], "logits_in": heads[1]})
     wanted = decode_on_cpu(kernel_library(), spec, *heads)
-    for value, array in zip(model.graph.output, found, strict=True):
+    for value, array in zip(model.graph.output, outputs, strict=True):
         assert array.dtype == wanted[value.name].dtype
         np.testing.assert_array_equal(array, wanted[value.name], value.name)
 
@@ -114,10 +114,10 @@ def test_openvino_gives_the_reference_evaluators_bits(spec: ModelSpec, batch: in
     compiled = core.compile_model(
         core.read_model(model.SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
     )
-    found = compiled({"loc_in": heads[0], "logits_in": heads[1]})
+    outputs = compiled({"loc_in": heads[0], "logits_in": heads[1]})
     for name, array in evaluated(model, heads).items():
-        assert found[name].dtype == array.dtype
-        np.testing.assert_array_equal(found[name], array, name)
+        assert outputs[name].dtype == array.dtype
+        np.testing.assert_array_equal(outputs[name], array, name)
 
 
 @pytest.mark.parametrize("batch", [2, "batch"])
@@ -126,8 +126,8 @@ def test_onnx_runtime_gives_the_reference_evaluators_bits(spec: ModelSpec, batch
     heads = random_heads(spec)
     model = with_decode(heads_given(spec, batch=batch), spec)
     session = InferenceSession(model.SerializeToString(), session_options(), providers=["CPUExecutionProvider"])
-    found = session.run(RESULTS, {"loc_in": heads[0], "logits_in": heads[1]})
-    for (name, wanted), array in zip(evaluated(model, heads).items(), found, strict=True):
+    outputs = session.run(RESULTS, {"loc_in": heads[0], "logits_in": heads[1]})
+    for (name, wanted), array in zip(evaluated(model, heads).items(), outputs, strict=True):
         assert array.dtype == wanted.dtype
         np.testing.assert_array_equal(array, wanted, name)
 

@@ -42,11 +42,11 @@ def test_a_plan_of_one_image_keeps_its_shapes(tmp_path):
     text = triton.config(model(tmp_path, precision="FP16"))
     assert "max_batch_size: 0\n" in text
     assert 'platform: "tensorrt_plan"' in text
-    found = tensors(text)
-    assert found.pop("image") == ("TYPE_FP16", (1, 3, 32, 32), False)
+    described = tensors(text)
+    assert described.pop("image") == ("TYPE_FP16", (1, 3, 32, 32), False)
     kinds = {"int32": "TYPE_INT32", "float32": "TYPE_FP32"}
     results = result_buffers(small_spec(), 1)
-    assert found == {name: (kinds[b.dtype.name], b.shape, False) for name, b in results.items()}
+    assert described == {name: (kinds[b.dtype.name], b.shape, False) for name, b in results.items()}
 
 
 def test_a_plan_of_batches_leaves_the_batch_out(tmp_path):
@@ -171,7 +171,7 @@ struct NvDsInferParseDetectionParams {
 """
 CALLER = """
 #include "parser.cpp"
-extern "C" int call(float* boxes, float* scores, int* classes, int places, int kind, float* found) {
+extern "C" int call(float* boxes, float* scores, int* classes, int places, int kind, float* values) {
   std::vector<NvDsInferLayerInfo> layers(3);
   const char* names[] = {"classes", "scores", "boxes"};
   void* buffers[] = {classes, scores, boxes};
@@ -184,7 +184,7 @@ extern "C" int call(float* boxes, float* scores, int* classes, int places, int k
   std::vector<NvDsInferObjectDetectionInfo> objects;
   if (!NvDsInferParseCustomSsdEdge(layers, {300, 200, 3}, {2, {0.1f, 0.5f}}, objects)) return -1;
   for (const auto& o : objects) {
-    for (float value : {float(o.classId), o.left, o.top, o.width, o.height, o.detectionConfidence}) *found++ = value;
+    for (float value : {float(o.classId), o.left, o.top, o.width, o.height, o.detectionConfidence}) *values++ = value;
   }
   return objects.size();
 }
@@ -202,12 +202,12 @@ def test_the_parser(tmp_path):
     boxes = np.float32([[0.1, 0.2, 0.5, 0.6], [-0.2, 0, 1.5, 1], [0, 0, 1, 1], [0, 0, 1, 1], [0.5, 0, 0.5, 1], [0] * 4])
     scores = np.float32([0.9, 0.8, 0.4, 0.3, 0.2, 0.0])
     classes = np.int32([0, 1, 1, 2, 0, -1])  # then: below its class's threshold; no such class; empty; the end
-    found = np.zeros((6, 6), np.float32)
+    objects = np.zeros((6, 6), np.float32)
     arguments = [ctypes.c_void_p(array.ctypes.data) for array in (boxes, scores, classes)]
-    assert call(*arguments, 6, 3, ctypes.c_void_p(found.ctypes.data)) == 2
+    assert call(*arguments, 6, 3, ctypes.c_void_p(objects.ctypes.data)) == 2
     expected = [[0, 30, 40, 120, 80, 0.9], [1, 0, 0, 300, 200, 0.8]]
-    np.testing.assert_allclose(found[:2], expected, rtol=1e-6)  # float32's products
-    assert call(*arguments, 6, 0, ctypes.c_void_p(found.ctypes.data)) == -1  # classes of another type
+    np.testing.assert_allclose(objects[:2], expected, rtol=1e-6)  # float32's products
+    assert call(*arguments, 6, 0, ctypes.c_void_p(objects.ctypes.data)) == -1  # classes of another type
 
 
 # From a bundle, by the command.

@@ -38,29 +38,29 @@ def on(instructions, folder):
 
 
 @pytest.fixture(scope="module", params=["", "AVX2", "SSE41"])
-def found(request, tmp_path_factory):
+def measured(request, tmp_path_factory):
     if request.param and os.uname().machine != "x86_64":
         pytest.skip("only x86 can play a lesser x86")
     return request.param, on(request.param, tmp_path_factory.mktemp("integers"))
 
 
-def test_exact_is_exact_to_the_last_bit(found):
-    assert found[1]["exact"] == 0
+def test_exact_is_exact_to_the_last_bit(measured):
+    assert measured[1]["exact"] == 0
 
 
-def test_what_calibration_runs_is_exact_too(found):
-    assert found[1]["calibration"] == 0
+def test_what_calibration_runs_is_exact_too(measured):
+    assert measured[1]["calibration"] == 0
 
 
-def test_seven_bits_do_not_saturate(found):
+def test_seven_bits_do_not_saturate(measured):
     """Scales of 127/63 are no powers of two, so a value may round to the next step: 144 such steps are 2 %, at most."""
-    assert found[1]["openvino, 7 bits"] < 0.02
+    assert measured[1]["openvino, 7 bits"] < 0.02
 
 
-def test_the_check_sees_saturation(found):
-    instructions, of = found
+def test_the_check_sees_saturation(measured):
+    instructions, errors = measured
     if instructions == "AVX2":
-        assert of["openvino, 8 bits"] > 0.1
+        assert errors["openvino, 8 bits"] > 0.1
 
 
 # Seven bits.

@@ -75,9 +75,9 @@ def test_the_numbers_stay():
     """Reference: the FP32 model. Four layers of up to 144 products each: 4·√144 roundings of values up to 10."""
     model = tiny_model()
     image = np.random.default_rng(0).normal(0, 1, (1, 3, 32, 32)).astype(np.float32)
-    for found, wanted in zip(evaluated(to_half(model), image=image), evaluated(model, image=image), strict=True):
+    for output, wanted in zip(evaluated(to_half(model), image=image), evaluated(model, image=image), strict=True):
         assert np.abs(wanted).max() > 1
-        np.testing.assert_allclose(found, wanted, rtol=0, atol=48 * EPSILON * np.abs(wanted).max())
+        np.testing.assert_allclose(output, wanted, rtol=0, atol=48 * EPSILON * np.abs(wanted).max())
 
 
 # L2Norm: 512 channels, each of a size that real ones have.
@@ -142,10 +142,10 @@ def features():
 def test_l2norm_does_not_overflow(kind, features):
     """Reference: NumPy in float64. The last multiplication and the rounding of its input are FP16: 2 roundings."""
     converted = to_half(l2norm(kind))
-    (found,) = evaluated(converted, x=features)
+    (outputs,) = evaluated(converted, x=features)
     length = np.sqrt(np.square(features.astype(np.float64)).sum(axis=1, keepdims=True) + 1e-6)
-    np.testing.assert_allclose(found, 20 * features / length, rtol=3 * EPSILON, atol=1e-7)
-    assert not found[..., 1, 1].any()
+    np.testing.assert_allclose(outputs, 20 * features / length, rtol=3 * EPSILON, atol=1e-7)
+    assert not outputs[..., 1, 1].any()
     assert types(converted)["unit"] == TensorProto.FLOAT
     assert types(converted)["y"] == TensorProto.FLOAT16
 
@@ -154,8 +154,8 @@ def test_l2norm_does_not_overflow(kind, features):
 def test_that_test_can_fail(kind, features, monkeypatch):
     """With nothing kept in FP32, the sum of squares is infinite and all results are lost."""
     monkeypatch.setattr(half, "kept_in_float", lambda graph: set())
-    (found,) = evaluated(to_half(l2norm(kind)), x=features)
-    assert not np.any(np.nan_to_num(found))
+    (outputs,) = evaluated(to_half(l2norm(kind)), x=features)
+    assert not np.any(np.nan_to_num(outputs))
 
 
 def test_no_round_trip_between_what_stays_in_float(features):
@@ -171,10 +171,10 @@ def photos():
     yield np.zeros((300, 300, 3), np.uint8)
 
 
-def assert_close(found, wanted):
+def assert_close(heads, wanted):
     """Some tens of layers, each rounding its output once: errors add up as a walk, √35·ε of a value, and the largest of
     40000 of them is five times that."""
-    for head, right in zip(found, wanted, strict=True):
+    for head, right in zip(heads, wanted, strict=True):
         assert head.dtype == np.float16
         np.testing.assert_allclose(head.astype(np.float32), right, rtol=0, atol=30 * EPSILON * np.abs(right).max())
 
@@ -232,14 +232,14 @@ def session(model):
 def test_what_is_int8_stays_as_it_was():
     model = quantised(tiny_model())
     converted = to_half(model)
-    found, before = types(converted), {tensor.name: tensor for tensor in model.graph.initializer}
+    tensor_types, before = types(converted), {tensor.name: tensor for tensor in model.graph.initializer}
     for node in converted.graph.node:
         if node.op_type in {"Conv", "QuantizeLinear", "DequantizeLinear"}:
-            assert {found[name] for name in node.input} <= {TensorProto.FLOAT, TensorProto.INT8}
+            assert {tensor_types[name] for name in node.input} <= {TensorProto.FLOAT, TensorProto.INT8}
     for tensor in converted.graph.initializer:
         if tensor.data_type != TensorProto.INT64:
             np.testing.assert_array_equal(numpy_helper.to_array(tensor), numpy_helper.to_array(before[tensor.name]))
-    assert found["image"] == found["loc"] == found["logits"] == TensorProto.FLOAT16
+    assert tensor_types["image"] == tensor_types["loc"] == tensor_types["logits"] == TensorProto.FLOAT16
 
 
 def test_int8_heads_give_their_numbers():
@@ -249,24 +249,24 @@ def test_int8_heads_give_their_numbers():
     """
     model = quantised(tiny_model())
     image = np.random.default_rng(2).normal(0, 1, (1, 3, 32, 32)).astype(np.float16).astype(np.float32)
-    for found, wanted in zip(evaluated(to_half(model), image=image), evaluated(model, image=image), strict=True):
-        np.testing.assert_array_equal(found, wanted.astype(np.float16))
+    for output, wanted in zip(evaluated(to_half(model), image=image), evaluated(model, image=image), strict=True):
+        np.testing.assert_array_equal(output, wanted.astype(np.float16))
 
 
 def test_a_scale_that_half_does_not_hold():
     """1e-8 would become 0 in FP16, and divide."""
     model = quantised(tiny_model(), scale=1e-8)
-    found = evaluated(to_half(model), image=np.ones((1, 3, 32, 32), np.float32))
-    assert all(np.isfinite(head).all() for head in found)
+    heads = evaluated(to_half(model), image=np.ones((1, 3, 32, 32), np.float32))
+    assert all(np.isfinite(head).all() for head in heads)
     (scale,) = [tensor for tensor in to_half(model).graph.initializer if tensor.name == "step"]
     assert numpy_helper.to_array(scale) == np.float32(1e-8)
 
 
 def test_only_activations_between_two_int8_nodes_stay():
     converted = to_half(quantised(tiny_model()))
-    found = types(converted)
-    assert found["stem.out"] == TensorProto.FLOAT  # a ReLU between two convolutions
-    assert found["loc1.out.last"] == TensorProto.FLOAT16  # a Transpose on the way to an output
+    tensor_types = types(converted)
+    assert tensor_types["stem.out"] == TensorProto.FLOAT  # a ReLU between two convolutions
+    assert tensor_types["loc1.out.last"] == TensorProto.FLOAT16  # a Transpose on the way to an output
 
 
 def test_an_activation_that_others_read_too_becomes_half():
@@ -274,9 +274,9 @@ def test_an_activation_that_others_read_too_becomes_half():
     model = quantised(tiny_model())
     model.graph.node.append(helper.make_node("Sigmoid", ["stem.out"], ["more"]))
     model.graph.output.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, [1, 8, 16, 16]))
-    found = types(to_half(model))
-    assert found["stem.out"] == TensorProto.FLOAT16
-    assert found["body.out"] == TensorProto.FLOAT
+    tensor_types = types(to_half(model))
+    assert tensor_types["stem.out"] == TensorProto.FLOAT16
+    assert tensor_types["body.out"] == TensorProto.FLOAT
 
 
 # Corners of the format.
@@ -292,8 +292,8 @@ def test_numbers_in_whichever_field_of_the_tensor():
             tensor.float_data.extend(values.ravel().tolist())
     image = np.random.default_rng(2).normal(0, 1, (1, 3, 32, 32)).astype(np.float32)
     wanted = evaluated(to_half(quantised(tiny_model())), image=image)
-    for found, same in zip(evaluated(to_half(model), image=image), wanted, strict=True):
-        np.testing.assert_array_equal(found, same)
+    for actual, same in zip(evaluated(to_half(model), image=image), wanted, strict=True):
+        np.testing.assert_array_equal(actual, same)
 
 
 def test_bounds_that_mean_none():
@@ -370,8 +370,8 @@ def test_an_output_that_stays_in_float_and_names_that_are_taken():
     shape = [1, 2, 1, 1]
     model = net(nodes, {"x": shape}, {"y": shape, "y_fp32": shape, "x_fp32": shape})
     converted = to_half(model)
-    found = evaluated(converted, x=np.float32([3, 4]).reshape(shape))
-    for head in found:
+    outputs = evaluated(converted, x=np.float32([3, 4]).reshape(shape))
+    for head in outputs:
         np.testing.assert_allclose(head.ravel(), [0.6, 0.8], rtol=EPSILON)
 
 

@@ -43,9 +43,9 @@ def test_every_backend_is_asked_for():
     ],
 )
 def test_what_runs_where(tmp_path, name, run):
-    found = readiness(MACHINES[name](tmp_path), ALL)
-    assert {backend for backend, one in found.items() if one.runs} == run
-    for one in found.values():
+    ready = readiness(MACHINES[name](tmp_path), ALL)
+    assert {backend for backend, one in ready.items() if one.runs} == run
+    for one in ready.values():
         assert bool(one.runs_on) == one.runs
         for obstacle in one.obstacles:
             assert obstacle.reason
@@ -53,10 +53,10 @@ def test_what_runs_where(tmp_path, name, run):
 
 
 def test_what_it_runs_on(tmp_path):
-    found = readiness(rtx_desktop(tmp_path))
-    assert found["tensorrt-rtx"].runs_on == "TensorRT-RTX 1.7.1.116 on NVIDIA GeForce RTX 4090"
-    assert found["openvino"].runs_on == "OpenVINO 2025.3.0 on the CPU"
-    assert found["onnxruntime"].to_json() == {
+    ready = readiness(rtx_desktop(tmp_path))
+    assert ready["tensorrt-rtx"].runs_on == "TensorRT-RTX 1.7.1.116 on NVIDIA GeForce RTX 4090"
+    assert ready["openvino"].runs_on == "OpenVINO 2025.3.0 on the CPU"
+    assert ready["onnxruntime"].to_json() == {
         "runs": True,
         "runs_on": "ONNX Runtime 1.23.0 on the CPU",
         "obstacles": [],
@@ -123,10 +123,10 @@ def test_all_that_is_in_the_way_is_said(tmp_path):
 
 def test_a_driver_that_hangs(tmp_path):
     hangs = UnansweredError("the process that asks for driver gave no answer within 2.5 s")
-    found = readiness(but(rtx_desktop(tmp_path), children={"driver": hangs}), ALL)
-    assert str(hangs) in found["tensorrt-rtx"].sentence()
-    assert not found["tensorrt"].runs
-    assert found["openvino"].runs
+    ready = readiness(but(rtx_desktop(tmp_path), children={"driver": hangs}), ALL)
+    assert str(hangs) in ready["tensorrt-rtx"].sentence()
+    assert not ready["tensorrt"].runs
+    assert ready["openvino"].runs
 
 
 # TensorRT.

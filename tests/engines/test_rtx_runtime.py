@@ -41,8 +41,8 @@ def real():
 def parameters_of_real(method):
     """Parse the parameters of each overload from a pybind11 method's docstring; without self."""
     text = inspect.getdoc(method)
-    found = re.findall(rf"\b{method.__name__}\((.*)\)(?: -> |$)", text, re.MULTILINE)
-    return [re.findall(r"(?:^|, )(\w+): ", parameters)[1:] for parameters in found if "*args" not in parameters]
+    overloads = re.findall(rf"\b{method.__name__}\((.*)\)(?: -> |$)", text, re.MULTILINE)
+    return [re.findall(r"(?:^|, )(\w+): ", parameters)[1:] for parameters in overloads if "*args" not in parameters]
 
 
 METHODS = [

@@ -18,7 +18,7 @@ LIBRARIES = ("nvinfer", "nvinfer_plugin", "nvonnxparser")
 
 
 def run_over(major: int, code: str, seconds: float = 60) -> str:
-    """Run Python in which ``trt`` is the module of TensorRT 10 or 11; what it printed. Skips where it is not installed.
+    """Run code with ``trt`` as the module of TensorRT 10 or 11, and return its output; skip if it is not installed.
 
     Raises:
         AssertionError: the code failed.
@@ -41,7 +41,7 @@ def run_over(major: int, code: str, seconds: float = 60) -> str:
 
 
 def _libraries(major: int) -> Path:
-    """The folder of the libraries, by the hash of their source."""
+    """Build the libraries into a folder named by the hash of their source."""
     folder = ROOT / "build" / "tensorrt" / f"{major}-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]}"
     folder.mkdir(parents=True, exist_ok=True)
     for name in LIBRARIES:

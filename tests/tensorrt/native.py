@@ -1,4 +1,4 @@
-"""What is built from TensorRT's public headers for the tests: a small TensorRT, and the plugin library on a CPU."""
+"""Build a small TensorRT and the plugin library on a CPU for the tests, from TensorRT's public headers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KERNELS = ROOT / "engines" / "kernels" / "kernels.cu"
 
 
 def headers(release: str) -> Path:
-    """NvInfer.h of a release and its like; the test is skipped where they are not."""
+    """Find a release's headers (NvInfer.h and others); the test is skipped if they are missing."""
     folder = ROOT / ".venv" / "tensorrt-headers" / release
     if not (folder / "NvInfer.h").is_file():
         pytest.skip(f"the headers of TensorRT {release} are absent: make test brings them")
@@ -25,7 +25,7 @@ def headers(release: str) -> Path:
 
 
 def cuda_headers() -> Path:
-    """Those of a CUDA toolkit, which TensorRT's include; the test is skipped where they are not."""
+    """Find a CUDA toolkit's headers, which TensorRT's include; the test is skipped if they are missing."""
     for root in (os.environ.get("CUDA_HOME", ""), "/usr/local/cuda"):
         if root and (Path(root) / "include" / "cuda_runtime_api.h").is_file():
             return Path(root) / "include"
@@ -33,14 +33,14 @@ def cuda_headers() -> Path:
 
 
 def small_tensorrt(release: str) -> Path:
-    """A libnvinfer of small_tensorrt.cpp."""
+    """Build a libnvinfer from small_tensorrt.cpp."""
     name = f"libnvinfer.so.{release.partition('.')[0]}"
     options = (*COMMON, "-Wno-deprecated-declarations", *_includes(release), f"-Wl,-soname,{name}")
     return _built(name, COMPILER, *options, "-shared", HERE / "small_tensorrt.cpp")
 
 
 def plugin_on_cpu(release: str) -> Path:
-    """The plugin library whose launches are launch_on_cpu.cpp's."""
+    """Build the plugin library with launch_on_cpu.cpp for its launches."""
     nvinfer = small_tensorrt(release)
     defines = (f"-I{LIBRARY}", f'-DSSD_EDGE_KERNELS="{sha256(KERNELS)}"')
     options = (*COMMON, *_includes(release), *defines, "-include", LIBRARY / "launch.h")

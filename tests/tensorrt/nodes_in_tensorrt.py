@@ -1,7 +1,7 @@
 """A process in which the small TensorRT builds, stores, loads and runs the decode nodes of one form of plugins.
 
-``python -m tests.tensorrt.nodes_in_tensorrt FORM RELEASE``; it ends with 0 where all results are those of in_numpy,
-to the last bit.
+``python -m tests.tensorrt.nodes_in_tensorrt FORM RELEASE``; it exits with 0 if all results equal those of decode_ops to
+the last bit.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from tests.tensorrt.native import plugin_on_cpu, small_tensorrt
 from tests.tensorrt.python_plugins import REFERENCE
 
 DTYPES = {0: np.dtype(np.float32), 1: np.dtype(np.float16), 3: np.dtype(np.int32)}
-"""By the number of nvinfer1::DataType."""
+"""NumPy types by the number of nvinfer1::DataType."""
 
 BATCH = 3
 
 
 class Host:
-    """Plugins of the C++ library: what they launch runs on arrays of this process."""
+    """Plugins of the C++ library; their launches run on arrays of this process."""
 
     def __init__(self, release: str) -> None:
         self.library = ctypes.CDLL(str(plugin_on_cpu(release)))
@@ -52,7 +52,7 @@ class Host:
 
 
 class Gpu:
-    """Plugins in Python: what they launch runs on the emulated GPU."""
+    """Plugins in Python; their launches run on the emulated GPU."""
 
     def __init__(self, release: str) -> None:
         trt = importlib.import_module("tensorrt_bindings")
@@ -78,7 +78,7 @@ class Gpu:
 
 
 class Node:
-    """One node, from its creator on."""
+    """One node, made by its plugin creator."""
 
     def __init__(self, library: ctypes.CDLL, operator: str, attributes: Any, inputs: Sequence[np.ndarray]) -> None:
         library.open_node.restype = library.run_node.restype = ctypes.c_char_p
@@ -107,8 +107,8 @@ class Node:
             ctypes.byref(self._node),
         )
         assert wrong == b"", (operator, wrong)
-        found = [outputs[10 * at : 10 * at + 10] for at in range(count.value)]
-        self.outputs = [np.full(one[2 : 2 + one[1]], -7, DTYPES[one[0]]) for one in found]
+        descriptions = [outputs[10 * at : 10 * at + 10] for at in range(count.value)]
+        self.outputs = [np.full(one[2 : 2 + one[1]], -7, DTYPES[one[0]]) for one in descriptions]
 
     def run(self, inputs: Sequence[int], outputs: Sequence[int], stream: int) -> None:
         sides = [(ctypes.c_void_p * len(side))(*side) for side in (inputs, outputs)]
@@ -131,9 +131,9 @@ def main(form: str, release: str) -> None:
                 node = Node(library, operator, attributes, arrays)
                 place.run(node, arrays, node.outputs, plan)
                 arrays = node.outputs
-                for found, want in zip(arrays, wanted, strict=True):
-                    assert (found.shape, found.dtype) == (want.shape, want.dtype), operator
-                    np.testing.assert_array_equal(found.view(np.int32), want.view(np.int32), operator)
+                for actual, want in zip(arrays, wanted, strict=True):
+                    assert (actual.shape, actual.dtype) == (want.shape, want.dtype), operator
+                    np.testing.assert_array_equal(actual.view(np.int32), want.view(np.int32), operator)
                 node.close()
     for most in (0, 1025):
         with pytest.raises(AssertionError, match="createPlugin"):

@@ -1,4 +1,4 @@
-"""What TensorRT asks of plugins before a network with them runs, by form: imitated up to the native library's part.
+"""Imitate TensorRT's calls to plugins, for each form, in place of the native library.
 
 The bindings' classes and the project's plugins are real. See plugin_network.py.
 """
@@ -30,7 +30,7 @@ class Number:
 
 
 class Registry:
-    """What the native library keeps."""
+    """Plugins registered with the native library."""
 
     def __init__(self) -> None:
         self.creators: dict[tuple[str, str, str], Any] = {}
@@ -46,14 +46,14 @@ class Registry:
 
 
 class Tensor(NamedTuple):
-    """One of a node's."""
+    """A tensor of a node."""
 
     name: str
     buffer: Buffer
 
 
 class Node(NamedTuple):
-    """One of the graph, as the parser understood it: a plugin between tensors."""
+    """A node of the graph as the parser reads it: a plugin between tensors."""
 
     plugin: Any
     inputs: list[Tensor]
@@ -76,7 +76,7 @@ class AheadOfTime:
         )
 
     def plugin(self, creator: Any, fields: Any, inputs: list[Buffer]) -> tuple[Any, list[Buffer]]:
-        """The launch that the plan keeps, and the outputs."""
+        """Make the launch that the plan keeps, and the outputs."""
         trt = self.trt
         request = trt.QuickPluginCreationRequest.STRICT_AOT
         made = creator.create_plugin(creator.name, DOMAIN, fields, trt.TensorRTPhase.BUILD, request)
@@ -92,7 +92,7 @@ class AheadOfTime:
         return (kernel, ptx, grid, block, [np.int32(one._expr.value) for one in scalars]), buffers
 
     def attached(self, node: Node, device: Device, stack: ExitStack) -> Any:
-        """What runs it in one context: addresses and a stream's handle → nothing."""
+        """Make the function that runs the plugin in one context, called with addresses and a stream's handle."""
         kernel, ptx, grid, block, scalars = node.plugin
         function = stack.enter_context(Module(device.driver, ptx)).function(kernel)
 
@@ -116,7 +116,7 @@ class Python:
         self.trt = trt
 
     def plugin(self, creator: Any, fields: Any, inputs: list[Buffer]) -> tuple[Any, list[Buffer]]:
-        """The plugin that the plan gives back, and the outputs."""
+        """Make the plugin as loaded from the plan, and the outputs."""
         trt = self.trt
         built = creator.create_plugin(creator.name, fields, trt.TensorRTPhase.BUILD)
         builder = SimpleNamespace(constant=int, operation=lambda kind, a, b: self._operation(kind, a, b))
@@ -132,7 +132,7 @@ class Python:
         return creator.create_plugin(creator.name, _collection(trt, stored), trt.TensorRTPhase.RUNTIME), outputs
 
     def attached(self, node: Node, device: Device, stack: ExitStack) -> Any:
-        """What runs it in one context: addresses and a stream's handle → nothing."""
+        """Make the function that runs the plugin in one context, called with addresses and a stream's handle."""
         plugin = node.plugin.attach_to_context(None)
         stack.callback(plugin.destroy)
         described = [[self._described(one.buffer) for one in side] for side in (node.inputs, node.outputs)]
@@ -162,15 +162,15 @@ _held: list[Any] = []
 
 
 def _collection(trt: Any, fields: Iterable[Any]) -> Any:
-    """As TensorRT hands it to a creator; what it points to lives as long as the process."""
+    """Make a field collection as TensorRT passes it to a creator; its data lives as long as the process."""
     _held.append(list(fields))
     _held.append(trt.PluginFieldCollection(_held[-1]))
     return trt.PluginFieldCollection_(_held[-1]) if hasattr(trt, "PluginFieldCollection_") else _held[-1]
 
 
 def parsed(trt: Any, form: Form, model: onnx.ModelProto, heads: Mapping[str, Buffer]) -> list[Node]:
-    """The decode nodes of a graph as TensorRT's ONNX parser makes them: looked up by name, version and namespace, with
-    those attributes for which the creator has a field."""
+    """Read the decode nodes of a graph as TensorRT's ONNX parser does: looked up by name, version and namespace, with
+    the attributes for which the creator has a field."""
     known = {name: heads[name] for name in ("loc", "logits")}
     for constant in model.graph.initializer:
         array = numpy_helper.to_array(constant)

@@ -1,9 +1,9 @@
-"""A network whose decode nodes are TensorRT plugins, built and run by what the plugins say, on the emulated GPU.
+"""Build and run a network whose decode nodes are TensorRT plugins, on the emulated GPU.
 
-What TensorRT itself does is imitated: its builder and runtime by the fake ones, its registry, its parser, which makes
-plugins of the graph's nodes, and a context that runs them. All else is real: the bindings' classes, the project's
-plugins, the code that builds and runs plans, the kernels. Heads are the CPU's. One form of decode per process, as in
-TensorRT.
+TensorRT itself is imitated: builder and runtime by the fake ones, and its registry, its parser, which makes plugins
+from the graph's nodes, and a context that runs them. All else is real: the bindings' classes, the project's plugins,
+the code that builds and runs plans, the kernels. The heads run on the CPU. There is one form of decode per process, as
+in TensorRT.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from tests.tensorrt.plugin_forms import FORMS, Form, Node, Registry, parsed
 
 
 class BothTensorRts(FakeTensorRt):
-    """The fake builder and runtime, whose networks do what plugins say; of plugins, the bindings' own classes.
+    """The fake builder and runtime, whose networks call plugins, combined with the bindings' own plugin classes.
 
     Args:
         trt: the bindings.
-        heads: run in place of the plan's.
+        heads: engine that runs in place of the plan's heads.
     """
 
     def __init__(self, trt: Any, heads: Heads) -> None:
@@ -115,7 +115,7 @@ class PluginContext:
 
 
 class Compared(NamedTuple):
-    """What ``compare`` found."""
+    """Result of ``compare``."""
 
     frames: int
     equal: int
@@ -124,15 +124,15 @@ class Compared(NamedTuple):
 
 
 def compare(trt: Any, form: str, heads: Heads, source: Path, frames: Iterable[np.ndarray], folder: Path) -> Compared:
-    """The detections of a CPU engine, and of its heads with the decode of plugins, frame by frame.
+    """Compare the detections of a CPU engine with those of its heads and plugins for decode, frame by frame.
 
     Args:
         trt: the bindings.
-        form: of decode, of ``FORMS``.
+        form: form of decode, one of ``FORMS``.
         heads: the CPU engine.
         source: the heads as an ONNX file.
-        frames: BGR.
-        folder: where the plan is built.
+        frames: frames, BGR.
+        folder: folder in which the plan is built.
     """
     library = BothTensorRts(trt, heads)
     sys.modules["tensorrt"] = trt

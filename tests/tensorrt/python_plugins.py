@@ -1,6 +1,6 @@
-"""The Python plugins in the process that has TensorRT's real bindings: what test_python_plugins.py lets it do.
+"""Tests of the Python plugins, run by test_python_plugins.py in a process that has TensorRT's real bindings.
 
-Each of ``PARTS`` takes the module; what it finds wrong is an AssertionError.
+Each of ``PARTS`` takes the module, and raises AssertionError on a fault.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ KERNELS = b"kernels"
 
 
 def collection(trt: Any, **attributes: Any) -> Any:
-    """As TensorRT hands it to a creator; what it points to lives as long as the module's list."""
+    """Make a field collection as TensorRT passes it to a creator; its data lives as long as the module's list."""
     kinds = {int: (np.int32, "INT32"), float: (np.float32, "FLOAT32"), list: (np.float32, "FLOAT32")}
     made = []
     for name, value in attributes.items():
@@ -159,8 +159,8 @@ def results_are_the_cpus(trt: Any) -> None:
                     plugin = made(numbers, operator, kernels, **attributes)
                     wanted = REFERENCE[operator](*arrays, **attributes)
                     arrays = run(trt, device, stored_and_loaded(trt, plugin, kernels), arrays, wanted)
-                    for found, want in zip(arrays, wanted, strict=True):
-                        np.testing.assert_array_equal(found.view(np.int32), want.view(np.int32), operator)
+                    for actual, want in zip(arrays, wanted, strict=True):
+                        np.testing.assert_array_equal(actual.view(np.int32), want.view(np.int32), operator)
                 names = list(result_buffers(spec, 3))
                 assert [array.shape for array in arrays] == [b.shape for b in result_buffers(spec, 3).values()], names
     assert emulated.leaks() == {}

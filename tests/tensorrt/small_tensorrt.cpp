@@ -107,9 +107,9 @@ EXPORT IPluginRegistry *getPluginRegistry() {
 EXPORT char const *open_node(char const *name, int num_attributes, char const **names, int const *kinds,
                              int32_t const *values, int num_inputs, int64_t const *inputs, int64_t *outputs,
                              int *num_outputs, Node **opened) {
-  auto *found = getPluginRegistry()->getCreator(name, "1", "ssd_edge");
-  if (!found) return "no creator";
-  auto *creator = static_cast<IPluginCreatorV3One *>(found);
+  auto *registered = getPluginRegistry()->getCreator(name, "1", "ssd_edge");
+  if (!registered) return "no creator";
+  auto *creator = static_cast<IPluginCreatorV3One *>(registered);
   if (creator->getFieldNames()->nbFields != num_attributes) return "fields of the creator";
   for (int i = 0; i < num_attributes; ++i)
     if (std::strcmp(creator->getFieldNames()->fields[i].name, names[i])) return "names of fields";

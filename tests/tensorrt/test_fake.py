@@ -25,7 +25,7 @@ KINDS = [
     "IExecutionContext",
 ]
 OURS = {"outputs", "buffers", "failed", "content", "names", "timing_cache"}
-"""What tests ask of the fake."""
+"""Members that tests use of the fake."""
 
 
 def public(kind: str) -> dict[str, object]:

@@ -29,7 +29,7 @@ def _a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def library(path: Path, code: str) -> Path:
-    """A library that says of itself what ``code`` does."""
+    """Build a library whose functions are those of ``code``."""
     if shutil.which(COMPILER) is None:
         pytest.skip(f"no {COMPILER} for a library")
     subprocess.run([COMPILER, "-shared", "-fPIC", "-x", "c", "-", "-o", path], input=code, text=True, check=True)
@@ -100,7 +100,7 @@ def test_cmake_says_that_tensorrt_is_missing(tmp_path: Path) -> None:
 
 
 def root(release: str, folder: Path) -> Path:
-    """As NVIDIA's archive lies there."""
+    """Make a folder laid out like NVIDIA's archive."""
     (folder / "lib").mkdir()
     (folder / "include").symlink_to(headers(release))
     nvinfer = small_tensorrt(release)
@@ -112,8 +112,8 @@ def test_cmake_says_that_cuda_is_missing(tmp_path: Path) -> None:
     tools = tmp_path / "tools"
     tools.mkdir()
     for name in {COMPILER, "g++", "gcc", "c++", "cc", "make", "ld", "as", "ar", "ranlib", "nm", "uname"}:
-        if found := shutil.which(name):
-            (tools / Path(name).name).symlink_to(found)
+        if path := shutil.which(name):
+            (tools / Path(name).name).symlink_to(path)
     given = f"-DTENSORRT_ROOT={root('10.3', tmp_path)}", "-DCMAKE_CUDA_COMPILER=NOTFOUND"
     done = cmake(tmp_path, "-S", str(PROJECT), "-B", "build", *given, path=str(tools))
     assert done.returncode == 1
@@ -121,7 +121,7 @@ def test_cmake_says_that_cuda_is_missing(tmp_path: Path) -> None:
 
 
 def test_cmake_builds_it(tmp_path: Path) -> None:
-    """By nvcc for one GPU; it says of itself what it was built from, and exports nothing else."""
+    """Built with nvcc for one GPU; the library tells what it was built from, and exports nothing else."""
     if shutil.which("nvcc") is None:
         pytest.skip("no nvcc")
     given = f"-DTENSORRT_ROOT={root('10.3', tmp_path)}", "-DCMAKE_CUDA_ARCHITECTURES=87", "-DCMAKE_BUILD_TYPE=Release"

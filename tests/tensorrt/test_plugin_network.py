@@ -1,4 +1,4 @@
-"""The way through TensorRT's plugins, end to end over the real bindings: the CPU engine's detections to the last bit.
+"""Decode by TensorRT's plugins, end to end with the real bindings, gives the CPU engine's detections to the last bit.
 
 The reference is the CPU engine. On real frames benchmarks/plugin_equals_cpu.py does the same.
 """
@@ -22,16 +22,16 @@ heads = Path({heads!r})
 engine = open_model(heads)
 frames = np.random.default_rng(0).integers(0, 256, (5, 48, 64, 3), np.uint8)
 with tempfile.TemporaryDirectory() as folder:
-    found = compare(trt, {form!r}, engine, heads, frames, Path(folder))
+    compared = compare(trt, {form!r}, engine, heads, frames, Path(folder))
 engine.close()
-assert found.boxes > 0
-assert not found.leaks, found
-print(found.frames, found.equal)
+assert compared.boxes > 0
+assert not compared.leaks, compared
+print(compared.frames, compared.equal)
 """
 
 
 def equal_frames(major: int, form: str, heads: Path, fault: str = "") -> int:
-    """Of five."""
+    """Count the frames of five whose detections are equal."""
     printed = run_over(major, COMPARE.format(form=form, heads=str(heads), fault=fault))
     frames, equal = map(int, printed.splitlines()[-1].split())  # the bindings print warnings before
     assert frames == 5

@@ -1,4 +1,4 @@
-"""The decode nodes as Python plugins over the real bindings of TensorRT 10.16 and 11.4, their launches run on a CPU.
+"""The decode nodes as Python plugins with the real bindings of TensorRT 10.16 and 11.4, their launches run on a CPU.
 
 The reference is decode_nodes/in_numpy.py, to the last bit; test_decode_graph.py compares it with the host decode.
 """

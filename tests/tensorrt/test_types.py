@@ -1,4 +1,4 @@
-"""Types: what engines/tensorrt calls and sets of TensorRT is in ``tensorrt-stubs``, with these parameters, by pyright.
+"""Everything of TensorRT that engines/trt calls or sets is in ``tensorrt-stubs`` with these parameters, says pyright.
 
 The stubs are of 10.13 and know some types too narrowly (``Dims`` takes any sequence): arguments' types are left out.
 """
@@ -21,7 +21,7 @@ RULES = ("reportAttributeAccessIssue", "reportCallIssue", "reportIndexIssue", "r
 
 
 def complaints(folder: Path, scratch: Path) -> list[str]:
-    """What pyright finds in a folder."""
+    """List pyright's errors in a folder."""
     if not (STUBS / "basedpyright").is_dir():
         pytest.skip("pyright and tensorrt-stubs are not installed: make test installs them")
     settings = {
@@ -42,7 +42,7 @@ def complaints(folder: Path, scratch: Path) -> list[str]:
     )
     answer = json.loads(done.stdout)
     assert answer["summary"]["filesAnalyzed"] >= 5, done.stderr
-    return [found["message"] for found in answer["generalDiagnostics"] if found["severity"] == "error"]
+    return [diagnostic["message"] for diagnostic in answer["generalDiagnostics"] if diagnostic["severity"] == "error"]
 
 
 def test_what_is_used_of_tensorrt_is_there(tmp_path):
@@ -59,7 +59,7 @@ def test_a_wrong_name_and_a_wrong_call_are_seen(tmp_path):
         text = (planted / name).read_text()
         assert right in text
         (planted / name).write_text(text.replace(right, wrong))
-    found = complaints(planted, tmp_path)
-    assert any("can_run_on_dla" in message for message in found)
-    assert any("ignore_mismatch" in message for message in found)
-    assert len(found) == 2
+    messages = complaints(planted, tmp_path)
+    assert any("can_run_on_dla" in message for message in messages)
+    assert any("ignore_mismatch" in message for message in messages)
+    assert len(messages) == 2

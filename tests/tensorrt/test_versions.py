@@ -1,4 +1,4 @@
-"""versions.py over the real enums and classes of TensorRT 10.16 and 11.4."""
+"""versions.py with the real enums and classes of TensorRT 10.16 and 11.4."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ MAJORS = (10, 11)
 
 @pytest.mark.parametrize("major", MAJORS)
 def test_release(major: int) -> None:
-    found = run_over(major, "from ssd_edge.engines.tensorrt.versions import check_release\nprint(check_release(trt))")
-    assert found == {10: "(10, 16)", 11: "(11, 4)"}[major]
+    printed = run_over(major, "from ssd_edge.engines.tensorrt.versions import check_release\nprint(check_release(trt))")
+    assert printed == {10: "(10, 16)", 11: "(11, 4)"}[major]
 
 
 @pytest.mark.parametrize("version", ["8.6.1", "10.2.0"])
@@ -31,14 +31,14 @@ def test_the_oldest_release_is_taken() -> None:
 
 @pytest.mark.parametrize("major", MAJORS)
 def test_strongly_typed(major: int) -> None:
-    """Its bit is another one in 11, where EXPLICIT_BATCH is gone: a number in its place would be wrong in one."""
-    found = run_over(major, "from ssd_edge.engines.tensorrt.versions import strongly_typed\nprint(strongly_typed(trt))")
-    assert found == {10: "2", 11: "1"}[major]
+    """The flag's bit differs in 11, where EXPLICIT_BATCH is gone: a fixed number would be wrong in one of them."""
+    printed = run_over(major, "from ssd_edge.engines.tensorrt.versions import strongly_typed\nprint(strongly_typed(trt))")
+    assert printed == {10: "2", 11: "1"}[major]
 
 
 @pytest.mark.parametrize("major", MAJORS)
 def test_device_memory(major: int) -> None:
-    """Over an engine with no property of memory but those of the real class."""
+    """Read from an engine that has only the memory properties of the real class."""
     code = """
 from types import SimpleNamespace
 from ssd_edge.engines.tensorrt.versions import device_memory_bytes
@@ -68,6 +68,6 @@ def test_hardware_compatibility_that_is_not_there() -> None:
 
 @pytest.mark.parametrize("major", MAJORS)
 def test_flags_of_precision_are_gone_in_11(major: int) -> None:
-    """Why networks are strongly typed."""
+    """This is why networks are strongly typed."""
     code = "print(*(hasattr(trt.BuilderFlag, name) for name in ('FP16', 'INT8')))"
     assert run_over(major, code) == {10: "True True", 11: "False False"}[major]

@@ -115,6 +115,6 @@ EXPORT long emulated_left(const char* kind) {
       {"events", events.made.size()},      {"modules", modules.made.size()},
       {"graphs", graphs.made.size()},      {"executable graphs", executables.made.size()},
   };
-  auto found = left.find(kind);
-  return found == left.end() ? -1 : long(found->second);
+  auto count = left.find(kind);
+  return count == left.end() ? -1 : long(count->second);
 }

@@ -77,9 +77,9 @@ EXPORT Result cuDeviceGetAttribute(int* value, int attribute, int device) {
     if (!is_device(device)) return INVALID_DEVICE;
     // INTEGRATED, COMPUTE_CAPABILITY_MAJOR, _MINOR
     const std::map<int, int> known = {{18, machine.integrated}, {75, machine.major}, {76, machine.minor}};
-    auto found = known.find(attribute);
-    if (found == known.end()) return INVALID_VALUE;
-    *value = found->second;
+    auto entry = known.find(attribute);
+    if (entry == known.end()) return INVALID_VALUE;
+    *value = entry->second;
     return SUCCESS;
   });
 }
@@ -233,13 +233,13 @@ const std::map<Result, std::pair<const char*, const char*>> errors = {
 }  // namespace
 
 EXPORT Result cuGetErrorName(Result result, const char** name) {
-  auto found = errors.find(result);
-  *name = found == errors.end() ? nullptr : found->second.first;
+  auto entry = errors.find(result);
+  *name = entry == errors.end() ? nullptr : entry->second.first;
   return *name ? SUCCESS : INVALID_VALUE;
 }
 
 EXPORT Result cuGetErrorString(Result result, const char** text) {
-  auto found = errors.find(result);
-  *text = found == errors.end() ? nullptr : found->second.second;
+  auto entry = errors.find(result);
+  *text = entry == errors.end() ? nullptr : entry->second.second;
   return *text ? SUCCESS : INVALID_VALUE;
 }

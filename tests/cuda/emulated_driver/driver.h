@@ -85,8 +85,8 @@ struct Table {
     return object;
   }
   T* find(const void* handle) const {
-    auto found = made.find(handle);
-    return found == made.end() ? nullptr : found->second.get();
+    auto entry = made.find(handle);
+    return entry == made.end() ? nullptr : entry->second.get();
   }
 };
 

@@ -68,15 +68,15 @@ int release_of(int major, int minor) {
 }
 
 Result read_ptx(const std::string& text, Module& module) {
-  std::smatch found;
-  if (!std::regex_search(text, found, std::regex(R"(\.version\s+(\d+)\.(\d+))")))
+  std::smatch match;
+  if (!std::regex_search(text, match, std::regex(R"(\.version\s+(\d+)\.(\d+))")))
     return refuse(INVALID_IMAGE, "neither a cubin nor PTX");
-  if (release_of(std::stoi(found[1]), std::stoi(found[2])) > machine.release)
-    return refuse(UNSUPPORTED_PTX_VERSION, "PTX " + found[1].str() + "." + found[2].str());
-  if (!std::regex_search(text, found, std::regex(R"(\.target\s+sm_(\d+))")))
+  if (release_of(std::stoi(match[1]), std::stoi(match[2])) > machine.release)
+    return refuse(UNSUPPORTED_PTX_VERSION, "PTX " + match[1].str() + "." + match[2].str());
+  if (!std::regex_search(text, match, std::regex(R"(\.target\s+sm_(\d+))")))
     return refuse(INVALID_IMAGE, "PTX without .target");
-  if (std::stoi(found[1]) > machine.major * 10 + machine.minor)
-    return refuse(NO_BINARY_FOR_GPU, "PTX for sm_" + found[1].str());
+  if (std::stoi(match[1]) > machine.major * 10 + machine.minor)
+    return refuse(NO_BINARY_FOR_GPU, "PTX for sm_" + match[1].str());
   const std::regex entry(R"(\.entry\s+(\w+)\s*\(([^)]*)\)\s*(?:\.maxntid\s+(\d+)(?:,\s*(\d+))?(?:,\s*(\d+))?)?)");
   const std::regex parameter(R"(\.param\s+(?:\.align\s+\d+\s+)?\.[a-z](\d+))");
   const std::sregex_iterator none;

@@ -39,25 +39,25 @@ size_t in_use() {
 std::map<Address, Memory>::iterator holder(std::map<Address, Memory>& memory, Address address, size_t bytes) {
   auto after = memory.upper_bound(address);
   if (after == memory.begin()) return memory.end();
-  auto found = std::prev(after);
-  bool inside = address - found->first <= found->second.size && bytes <= found->second.size - (address - found->first);
-  return inside ? found : memory.end();
+  auto block = std::prev(after);
+  bool inside = address - block->first <= block->second.size && bytes <= block->second.size - (address - block->first);
+  return inside ? block : memory.end();
 }
 
 Result give_back(std::map<Address, Memory>& memory, Address address) {
-  auto found = memory.find(address);
-  if (found == memory.end()) return refuse(INVALID_VALUE, "freed, but never allocated or freed already");
-  bool used = awaited(address, found->second.size) || awaited(address | MAPPED, found->second.size);
+  auto block = memory.find(address);
+  if (block == memory.end()) return refuse(INVALID_VALUE, "freed, but never allocated or freed already");
+  bool used = awaited(address, block->second.size) || awaited(address | MAPPED, block->second.size);
   if (used) ++freed_while_used;
-  memory.erase(found);
+  memory.erase(block);
   return SUCCESS;
 }
 
 }  // namespace
 
 char* on_host(Address address, size_t bytes) {
-  auto found = holder(device_memory, address, bytes);
-  if (found != device_memory.end()) return found->second.bytes + (address - found->first);
+  auto block = holder(device_memory, address, bytes);
+  if (block != device_memory.end()) return block->second.bytes + (address - block->first);
   if ((address & ~BITS_OF_CPU) != MAPPED) return nullptr;
   auto shared = holder(pinned_memory, address & BITS_OF_CPU, bytes);
   bool mapped = shared != pinned_memory.end() && shared->second.mapped;
@@ -111,8 +111,8 @@ EXPORT Result cuMemHostAlloc(void** address, size_t bytes, unsigned flags) {
 // another one.
 EXPORT Result cuMemHostGetDevicePointer_v2(Address* address, void* host, unsigned) {
   return call("cuMemHostGetDevicePointer", CONTEXT, [&] {
-    auto found = holder(pinned_memory, Address(host), 1);
-    if (found == pinned_memory.end() || !found->second.mapped) return refuse(INVALID_VALUE, "it is not mapped");
+    auto block = holder(pinned_memory, Address(host), 1);
+    if (block == pinned_memory.end() || !block->second.mapped) return refuse(INVALID_VALUE, "it is not mapped");
     *address = Address(host) | MAPPED;
     return SUCCESS;
   });

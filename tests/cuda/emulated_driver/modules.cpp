@@ -111,9 +111,9 @@ EXPORT Result cuModuleGetFunction(Handle* function, Handle handle, const char* n
   return call("cuModuleGetFunction", CONTEXT, [&] {
     Module* module = modules.find(handle);
     if (!module || module->context != current_context()) return INVALID_HANDLE;
-    auto found = module->kernels.find(name);
-    if (found == module->kernels.end()) return NOT_FOUND;
-    *function = &found->second;
+    auto kernel = module->kernels.find(name);
+    if (kernel == module->kernels.end()) return NOT_FOUND;
+    *function = &kernel->second;
     return SUCCESS;
   });
 }
