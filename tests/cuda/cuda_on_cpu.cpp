@@ -1,8 +1,8 @@
 // Runs the CUDA threads of one block after another as fibers. Kernel side: cuda_on_cpu.h.
 //
-// Read from the bottom: run() takes the blocks of a grid in turn, run_block() the threads of a block, resume() gives one
-// of them its turn, and pause() takes it back at a barrier. This file is compiled without sanitizers and tells them, where
-// a kernel is built with them, what they can't see: stacks that change, and which memory a barrier orders.
+// Read from the bottom: run() takes the blocks of a grid in turn, run_block() the threads of a block, resume()
+// continues one of them, and pause() interrupts it at a barrier. This file is compiled without sanitizers. If a kernel
+// is built with them, this file tells them what they can't see: switches of stacks, and which memory a barrier orders.
 #include "cuda_on_cpu.h"
 
 #include <sys/mman.h>
@@ -17,7 +17,7 @@
 uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;
 
-// ---- changing stacks: keep what a called function must keep, change the stack pointer, return on the other stack
+// ---- switching stacks: save callee-saved registers, change the stack pointer, return on the other stack
 
 extern "C" void cuda_on_cpu_switch(void** save_stack_pointer, void* load_stack_pointer);
 
@@ -86,7 +86,7 @@ constexpr int SAVED = 20, RETURN_ADDRESS = 1;
 #error "cuda_on_cpu knows x86-64 and aarch64"
 #endif
 
-// ---- sanitizers: there if the kernels were built with them
+// ---- sanitizers: these symbols exist only if the kernels were built with them
 
 #define IF_PRESENT __attribute__((weak))
 extern "C" {
@@ -112,7 +112,7 @@ const bool tsan = __tsan_create_fiber != nullptr;
 const bool asan = __sanitizer_start_switch_fiber != nullptr;
 
 // TSan orders memory by addresses: what one fiber did before publish(a) comes before what another does after see(a).
-// A block's barriers lie among its shared memory, because both are new for each block, see new_shared_memory().
+// A block's barriers lie in its shared memory, because both are new for each block, see new_shared_memory().
 __shared__ char block_order[2][8], warp_order[32][2][8];
 char launch_begins[8], launch_ends[8];
 
@@ -136,13 +136,13 @@ struct Fiber {
   void* tsan_fiber = nullptr;
   void* asan_stack = nullptr;
 
-  // The CUDA thread that it is, for one block.
+  // The CUDA thread that this fiber runs, for one block.
   int number;
   uint3 index;
   State state = LEFT;
   unsigned barriers, warp_barriers;  // passed so far
 
-  // What it waits for.
+  // What the fiber waits for.
   const char* function;
   int line;
   unsigned mask;
@@ -151,7 +151,7 @@ struct Fiber {
   cuda_on_cpu::Gathered gathered;
 };
 
-std::mutex one_launch_at_a_time;  // shared memory and threadIdx are there once
+std::mutex one_launch_at_a_time;  // shared memory and threadIdx exist only once
 std::vector<Fiber> fibers;        // of this launch, kept for the next
 std::vector<Fiber*> threads;      // the same by the number of the thread
 Fiber* running;
@@ -216,7 +216,7 @@ void make_fibers(size_t count) {
   }
 }
 
-// Threads that never came to their end are given up with their stacks' contents.
+// Threads that never finished are abandoned together with the contents of their stacks.
 void abandon_fibers() {
   for (Fiber& fiber : fibers) {
     if (fiber.state == LEFT) continue;
@@ -233,11 +233,11 @@ void abandon_fibers() {
 
 using Random = std::mt19937;
 
-// Shared memory of a new block is undefined, and here it is rubbish, other rubbish for each seed: a kernel that reads
-// what it never wrote gives other results for other seeds.
+// Shared memory of a new block is undefined. Here it is filled with garbage that depends on the seed, so a kernel that
+// reads memory it never wrote gives different results for different seeds.
 void new_shared_memory(Random& random) {
   char *begin = __start_cuda_shared, *end = __stop_cuda_shared;
-  // To TSan it is memory, and these are barriers, that no earlier block ever touched.
+  // Tell TSan that no earlier block has touched this memory and these barriers.
   if (tsan) {
     static uintptr_t first = (uintptr_t(begin) + 7) & ~uintptr_t(7), size = (uintptr_t(end) - first) & ~uintptr_t(7);
     static bool known = (__tsan_java_init(first, size), true);
@@ -245,7 +245,7 @@ void new_shared_memory(Random& random) {
     __tsan_java_free(first, size);
     __tsan_java_alloc(first, size);
   }
-  // Byte by byte through volatile: a memset() would be seen by ASan to cross from one variable into the next.
+  // Byte by byte through volatile: ASan would report a memset() as crossing from one variable into the next.
   uint32_t word = random();
   for (volatile char* byte = begin; byte < end; ++byte) {
     *byte = char(word >> 24);
@@ -267,7 +267,7 @@ bool wait_together(const Fiber& a, const Fiber& b) {
   return a.state == b.state && (a.state == LEFT || (a.line == b.line && std::strcmp(a.function, b.function) == 0));
 }
 
-// Two threads that can't both be right, in words.
+// Describes two threads whose states contradict each other.
 std::string disagreement() {
   for (Fiber* a : threads) {
     if (a->state != IN_WARP) continue;
@@ -284,7 +284,7 @@ std::string disagreement() {
   return describe(*a) + ", but " + describe(*b);
 }
 
-// Lets the lanes of a warp go on that are all there; first is the number of lane 0. Whether there were any.
+// Resumes the lanes of a warp whose partners have all arrived; first is the number of lane 0. Returns whether any were.
 bool release_warp(int first) {
   Fiber** lanes = &threads[first];
   int count = std::min(WARP, int(threads.size()) - first);
@@ -313,8 +313,8 @@ bool release_warp(int first) {
   return any;
 }
 
-// Lets the whole block go on if it waits at one __syncthreads(). Threads that left the kernel before are an error: GPUs
-// since Volta forgive it, but CUDA's language does not.
+// Resumes the whole block if all its threads wait at the same __syncthreads(). Threads that have left the kernel are an
+// error: GPUs since Volta tolerate it, but CUDA's language does not allow it.
 bool release_block() {
   for (Fiber* thread : threads)
     if (thread->state != AT_BARRIER || thread->line != threads[0]->line) return false;
@@ -322,7 +322,7 @@ bool release_block() {
   return true;
 }
 
-// Whether all threads came to their end; crew: the first of the fibers to use.
+// Runs a block; returns whether all its threads finished. crew: the first of the fibers to use.
 bool run_block(Fiber* crew, unsigned seed, Random& random) {
   new_shared_memory(random);
   int count = int(threads.size());
@@ -348,7 +348,7 @@ bool run_block(Fiber* crew, unsigned seed, Random& random) {
 
 }  // namespace
 
-// ---- what cuda_on_cpu.h asks for
+// ---- functions declared in cuda_on_cpu.h
 
 namespace cuda_on_cpu {
 
@@ -356,7 +356,7 @@ int lane() { return running->number % WARP; }
 
 void barrier(int line) {
   Fiber* self = running;
-  // Two addresses in turn: nobody publishes at the third barrier before all have seen the first.
+  // Two addresses alternate: no thread publishes at the third barrier before all have seen the first.
   char* order = block_order[self->barriers++ % 2];
   self->function = "__syncthreads()";
   self->line = line;
@@ -379,7 +379,7 @@ Gathered warp_exchange(const char* function, unsigned mask, uint64_t value, int 
   return self->gathered;
 }
 
-// Of the warp's functions this one alone orders memory.
+// The only one of the warp's functions that orders memory.
 void warp_barrier(unsigned mask, int line) {
   Fiber* self = running;
   char* order = warp_order[self->number / WARP][self->warp_barriers++ % 2];
@@ -401,8 +401,8 @@ int run(const char* kernel, void (*body)(void*), void* argument, dim3 grid, dim3
   kernel_argument = argument;
   gridDim = grid;
   blockDim = block;
-  // To TSan a fiber is a thread, and all that it does comes one after the other. Two crews in turn, which nothing orders,
-  // let it see a block race with the one before.
+  // To TSan a fiber is a thread, whose actions are ordered. Blocks alternate between two crews of fibers with no order
+  // between them, so that TSan sees a block race with the one before.
   int crews = tsan ? 2 : 1;
   make_fibers(count * crews);
   threads.assign(count, nullptr);

@@ -4,13 +4,13 @@
 // fibers of a block take turns, and a fiber gives way only where CUDA makes threads wait for each other: at
 // __syncthreads() and at the warp's *_sync() functions. Blocks run one after another, in an order drawn from a seed.
 //
-// What is the same as on a GPU: indices, shared memory, barriers, shuffles, ballots, atomics, IEEE float32 arithmetic
-// (compile with -ffp-contract=off, as the GPU's code with -fmad=false). What is caught besides wrong results: a barrier
-// that part of a block does not reach, and, in sanitizer builds, memory overruns and data races, of threads and of blocks.
+// The same as on a GPU: indices, shared memory, barriers, shuffles, ballots, atomics, IEEE float32 arithmetic (compile
+// with -ffp-contract=off, like the GPU's code with -fmad=false). Also detected: a barrier that part of a block does not
+// reach, and, in sanitizer builds, memory overruns and data races between threads and between blocks.
 //
-// What is not: expf() and its like round as the CPU's library does; a thread that spins until another writes, spins for
-// ever; weak memory order; dynamic shared memory. __shared__ variables must stand in kernels, not in inline functions or
-// templates, whose variables the compiler puts where they can't be found.
+// Not the same: expf() and similar functions round as in the CPU's library; a thread that spins until another writes
+// spins for ever; there is no weak memory order and no dynamic shared memory. __shared__ variables must be declared in
+// kernels, not in inline functions or templates, whose variables the compiler puts where they can't be found.
 #pragma once
 
 #include <cmath>
@@ -25,7 +25,7 @@
 #define __host__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
-// All shared memory lies in one section, so that it can be filled with rubbish before each block.
+// All shared memory lies in one section, so that it can be filled with garbage before each block.
 #define __shared__ static __attribute__((section("cuda_shared")))
 
 struct uint3 {
@@ -42,16 +42,16 @@ struct alignas(16) float4 {  // aligned as on the GPU, where a float4 that is no
 };
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 
-// Of the thread that runs: set by the scheduler each time it gives a fiber its turn.
+// Indices of the running thread, set by the scheduler whenever it resumes a fiber.
 extern uint3 threadIdx, blockIdx;
 extern dim3 blockDim, gridDim;
 
-// ---- what the scheduler does for the functions below
+// ---- functions of the scheduler, used below
 
 namespace cuda_on_cpu {
 
 struct Gathered {
-  uint64_t value;   // what the source lane gave, rubbish if it took no part
+  uint64_t value;   // the source lane's value, garbage if it took no part
   unsigned ballot;  // bit i: lane i took part with a value other than zero
 };
 
@@ -134,7 +134,7 @@ inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 inline int __ffs(int bits) { return __builtin_ffs(bits); }
 inline int __clz(int bits) { return bits ? __builtin_clz(unsigned(bits)) : 32; }
 
-// CUDA's own set. Mixed types are an error here, so that nobody wonders which one was chosen.
+// CUDA's overloads. Mixed types are an error here, so that it is always clear which one is meant.
 inline int min(int a, int b) { return b < a ? b : a; }
 inline int max(int a, int b) { return a < b ? b : a; }
 inline unsigned min(unsigned a, unsigned b) { return b < a ? b : a; }

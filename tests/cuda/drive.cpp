@@ -1,9 +1,9 @@
-// Runs kernels on buffers in a process of its own, so that a sanitizer has it from the start and may end it.
+// Runs kernels on buffers in a process of its own, so that a sanitizer can watch it from the start and may end it.
 //
 // Standard input, a line each:
 //   buffer NAME BYTES FILE                           memory of exactly so many bytes, filled from the file
 //   launch KERNEL SEED GX GY GZ BX BY BZ ARGUMENT…   an argument is @NAME, a buffer, or an int32
-// At the end every buffer is written back to its file. Ends with 1, and a sentence, at a launch that fails.
+// At the end every buffer is written back to its file. If a launch fails, exits with 1 and a sentence.
 #include <dlfcn.h>
 
 #include <cstdio>
@@ -48,7 +48,7 @@ int main() {
     if (!kernel) return fail("no kernel " + name);
     unsigned seed, g[3], b[3];
     words >> seed >> g[0] >> g[1] >> g[2] >> b[0] >> b[1] >> b[2];
-    // As a driver takes them: the address of each argument. A union is large enough for either kind.
+    // Arguments are passed by address, as to a driver. A union is large enough for either kind.
     union Argument {
       void* pointer;
       int scalar;

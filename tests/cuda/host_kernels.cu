@@ -1,4 +1,4 @@
-// Kernels by which the host code is tested: what they were given, and when, shows in what they write.
+// Kernels for testing the host code: their output shows their arguments and the order in which they ran.
 #ifdef CUDA_ON_CPU
 #include "cuda_on_cpu.h"
 #endif

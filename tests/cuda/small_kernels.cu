@@ -1,4 +1,4 @@
-// Small kernels, each of which does one thing that the CPU's form of CUDA has to get right, or a mistake it has to find.
+// Small kernels: each uses one feature that CUDA on a CPU must get right, or makes one mistake that it must detect.
 #include "cuda_on_cpu.h"
 
 extern "C" __global__ void indices(uint3 *thread, uint3 *block, uint3 *sizes) {
@@ -25,13 +25,13 @@ extern "C" __global__ void ballots(const int *predicate, unsigned *result) {
   int t = threadIdx.x, half = t % 32 / 16;
   unsigned here = half ? 0xffff0000u : 0x0000ffffu;
   result[t] = __ballot_sync(~0u, predicate[t]);
-  // The halves of a warp go separate ways, and meet again.
+  // The halves of a warp diverge and meet again.
   if (half) __syncwarp(here);
   result[blockDim.x + t] = __ballot_sync(here, predicate[t]);
   __syncwarp();
 }
 
-// Reads a lane that does not take part.
+// Reads from a lane that does not take part.
 extern "C" __global__ void shuffle_from_nobody(unsigned *result) {
   if (threadIdx.x < 16) result[threadIdx.x] = __shfl_sync(0xffffu, threadIdx.x, 20);
 }
@@ -61,7 +61,7 @@ extern "C" __global__ void count(const int *bin, int *counts, unsigned *number, 
   atomicMax(largest, bin[i]);
 }
 
-// In which order blocks, and threads of a block, have their turn.
+// Records the order in which blocks, and the threads of a block, run.
 extern "C" __global__ void order(int *turn_of_block, int *turn_of_thread, int *turns) {
   __shared__ int block_turn;
   if (threadIdx.x == 0) block_turn = atomicAdd(&turns[0], 1);
@@ -78,7 +78,7 @@ extern "C" __global__ void unwritten_shared_memory(unsigned *seen) {
   never_written[threadIdx.x] = 7;
 }
 
-// Registers that a function must keep, floating-point ones too, live across a barrier.
+// Keeps callee-saved registers, including floating-point ones, live across a barrier.
 extern "C" __global__ void registers(const float *x, float *sum) {
   float a = x[0], b = x[1], c = x[2], d = x[3], total = 0.0f;
   long long p = threadIdx.x, q = p * p, r = q * 3, s = r - p;
@@ -136,7 +136,7 @@ extern "C" __global__ void not_in_mask(int *result) {
   result[threadIdx.x] = __ballot_sync(0xfffffffeu, 1);
 }
 
-// Data races, which only ThreadSanitizer sees: in one order of threads and blocks all is well.
+// Data races, which only ThreadSanitizer reports: in a fixed order of threads and blocks the results are right.
 
 extern "C" __global__ void shuffle_as_barrier(int *result) {
   __shared__ int held[32];

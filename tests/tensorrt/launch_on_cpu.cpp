@@ -1,4 +1,4 @@
-// launch.h of the plugin library on a CPU: the kernels of the library that a test names, see cuda_on_cpu.h.
+// Implements launch.h of the plugin library on a CPU, with kernels of a library that the test names, see cuda_on_cpu.h.
 #include "launch.h"
 
 #include <dlfcn.h>

@@ -1,5 +1,5 @@
-// As much of TensorRT as takes a plugin from its creator to a run: a registry, and one node of a network. It calls plugins
-// as the documentation of IPluginV3 in NvInferRuntime.h says, whatever language they are written in.
+// The part of TensorRT that takes a plugin from its creator to a run: a registry, and one node of a network. It calls
+// plugins as the documentation of IPluginV3 in NvInferRuntime.h says, whatever language they are written in.
 #include <NvInfer.h>
 
 #include <cstring>
@@ -90,7 +90,7 @@ Dims dims(std::vector<int64_t> const &sizes) {
 }
 
 struct Node {
-  IPluginV3 *plugin = nullptr; // as of a plan, attached to a context
+  IPluginV3 *plugin = nullptr; // as loaded from a plan, attached to a context
   std::vector<PluginTensorDesc> inputs, outputs;
 };
 
@@ -101,9 +101,9 @@ EXPORT IPluginRegistry *getPluginRegistry() {
   return &registry;
 }
 
-// Tensors go as their type, rank and 8 sizes. A text says what was wrong; it is empty where all is well.
+// Tensors are passed as their type, rank and 8 sizes. The returned text says what was wrong; it is empty on success.
 //
-// Build a node from attributes, each 4 bytes, and load it again from what it stores.
+// Builds a node from attributes, each 4 bytes, and loads it again from its stored fields.
 EXPORT char const *open_node(char const *name, int num_attributes, char const **names, int const *kinds,
                              int32_t const *values, int num_inputs, int64_t const *inputs, int64_t *outputs,
                              int *num_outputs, Node **opened) {
@@ -129,7 +129,7 @@ EXPORT char const *open_node(char const *name, int num_attributes, char const **
   PluginFieldCollection given{num_attributes, fields.data()};
   IPluginV3 *first = creator->createPlugin("node", &given, TensorRTPhase::kBUILD);
   if (!first) return "createPlugin";
-  // TensorRT asks each plugin for its core; the bindings' own count of references rests on such a question.
+  // TensorRT asks each plugin for its core; the bindings' reference count relies on that call.
   if (!as<IPluginV3OneCore>(first, PluginCapabilityType::kCORE)) return "no core";
   IPluginV3 *plugin = first->clone();
   delete first;

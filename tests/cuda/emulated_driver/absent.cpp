@@ -1,4 +1,4 @@
-// Functions that pycuda links with, and that nobody in this project calls: whoever does is told, and does not crash.
+// Functions that pycuda links with and this project does not call. A call returns an error and does not crash.
 #include "driver.h"
 
 #define ABSENT(NAME) \

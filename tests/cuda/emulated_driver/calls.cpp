@@ -1,4 +1,4 @@
-// Every call of the driver passes through admit(). The emulated_*() functions are what a test steers and asks.
+// Every call of the driver passes through admit(). The emulated_*() functions are the tests' controls and queries.
 #include "driver.h"
 
 Machine machine;
@@ -18,7 +18,7 @@ std::vector<const char*> called;
 int refused_releases = 0;
 std::string message;
 
-struct Failure {  // of a call, by its number since emulated_reset()
+struct Failure {  // planned failure of a call, given by its number since emulated_reset()
   long call = -1;
   Result result = SUCCESS;
 } failure;
@@ -33,7 +33,7 @@ Result refuse(Result result, const std::string& why) {
   return result;
 }
 
-// Negative: refused, and done nevertheless.
+// A negative result means: refused, but done nevertheless.
 Result admit(const char* function, int needs) {
   long number = long(called.size());
   called.push_back(function);
@@ -62,10 +62,10 @@ Result admit(const char* function, int needs) {
 
 // ---- for the tests
 
-// Whether cuInit() finds a GPU. Not until a test wants one: other tests of the same process have none.
+// Sets whether cuInit() finds a GPU. It finds none until a test wants one: other tests of the process run without.
 EXPORT void emulated_wake(int awake) { asleep = !awake; }
 
-// As new: nothing made, counted or failing. Handles from before are refused afterwards.
+// Resets everything: no objects, counts or planned failures. Earlier handles are refused afterwards.
 EXPORT void emulated_reset() {
   std::lock_guard<std::recursive_mutex> lock(driver_lock);
   executables.made.clear();
@@ -94,19 +94,19 @@ EXPORT void emulated_set(const char* what, long value) {
   if (name == "integrated") machine.integrated = value;
 }
 
-// From now on: the call of this number, counted from 0 since emulated_reset(), gives this result.
+// Makes the call of this number, counted from 0 since emulated_reset(), return this result.
 EXPORT void emulated_fail(long call, Result result) { failure = {call, result}; }
 
 EXPORT long emulated_calls() { return long(called.size()); }
 EXPORT const char* emulated_called(long number) { return called.at(size_t(number)); }
 
-// Calls that should have given something back, and were made to fail.
+// Number of releasing calls that were made to fail.
 EXPORT int emulated_refused_releases() { return refused_releases; }
 
 // Why the last call was refused, or the last work failed.
 EXPORT const char* emulated_message() { return message.c_str(); }
 
-// How many of a kind there are; -1 for no such kind.
+// Number of objects of a kind that exist; -1 for an unknown kind.
 EXPORT long emulated_left(const char* kind) {
   std::lock_guard<std::recursive_mutex> lock(driver_lock);
   const std::map<std::string, size_t> left = {

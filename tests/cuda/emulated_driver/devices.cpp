@@ -1,4 +1,4 @@
-// The driver itself, its devices, and contexts: one primary for each device, and those that a program makes.
+// The driver's start, devices and contexts: one primary context for each device, and those that a program makes.
 #include <dlfcn.h>
 
 #include <cstdio>
@@ -10,8 +10,8 @@ namespace {
 
 thread_local std::vector<Context*> stack;  // of current contexts: the last one is current
 
-// Of tests before, whose objects may be collected late: pycuda enters their context once more, and ends the process if
-// that is refused.
+// Contexts of earlier tests, whose objects may be collected late: pycuda then enters their context once more, and
+// aborts the process if that is refused.
 std::set<Context*> forgotten;
 
 bool is_device(int device) { return device >= 0 && device < machine.devices; }
@@ -133,7 +133,7 @@ EXPORT Result cuCtxDestroy_v2(Context* context) {
   });
 }
 
-// What pycuda ends its contexts with: there is one user of each, so that it is the end of the context.
+// pycuda ends its contexts with this call. Each has one user, so the context ends here.
 EXPORT Result cuCtxDetach(Context* context) { return cuCtxDestroy_v2(context); }
 
 EXPORT Result cuCtxGetCurrent(Context** context) {
@@ -176,12 +176,12 @@ EXPORT Result cuCtxGetDevice(int* device) {
   });
 }
 
-// For the tests: how many contexts this thread entered and did not leave, whether they are still there or not.
+// For the tests: number of contexts that this thread entered and did not leave, whether they still exist or not.
 EXPORT int emulated_entered() { return int(stack.size()); }
 
-// ---- how libraries find functions and errors' texts; not counted, because nothing can fail there
+// ---- lookup of functions and of errors' texts; not counted, because these calls cannot fail
 
-// The newest form of a function that is here: their names end in a version.
+// The newest version of a function that exists here; names end in a version.
 EXPORT Result cuGetProcAddress_v2(const char* name, void** function, int, uint64_t, int* status) {
   static void* self = [] {
     Dl_info info;
@@ -195,7 +195,7 @@ EXPORT Result cuGetProcAddress_v2(const char* name, void** function, int, uint64
   return *function ? SUCCESS : NOT_FOUND;
 }
 
-// NVRTC asks for private functions of NVIDIA's own driver, and does without where there are none.
+// NVRTC asks for private functions of NVIDIA's driver, and works without them.
 EXPORT Result cuGetExportTable(const void** table, const void*) {
   *table = nullptr;
   return NOT_SUPPORTED;
@@ -203,7 +203,7 @@ EXPORT Result cuGetExportTable(const void** table, const void*) {
 
 namespace {
 
-// As NVIDIA's library has them: pycuda gives on the text and nothing else.
+// The same texts as in NVIDIA's library: pycuda's errors carry the text and nothing else.
 const std::map<Result, std::pair<const char*, const char*>> errors = {
     {SUCCESS, {"CUDA_SUCCESS", "no error"}},
     {INVALID_VALUE, {"CUDA_ERROR_INVALID_VALUE", "invalid argument"}},

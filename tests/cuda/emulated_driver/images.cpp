@@ -1,4 +1,4 @@
-// What a driver reads in a cubin or in PTX before it loads it: the GPU and release it is made for, and its kernels.
+// Reads a cubin or PTX as a driver does before loading: the GPU and release that it is made for, and its kernels.
 #include <elf.h>
 
 #include <cstdlib>
@@ -11,7 +11,7 @@ namespace {
 
 // ---- cubin: an ELF file. Each kernel has a section .nv.info.NAME of attributes, as `cuobjdump -elf` shows them.
 
-constexpr unsigned char SIZED = 0x04;  // the form of an attribute: its kind, then a size of 16 bits and so many bytes
+constexpr unsigned char SIZED = 0x04;  // form of an attribute: its kind, a size of 16 bits, then that many bytes
 constexpr unsigned char MAX_THREADS = 0x05, KPARAM_INFO = 0x17;
 
 template <class T>

@@ -1,5 +1,5 @@
-// Device memory, which lies in the CPU's memory at an address that nobody can use by mistake, and pinned memory, which has
-// such an address too where it is mapped into the device.
+// Device memory, which lies in the CPU's memory under an address that nobody can use by mistake, and pinned memory,
+// which also has such an address if it is mapped into the device.
 #include <algorithm>
 #include <cstring>
 
@@ -7,12 +7,12 @@
 
 namespace {
 
-// A device address is the CPU's with these bits added: to dereference it ends the process, on every CPU.
+// A device address is the CPU's with these bits added; dereferencing it ends the process on every CPU.
 constexpr Address ON_DEVICE = 0xD000000000000000, MAPPED = 0xE000000000000000;
 constexpr Address BITS_OF_CPU = 0x0FFFFFFFFFFFFFFF;
 constexpr unsigned DEVICEMAP = 2;  // CU_MEMHOSTALLOC_DEVICEMAP
-constexpr size_t ALIGNMENT = 256;  // of all memory that the driver gives
-constexpr size_t BESIDE = 256;     // bytes before and behind an allocation, which nobody may write
+constexpr size_t ALIGNMENT = 256;  // of all memory from the driver
+constexpr size_t BESIDE = 256;     // bytes before and after an allocation, which nobody may write
 constexpr char RUBBISH = char(0xCD), UNTOUCHED = char(0xB5);
 
 int freed_while_used = 0;
@@ -107,8 +107,8 @@ EXPORT Result cuMemHostAlloc(void** address, size_t bytes, unsigned flags) {
   });
 }
 
-// A GPU of today takes all pinned memory at the CPU's own address; an older one only what was allocated for it, at
-// another one.
+// A current GPU accepts all pinned memory at the CPU's own address; an older one only memory that was allocated as
+// mapped, at another address.
 EXPORT Result cuMemHostGetDevicePointer_v2(Address* address, void* host, unsigned) {
   return call("cuMemHostGetDevicePointer", CONTEXT, [&] {
     auto block = holder(pinned_memory, Address(host), 1);
@@ -131,7 +131,7 @@ EXPORT Result cuMemGetInfo_v2(size_t* available, size_t* total) {
   });
 }
 
-// How often memory was freed while work that uses it was still to be done. A GPU may forgive it, or not.
+// Number of times that memory was freed while work on it was pending. On a GPU this may or may not fail.
 EXPORT int emulated_freed_while_used() {
   int times = freed_while_used;
   freed_while_used = 0;

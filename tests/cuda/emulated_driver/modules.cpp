@@ -10,7 +10,7 @@
 namespace {
 
 void* library = nullptr;
-unsigned launches = 0;  // seeds the order of blocks and threads: no two launches have the same
+unsigned launches = 0;  // seed for the order of blocks and threads, different for each launch
 
 Kernel* kernel_of(Handle handle) {
   for (auto& module : modules.made)
@@ -19,13 +19,13 @@ Kernel* kernel_of(Handle handle) {
   return nullptr;
 }
 
-// Copies from an address that may be rubbish: the operating system finds out, and the process goes on.
+// Copies from an address that may be invalid: the operating system reports it, and the process survives.
 bool readable(void* target, const void* source, size_t bytes) {
   static int ends[2], made = pipe(ends);
   return made == 0 && write(ends[1], source, bytes) == ssize_t(bytes) && read(ends[0], target, bytes) == ssize_t(bytes);
 }
 
-// The parameters' values one behind the other, at their offsets; empty if what was given is not what the kernel takes.
+// Packs the parameters' values at their offsets; empty if the arguments do not match the kernel's parameters.
 std::vector<char> values_of(const Kernel& kernel, void** parameters, void** extra) {
   size_t size = 0;
   for (const Parameter& parameter : kernel.parameters) size = std::max<size_t>(size, parameter.offset + parameter.size);
@@ -50,7 +50,7 @@ std::vector<char> values_of(const Kernel& kernel, void** parameters, void** extr
   return values;
 }
 
-// The kernel's own addresses are the CPU's; whatever has eight bytes has to be one of the device.
+// Kernels use the CPU's addresses; every argument of eight bytes must be a device address, and is translated.
 Result execute(const Kernel& kernel, const unsigned (&shape)[6], std::vector<char> values) {
   std::vector<void*> arguments;
   for (const Parameter& parameter : kernel.parameters) {
@@ -80,7 +80,7 @@ Result execute(const Kernel& kernel, const unsigned (&shape)[6], std::vector<cha
 
 EXPORT Result cuModuleLoadDataEx(Handle* handle, const char* image, unsigned options, int* option, void** value) {
   return call("cuModuleLoadData", CONTEXT | NO_CAPTURE, [&] {
-    // Nothing to tell in the compiler's logs: CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES.
+    // The compiler's logs are empty: CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES.
     for (unsigned i = 0; i < options; ++i)
       if (option[i] == 4 || option[i] == 6) value[i] = nullptr;
     std::unique_ptr<Module> module(new Module{current_context(), {}});
@@ -118,7 +118,7 @@ EXPORT Result cuModuleGetFunction(Handle* function, Handle handle, const char* n
   });
 }
 
-// An older way to say the block's size, which pycuda still says before it says it again in cuLaunchKernel().
+// An older call to set the block's size, which pycuda still makes before it passes the size to cuLaunchKernel().
 EXPORT Result cuFuncSetBlockShape(Handle function, int, int, int) {
   return call("cuFuncSetBlockShape", CONTEXT, [&] { return kernel_of(function) ? SUCCESS : INVALID_HANDLE; });
 }
@@ -154,7 +154,7 @@ EXPORT Result cuLaunchKernel(Handle function, unsigned gx, unsigned gy, unsigned
 
 // ---- for the tests
 
-// The library with the kernels; nonzero if it cannot be loaded.
+// Sets the library with the kernels; nonzero if it cannot be loaded.
 EXPORT int emulated_kernels(const char* path) {
   library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   return library ? 0 : 1;

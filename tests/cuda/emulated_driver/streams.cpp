@@ -1,4 +1,4 @@
-// The work: each stream keeps its own in order, and does it when somebody waits, see work_off().
+// The work: each stream keeps its own in order, and does it only when somebody waits, see work_off().
 #include <chrono>
 #include <cstring>
 
@@ -8,7 +8,7 @@ thread_local bool in_host_function = false;
 
 namespace {
 
-// Work as a test wants it to fail: the one of this number since emulated_fail_work().
+// The piece of work that a test wants to fail, by its number since emulated_fail_work().
 long works_until_failure = -1;
 Result failing_work = SUCCESS;
 
@@ -29,7 +29,7 @@ Result run(Work& work) {
 
 bool may_capture(const Stream& stream) { return stream.capture && stream.captured_by == std::this_thread::get_id(); }
 
-// All streams that there are, the default ones too.
+// All existing streams, including the default ones.
 template <class Visit>
 void each_stream(Visit visit) {
   for (auto& entry : streams.made) visit(*entry.second);
@@ -106,7 +106,7 @@ EXPORT Result cuStreamDestroy_v2(Handle handle) {
   return call("cuStreamDestroy", CONTEXT | GIVES_BACK, [&] {
     Stream* stream = stream_of(handle);
     if (!stream || uintptr_t(handle) <= 2) return INVALID_HANDLE;
-    work_off(*stream);  // the driver lets it go on and does not wait; here there is nobody else who would do it
+    work_off(*stream);  // the driver lets the work continue without waiting; here nobody else would do it later
     streams.made.erase(handle);
     return SUCCESS;
   });
@@ -157,7 +157,7 @@ EXPORT Result cuMemcpyHtoDAsync_v2(Address target, const void* source, size_t by
     Stream* stream = stream_of(handle);
     if (!stream) return INVALID_HANDLE;
     if (!on_host(target, bytes)) return refuse(INVALID_VALUE, "a copy that does not lie in device memory");
-    // What is not pinned is taken at once, as the driver does before it returns.
+    // Memory that is not pinned is read at once: the driver does so before it returns.
     bool pinned = is_pinned(source, bytes);
     if (!pinned && stream->capture) return refuse(CAPTURE_UNSUPPORTED, "a captured copy of memory that is not pinned");
     auto taken = std::make_shared<std::vector<char>>();
@@ -186,7 +186,7 @@ EXPORT Result cuMemcpyDtoHAsync_v2(void* target, Address source, size_t bytes, H
       return SUCCESS;
     };
     Result result = submit(*stream, {copy, {source, Address(target)}, nullptr, nullptr});
-    return pinned ? result : work_off(*stream);  // to what is not pinned, the driver copies before it returns
+    return pinned ? result : work_off(*stream);  // into memory that is not pinned, the driver copies before it returns
   });
 }
 
@@ -247,7 +247,7 @@ EXPORT Result cuEventElapsedTime_v2(float* milliseconds, Handle start, Handle en
   });
 }
 
-// ---- graphs: noted work, done again by each launch with the arguments and addresses that it was noted with
+// ---- graphs: recorded work, repeated by each launch with the recorded arguments and addresses
 
 EXPORT Result cuStreamBeginCapture_v2(Handle handle, int) {
   return call("cuStreamBeginCapture", CONTEXT, [&] {
@@ -270,7 +270,7 @@ EXPORT Result cuStreamEndCapture(Handle handle, Handle* graph) {
     return *graph ? SUCCESS : CAPTURE_INVALIDATED;
   });
   std::lock_guard<std::recursive_mutex> lock(driver_lock);
-  if (Stream* stream = streams.find(handle)) stream->capture.reset();  // whatever came of it, it is over
+  if (Stream* stream = streams.find(handle)) stream->capture.reset();  // the capture ends even on an error
   return result;
 }
 
@@ -307,7 +307,7 @@ EXPORT Result cuGraphExecDestroy(Handle executable) {
 
 // ---- for the tests
 
-// The piece of work of this number, counted from 0 from now on, fails on the device.
+// Makes the piece of work of this number, counted from 0 from now on, fail on the device.
 EXPORT void emulated_fail_work(long number, Result result) {
   works_until_failure = number;
   failing_work = result;
