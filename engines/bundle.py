@@ -119,7 +119,7 @@ def build_bundle(
                 for name in backend.CARRIED:
                     if (output / name).is_file():
                         shutil.copyfile(output / name, folder / name)
-                entries.append(_built(backend, onnx, spec, folder, source, options or BuildOptions(), progress))
+                entries.append(_build_plan(backend, onnx, spec, folder, source, options or BuildOptions(), progress))
             manifest = Manifest(
                 old.spec if old else spec,
                 tuple(sorted(entries, key=_rank)),
@@ -138,7 +138,7 @@ def build_bundle(
     return manifest
 
 
-def _built(
+def _build_plan(
     backend: Backend,
     onnx: Path,
     spec: ModelSpec,
@@ -176,7 +176,7 @@ def _built(
             facts={**plan.facts, **facts},
         )
         try:
-            return replace(built, facts={**built.facts, "proof": _proved(folder, built, spec, onnx)})
+            return replace(built, facts={**built.facts, "proof": _run_proof(folder, built, spec, onnx)})
         except DisagreementError as error:
             refused = error
     assert refused is not None
@@ -188,7 +188,7 @@ def _files_of(plan: PlanEntry) -> tuple[str, ...]:
     return (*plan.files, plan.proof) if plan.proof else plan.files
 
 
-def _proved(folder: Path, plan: PlanEntry, spec: ModelSpec, onnx: Path) -> str:
+def _run_proof(folder: Path, plan: PlanEntry, spec: ModelSpec, onnx: Path) -> str:
     """Run a plan's proof and describe the result in words; raises DisagreementError if the engine disagrees."""
     if not plan.proof:
         return f"none: {onnx.name} carries none, or was made with --no-proof"

@@ -47,7 +47,7 @@ class PyCuda:
         self._functions: dict[int, cuda.Function] = {}
         self._of_module: dict[int, list[int]] = {}  # functions by module; pycuda's functions keep a module alive
         self._numbers = itertools.count(1)  # handles for pycuda's objects that have none
-        with _told("starting the driver"):
+        with _translated_errors("starting the driver"):
             cuda.init()
 
     @contextmanager
@@ -62,7 +62,7 @@ class PyCuda:
                 f"{'another' if handle else 'none'}",
             )
         below = cuda.Context.get_current()
-        with _told(doing):
+        with _translated_errors(doing):
             if below == context:
                 yield
                 return
@@ -103,35 +103,35 @@ class PyCuda:
 
     def release(self) -> tuple[int, int]:
         """See ``Driver``."""
-        with _told("asking for the driver's release"):
+        with _translated_errors("asking for the driver's release"):
             number = int(cuda.get_driver_version())
         return number // 1000, number % 1000 // 10
 
     def device_count(self) -> int:
         """See ``Driver``."""
-        with _told("counting GPUs"):
+        with _translated_errors("counting GPUs"):
             return int(cuda.Device.count())
 
     def device_name(self, index: int) -> str:
         """See ``Driver``."""
-        with _told("asking for a GPU's name"):
+        with _translated_errors("asking for a GPU's name"):
             return str(cuda.Device(index).name())
 
     def compute_capability(self, index: int) -> tuple[int, int]:
         """See ``Driver``."""
-        with _told("asking for a compute capability"):
+        with _translated_errors("asking for a compute capability"):
             major, minor = cuda.Device(index).compute_capability()
         return int(major), int(minor)
 
     def integrated(self, index: int) -> bool:
         """See ``Driver``."""
-        with _told("asking what a GPU is"):
+        with _translated_errors("asking what a GPU is"):
             return bool(cuda.Device(index).get_attribute(cuda.device_attribute.INTEGRATED))
 
     def retain_context(self, index: int) -> int:
         """See ``Driver``."""
         if not self._retained[index]:
-            with _told("opening the GPU's context"):
+            with _translated_errors("opening the GPU's context"):
                 context = cuda.Device(index).retain_primary_context()
             self._contexts[context.handle] = context
             self._primary[index] = context.handle
@@ -147,7 +147,7 @@ class PyCuda:
         # pycuda releases a context in any thread, but only where it is current, and leaves it on the driver's stack,
         # below the one that was current before.
         try:
-            with _told("closing the GPU's context"), ExitStack() as stack:
+            with _translated_errors("closing the GPU's context"), ExitStack() as stack:
                 stack.callback(context.detach)
                 context.push()
         finally:
@@ -356,7 +356,7 @@ _NO_GRAPHS = CudaError("CUDA_ERROR_NOT_SUPPORTED", "pycuda has no CUDA graphs: u
 
 
 @contextmanager
-def _told(doing: str) -> Iterator[None]:
+def _translated_errors(doing: str) -> Iterator[None]:
     """Translate pycuda's errors into sentences; of the driver's answer they carry only the text."""
     try:
         yield

@@ -49,7 +49,7 @@ class GpuEngine:
 
     def __init__(self, backend: str, network: DeviceNetwork, device: Device, kernels: bytes) -> None:
         self.backend, self.spec, self.precision = backend, network.spec, network.precision
-        self._making = Lock()  # several threads may ask for slots at once
+        self._slots_lock = Lock()  # several threads may ask for slots at once
         self._heads: _Turns[HeadsSlot] | None = None
         with ExitStack() as stack:
             stack.enter_context(device)
@@ -90,7 +90,7 @@ class GpuEngine:
         Raises:
             BackendError: the GPU lacks memory for another detector.
         """
-        with self._making:
+        with self._slots_lock:
             first, self._first = self._first, None
         launches = decode_after(self._pipeline.network, min_score)
         if launches == self._pipeline.launches:
@@ -104,7 +104,7 @@ class GpuEngine:
         self._resources.close()
 
     def _turns(self, kind: Callable[[ExitStack, Pipeline], _Slot], pipeline: Pipeline | None = None) -> _Turns[_Slot]:
-        with self._making:
+        with self._slots_lock:
             turns = _Turns(kind, pipeline or self._pipeline, self._open.discard)
             self._open.add(turns)
         return turns

@@ -41,13 +41,13 @@ _STATE = ("Jetson", "power mode", "GPU state", "processor", "temperature")
 def cpu(setting: Setting) -> tuple[str, Mapping[str, Any]]:
     """Compare OpenVINO with ONNX Runtime, in FP32 and, if INT8 heads were given, in INT8."""
     heads, _ = setting.model()
-    tried = _Tried()
+    comparisons = _Comparisons()
     for precision, onnx in (("FP32", heads), ("INT8", setting.int8)):
         if onnx is not None:
             wanted = _detected(setting, f"cpu-onnxruntime-{precision}", onnx, "onnxruntime", None)
             asked = f"cpu-openvino-{precision}", onnx, "openvino", None
-            tried.compare(precision, f"OpenVINO in {precision}", LEAST[precision], wanted, setting, *asked)
-    return f"OpenVINO finds what ONNX Runtime finds ({tried.said()})", tried.details
+            comparisons.compare(precision, f"OpenVINO in {precision}", LEAST[precision], wanted, setting, *asked)
+    return f"OpenVINO finds what ONNX Runtime finds ({comparisons.summary()})", comparisons.details
 
 
 def decode_forms(setting: Setting) -> tuple[str, Mapping[str, Any]]:
@@ -58,7 +58,7 @@ def decode_forms(setting: Setting) -> tuple[str, Mapping[str, Any]]:
     heads, _ = setting.model()
     available.must_run("tensorrt")
     at_run_time = "library" if os.environ.get(VARIABLE) else "python"
-    tried = _Tried()
+    comparisons = _Comparisons()
     left_out = {"library" if at_run_time == "python" else "python": f"{VARIABLE} decides which of the two is tried"}
     version = installed_version()
     if version is None or release_of(version) < AHEAD_OF_TIME_SINCE:
@@ -68,9 +68,9 @@ def decode_forms(setting: Setting) -> tuple[str, Mapping[str, Any]]:
         if form == "host-launch" or form in left_out:
             continue
         asked = f"form-{form}", heads, "tensorrt", BuildOptions("FP32", decode=form)
-        tried.compare(form, f"decode {form}", LEAST["FP32"], reference, setting, *asked)
-    sentence = f"decode inside the engine agrees with decode after it ({tried.said()}){_not_run(left_out)}"
-    return sentence, {**tried.details, "not run": left_out}
+        comparisons.compare(form, f"decode {form}", LEAST["FP32"], reference, setting, *asked)
+    sentence = f"decode inside the engine agrees with decode after it ({comparisons.summary()}){_not_run(left_out)}"
+    return sentence, {**comparisons.details, "not run": left_out}
 
 
 def precisions(setting: Setting) -> tuple[str, Mapping[str, Any]]:
@@ -84,16 +84,16 @@ def precisions(setting: Setting) -> tuple[str, Mapping[str, Any]]:
         wanted["INT8"] = _detected(setting, "reference-int8", setting.int8, "onnxruntime", None)
     else:
         left_out["INT8"] = "no INT8 heads were given: --int8 HEADS.int8.onnx"
-    tried = _Tried()
+    comparisons = _Comparisons()
     for backend in (name for name in _GPU_BACKENDS if name not in left_out):
         for precision in ("FP32", "FP16", "INT8"):
             onnx = setting.int8 if precision == "INT8" else heads
             if onnx is not None:
                 name, reference = f"{backend} {precision}", wanted["INT8" if precision == "INT8" else "FP32"]
                 asked = name.replace(" ", "-"), onnx, backend, BuildOptions(precision)
-                tried.compare(name, name, LEAST[precision], reference, setting, *asked)
-    sentence = f"GPU engines agree with the CPU ({tried.said()}){_not_run(left_out)}"
-    return sentence, {**tried.details, "not run": left_out}
+                comparisons.compare(name, name, LEAST[precision], reference, setting, *asked)
+    sentence = f"GPU engines agree with the CPU ({comparisons.summary()}){_not_run(left_out)}"
+    return sentence, {**comparisons.details, "not run": left_out}
 
 
 def latency(setting: Setting) -> tuple[str, Mapping[str, Any]]:
@@ -119,7 +119,7 @@ def latency(setting: Setting) -> tuple[str, Mapping[str, Any]]:
     }
 
 
-class _Tried:
+class _Comparisons:
     """The comparisons of a section; a failed one does not stop the others."""
 
     def __init__(self) -> None:
@@ -148,7 +148,7 @@ class _Tried:
             self._wrong.append(str(error))
             self.details.setdefault(name, {"failed": str(error)})
 
-    def said(self) -> str:
+    def summary(self) -> str:
         """Describe each comparison in words.
 
         Raises:
@@ -199,13 +199,13 @@ def _detected(setting: Setting, name: str, onnx: Any, backend: str, options: Bui
 def _agreement(wanted: Sequence[Detections], actual: Sequence[Detections]) -> dict[str, float]:
     """Share of two engines' detections that the other finds too, in both directions; see ``LEAST``."""
     pairs = zip(wanted, actual, strict=True)
-    shares = [_found_again(one, other) for pair in pairs for one, other in (pair, pair[::-1])]
+    shares = [_matched(one, other) for pair in pairs for one, other in (pair, pair[::-1])]
     total = sum(number for number, _ in shares)
     again = sum(number for _, number in shares)
     return {"compared": total, "alike": again / total if total else 1.0}
 
 
-def _found_again(one: Detections, other: Detections) -> tuple[int, int]:
+def _matched(one: Detections, other: Detections) -> tuple[int, int]:
     sure = one.above(SURE)
     if not len(sure) or not len(other):
         return len(sure), 0

@@ -109,7 +109,7 @@ def _of_another_jetpack(plan: PlanEntry) -> str | None:
 
 
 def _imported_version() -> str | None:
-    """Import TensorRT for its version: JetPack's bindings may lie in a system folder, without a Python package."""
+    """Import TensorRT for its version: JetPack's bindings may lie in a system folder without package metadata."""
     if find_spec("tensorrt") is None:
         return None
     try:
