@@ -62,7 +62,7 @@ def test_hardware_compatibility_that_is_not_there() -> None:
     assert hardware_compatibility(old, "ampere-plus") == 1
     with pytest.raises(BackendError, match=r"10\.3\.0 has no hardware compatibility same-compute-capability: use amp"):
         hardware_compatibility(old, "same-compute-capability")
-    with pytest.raises(BackendError, match="is ampere-plus or same-compute-capability, but got 'all'"):
+    with pytest.raises(BackendError, match="must be ampere-plus or same-compute-capability, but got 'all'"):
         hardware_compatibility(old, "all")
 
 
