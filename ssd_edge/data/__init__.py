@@ -1,1 +1,1 @@
-"""Pictures with boxes: readers of the usual label formats, a check, a generator, and augmentation."""
+"""Images with labelled boxes: readers of common label formats, a check, a generator, and augmentation."""

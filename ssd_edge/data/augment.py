@@ -1,4 +1,4 @@
-"""Basic augmentation of a BGR image and its boxes: flip, colour, crop. Random only through the given generator."""
+"""Augment a BGR image and its boxes by flip, colour and crop; all randomness comes from the given generator."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from ssd_edge.data.dataset import Image, Target
 
 MIN_VISIBLE = 0.4
-"""An object stays in a crop if its centre does and at least this share of its area."""
+"""An object is kept in a crop if its centre and at least this share of its area are inside."""
 
 
 def augment(image: Image, target: Target, rng: np.random.Generator) -> tuple[Image, Target]:
@@ -16,11 +16,11 @@ def augment(image: Image, target: Target, rng: np.random.Generator) -> tuple[Ima
 
     Args:
         image: (height, width, 3) uint8 BGR; not changed.
-        target: its objects, xyxy pixels.
-        rng: the source of chance.
+        target: its objects, xyxy in pixels.
+        rng: source of all random choices.
 
     Returns:
-        A new image, maybe smaller, and the objects still to be seen in it.
+        A new image, maybe smaller, and the objects that remain in it.
     """
     if rng.random() < 0.5:
         image, target = random_crop(image, target, rng)
@@ -30,7 +30,7 @@ def augment(image: Image, target: Target, rng: np.random.Generator) -> tuple[Ima
 
 
 def mirror(image: Image, target: Target) -> tuple[Image, Target]:
-    """Left becomes right."""
+    """Mirror an image and its boxes, left to right."""
     width = np.float32(image.shape[1])
     boxes = target.boxes.copy()
     boxes[:, [0, 2]] = width - target.boxes[:, [2, 0]]
@@ -38,9 +38,10 @@ def mirror(image: Image, target: Target) -> tuple[Image, Target]:
 
 
 def random_crop(image: Image, target: Target, rng: np.random.Generator, smallest: float = 0.5) -> tuple[Image, Target]:
-    """A window of ``smallest`` … 1 of each side that keeps at least one object, if there is any to keep.
+    """Crop to a random window of about ``smallest`` … 1 of each side that keeps an object, if the image has any.
 
-    Objects of which too little remains are dropped; the others are cut at the window's edge.
+    Objects of which too little remains are dropped; the others are clipped to the window. After 20 failed attempts the
+    image is returned unchanged.
     """
     height, width = image.shape[:2]
     for _ in range(20):
@@ -49,22 +50,22 @@ def random_crop(image: Image, target: Target, rng: np.random.Generator, smallest
         h = min(height, max(1, round(height * scale / aspect**0.5)))
         x, y = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
         window = np.asarray([x, y, x + w, y + h], np.float32)
-        cropped = np.clip(target.boxes, window[[0, 1, 0, 1]], window[[2, 3, 2, 3]])
+        clipped = np.clip(target.boxes, window[[0, 1, 0, 1]], window[[2, 3, 2, 3]])
         centre = (target.boxes[:, :2] + target.boxes[:, 2:]) / 2
         inside = ((centre > window[:2]) & (centre < window[2:])).all(axis=1)
         whole = np.prod(target.boxes[:, 2:] - target.boxes[:, :2], axis=1)
-        seen = np.prod(cropped[:, 2:] - cropped[:, :2], axis=1)
-        keep = inside & (seen >= MIN_VISIBLE * whole)
+        visible = np.prod(clipped[:, 2:] - clipped[:, :2], axis=1)
+        keep = inside & (visible >= MIN_VISIBLE * whole)
         if keep.any() or not len(target):
-            moved = Target(cropped - window[[0, 1, 0, 1]], target.labels, target.difficult, target.crowd)
+            moved = Target(clipped - window[[0, 1, 0, 1]], target.labels, target.difficult, target.crowd)
             return image[y : y + h, x : x + w], moved.where(keep)
     return image, target
 
 
 def random_colour(image: Image, rng: np.random.Generator) -> Image:
-    """Brightness, contrast, saturation and hue, each by a little."""
+    """Change brightness, contrast, saturation and hue a little."""
     hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
-    hue = (np.arange(256) + int(rng.integers(-9, 10))) % 180  # OpenCV's hue: two degrees a step
+    hue = (np.arange(256) + int(rng.integers(-9, 10))) % 180  # OpenCV's hue has steps of two degrees
     contrast, saturation = rng.uniform(0.7, 1.3), rng.uniform(0.6, 1.4)
     brightness = rng.uniform(-32, 32)
     levels = np.arange(256, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Look at every image and box of a data set once; say what is wrong, and give what is sound."""
+"""Check every image and box of a data set; report what is wrong, and return the usable part."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ssd_edge.data.dataset import Dataset, Issue, Sample, Target, read_image
 from ssd_edge.errors import DataError
 
 Progress = Callable[[int, int], None]
-"""Called with the number of images done and of all images."""
+"""Called with the number of images done and the number of all images."""
 
-_SLACK = 1.0  # pixels outside the image that rounding, or counting from 1, explains
+_SLACK = 1.0  # pixels outside the image that can be due to rounding or to counting from 1
 
 
 class ClassCount(NamedTuple):
-    """How often a class occurs in the sound part, and its median box (None where there is no box)."""
+    """Number of images and objects of a class in the usable part, and its median box (None if it has no box)."""
 
     name: str
     images: int
@@ -35,12 +35,12 @@ class ClassCount(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What a check found.
+    """Result of a check.
 
     Attributes:
-        dataset: as it was read.
-        clean: the same with bad images and boxes left out, and boxes clipped to their image; no issues.
-        issues: the reader's, then the check's in the order of the samples.
+        dataset: the data set as it was read.
+        clean: the usable part: without bad images and boxes, with boxes clipped to their image, and without issues.
+        issues: the reader's issues, then the check's in the order of the samples.
     """
 
     dataset: Dataset
@@ -49,20 +49,20 @@ class Report:
 
     @property
     def images(self) -> int:
-        """Images met, those that the reader left out included."""
+        """Number of all images, including those that the reader left out."""
         return len(self.dataset) + sum(issue.handled == "image left out" for issue in self.dataset.issues)
 
     @property
     def objects(self) -> int:
-        """Boxes in the sound part."""
+        """Number of boxes in the usable part."""
         return sum(len(sample.target) for sample in self.clean)
 
     def counts(self) -> dict[str, int]:
-        """Issues by kind, in the order in which the kinds first occur."""
+        """Count the issues of each kind, in the order in which the kinds first occur."""
         return dict(Counter(issue.kind for issue in self.issues))
 
     def classes(self) -> list[ClassCount]:
-        """One row a class, in the order of the labels; a class that never occurs is there with zeros."""
+        """Count each class, in the order of the labels; a class that never occurs has zeros."""
         targets = [sample.target for sample in self.clean]
         none = Target.of([], [])
         labels = np.concatenate([t.labels for t in [none, *targets]])
@@ -76,24 +76,24 @@ class Report:
         return rows
 
     def summary(self) -> str:
-        """One sentence: what training leaves out or changes."""
+        """Say in one sentence what training leaves out or changes."""
         images = _count(self.images, "image")
         if not self.issues:
             return f"nothing wrong in {images} with {_count(self.objects, 'box')}"
         handled = Counter(issue.handled for issue in self.issues)
-        gone = {thing: handled[f"{thing} left out"] for thing in ("image", "box")}
-        said = " and ".join(_count(number, thing) for thing, number in gone.items() if number) or "nothing"
-        said = f"left out {said} of {images}"
+        left_out = {thing: handled[f"{thing} left out"] for thing in ("image", "box")}
+        sentence = " and ".join(_count(number, thing) for thing, number in left_out.items() if number) or "nothing"
+        sentence = f"left out {sentence} of {images}"
         if clipped := handled["box clipped"]:
-            said += f", clipped {_count(clipped, 'box')}"
+            sentence += f", clipped {_count(clipped, 'box')}"
         if kept := handled["kept as an image with no object"]:
-            said += f", took {_count(kept, 'image')} with no label file as background"
+            sentence += f", took {_count(kept, 'image')} with no label file as background"
         command = ["ssd-edge", "check-data", str(self.dataset.root)]
         command += ["--split", self.dataset.split] if self.dataset.split else []
-        return f"{said} ({shlex.join(command)} lists {'it' if len(self.issues) == 1 else 'them'})"
+        return f"{sentence} ({shlex.join(command)} lists {'it' if len(self.issues) == 1 else 'them'})"
 
     def to_json(self) -> dict[str, Any]:
-        """The report in JSON's types."""
+        """Convert to plain values for ``json.dumps``."""
         return {
             "path": str(self.dataset.root),
             "format": self.dataset.format,
@@ -112,31 +112,31 @@ class Report:
 
 
 def check_dataset(dataset: Dataset, progress: Progress | None = None) -> Report:
-    """Decode every image, and hold every box against it.
+    """Decode every image, and compare every box with its image.
 
-    Images that are missing, unreadable or the same bytes as an earlier one are left out; so are boxes that
-    have no area or a coordinate that is no number, lie wholly outside the image, or repeat an earlier one.
-    Boxes partly outside are clipped, and reported where more than one pixel is lost. An image that loses all
-    its boxes stays, as one with no object.
+    Images are left out if they are missing, unreadable or byte for byte the same as an earlier one. Boxes are left out
+    if they have no area or a coordinate that is NaN or infinite, lie completely outside the image, or repeat an earlier
+    one. Boxes partly outside are clipped, and reported if more than one pixel is cut off. An image that loses all its
+    boxes is kept, as an image with no object.
 
     Args:
-        dataset: what a reader returned.
-        progress: told how many images are done, in the calling thread.
+        dataset: a data set as a reader returned it.
+        progress: called in the calling thread.
     """
     issues = list(dataset.issues)
     samples = []
     first: dict[bytes, Sample] = {}
-    for done, (sample, seen) in enumerate(_look_at_all(dataset.samples), 1):
-        if isinstance(seen, _Seen):
-            twin = first.setdefault(seen.digest, sample)
+    for done, (sample, info) in enumerate(_inspect_all(dataset.samples), 1):
+        if isinstance(info, _ImageInfo):
+            twin = first.setdefault(info.digest, sample)
             if twin is sample:
-                target, problems = check_boxes(sample.target, seen.width, seen.height)
+                target, problems = check_boxes(sample.target, info.width, info.height)
                 samples.append(Sample(sample.image, target))
                 issues += [Issue(p.kind, sample.image, p.detail, p.handled) for p in problems]
             else:
                 issues.append(_duplicate(sample, twin))
         else:
-            issues.append(seen)
+            issues.append(info)
         if progress:
             progress(done, len(dataset))
     return Report(dataset, replace(dataset, samples=tuple(samples), issues=()), tuple(issues))
@@ -151,9 +151,9 @@ class Problem(NamedTuple):
 
 
 def check_boxes(target: Target, width: int, height: int) -> tuple[Target, list[Problem]]:
-    """The sound objects of one image of ``width`` × ``height``, clipped to it, and what was wrong.
+    """Check the objects of one image of ``width`` × ``height``; return the usable ones and the problems.
 
-    Boxes in the result are finite, have an area, lie within the image, and are not repeated.
+    Boxes in the result are finite, have an area, lie within the image, and do not repeat.
     """
     edge = np.array([width, height, width, height], np.float32)
     boxes = np.clip(target.boxes, 0, edge)
@@ -181,29 +181,29 @@ def check_boxes(target: Target, width: int, height: int) -> tuple[Target, list[P
     return replace(target, boxes=boxes).where(keep), problems
 
 
-class _Seen(NamedTuple):
-    """A readable image: its size, and the SHA-256 of its file."""
+class _ImageInfo(NamedTuple):
+    """Size of a readable image, and the SHA-256 of its file."""
 
     width: int
     height: int
     digest: bytes
 
 
-def _look_at_all(samples: Sequence[Sample]) -> Iterator[tuple[Sample, _Seen | Issue]]:
-    """Every sample with what its image is, in order; decoded in threads, as OpenCV lets go of Python's lock."""
+def _inspect_all(samples: Sequence[Sample]) -> Iterator[tuple[Sample, _ImageInfo | Issue]]:
+    """Inspect the image of every sample, in order; in threads, since OpenCV decodes without Python's lock."""
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
     try:
-        yield from zip(samples, pool.map(_look_at, (sample.image for sample in samples)), strict=True)
+        yield from zip(samples, pool.map(_inspect, (sample.image for sample in samples)), strict=True)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C should not wait for the rest
 
 
-def _look_at(image: Path) -> _Seen | Issue:
+def _inspect(image: Path) -> _ImageInfo | Issue:
     if not image.is_file():
         return Issue("missing-image", image, "there is no such file", "image left out")
     try:
         height, width = read_image(image).shape[:2]
-        return _Seen(width, height, hashlib.sha256(image.read_bytes()).digest())
+        return _ImageInfo(width, height, hashlib.sha256(image.read_bytes()).digest())
     except (DataError, OSError) as error:
         return Issue("unreadable-image", image, str(error), "image left out")
 
@@ -217,6 +217,6 @@ def _duplicate(sample: Sample, twin: Sample) -> Issue:
 
 
 def _count(number: int, thing: str) -> str:
-    """``0 boxes``, ``1 box``, ``2 images``."""
+    """Write a number with its noun: ``0 boxes``, ``1 box``, ``2 images``."""
     plural = {"box": "boxes"}.get(thing, f"{thing}s")
     return f"{number} {thing if number == 1 else plural}"

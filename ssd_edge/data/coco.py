@@ -1,7 +1,7 @@
-"""COCO: one JSON file a split, boxes as x, y, width, height in pixels, sparse category numbers.
+"""Read COCO: one JSON file for each split, boxes as x, y, width, height in pixels, category ids with gaps.
 
 Known layouts: ``annotations/instances_<split>.json`` with the images in ``<split>/``, ``images/<split>/`` or
-``images/``; one folder a split with ``_annotations.coco.json`` among the images; or any such JSON file.
+``images/``; one folder for each split with ``_annotations.coco.json`` among the images; or any such JSON file.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _KEYS = ("images", "annotations", "categories")
 
 
 def recognises(path: Path) -> bool:
-    """Whether the path is a JSON file or a folder laid out as COCO."""
+    """Tell whether the path is a JSON file or a folder in COCO's layout."""
     return path.suffix.lower() == ".json" if path.is_file() else bool(_files(path))
 
 
@@ -39,14 +39,14 @@ def read(path: Path, split: str = "", labels: Sequence[str] | None = None) -> Da
 
     Args:
         path: the folder with ``annotations/``, the one above it, or a JSON file.
-        split: the split, or its beginning where only one begins so (``train`` for ``train2017``); needed where
-            there are several.
+        split: name of the split, or its beginning if that is unique (``train`` for ``train2017``); required if there
+            are several splits.
         labels: the class list; by default the categories by ascending id.
 
     Raises:
-        DataError: the file is no COCO file, the split does not exist, or there is no usable image.
+        DataError: the file is not a COCO file, the split does not exist, or there is no usable image.
     """
-    # Absolute, as the names of the folders above tell where the images are.
+    # Absolute, because the names of parent folders tell where the images are.
     files = {_split_of(path.absolute()): path.absolute()} if path.is_file() else _files(path)
     if not files:
         raise DataError(f"{path} has no annotations/instances_<split>.json and no <split>/{_BESIDE}")
@@ -66,13 +66,13 @@ def read(path: Path, split: str = "", labels: Sequence[str] | None = None) -> Da
             if key is None or key in seen:
                 raise LabelsError(f"image '{file.name}' has {'no id' if key is None else 'the id of another'}")
             seen.add(key)
-            found = rows.get(key, [])
-            if isinstance(found, LabelsError):
-                raise LabelsError(f"image '{file.name}': {found}")
+            objects = rows.get(key, [])
+            if isinstance(objects, LabelsError):
+                raise LabelsError(f"image '{file.name}': {objects}")
         except LabelsError as error:
             issues.append(Issue("bad-labels", source, str(error), "image left out"))
             continue
-        target, unknown = build_target(found, index, names, source, f"image '{file.name}', ")
+        target, unknown = build_target(objects, index, names, source, f"image '{file.name}', ")
         samples.append(Sample(file, target))
         issues += unknown
     samples.sort(key=lambda sample: sample.image.as_posix())
@@ -81,15 +81,15 @@ def read(path: Path, split: str = "", labels: Sequence[str] | None = None) -> Da
 
 
 def _files(path: Path) -> dict[str, Path]:
-    """The JSON file of each split at ``path`` or one level below it."""
+    """Find the JSON file of each split at ``path`` or one level below it."""
     if not path.is_dir():
         return {}
     for pattern in ("annotations/instances_*.json", "*/annotations/instances_*.json", f"*/{_BESIDE}", _BESIDE):
-        if found := sorted(path.glob(pattern)):
-            if len({file.parent.parent for file in found}) > 1:
-                listed = ", ".join(str(file.relative_to(path)) for file in found)
+        if files := sorted(path.glob(pattern)):
+            if len({file.parent.parent for file in files}) > 1:
+                listed = ", ".join(str(file.relative_to(path)) for file in files)
                 raise DataError(f"{path} holds several COCO data sets; name one of {listed}")
-            return {_split_of(file): file for file in found}
+            return {_split_of(file): file for file in files}
     return {}
 
 
@@ -98,7 +98,7 @@ def _split_of(file: Path) -> str:
 
 
 def _load(source: Path) -> tuple[list[Any], list[Any], list[Any]]:
-    """The lists ``images``, ``annotations`` and ``categories``."""
+    """Read the lists ``images``, ``annotations`` and ``categories``."""
     try:
         content = json.loads(source.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
@@ -112,7 +112,7 @@ def _load(source: Path) -> tuple[list[Any], list[Any], list[Any]]:
 
 
 def _names(categories: Sequence[Any], source: Path) -> dict[int, str]:
-    """Category names by id."""
+    """Map category ids to names."""
     names: dict[int, str] = {}
     for category in categories:
         key, name = _id(category), category.get("name") if isinstance(category, dict) else None
@@ -123,7 +123,7 @@ def _names(categories: Sequence[Any], source: Path) -> dict[int, str]:
 
 
 def _id(entry: Any, key: str = "id") -> int | None:
-    """The number under ``key``, or None where there is none."""
+    """Return the integer under ``key``, or None if there is none."""
     value = entry.get(key) if isinstance(entry, dict) else None
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
@@ -131,7 +131,7 @@ def _id(entry: Any, key: str = "id") -> int | None:
 def _group(
     annotations: Sequence[Any], images: set[int | None], source: Path
 ) -> tuple[dict[int, list[Row[int]] | LabelsError], list[Issue]]:
-    """The objects of each image id, or what is wrong with one of them; and objects of no image."""
+    """Group objects by image id, with an error instead if one is bad; also return issues for objects of no image."""
     rows: defaultdict[int, list[Row[int]]] = defaultdict(list)
     bad: dict[int, LabelsError] = {}
     issues = []
@@ -159,7 +159,7 @@ def _row(annotation: dict[str, Any]) -> Row[int]:
 
 
 def _image_folder(source: Path, split: str, images: Sequence[Any]) -> Path:
-    """Where the images lie: the first usual place that has one of the first few, else the first that exists."""
+    """Find the images' folder: the first usual place with one of the first 20 images, else the first that exists."""
     top = source.parent.parent if source.parent.name == "annotations" else source.parent
     places = [p for p in (top / split, top / "images" / split, top / "images", top, source.parent) if p.is_dir()]
     names = [image.get("file_name") for image in images[:20] if isinstance(image, dict)]
@@ -168,6 +168,6 @@ def _image_folder(source: Path, split: str, images: Sequence[Any]) -> Path:
             try:
                 if inside(place, name).is_file():
                     return place
-            except LabelsError:  # reported with its image
+            except LabelsError:  # reported later, with its image
                 continue
     return places[0]

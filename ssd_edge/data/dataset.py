@@ -1,4 +1,4 @@
-"""What every reader of labels returns: samples with boxes, and a list of what is wrong with them."""
+"""``Dataset``, which every reader of labels returns: samples with boxes, and a list of issues."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ssd_edge.errors import DataError
 
 Image = npt.NDArray[np.uint8]
-"""(height, width, 3) uint8, BGR: as OpenCV reads it, and as every frame in this project is."""
+"""(height, width, 3) uint8 BGR, as OpenCV reads images; every frame in this project has this form."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,9 +23,9 @@ class Target:
 
     Attributes:
         boxes: (N, 4) float32, ``x1, y1, x2, y2`` in pixels; x2 and y2 are edges, so width is x2 − x1.
-        labels: (N,) int64, an index into ``Dataset.labels``.
-        difficult: (N,) bool, VOC's flag: neither rewarded nor punished in evaluation.
-        crowd: (N,) bool, COCO's flag: a region holding many objects, not one.
+        labels: (N,) int64, indices into ``Dataset.labels``.
+        difficult: (N,) bool, VOC's flag: evaluation neither rewards nor punishes finding the object.
+        crowd: (N,) bool, COCO's flag: the box is a region with many objects, not one.
     """
 
     boxes: npt.NDArray[np.float32]
@@ -52,7 +52,7 @@ class Target:
         difficult: npt.ArrayLike | None = None,
         crowd: npt.ArrayLike | None = None,
     ) -> Target:
-        """A target from plain lists, flags false where not given."""
+        """Make a target from plain lists; flags are false by default."""
         array = np.asarray(boxes, np.float32).reshape(-1, 4)
         none = np.zeros(len(array), bool)
         return cls(
@@ -63,20 +63,21 @@ class Target:
         )
 
     def where(self, keep: npt.NDArray[np.bool_]) -> Target:
-        """The objects for which ``keep`` (N,) is true."""
+        """Select the objects for which ``keep`` (N,) is true."""
         return Target(self.boxes[keep], self.labels[keep], self.difficult[keep], self.crowd[keep])
 
 
 @dataclass(frozen=True)
 class Issue:
-    """One thing wrong with a data set.
+    """One problem in a data set.
 
     Attributes:
         kind: one of ``unreadable-image``, ``missing-image``, ``missing-labels``, ``bad-labels``,
             ``unknown-class``, ``no-area``, ``outside-image``, ``duplicate-image``, ``duplicate-box``.
-        path: the file at fault.
-        detail: what is wrong, for a person.
-        handled: what training does about it (``image left out``, ``box left out``, ``box clipped``, ``none``).
+        path: the file with the problem.
+        detail: description for a person.
+        handled: what training does about it: ``image left out``, ``box left out``, ``box clipped``, ``kept as an image
+            with no object`` or ``none``.
     """
 
     kind: str
@@ -95,15 +96,15 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images with objects, read but not yet checked against the images' pixels.
+    """Images with objects, read from label files but not yet compared with the images' pixels.
 
     Attributes:
         root: the folder or file that the user named.
         format: ``voc``, ``coco``, ``yolo`` or ``synthetic``.
-        split: the part read, such as ``train``; "" where the format has none.
-        labels: class names, background not counted.
-        samples: in a fixed order (by file name).
-        issues: what the reader met on its way; see ``ssd_edge.data.check`` for the rest.
+        split: the part that was read, such as ``train``; "" if it has no name.
+        labels: class names, without background.
+        samples: the images, in a fixed order (by file name).
+        issues: the problems that the reader met; ``ssd_edge.data.check`` finds the others.
     """
 
     root: Path
@@ -120,7 +121,7 @@ class Dataset:
         return iter(self.samples)
 
     def fingerprint(self) -> str:
-        """SHA-256 over names and objects: what a model's provenance records of its data set."""
+        """Compute a SHA-256 over names and objects, by which a model's provenance identifies its data set."""
         digest = hashlib.sha256("\0".join(self.labels).encode(errors="surrogatepass"))
         for sample in self.samples:
             digest.update(sample.image.name.encode(errors="surrogatepass"))
@@ -129,10 +130,10 @@ class Dataset:
 
 
 def read_image(path: Path) -> Image:
-    """An image file as (height, width, 3) uint8 BGR; grey is widened, alpha dropped, EXIF rotation applied.
+    """Read an image file as (height, width, 3) uint8 BGR: grey becomes BGR, alpha is dropped, EXIF rotation applied.
 
     Raises:
-        DataError: the file is missing, truncated or no image.
+        DataError: the file is missing, truncated or not an image.
     """
     try:
         data = np.fromfile(path, np.uint8)
@@ -143,10 +144,10 @@ def read_image(path: Path) -> Image:
     except cv2.error:
         raise DataError(f"cannot read image {path}: its header asks for more pixels than OpenCV decodes") from None
     if image is None or _is_truncated(data):
-        raise DataError(f"cannot read image {path}: it is truncated or no image")
+        raise DataError(f"cannot read image {path}: it is truncated or not an image")
     return np.asarray(image, np.uint8)
 
 
 def _is_truncated(data: npt.NDArray[np.uint8]) -> bool:
-    """Whether a JPEG lacks its end marker: OpenCV fills the missing part with grey and reports success."""
+    """Tell whether a JPEG lacks its end marker; OpenCV would fill the missing part with grey and report success."""
     return data[:2].tobytes() == b"\xff\xd8" and b"\xff\xd9" not in data[-4096:].tobytes()

@@ -1,4 +1,4 @@
-"""What the readers share: safe paths, picture sizes, numbers as people write them, class lists."""
+"""Helpers for the readers: safe paths, image sizes, numbers from text, class lists."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LabelsError(ValueError):
 
 @dataclass(frozen=True)
 class Row(Generic[Key]):
-    """One object as a label file gives it: ``box`` is x1, y1, x2, y2 in pixels, ``key`` its class."""
+    """One object from a label file: ``box`` is x1, y1, x2, y2 in pixels, ``key`` its class."""
 
     key: Key
     box: tuple[float, float, float, float]
@@ -31,10 +31,10 @@ class Row(Generic[Key]):
 
 
 def number(value: object) -> float:
-    """A number from text or JSON; NaN where it is too large for float32, so that the check leaves it out.
+    """Read a number from text or JSON; NaN if it is too large for float32, so that the check leaves its box out.
 
     Raises:
-        LabelsError: it is no number.
+        LabelsError: the value is not a number.
     """
     if not isinstance(value, (str, int, float)):
         raise LabelsError(f"{_short(value)} is no number")
@@ -46,13 +46,13 @@ def number(value: object) -> float:
 
 
 def inside(folder: Path, name: object) -> Path:
-    """The path of ``name`` below ``folder``; Windows' backslashes are understood.
+    """Return the path of ``name`` below ``folder``; backslashes, as on Windows, are accepted.
 
-    A downloaded data set's labels are a stranger's text: they may not point at files elsewhere. Links
-    are followed, since a person made those on this machine.
+    A downloaded data set's labels are untrusted text, so they may not point at files elsewhere. Symbolic links are
+    followed, since a person made them on this machine.
 
     Raises:
-        LabelsError: the name is no text, is empty, absolute, or climbs with ``..``.
+        LabelsError: the name is not text, is empty or absolute, or contains ``..``.
     """
     if not isinstance(name, str) or not _can_be_a_file(name):
         raise LabelsError(f"{_short(name)} is no file name")
@@ -63,7 +63,7 @@ def inside(folder: Path, name: object) -> Path:
 
 
 def _can_be_a_file(name: str) -> bool:
-    """Whether an operating system could hold this name at all, so that no later call stumbles over it."""
+    """Tell whether a file can have this name at all, so that no later call fails on it."""
     try:
         parts = os.fsencode(name).replace(b"\\", b"/").split(b"/")
     except UnicodeEncodeError:
@@ -72,28 +72,28 @@ def _can_be_a_file(name: str) -> bool:
 
 
 def walk(folder: Path, suffixes: Iterable[str]) -> Iterator[Path]:
-    """Files below ``folder`` with one of ``suffixes``, sorted, hidden ones left out, links followed once."""
-    wanted, seen, found = frozenset(suffixes), set(), []
+    """List the files below ``folder`` with one of ``suffixes``, sorted, without hidden ones; follow each link once."""
+    wanted, seen, files = frozenset(suffixes), set(), []
     for top, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
         here = Path(top)
         if here.resolve() in seen:
-            folders.clear()  # a link back to a folder above it
+            folders.clear()  # a link to a folder that was already visited, such as a parent
             continue
         seen.add(here.resolve())
-        found += [here / n for n in names if Path(n).suffix.lower() in wanted and not n.startswith(".")]
-    return iter(sorted(found))
+        files += [here / n for n in names if Path(n).suffix.lower() in wanted and not n.startswith(".")]
+    return iter(sorted(files))
 
 
 def _raise(error: OSError) -> None:
-    """``os.walk`` skips what it may not read; a data set with a part silently missing helps nobody."""
+    """Raise an error of ``os.walk``, which by default skips unreadable folders silently."""
     raise error
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Width and height as ``read_image`` gives them, from the header where that is certain.
+    """Return the width and height that ``read_image`` gives, from the header alone if it is unambiguous.
 
     Raises:
-        DataError: the file is missing or no image.
+        DataError: the file is missing or not an image.
     """
     try:
         size = _header_size(path.read_bytes())
@@ -106,7 +106,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def _header_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height of a JPEG or PNG with no EXIF (which may turn it); None for anything else."""
+    """Read width and height of a JPEG or PNG with no EXIF (which may rotate it); None for anything else."""
     if data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR" and b"eXIf" not in data:
         return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     at = 2 if data[:2] == b"\xff\xd8" else len(data)
@@ -122,11 +122,11 @@ def _header_size(data: bytes) -> tuple[int, int] | None:
 
 
 def index_classes(names: Mapping[Key, str], wanted: Sequence[str] | None) -> tuple[tuple[str, ...], dict[Key, int]]:
-    """The class list, and each key's place in it; keys whose name is not ``wanted`` have none.
+    """Return the class list, and the index in it of each key whose name it contains.
 
     Args:
-        names: class names by the format's own key, in the order to keep.
-        wanted: the class list to use, such as a model's; None takes ``names`` as they come.
+        names: class names by the format's own key, in the order of the class list.
+        wanted: the class list to use instead, such as a model's; None uses ``names``.
     """
     labels = tuple(dict.fromkeys(names.values())) if wanted is None else tuple(wanted)
     place = {name: i for i, name in enumerate(labels)}
@@ -136,7 +136,7 @@ def index_classes(names: Mapping[Key, str], wanted: Sequence[str] | None) -> tup
 def build_target(
     rows: Sequence[Row[Key]], index: Mapping[Key, int], names: Mapping[Key, str], path: Path, where: str = ""
 ) -> tuple[Target, list[Issue]]:
-    """The target of one image, and an ``unknown-class`` issue for each row that ``index`` does not have."""
+    """Build the target of one image, and an ``unknown-class`` issue for each row whose class is not in ``index``."""
     known = [row for row in rows if row.key in index]
     issues = []
     for place, row in enumerate(rows, 1):
@@ -154,27 +154,27 @@ def build_target(
 
 
 def choose_split(split: str, splits: Iterable[str], where: Path) -> str:
-    """The one of ``splits`` that ``split`` names: itself, or the only one that begins so (train: train2017).
+    """Find the split that is named ``split``, or the only one that begins with it (``train2017`` for ``train``).
 
     Raises:
-        DataError: there is none, or there are several; the sentence lists what there is.
+        DataError: no split fits, or several do; the sentence lists all splits.
     """
-    there = sorted(splits)
-    found = [name for name in there if name == split] or [name for name in there if name.startswith(split)]
-    if len(found) == 1:
-        return found[0]
-    listed = ", ".join(there) or "none"
+    available = sorted(splits)
+    matches = [name for name in available if name == split] or [name for name in available if name.startswith(split)]
+    if len(matches) == 1:
+        return matches[0]
+    listed = ", ".join(available) or "none"
     if not split:
         raise DataError(f"{where} has several splits; name one with --split: {listed}")
-    problem = f"several splits that begin with '{split}'" if found else f"no split '{split}'"
+    problem = f"several splits that begin with '{split}'" if matches else f"no split '{split}'"
     raise DataError(f"{where} has {problem}; it has: {listed}")
 
 
 def not_empty(dataset: Dataset, looked_for: str) -> Dataset:
-    """The data set, if it has an image.
+    """Return the data set if it has an image.
 
     Raises:
-        DataError: it has none; the sentence says what was looked for, and the first thing that went wrong.
+        DataError: there is no image; the sentence says what was looked for, and gives the first issue.
     """
     if dataset.samples:
         return dataset
@@ -183,6 +183,6 @@ def not_empty(dataset: Dataset, looked_for: str) -> Dataset:
 
 
 def _short(value: object) -> str:
-    """A value as a person may see it in a sentence: escaped, and no longer than a line."""
+    """Format a value for an error sentence: escaped, and at most 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

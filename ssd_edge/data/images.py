@@ -1,4 +1,4 @@
-"""Images without labels: from a data set, a folder, a video or the rendered scene."""
+"""Read images without their labels, from a data set, a folder or the rendered scene."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
 def image_files(path: Path, split: str = "") -> list[Path]:
-    """The image files of a data set or a plain folder, in a fixed order.
+    """List the image files of a data set or a plain folder, in a fixed order.
 
     Raises:
-        DataError: there is none.
+        DataError: there is no image.
     """
     if path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
-        if found and not split:
-            return found
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        if files and not split:
+            return files
     return [sample.image for sample in open_dataset(path, split)]
 
 
 def spread(files: list[Path], number: int, seed: int = 0) -> list[Path]:
-    """``number`` of the files, or all if there are fewer: a seeded choice, in the order of the files."""
+    """Choose ``number`` files at random by seed, or all if there are fewer; they keep their order."""
     if len(files) <= number:
         return files
     chosen = np.random.default_rng(seed).choice(len(files), number, replace=False)
@@ -40,10 +40,10 @@ def spread(files: list[Path], number: int, seed: int = 0) -> list[Path]:
 
 
 def sample_images(path: Path | None, number: int, split: str = "") -> Iterator[Image]:
-    """Up to ``number`` images of a data set or folder, or frames of the rendered scene where there is no path.
+    """Yield up to ``number`` images of a data set or folder, or frames of the rendered scene if there is no path.
 
     Raises:
-        DataError: no image, or one that cannot be read.
+        DataError: there is no image, or one cannot be read.
     """
     if path is None:
         from ssd_edge.data.synthetic import Conveyor
@@ -56,10 +56,10 @@ def sample_images(path: Path | None, number: int, split: str = "") -> Iterator[I
 
 
 def validation_images(path: Path | None, number: int) -> Iterator[Image]:
-    """As ``sample_images``; of a data set with a part called ``val``, from that.
+    """Yield images as ``sample_images`` does, from the split ``val`` if the data set has one.
 
     Raises:
-        DataError: no image, or one that cannot be read.
+        DataError: there is no image, or one cannot be read.
     """
     return sample_images(path, number, "val" if path is not None and _has_split(path, "val") else "")
 
@@ -72,7 +72,7 @@ def _has_split(path: Path, split: str) -> bool:
 
 
 def jpeg_thumbnail(image: Image, longest: int = 128) -> bytes:
-    """JPEG of the image, its longer side ``longest`` pixels at most: a few kilobytes."""
+    """Encode an image as a JPEG of a few kilobytes whose longer side has at most ``longest`` pixels."""
     factor = min(1.0, longest / max(image.shape[:2]))
     size = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
@@ -80,12 +80,12 @@ def jpeg_thumbnail(image: Image, longest: int = 128) -> bytes:
 
 
 def preprocessed(images: Iterable[Image], spec: ModelSpec) -> Iterator[npt.NDArray[np.float32]]:
-    """Each as (1, 3, H, W) network input."""
+    """Turn each image into a (1, 3, H, W) network input."""
     return (preprocess(image, spec) for image in images)
 
 
 def readable(files: Iterable[Path], on_error: Callable[[str], None]) -> Iterator[Image]:
-    """The images of those files that can be read; the others' errors go to ``on_error``."""
+    """Yield the images of readable files; pass the error of each other file to ``on_error``."""
     for file in files:
         try:
             image = read_image(file)

@@ -1,8 +1,8 @@
-"""Machine parts as they look from above: bolts, nuts, washers and gears, shaded from their heights.
+"""Draw machine parts as seen from above: bolts, nuts, washers and gears, shaded from their heights.
 
-A part is described by signed distances and heights on a grid three times finer than the picture. Normals
-come from the heights, the colour from what a metal with that normal reflects of the lamps above it, so one
-light direction holds for every part whatever its rotation. Lengths are pixels of the final picture.
+A part is described by signed distances and heights on a grid three times finer than the picture. Its normals are
+computed from the heights, and its colour from what a metal with that normal reflects of the lamps above it. So one
+light direction holds for every part, whatever its rotation. Lengths are in pixels of the final picture.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ LABELS: tuple[str, ...] = ("bolt", "nut", "washer", "gear")
 
 Plane = npt.NDArray[np.float32]
 
-_WIDTHS = (0.46, 1.0, 1.0, 1.0)  # of each class, at most, as a share of its size
-_FINE = 3  # samples per pixel, each way: teeth and threads are a few pixels wide
+_WIDTHS = (0.46, 1.0, 1.0, 1.0)  # largest width of each class, as a share of its size
+_FINE = 3  # samples per pixel in each direction, since teeth and threads are only a few pixels wide
 
 
 @dataclass(frozen=True)
 class Light:
-    """Where the main lamp stands.
+    """Position and colour of the main lamp.
 
     Attributes:
         azimuth: direction towards the lamp in the picture, radians, x to the right and y down.
@@ -52,14 +52,14 @@ class Light:
 
 @dataclass(frozen=True, eq=False)
 class Sprite:
-    """A part ready to be laid on a picture: ``picture = picture * keep + add``.
+    """A part ready to be blended into a picture: ``picture = picture * keep + add``.
 
     Attributes:
         add: (h, w, 3) float32, BGR 0..255 times coverage.
-        keep: (h, w, 3) float32, the share of the picture below that shows: neither covered nor in shadow.
-        mask: (h, w) bool, the silhouette: pixels that the part covers by half or more when it stands still.
-        x: of the left column, counted from the part's centre.
-        y: of the top row, counted from the part's centre.
+        keep: (h, w, 3) float32, the share of the background that stays visible: neither covered nor in shadow.
+        mask: (h, w) bool, the silhouette: pixels that the part, without motion blur, covers by half or more.
+        x: position of the left column relative to the part's centre.
+        y: position of the top row relative to the part's centre.
     """
 
     add: Plane
@@ -96,13 +96,13 @@ class _Grid:
 
 @dataclass(frozen=True, eq=False)
 class _Solid:
-    """What a shape says about itself, on the fine grid.
+    """The geometry of a shape on the fine grid.
 
     Attributes:
         outside: signed distance to the silhouette, negative inside.
-        height: of the surface above the belt.
+        height: height of the surface above the belt.
         marks: tool marks, about −1 to 1.
-        turned: 0..1, how far the surface was turned on a lathe: such faces show a bow tie of light.
+        turned: 0..1, how strongly the surface looks turned on a lathe: such faces reflect light like a bow tie.
     """
 
     outside: Plane
@@ -114,15 +114,15 @@ class _Solid:
 def draw_part(
     label: int, size: float, angle: float, rng: np.random.Generator, light: Light, blur: float = 0.0
 ) -> Sprite:
-    """Draws one part.
+    """Draw one part.
 
     Args:
         label: index into LABELS.
         size: largest extent in pixels.
         angle: rotation in radians.
         rng: decides proportions, variant, material and wear.
-        light: the lamp that shades it and throws its shadow.
-        blur: length of the smear along x in pixels, from moving while the shutter is open.
+        light: the lamp that shades the part and casts its shadow.
+        blur: length in pixels of the motion blur along x, from moving while the shutter is open.
     """
     half_width = size * _WIDTHS[label] / 2
     along, across = abs(math.cos(angle)), abs(math.sin(angle))
@@ -135,7 +135,7 @@ def draw_part(
     fine_alpha = np.clip(0.5 - solid.outside * _FINE, 0, 1)
     colour = _shade(solid, grid, angle, material, light, rng) * fine_alpha[..., None]
     thickness = float(solid.height[solid.outside < 0].mean())
-    room = math.ceil(size * 0.2 + blur) + 8  # for the shadow, and for the smear
+    room = math.ceil(size * 0.2 + blur) + 8  # for the shadow and the motion blur
     alpha, add = (
         cv2.copyMakeBorder(_coarse(plane), room, room, room, room, cv2.BORDER_CONSTANT, value=0)
         for plane in (fine_alpha, colour)
@@ -148,7 +148,7 @@ def draw_part(
 
 
 def smear(picture: Plane, length: float) -> Plane:
-    """Motion blur: the mean along x over ``length`` pixels, centred, so that nothing moves."""
+    """Apply motion blur: the mean along x over ``length`` pixels, centred, so that nothing is shifted."""
     half = length / 2
     taps = np.arange(-math.ceil(half), math.ceil(half) + 1)
     kernel = np.clip(half + 0.5 - np.abs(taps), 0, 1)
@@ -160,7 +160,7 @@ def _f32(array: npt.ArrayLike) -> Plane:
 
 
 def _coarse(fine: Plane) -> Plane:
-    """From the fine grid to the picture's."""
+    """Average from the fine grid to the picture's pixels."""
     return _f32(cv2.resize(fine, None, fx=1 / _FINE, fy=1 / _FINE, interpolation=cv2.INTER_AREA))
 
 
@@ -174,7 +174,7 @@ def _grid(reach_x: int, reach_y: int, angle: float) -> _Grid:
 
 
 def _trimmed(add: Plane, keep: Plane, mask: npt.NDArray[np.bool_]) -> Sprite:
-    """The sprite without the empty border: less to blend in every frame."""
+    """Make a sprite without its empty border, so that there is less to blend in every frame."""
     x, y, w, h = cv2.boundingRect((keep < 0.995).astype(np.uint8))
     part = np.s_[y : y + h, x : x + w]
     return Sprite(
@@ -190,7 +190,7 @@ def _trimmed(add: Plane, keep: Plane, mask: npt.NDArray[np.bool_]) -> Sprite:
 
 
 def _bolt(grid: _Grid, size: float, rng: np.random.Generator) -> _Solid:
-    """A bolt on its side: hexagon head or knurled socket head, part of the shank threaded."""
+    """Make a bolt lying on its side, with a hexagon head or a knurled socket head, and a partly threaded shank."""
     u, v = grid.u, grid.v
     radius = size * rng.uniform(0.085, 0.115)
     socket = rng.random() < 0.35
@@ -200,7 +200,7 @@ def _bolt(grid: _Grid, size: float, rng: np.random.Generator) -> _Solid:
     thread_start = neck + (size - head) * rng.choice((0.06, 0.35))
     pitch = max(4.0, radius * 0.42)
 
-    # A helix seen from the side: the crest's phase advances with the angle round the shank.
+    # A helix seen from the side: the crest's phase advances with the angle around the shank.
     round_shank = np.arcsin(np.clip(v / radius, -1, 1)) / (2 * np.pi)
     crest = np.abs(((u / pitch + round_shank) % 1) * 2 - 1)
     threaded = np.clip((u - thread_start) / 2, 0, 1)
@@ -209,14 +209,14 @@ def _bolt(grid: _Grid, size: float, rng: np.random.Generator) -> _Solid:
     shank_outside = np.maximum(np.maximum(np.abs(v) - shank_radius, neck - u), u - size / 2)
     shank_height = np.sqrt(np.maximum(shank_radius**2 - v**2, 0.02 * radius**2))
 
-    # The head's edges are broken: towards its two ends the outline draws in.
+    # The head's edges are bevelled: its outline narrows towards both ends.
     ends = np.minimum(u + size / 2, neck - u)
     ease = np.maximum(radius * 0.3 - ends, 0)
     if socket:
         knurl = 0.045 * radius * np.sign(np.sin(np.arcsin(np.clip(v / head_radius, -1, 1)) * 26))
         head_height = np.sqrt(np.maximum(head_radius**2 - v**2, 0.02 * radius**2)) + knurl
     else:
-        flat = head_radius / 2  # the upper face reaches to half the radius, then the sides fall by 60°
+        flat = head_radius / 2  # the upper face reaches to half the radius; beyond it the sides slope down by 60°
         head_height = head_radius * 0.87 - np.maximum(np.abs(v) - flat, 0) * np.float32(math.sqrt(3))
     head_height = head_height - ease * 0.8
     head_outside = np.maximum(np.maximum(np.abs(v) - head_radius + ease * 0.4, -size / 2 - u), u - neck)
@@ -232,7 +232,7 @@ def _bolt(grid: _Grid, size: float, rng: np.random.Generator) -> _Solid:
 
 
 def _nut(grid: _Grid, size: float, rng: np.random.Generator) -> _Solid:
-    """A hexagon nut from above, corners chamfered by a cone, the hole threaded; some have a flange."""
+    """Make a hexagon nut seen from above, with corners chamfered by a cone and a threaded hole; some have a flange."""
     flanged = rng.random() < 0.25
     corner = size / 2 * (0.80 if flanged else 1)
     apothem = corner * math.cos(math.pi / 6)
@@ -240,7 +240,7 @@ def _nut(grid: _Grid, size: float, rng: np.random.Generator) -> _Solid:
     rho, theta = grid.rho, grid.theta
     hexagon = rho * np.cos((theta % (math.pi / 3)) - math.pi / 6) - apothem
     top = size * 0.22
-    # The cone starts inside the flats, so that its edge with the top is the circle a real nut shows.
+    # The cone starts inside the flats, so that it meets the top in a circle, as on a real nut.
     height = np.minimum(top, top - (rho - apothem * 0.93) * 0.75)
     height = np.minimum(height, top + np.minimum(0, -hexagon - 1.2) * 0.9)
     outside = hexagon
@@ -258,7 +258,7 @@ def _nut(grid: _Grid, size: float, rng: np.random.Generator) -> _Solid:
 
 
 def _washer(grid: _Grid, size: float, rng: np.random.Generator) -> _Solid:
-    """A flat washer, or a split spring washer."""
+    """Make a flat washer or a split spring washer."""
     split = rng.random() < 0.25
     outer = size / 2
     hole = outer * (rng.uniform(0.60, 0.66) if split else rng.uniform(0.42, 0.56))
@@ -277,7 +277,7 @@ def _washer(grid: _Grid, size: float, rng: np.random.Generator) -> _Solid:
 
 
 def _gear(grid: _Grid, size: float, rng: np.random.Generator) -> _Solid:
-    """A spur gear: teeth, a recessed web (solid, drilled or spoked), a hub, and a bore with a keyway."""
+    """Make a spur gear: teeth, a recessed web (solid, drilled or spoked), a hub, and a bore with a keyway."""
     rho, theta = grid.rho, grid.theta
     tip = size / 2
     teeth = int(np.clip(size / rng.uniform(5.0, 7.5), 12, 26))
@@ -285,7 +285,7 @@ def _gear(grid: _Grid, size: float, rng: np.random.Generator) -> _Solid:
     wave = np.abs(((theta * teeth / (2 * np.pi)) % 1) * 2 - 1)  # 0 in a gap … 1 on a tooth
     flank = np.clip((wave - 0.30) / 0.36, 0, 1)
     profile = tip - depth * (1 - flank * (2 - flank) * 0.5 - flank * 0.5)
-    # Along a steep flank the radial distance overstates the true one; this brings it back.
+    # On a steep flank the radial distance is larger than the true distance; the factor corrects that.
     outside = (rho - profile) * np.where((flank > 0) & (flank < 1), 0.55, 1)
     root = tip - depth
     bore = tip * rng.uniform(0.13, 0.19)
@@ -319,23 +319,23 @@ _SHAPES: tuple[Callable[[_Grid, float, np.random.Generator], _Solid], ...] = (_b
 
 
 def _rounded(outside: npt.ArrayLike, height: npt.ArrayLike, radius: float) -> Plane:
-    """The height with its edges broken by a quarter round."""
+    """Round the edges of a height map by a quarter circle."""
     inset = np.clip(radius + np.asarray(outside), 0, radius)
     return _f32(np.asarray(height) - (radius - np.sqrt(np.maximum(radius**2 - inset**2, 0))))
 
 
 @lru_cache(maxsize=1)
 def _noise_tile() -> Plane:
-    """(512, 512) noise of unit variance that repeats without a seam."""
+    """Make (512, 512) noise of unit variance that repeats without a seam."""
     tile = np.random.default_rng(0).standard_normal((512, 512), np.float32)
     smooth = cv2.GaussianBlur(np.pad(tile, 8, mode="wrap"), (0, 0), 0.9)[8:-8, 8:-8]
     return _f32(smooth / smooth.std())
 
 
 def _noise(x: npt.ArrayLike, y: npt.ArrayLike, rng: np.random.Generator) -> Plane:
-    """The noise tile read at coordinates x, y, from a random origin.
+    """Sample the noise tile at coordinates x, y, relative to a random origin.
 
-    One coordinate running faster than the other gives the streaks that a tool leaves.
+    If one coordinate changes faster than the other, the noise becomes streaks like tool marks.
     """
     ox, oy = rng.uniform(0, 512, 2)
     column, row = _f32(x) + np.float32(ox), _f32(y) + np.float32(oy)
@@ -345,7 +345,7 @@ def _noise(x: npt.ArrayLike, y: npt.ArrayLike, rng: np.random.Generator) -> Plan
 def _shade(
     solid: _Solid, grid: _Grid, angle: float, material: _Material, light: Light, rng: np.random.Generator
 ) -> Plane:
-    """(h, w, 3) float32 BGR 0..255: what the metal reflects of a bar lamp, a weak fill and the dark hall."""
+    """Compute (h, w, 3) float32 BGR 0..255: the metal's reflection of a bar lamp, a weak fill and the dark hall."""
     height = cv2.GaussianBlur(solid.height, (0, 0), 0.35 * _FINE)
     slope_x = cv2.Scharr(height, cv2.CV_32F, 1, 0, scale=_FINE / 32)
     slope_y = cv2.Scharr(height, cv2.CV_32F, 0, 1, scale=_FINE / 32)
@@ -363,7 +363,7 @@ def _shade(
     fill_angle = 1 + mirror_to * flat - mirror_z * lift
     softbox = np.exp(lamp_angle * -(3.2 + 2 * material.gloss))
     fill = np.exp(fill_angle * -5)
-    # The lamp's bright core is a bar, long across its azimuth: it draws a line of light down every shank.
+    # The lamp's bright core is a bar, long across its azimuth, which draws a line of light along every shank.
     width = 0.26 - 0.10 * material.gloss
     glint = np.exp(-(((mirror_to - flat) / width) ** 2) - (mirror_by / 0.8) ** 2) * (0.7 + 1.1 * material.gloss)
     ceiling = 0.20 + 0.24 * np.clip(mirror_z, -0.6, 1)
@@ -372,19 +372,19 @@ def _shade(
     bow_tie = np.cos(grid.theta + (angle - light.azimuth)) ** 2
     seen *= 1 + solid.turned * up2**2 * (0.95 * bow_tie**3 - 0.2)
     seen *= 1 + 0.085 * material.grain * solid.marks
-    # Hollows see less of the hall: compare each point with its surroundings.
+    # Hollows receive less light from the hall: compare each point with its surroundings.
     surroundings = cv2.GaussianBlur(height, (0, 0), 2.2 * _FINE)
     seen *= np.clip(1 - 0.16 * np.maximum(surroundings - height, 0), 0.35, 1)
     stain = np.clip(_noise(grid.u * 0.06, grid.v * 0.06, rng) - 0.6, 0, 1.5)
     seen *= 1 - 0.14 * stain
 
-    film = 0.10 * glint  # of oil: it glints white whatever the metal
+    film = 0.10 * glint  # an oil film, which glints white whatever the metal
     channels = [np.sqrt(1 - np.exp(-1.35 * (seen * share + film))) for share in material.reflectance]
-    return _f32(255 * cv2.merge(channels))  # a square root is near enough to sRGB's curve
+    return _f32(255 * cv2.merge(channels))  # the square root approximates sRGB's curve
 
 
 def _shadow(alpha: Plane, thickness: float, light: Light) -> Plane:
-    """(h, w) share of light lost on the belt: the cast shadow, softer away from the part, and the contact."""
+    """Compute (h, w) the share of light lost on the belt: the cast shadow, softer away from the part, and contact."""
     lx, ly, _ = light.direction
     reach = min(thickness, 26) / math.tan(light.elevation) * 1.2
     cast = np.zeros_like(alpha)

@@ -1,4 +1,4 @@
-"""The label formats, as a dict; ``open_dataset`` finds the one that fits what is on disk."""
+"""The dict of label formats, and ``open_dataset``, which recognises the format and reads it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class _Read(Protocol):
 
 
 class Format(NamedTuple):
-    """One way to lay labels on disk."""
+    """One label format on disk."""
 
     recognises: Callable[[Path], bool]
     read: _Read
@@ -31,20 +31,20 @@ FORMATS: dict[str, Format] = {
 
 
 def open_dataset(path: Path, split: str = "", labels: Sequence[str] | None = None) -> Dataset:
-    """Read a data set in whatever known format it is; the first of VOC, COCO and YOLO that fits.
+    """Read a data set in the first format that fits of VOC, COCO and YOLO.
 
     Args:
         path: a folder, or a COCO JSON or YOLO yaml file.
         split: such as ``train``; "" means VOC's ``trainval`` (or all), COCO's only file, or all YOLO images.
-        labels: the class list to read with, such as a model's: other classes are left out and reported. By
+        labels: the class list to use, such as a model's; objects of other classes are left out and reported. By
             default the data set's own: VOC's names sorted, COCO's and YOLO's by number.
 
     Returns:
-        The samples, and in ``issues`` what could not be read. Pixels are not looked at:
-        ``ssd_edge.data.check.check_dataset`` does that.
+        The samples, and in ``issues`` what could not be read. Pixels are not checked here, but by
+        ``ssd_edge.data.check.check_dataset``.
 
     Raises:
-        DataError: nothing there, no known format, no such split, or no usable image.
+        DataError: the path does not exist, its format is not known, it lacks the split, or it has no usable image.
     """
     if not path.exists():
         raise DataError(f"there is no file or folder {path}")

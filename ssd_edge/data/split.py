@@ -1,4 +1,4 @@
-"""Which images to train on and which to validate on."""
+"""Choose the images for training and for validation."""
 
 from __future__ import annotations
 
@@ -13,31 +13,32 @@ from ssd_edge.data.readers import open_dataset
 from ssd_edge.errors import DataError
 
 HELD_OUT = 0.2
-"""Share of the images that validate where a data set has no split for it."""
+"""Share of the images held out for validation if a data set has no split for it."""
 
 
 def training_and_validation(
     path: Path, split: str = "", validation_split: str = "", seed: int = 0
 ) -> tuple[Dataset, Dataset]:
-    """The two parts of a data set, with the classes of the first.
+    """Read the training and the validation part of a data set, both with the classes of the training part.
 
     Args:
         path: as in ``open_dataset``.
-        split: to train on; ``train`` where empty and there is one, else all that validation does not use.
-        validation_split: ``val`` where empty, there is one and it shares no image with ``split``; else a fifth of
-            ``split`` is held out, by ``seed``.
-        seed: of the choice.
+        split: split to train on. If empty, it is ``train`` if that exists, else all images that validation does not
+            use.
+        validation_split: split to validate on. If empty, it is ``val`` if that exists and shares no image with the
+            training part; else a fifth of the training part is held out.
+        seed: random seed for choosing the held-out images.
 
     Raises:
-        DataError: nothing usable there, or no such split.
+        DataError: the data set has no usable image, or not this split.
     """
     training = open_dataset(path, split) if split else _open_if_there(path, "train") or open_dataset(path)
     if validation_split:
         validation = open_dataset(path, validation_split, training.labels)
         return (training if split else _without(training, validation)), validation
-    found = _open_if_there(path, "val", training.labels)
-    if found and not _images(training) & _images(found):
-        return training, found
+    val = _open_if_there(path, "val", training.labels)
+    if val and not _images(training) & _images(val):
+        return training, val
     return hold_out(training, HELD_OUT, seed)
 
 
@@ -45,7 +46,7 @@ def _open_if_there(path: Path, split: str, labels: Sequence[str] | None = None) 
     try:
         return open_dataset(path, split, labels)
     except DataError:
-        return None  # what is wrong beyond that is said when the whole is opened
+        return None  # an error other than a missing split is raised when the whole data set is opened
 
 
 def _images(dataset: Dataset) -> set[Path]:
@@ -58,10 +59,10 @@ def _without(dataset: Dataset, other: Dataset) -> Dataset:
 
 
 def hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
-    """(rest, held out): a random ``share`` of the images, at least one; the same seed holds out the same ones.
+    """Split a data set into (rest, held out): a random ``share`` of the images, at least one, the same for each seed.
 
     Raises:
-        DataError: fewer than two images.
+        DataError: there are fewer than two images.
     """
     if len(dataset) < 2:
         raise DataError(f"{dataset.root} has {len(dataset)} image; training needs one and validation another")

@@ -1,10 +1,10 @@
-"""A conveyor that carries machine parts: a camera without hardware, and a labelled data set without photographs.
+"""Render a conveyor that carries machine parts: a camera without hardware, a labelled data set without photographs.
 
     Conveyor(seed).frame(i)      picture i and its boxes, at random access
-    write_dataset(folder, ...)   the same as files, in Pascal VOC's layout
+    write_dataset(folder, ...)   pictures and boxes as files, in Pascal VOC's layout
 
-The belt is cut into segments. Segment k gets its parts from a random stream seeded with (seed, k), so the
-belt is endless, and frame i is no more than a view of the belt at offset i · speed / fps.
+The belt is divided into segments. Segment k gets its parts from a random stream seeded with (seed, k), so the belt is
+endless, and frame i is simply a view of the belt at offset i · speed / fps.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ _BELTS = (  # BGR of the rubber
     (112, 84, 56),  # slate blue
     (128, 134, 136),  # light grey
 )
-_SIZES = ((92, 160), (54, 92), (52, 96), (78, 150))  # of each class, in pixels of a picture 480 high
-_RAIL = 0.075  # height of each rail, as a share of the picture's
+_SIZES = ((92, 160), (54, 92), (52, 96), (78, 150))  # range of each class, in pixels of a 480 high picture
+_RAIL = 0.075  # height of each rail, as a share of the picture's height
 _SHUTTER = 1 / 90  # seconds that the shutter stays open
-_NOISE_PLAY = 64  # the noise is drawn once, this much larger than a frame, and shifted for every frame
-_MIN_SHOWN = 0.35  # least share of a part that must be visible for it to be labelled
+_NOISE_PLAY = 64  # the noise is drawn once, this many pixels larger than a frame, and shifted for every frame
+_MIN_SHOWN = 0.35  # smallest visible share of a part for which it is labelled
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A part on the belt: its centre in belt coordinates, and all that its sprite follows from."""
+    """A part on the belt: its centre in belt coordinates, and everything that determines its sprite."""
 
     x: int
     y: int
@@ -56,19 +56,19 @@ class _Part:
 
     @cached_property
     def sprite(self) -> Sprite:
-        """Drawn when the part first comes into view."""
+        """The part's picture, drawn when it first comes into view."""
         rng = np.random.default_rng(self.stream)
         return draw_part(self.label, self.size, self.angle, rng, self.light, self.blur)
 
 
 class Conveyor:
-    """An endless belt of parts under a fixed camera. Belt, light and parts follow from the seed.
+    """An endless belt of parts under a fixed camera. The seed determines belt, light and parts.
 
     Args:
         seed: 0 or more; the same arguments give the same pixels.
         size: (width, height) of the frames. Everything scales with the height.
-        speed: of the belt in pixels per second, to the left.
-        density: parts in view, on average.
+        speed: speed of the belt to the left, in pixels per second.
+        density: average number of parts in view.
         fps: frames per second; frame i shows the belt at i / fps seconds.
 
     Raises:
@@ -102,11 +102,11 @@ class Conveyor:
         self._segment = lru_cache(maxsize=in_view + 1)(self._draw_segment)
 
     def frame(self, index: int) -> tuple[Image, Target]:
-        """Frame ``index`` and the parts that can be seen in it.
+        """Render frame ``index``, with the boxes of the parts visible in it.
 
-        A box is tight around the visible pixels of a part: inside the picture, and not below another part.
-        Motion blur and shadow do not count. A part that shows less than 35 % of its area is not labelled:
-        what is left of it could be anything, and no detector can be blamed for missing it.
+        A box is tight around the visible pixels of a part: inside the picture, and not below another part. Motion blur
+        and shadow do not count. A part that shows less than 35 % of its area is not labelled, since its rest could be
+        anything, and no detector can be blamed for missing it.
 
         Args:
             index: 0 or more, in any order.
@@ -128,7 +128,7 @@ class Conveyor:
         return self._expose(picture, index), _target(owner, parts)
 
     def _expose(self, picture: Plane, index: int) -> Image:
-        """Lights the picture with slowly swaying lamps, and reads it out through a noisy sensor."""
+        """Light the picture with slowly swaying lamps, and add a sensor's noise."""
         width, height = self.size
         seconds = index / self.fps
         sway = 0.6 * math.sin(0.43 * seconds) + 0.4 * math.sin(1.1 * seconds + 1)
@@ -139,7 +139,7 @@ class Conveyor:
         return np.asarray(cv2.add(picture, noise, dtype=cv2.CV_8U), np.uint8)
 
     def _in_view(self, offset: int) -> Iterator[_Part]:
-        """The parts whose sprites reach into the picture, lowest first."""
+        """Yield the parts whose sprites reach into the picture, in drawing order."""
         width = self.size[0]
         reach = math.ceil(200 * self._scale + self._blur)
         length = self._segment_length
@@ -151,7 +151,7 @@ class Conveyor:
         return round(640 * self._scale)
 
     def _draw_segment(self, k: int) -> list[_Part]:
-        """The parts whose centres lie on segment k. Most lie apart, as a feeder drops them; some overlap."""
+        """Make the parts whose centres lie on segment k; most lie apart, as a feeder drops them, but some overlap."""
         width, height = self._segment_length, self.size[1]
         rng = np.random.default_rng((self.seed, k % 2**32))  # k is negative left of the first frame
         count = math.floor(self.density * width / self.size[0] + rng.random())
@@ -175,7 +175,7 @@ class Conveyor:
 
 
 def _lay(picture: Plane, owner: npt.NDArray[np.uint16], sprite: Sprite, x: int, y: int, number: int) -> None:
-    """Lays a sprite with its centre at (x, y) on the picture, and its number on the map of who owns a pixel."""
+    """Blend a sprite centred at (x, y) into the picture, and write its number into the map of pixel owners."""
     left, top = x + sprite.x, y + sprite.y
     x0, y0 = max(left, 0), max(top, 0)
     x1 = min(left + sprite.mask.shape[1], picture.shape[1])
@@ -207,12 +207,12 @@ def _f32(array: npt.ArrayLike) -> Plane:
 
 
 def _period(size: tuple[int, int]) -> int:
-    """Pixels after which the belt's surface comes round again: twice the view, and a multiple of 64."""
+    """Pixels after which the belt's surface repeats: twice the view, rounded up to a multiple of 64."""
     return math.ceil(2 * size[0] / 64) * 64
 
 
 def _clouds(rng: np.random.Generator, shape: tuple[int, int], cell: tuple[float, float]) -> Plane:
-    """(h, w) smooth noise with blobs of about ``cell`` (h, w) pixels, unit variance, seamless along x."""
+    """Make (h, w) smooth noise with blobs of about ``cell`` (h, w) pixels, unit variance, seamless along x."""
     rows, columns = max(2, round(shape[0] / cell[0])), max(2, round(shape[1] / cell[1]))
     coarse = rng.standard_normal((rows, columns), np.float32)
     edge = 2
@@ -224,7 +224,7 @@ def _clouds(rng: np.random.Generator, shape: tuple[int, int], cell: tuple[float,
 
 
 def _belt(rng: np.random.Generator, size: tuple[int, int], light: Light, blur: float) -> Plane:
-    """(height, period + width, 3) float32 BGR: rubber with a moulded relief, wear, dust and a splice."""
+    """Draw the belt, (height, period + width, 3) float32 BGR: rubber with a relief, wear, dust and a splice."""
     height, period = size[1], _period(size)
     shape = (height, period)
     x, y = np.meshgrid(np.arange(period, dtype=np.float32), np.arange(height, dtype=np.float32))
@@ -257,7 +257,7 @@ def _belt(rng: np.random.Generator, size: tuple[int, int], light: Light, blur: f
 
 
 def _rails(size: tuple[int, int], light: Light) -> Plane:
-    """(2 · rail, width, 3) float32 BGR: the upper and the lower guide, extruded aluminium with a slot."""
+    """Draw the upper and lower rail, (2 · rail, width, 3) float32 BGR: extruded aluminium with a slot."""
     width, rail = size[0], round(size[1] * _RAIL)
     across = (np.arange(rail, dtype=np.float32) + 0.5) / rail  # 0 at the picture's edge … 1 at the belt
     rng = np.random.default_rng(1)
@@ -281,7 +281,7 @@ def _rails(size: tuple[int, int], light: Light) -> Plane:
 
 
 def _lamps(rng: np.random.Generator, size: tuple[int, int], light: Light) -> tuple[Plane, Plane]:
-    """Two (height, width, 3) factors: the steady light with the lens's vignette, and what sways on top."""
+    """Make two (height, width, 3) factors: the steady light with the lens's vignette, and the swaying part."""
     width, height = size
     x, y = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))
     lx, ly, _ = light.direction
@@ -296,7 +296,7 @@ def _lamps(rng: np.random.Generator, size: tuple[int, int], light: Light) -> tup
 
 # The data set.
 
-_SHOTS = 4  # pictures of one scene, far apart on its belt: making a scene costs more than taking a picture
+_SHOTS = 4  # pictures of one scene, far apart on its belt, since making a scene costs more than rendering a picture
 
 
 def write_dataset(
@@ -307,16 +307,16 @@ def write_dataset(
     val_fraction: float = 0.2,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Writes a labelled data set in Pascal VOC's layout, whole or not at all.
+    """Write a labelled data set in Pascal VOC's layout, completely or not at all.
 
-    Belt, light, density and speed change every few pictures, and the scenes of ``val`` are not those of
-    ``train``. A folder that already holds the same recipe is returned as it is.
+    Belt, light, density and speed change every few pictures, and ``val`` has other scenes than ``train``. A folder that
+    already holds a data set of the same recipe is left as it is.
 
     Args:
-        folder: to be made; its parents too.
-        images: 2 or more, train and val together.
-        seed: 0 or more.
-        val_fraction: share of the images that goes to ``val``, between 0 and 1; each split gets at least one.
+        folder: folder to make, with its parents.
+        images: number of images, train and val together; 2 or more.
+        seed: random seed, 0 or more.
+        val_fraction: share of the images for ``val``, between 0 and 1; each split gets at least one image.
         progress: called with (done, images) after every image.
 
     Returns:
@@ -342,7 +342,7 @@ def write_dataset(
             _write_files(made, {"train": images - val, "val": val}, seed, progress)
             (made / "recipe.json").write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
             if folder.exists():
-                folder.rmdir()  # _holds found it empty
+                folder.rmdir()  # _holds has made sure that it is empty
             made.replace(folder)
     except OSError as error:
         raise DataError(f"cannot write the data set {folder}: {error.strerror}") from error
@@ -350,7 +350,7 @@ def write_dataset(
 
 
 def _holds(folder: Path, recipe: dict[str, object]) -> bool:
-    """Whether the folder was written from this recipe; refuses a folder with anything else in it."""
+    """Tell whether the folder was written from this recipe; raise DataError if it holds anything else."""
     if not folder.exists():
         return False
     if not folder.is_dir():
@@ -358,12 +358,12 @@ def _holds(folder: Path, recipe: dict[str, object]) -> bool:
     if not any(folder.iterdir()):
         return False
     try:
-        found = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+        existing = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        found = None
-    if found == recipe:
+        existing = None
+    if existing == recipe:
         return True
-    met = "other files" if found is None else f"a data set of another recipe ({json.dumps(found)})"
+    met = "other files" if existing is None else f"a data set of another recipe ({json.dumps(existing)})"
     raise DataError(f"cannot write the data set {folder}: it holds {met}; choose another folder or remove it")
 
 
@@ -386,13 +386,13 @@ def _write_files(root: Path, splits: dict[str, int], seed: int, progress: Callab
 
 
 def _shots(count: int, stream: tuple[int, int]) -> Iterator[tuple[Image, Target]]:
-    """``count`` pictures, from a new scene every few; no part is seen twice."""
+    """Render ``count`` pictures, with a new scene every few pictures; no part appears twice."""
     rng = np.random.default_rng(stream)
     for shot in range(count):
         if shot % _SHOTS == 0:
             speed, density = float(rng.uniform(40, 220)), float(rng.uniform(5, 9))
             conveyor = Conveyor(int(rng.integers(2**62)), speed=speed, density=density)
-            view = math.ceil(2 * conveyor.size[0] / speed * conveyor.fps)  # frames until the view is all new
+            view = math.ceil(2 * conveyor.size[0] / speed * conveyor.fps)  # frames after which the whole view is new
         yield conveyor.frame(view * (shot % _SHOTS) + int(rng.integers(view // 4)))
 
 
@@ -408,7 +408,7 @@ def _write_names(root: Path, split: str, names: list[str]) -> None:
 
 
 def _write_annotation(path: Path, file: str, shape: tuple[int, ...], target: Target) -> None:
-    """One image's objects; the corners are edges, as ``ssd_edge.data.voc`` takes them, so they come back exact."""
+    """Write one image's objects; corners are written as edges, which ``ssd_edge.data.voc`` reads back exactly."""
     root = ElementTree.Element("annotation")
 
     def put(parent: ElementTree.Element, tag: str, text: object) -> None:

@@ -1,8 +1,8 @@
-"""Pascal VOC: ``Annotations/*.xml``, ``JPEGImages/`` and lists of names in ``ImageSets/Main/*.txt``.
+"""Read Pascal VOC: ``Annotations/*.xml``, ``JPEGImages/`` and lists of names in ``ImageSets/Main/*.txt``.
 
-VOC's boxes are pixels counted from 1, the last one included. The numbers are kept as they stand and taken as
-edges (xmin, ymin, xmax, ymax), as torchvision does: a box is at most one pixel off, and training and
-evaluation see the same numbers. Boxes with xmax = xmin have no area here.
+VOC's boxes are pixel numbers counted from 1, with the last pixel included. As in torchvision, the numbers are not
+changed, but read as edges (xmin, ymin, xmax, ymax): a box is at most one pixel off, and training and evaluation see the
+same numbers. Boxes with xmax = xmin have no area here.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from ssd_edge.errors import DataError
 
 
 class _Annotation(NamedTuple):
-    """One XML file: the image's name as the file gives it ("" where it does not), and the objects."""
+    """Contents of one XML file: the image's file name ("" if missing) and the objects."""
 
     filename: str
     rows: list[Row[str]]
 
 
 def recognises(path: Path) -> bool:
-    """Whether the folder, or one just below it, is laid out as VOC."""
+    """Tell whether the folder, or one directly below it, has VOC's layout."""
     return bool(_roots(path))
 
 
@@ -43,22 +43,22 @@ def read(path: Path, split: str = "", labels: Sequence[str] | None = None) -> Da
 
     Args:
         path: the folder with ``Annotations/``, or the one above it.
-        split: a list in ``ImageSets/Main``; "" means ``trainval``, or every annotation where there is none.
-        labels: the class list; by default the names found in all annotations, sorted, so that splits agree.
+        split: a list in ``ImageSets/Main``; "" means ``trainval``, or all annotations if there is no such list.
+        labels: the class list; by default the sorted names in all annotations, so that splits have the same classes.
 
     Raises:
         DataError: the split does not exist, or there is no usable image.
     """
     roots = _roots(path)
     if len(roots) != 1:
-        there = ", ".join(root.name for root in roots) or "none"
-        raise DataError(f"{path} should hold one folder with Annotations/ and JPEGImages/; it holds: {there}")
+        listed = ", ".join(root.name for root in roots) or "none"
+        raise DataError(f"{path} should hold one folder with Annotations/ and JPEGImages/; it holds: {listed}")
     root = roots[0]
     annotations = {p.stem: _parse(p) for p in sorted((root / "Annotations").glob("*.xml")) if _visible(p)}
-    found = sorted({row.key for a in annotations.values() if isinstance(a, _Annotation) for row in a.rows})
-    names = {name: name for name in found}
+    class_names = sorted({row.key for a in annotations.values() if isinstance(a, _Annotation) for row in a.rows})
+    names = {name: name for name in class_names}
     classes, index = index_classes(names, labels)
-    split, listed = _listed(root, split, found)
+    split, image_names = _choose_list(root, split, class_names)
     images = {
         p.stem: p
         for p in sorted((root / "JPEGImages").iterdir(), reverse=True)
@@ -66,7 +66,7 @@ def read(path: Path, split: str = "", labels: Sequence[str] | None = None) -> Da
     }
 
     samples, issues = [], []
-    for name in sorted(annotations) if listed is None else listed:
+    for name in sorted(annotations) if image_names is None else image_names:
         source = root / "Annotations" / f"{name}.xml"
         try:
             inside(root, name)
@@ -90,16 +90,16 @@ def read(path: Path, split: str = "", labels: Sequence[str] | None = None) -> Da
 
 
 def _roots(path: Path) -> list[Path]:
-    """The VOC folders at ``path`` or one level below it."""
+    """Find the VOC folders at ``path`` or one level below it."""
     candidates = [path, *sorted(p for p in path.iterdir() if p.is_dir())] if path.is_dir() else []
-    found = [p for p in candidates if (p / "Annotations").is_dir() and (p / "JPEGImages").is_dir()]
-    return [path] if path in found else found
+    roots = [p for p in candidates if (p / "Annotations").is_dir() and (p / "JPEGImages").is_dir()]
+    return [path] if path in roots else roots
 
 
-def _listed(root: Path, split: str, classes: Sequence[str]) -> tuple[str, list[str] | None]:
-    """The split that is meant and its image names; None for every annotation."""
+def _choose_list(root: Path, split: str, classes: Sequence[str]) -> tuple[str, list[str] | None]:
+    """Return the name of the split and its image names; None means all annotations."""
     lists = {p.stem: p for p in (root / "ImageSets" / "Main").glob("*.txt") if _visible(p)}
-    # The original VOC has a list per class as well (cat_train.txt, with 1 and -1): no splits.
+    # The original VOC also has a list per class (cat_train.txt, with 1 and -1), which is not a split.
     per_class = {f"{name}_{other}" for name in classes for other in lists}
     splits = sorted(lists.keys() - per_class)
     if not split:
@@ -117,10 +117,10 @@ def _listed(root: Path, split: str, classes: Sequence[str]) -> tuple[str, list[s
 
 
 def _by_filename(root: Path, name: str, filename: str) -> Path:
-    """The image that the XML file names, for annotations called otherwise than their image.
+    """Find the image by the XML file's ``<filename>``, for annotations that have another name than their image.
 
-    It comes second, since ``<filename>`` is often stale; with neither there, the usual name is given for
-    the check to report.
+    This is the second choice, since ``<filename>`` is often stale. If that file does not exist either, return the usual
+    name, which the check then reports as missing.
     """
     usual = root / "JPEGImages" / f"{name}.jpg"
     named = inside(root / "JPEGImages", filename) if filename else usual
@@ -128,19 +128,19 @@ def _by_filename(root: Path, name: str, filename: str) -> Path:
 
 
 def _visible(path: Path) -> bool:
-    """Whether this is no hidden file, such as the ``._name.xml`` that macOS leaves in archives."""
+    """Tell whether a file is not hidden; macOS leaves hidden files such as ``._name.xml`` in archives."""
     return not path.name.startswith(".")
 
 
 class _NoDoctype(ET.TreeBuilder):
-    """Refuses a document type, and with it entities that expand without end."""
+    """Tree builder that refuses a document type, and thereby entities that expand without end."""
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
         raise LabelsError("it has a DOCTYPE, which no VOC file needs")
 
 
 def _parse(path: Path) -> _Annotation | LabelsError:
-    """One annotation, or why it cannot be read: it matters only if its split is asked for."""
+    """Read one annotation; return an error instead of raising it, since it matters only if its split is read."""
     try:
         root = ET.fromstring(path.read_bytes(), parser=ET.XMLParser(target=_NoDoctype()))
         rows = [_row(place, element) for place, element in enumerate(root.findall("object"), 1)]
@@ -148,7 +148,7 @@ def _parse(path: Path) -> _Annotation | LabelsError:
         return error
     except ET.ParseError as error:
         return LabelsError(f"it is no XML: {error}")
-    except (OSError, ValueError, LookupError) as error:  # LookupError: an encoding that does not exist
+    except (OSError, ValueError, LookupError) as error:  # LookupError: unknown encoding
         return LabelsError(f"it cannot be read: {error}")
     if root.tag != "annotation":
         return LabelsError(f"its outermost element should be <annotation>, but is <{root.tag}>")
@@ -156,7 +156,7 @@ def _parse(path: Path) -> _Annotation | LabelsError:
 
 
 def _row(place: int, element: ET.Element) -> Row[str]:
-    """One ``<object>``."""
+    """Read one ``<object>``."""
     try:
         name = _text(element, "name")
         x1, y1, x2, y2 = (number(_text(element, f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax"))

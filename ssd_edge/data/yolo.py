@@ -1,9 +1,8 @@
-"""YOLO: a text file an image, each line ``class x y width height``, as fractions of the image's size.
+"""Read YOLO: one text file per image, each line ``class x y width height`` in fractions of the image's size.
 
-x and y are the box's centre. A line with a class and three or more points is a polygon: its bounds are the
-box. Class names stand in a yaml file (``names:``) or in ``classes.txt``.
-Known layouts: ``images/[<split>/]`` beside ``labels/[<split>/]``; or ``<split>/images`` beside
-``<split>/labels``.
+x and y are the box's centre. A line with a class and three or more points is a polygon; its bounds become the box.
+Class names are in a yaml file (``names:``) or in ``classes.txt``. Known layouts: ``images/[<split>/]`` beside
+``labels/[<split>/]``; or ``<split>/images`` beside ``<split>/labels``.
 """
 
 from __future__ import annotations
@@ -33,23 +32,23 @@ _NO_IMAGES = frozenset({"classes.txt"})
 
 
 def recognises(path: Path) -> bool:
-    """Whether the path is a yaml file or a folder laid out as YOLO."""
+    """Tell whether the path is a yaml file or a folder in YOLO's layout."""
     return path.suffix.lower() in _YAML if path.is_file() else bool(_image_folders(path))
 
 
 def read(path: Path, split: str = "", labels: Sequence[str] | None = None) -> Dataset:
     """Read a YOLO data set.
 
-    An image with no label file is kept as one with no object, as YOLO's own tools do, and reported.
+    An image with no label file is kept as an image with no object, as YOLO's own tools do, and reported.
 
     Args:
         path: the folder with ``images/``, or the yaml file in it.
         split: a key of the yaml file or a folder of images; "" means all images.
-        labels: the class list; by default the names in the yaml file or ``classes.txt``, by number. Where
-            there is neither, these are the names.
+        labels: the class list; by default the names in the yaml file or ``classes.txt``, by number. If neither file
+            exists, these are also the names of the class numbers.
 
     Raises:
-        DataError: the class names or the split are not there, or there is no usable image.
+        DataError: the class names or the split are missing, or there is no usable image.
     """
     folder = path.parent if path.is_file() else path
     config_file = path if path.is_file() else _find_config(folder)
@@ -78,7 +77,7 @@ def read(path: Path, split: str = "", labels: Sequence[str] | None = None) -> Da
         except LabelsError as error:
             issues.append(Issue("bad-labels", source, str(error), "image left out"))
             continue
-        except DataError as error:  # without the image's size the fractions mean nothing
+        except DataError as error:  # fractions are useless without the image's size
             issues.append(Issue("unreadable-image", image, str(error), "image left out"))
             continue
         target, unknown = build_target(rows, index, names, source)
@@ -92,7 +91,7 @@ def read(path: Path, split: str = "", labels: Sequence[str] | None = None) -> Da
 
 
 def _find_config(folder: Path) -> Path | None:
-    """The yaml file with class names in a folder."""
+    """Find the yaml file with class names in a folder."""
     files = sorted(p for p in folder.iterdir() if p.suffix.lower() in _YAML and not p.name.startswith("."))
     named = [file for file in files if "names" in _load(file)] if len(files) > 1 else files
     if len(named) > 1:
@@ -113,7 +112,10 @@ def _load(file: Path) -> dict[Any, Any]:
 
 
 def _base(folder: Path, config: dict[Any, Any]) -> Path:
-    """The yaml's ``path:`` where it is a folder within ours; else ours, since copied files keep stale paths."""
+    """Return the folder named by the yaml's ``path:`` if it exists inside ``folder``, else ``folder`` itself.
+
+    Copied yaml files often keep a stale path.
+    """
     try:
         base = inside(folder, config.get("path"))
     except LabelsError:
@@ -124,7 +126,7 @@ def _base(folder: Path, config: dict[Any, Any]) -> Path:
 def _names(
     config: dict[Any, Any], config_file: Path | None, root: Path, labels: Sequence[str] | None
 ) -> dict[int, str]:
-    """Class names by number, in ascending order."""
+    """Return class names by number, in ascending order."""
     names = config.get("names")
     if isinstance(names, list):
         names = dict(enumerate(names))
@@ -146,14 +148,14 @@ def _names(
 
 
 def _image_folders(root: Path) -> list[Path]:
-    """``images/``, or every ``<split>/images/``."""
+    """Find ``images/``, or every ``<split>/images/``."""
     if (root / "images").is_dir():
         return [root / "images"]
     return sorted(p for p in root.glob("*/images") if p.is_dir())
 
 
 def _splits(root: Path, config: dict[Any, Any]) -> dict[str, Path]:
-    """The image folder of each split: named by the yaml file, or by the folder."""
+    """Find the image folder of each split, as named by the yaml file or by the folder."""
     splits = {}
     for folder in _image_folders(root):
         if folder.parent == root:
@@ -164,14 +166,14 @@ def _splits(root: Path, config: dict[Any, Any]) -> dict[str, Path]:
         try:
             folder = inside(root, config.get(key))
         except LabelsError:
-            continue  # absent, or "../train/images" as some tools write, which the folders above cover
+            continue  # absent, or "../train/images" as some tools write, which was already found above
         if folder.is_dir():
             splits[key] = folder
     return splits
 
 
 def _label_file(root: Path, image: Path) -> Path:
-    """The label file of an image: the last ``images`` in its path below the root becomes ``labels``."""
+    """Return an image's label file: the last ``images`` in its path below the root becomes ``labels``."""
     return _label_folder(root, image.parent) / f"{image.stem}.txt"
 
 
@@ -185,7 +187,7 @@ def _label_folder(root: Path, folder: Path) -> Path:
 
 
 def _orphans(root: Path, folders: Sequence[Path], images: Sequence[Path]) -> list[Issue]:
-    """Label files whose image is not there."""
+    """Report label files whose image is missing."""
     used = {_label_file(root, image) for image in images}
     places = [_label_folder(root, folder) for folder in folders]
     files = [file for place in places if place.is_dir() for file in walk(place, [".txt"])]
@@ -197,7 +199,7 @@ def _orphans(root: Path, folders: Sequence[Path], images: Sequence[Path]) -> lis
 
 
 def _parse(source: Path, image: Path) -> list[Row[int]]:
-    """The objects of one image, in its pixels."""
+    """Read the objects of one image, in its pixels."""
     try:
         lines = source.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -217,7 +219,7 @@ def _parse(source: Path, image: Path) -> list[Row[int]]:
 
 
 def _fractions(words: Sequence[str]) -> tuple[int, tuple[float, float, float, float]]:
-    """Class number, and x1, y1, x2, y2 as fractions, of one line."""
+    """Read class number and x1, y1, x2, y2 as fractions from the words of one line."""
     key, *values = map(number, words)
     if not key.is_integer():
         raise LabelsError(f"the class should be a whole number, but is {words[0]}")
