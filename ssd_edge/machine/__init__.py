@@ -1,4 +1,4 @@
-"""What this machine is: GPU, board, cameras, codecs, disk, packages. Nothing here changes it, or hangs with it.
+"""Probes that describe this machine: GPU, board, cameras, codecs, disk, packages. They never change it, and never hang.
 
-Probes are functions of a ``Host``, which is all that they see of the machine; ``ssd-edge doctor`` runs them.
+A probe is a function of a ``Host``, and sees the machine only through it; ``ssd-edge doctor`` runs the probes.
 """

@@ -1,4 +1,4 @@
-"""Cameras on Linux: USB cameras and those on a Jetson's CSI connectors, with names, formats, and how to use each."""
+"""Find cameras on Linux, on USB and on a Jetson's CSI connectors, with names, formats, and how to use each."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def probe(host: Host) -> list[Finding]:
 
 
 def video_devices(host: Host) -> list[str]:
-    """``video0`` and so on, on Linux; a camera may have several, and not all give frames."""
+    """List ``video0`` and so on, on Linux; a camera may have several devices, and not all of them give frames."""
     if host.system != "Linux":
         return []
     return host.names("/dev", "video[0-9]*")
@@ -72,9 +72,10 @@ def _unreadable(device: str, name: str, error: str) -> Finding:
 
 
 def _csi(host: Host, device: str, name: str, sensor: int) -> Finding:
-    """NVIDIA's camera stack makes colours of what the sensor gives, so it is used by a pipeline, not by its number.
+    """Describe a CSI camera.
 
-    https://docs.nvidia.com/jetson/archives/r36.4/DeveloperGuide/SD/CameraDevelopment.html
+    Its sensor gives raw data, which only NVIDIA's camera stack turns into colours. So it is used by a pipeline, not by
+    its number: https://docs.nvidia.com/jetson/archives/r36.4/DeveloperGuide/SD/CameraDevelopment.html
     """
     chip = name.removeprefix("vi-output, ")
     line = csi_pipeline(sensor)
@@ -93,14 +94,14 @@ def _has_gstreamer(host: Host) -> bool:
     try:
         return bool(host.ask("opencv").get("gstreamer"))
     except UnansweredError:
-        return True  # the row of OpenCV says that nobody knows
+        return True  # the report's row on OpenCV already says that this is unknown
 
 
 def csi_pipeline(sensor: int) -> str:
-    """A Jetson's CSI camera for ``--camera``.
+    """Return the pipeline of a Jetson's CSI camera, for ``--camera``.
 
     Args:
-        sensor: counted from 0.
+        sensor: number of the sensor, counted from 0.
     """
     return (
         f"nvarguscamerasrc sensor-id={sensor} ! video/x-raw(memory:NVMM),width=1280,height=720,framerate=30/1 ! "

@@ -1,4 +1,4 @@
-"""NVIDIA's libraries: the CUDA toolkit, TensorRT, TensorRT-RTX, and what calls CUDA from Python."""
+"""Find NVIDIA's libraries: the CUDA toolkit, TensorRT, TensorRT-RTX, and packages that call CUDA from Python."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ssd_edge.machine.jetson import system_packages
 TENSORRT = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")
 TENSORRT_RTX = ("tensorrt-rtx-cu12", "tensorrt-rtx-cu13", "tensorrt-rtx")
 LAUNCHERS = ("cuda-bindings", "pycuda")
-"""Packages, the first one found counts."""
+"""Names of packages; of each tuple, the first one that is installed counts."""
 
 
 def probe(host: Host) -> list[Finding]:
@@ -27,22 +27,22 @@ def probe(host: Host) -> list[Finding]:
 
 
 def tensorrt_rtx_package(architecture: str) -> str:
-    """The package of TensorRT-RTX that has libraries for a processor, as ``ssd-edge[rtx]`` asks for it."""
+    """Return the TensorRT-RTX package with libraries for a processor, the same that ``ssd-edge[rtx]`` requires."""
     return "tensorrt-rtx-cu13" if architecture == "aarch64" else "tensorrt-rtx-cu12"
 
 
 def first_version(host: Host, packages: Sequence[str]) -> str | None:
-    """Of the first of these packages that is installed."""
+    """Return the version of the first of these packages that is installed."""
     return next((version for package in packages if (version := host.version(package))), None)
 
 
 def installed(packages: Sequence[str]) -> str | None:
-    """The same of this machine, without importing any of them."""
+    """Return the same for this machine, without importing any of the packages."""
     return first_version(this_host(), packages)
 
 
 def toolkit(host: Host) -> str | None:
-    """The version of CUDA's toolkit in /usr/local/cuda."""
+    """Return the version of the CUDA toolkit in /usr/local/cuda."""
     try:
         return str(json.loads(host.read("/usr/local/cuda/version.json") or "")["cuda"]["version"])
     except (ValueError, KeyError, TypeError):
@@ -50,9 +50,9 @@ def toolkit(host: Host) -> str | None:
 
 
 def system_tensorrt(host: Host) -> str | None:
-    """The version of the TensorRT that the system's packages brought, as JetPack's: 10.3.0 of 10.3.0.30-1+cuda12.5."""
-    found = [version for name, version in system_packages(host).items() if re.fullmatch(r"libnvinfer\d+", name)]
-    versions = sorted(tuple(map(int, re.findall(r"\d+", version)[:3])) for version in found)
+    """Return the version of TensorRT from the system's packages, such as JetPack's: 10.3.0 for 10.3.0.30-1+cuda12.5."""
+    texts = [version for name, version in system_packages(host).items() if re.fullmatch(r"libnvinfer\d+", name)]
+    versions = sorted(tuple(map(int, re.findall(r"\d+", version)[:3])) for version in texts)
     return ".".join(map(str, versions[-1])) if versions else None
 
 
@@ -70,6 +70,6 @@ def _tensorrt(host: Host) -> Finding:
 
 
 def _launchers(host: Host) -> Finding:
-    there = {package: version for package in LAUNCHERS if (version := host.version(package))}
-    value = ", ".join(f"{package} {version}" for package, version in there.items())
-    return Finding("CUDA in Python", value or "not installed", facts={"packages": there})
+    versions = {package: version for package in LAUNCHERS if (version := host.version(package))}
+    value = ", ".join(f"{package} {version}" for package, version in versions.items())
+    return Finding("CUDA in Python", value or "not installed", facts={"packages": versions})

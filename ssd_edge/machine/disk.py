@@ -1,4 +1,4 @@
-"""Free space where bundles and caches go."""
+"""Check the free disk space for bundles and caches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ssd_edge.machine.host import Host
 from ssd_edge.machine.processor import GIB
 
 _LITTLE, _TOO_LITTLE = 5 * GIB, GIB
-"""PyTorch and its libraries take some GiB, an SSD512 with all its forms about one."""
+"""PyTorch and its libraries take several GiB; an SSD512 in all its forms takes about one."""
 
 
 def probe(host: Host) -> list[Finding]:
@@ -19,7 +19,7 @@ def probe(host: Host) -> list[Finding]:
 
 
 def caches(environment: Mapping[str, str], home: Path) -> Path:
-    """Where compiled kernels and what TensorRT compiles on a GPU are kept."""
+    """Return the folder for caches of compiled kernels and of what TensorRT compiles on a GPU."""
     return Path(environment.get("XDG_CACHE_HOME") or home / ".cache") / "ssd-edge"
 
 

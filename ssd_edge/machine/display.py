@@ -1,4 +1,4 @@
-"""Whether a window can be shown."""
+"""Find out whether a window can be shown."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ def probe(host: Host) -> list[Finding]:
 
 
 def session_of(environment: Mapping[str, str]) -> str:
-    """The X or Wayland display that a Linux program would draw on; empty for none."""
+    """Return the X or Wayland display that a Linux program would use; empty if there is none."""
     return environment.get("WAYLAND_DISPLAY") or environment.get("DISPLAY") or ""

@@ -1,4 +1,4 @@
-"""Probes run side by side; one that fails or hangs costs its own row and nothing else."""
+"""Run probes side by side; a probe that fails or hangs affects only its own row."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from ssd_edge.machine.finding import Finding
 from ssd_edge.machine.host import PATIENCE, Host, UnansweredError
 
 SECONDS = PATIENCE + 0.3
-"""After which a probe is no longer waited for, Python's start not counted. Each asks for one thing that may hang, so
-that mostly none is left behind."""
+"""Seconds after which a probe is no longer waited for, not counting the start of Python. Each probe asks one question
+that may hang, and such questions end by themselves after ``PATIENCE``, so that mostly no thread is left behind."""
 
 Probe = Callable[[Host], list[Finding]]
 
@@ -44,32 +44,32 @@ PROBES: dict[str, Probe] = {
     "disk": disk.probe,
     "Python": packages.probe,
 }
-"""By the name of their section; a section without findings is left out."""
+"""Probes by the title of their section; a section without findings is left out of the report."""
 
 _Answer = TypeVar("_Answer")
 
 
 def examine(host: Host, probes: Mapping[str, Probe] = PROBES, seconds: float = SECONDS) -> dict[str, list[Finding]]:
-    """What there is to say of a machine, by section, in the order of the probes."""
+    """Run all probes, and return their findings by section, in the order of the probes."""
     answers = side_by_side(host, probes, seconds)
-    found = {
+    sections = {
         name: [Finding(name, str(answer), "unknown")] if isinstance(answer, UnansweredError) else answer
         for name, answer in answers.items()
     }
-    return {name: findings for name, findings in found.items() if findings}
+    return {name: findings for name, findings in sections.items() if findings}
 
 
 def side_by_side(
     host: Host, questions: Mapping[str, Callable[[Host], _Answer]], seconds: float = SECONDS
 ) -> dict[str, _Answer | UnansweredError]:
-    """The answer to each question, or why there is none: it failed, or took too long."""
+    """Ask all questions at once; return each answer, or an error if the question failed or took too long."""
     threads = {name: _Asking(host, question) for name, question in questions.items()}
     for thread in threads.values():
         thread.start()
     began = monotonic()
     answers: dict[str, _Answer | UnansweredError] = {}
     for name, thread in threads.items():
-        # Python's own start is not counted: while a child starts, there are always as many seconds left.
+        # The start of a child's Python is not counted: while one starts, the deadline moves on with it.
         while thread.is_alive() and (left := began + host.start_up() + seconds - monotonic()) > 0:
             thread.join(left)
         late = UnansweredError(f"no answer within {seconds:g} s")
@@ -78,7 +78,7 @@ def side_by_side(
 
 
 class _Asking(Thread, Generic[_Answer]):
-    """One question; a daemon, so that a hanging one does not keep the program from ending."""
+    """Thread of one question; a daemon, so that a hanging question does not keep the program from ending."""
 
     def __init__(self, host: Host, question: Callable[[Host], _Answer]) -> None:
         super().__init__(daemon=True)
@@ -91,5 +91,5 @@ class _Asking(Thread, Generic[_Answer]):
             self.answer = self._question(self._host)
         except SsdEdgeError as error:
             self.answer = UnansweredError(str(error))
-        except Exception as error:  # a fault of this program, or a file of a form that nobody has seen
+        except Exception as error:  # a bug in a probe, or a system file in an unknown form
             self.answer = UnansweredError(f"this could not be found out: {type(error).__name__}: {error}")

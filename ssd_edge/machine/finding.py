@@ -1,4 +1,4 @@
-"""What a probe found out."""
+"""``Finding``, the result of a probe, and ``Remedy``, the advice that goes with it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 State = Literal["fine", "note", "problem", "unknown"]
-"""``note``: it works, and could be better; ``problem``: something will not work; ``unknown``: the probe failed."""
+"""``note``: it works, but could be better; ``problem``: something will not work; ``unknown``: the probe failed."""
 
 
 class Remedy(NamedTuple):
-    """What to do; ``str`` of it follows a reason and a colon.
+    """Advice on what to do; ``str`` of it is written to follow a reason and a colon.
 
     Attributes:
-        advice: in words; may be empty where there is a command.
-        command: the line to run; empty where there is none.
+        advice: advice in words; may be empty if there is a command.
+        command: command line to run; may be empty.
     """
 
     advice: str = ""
@@ -33,11 +33,11 @@ class Finding:
     """A row of the report.
 
     Attributes:
-        name: what was looked at.
-        value: what was found, for people.
-        state: whether something is to be done.
-        remedy: what that is; of what is fine, the command that uses it, where that is not plain.
-        facts: what was found, for scripts: plain values of JSON.
+        name: the thing that was examined.
+        value: the result, for people.
+        state: whether something should be done.
+        remedy: what should be done; if all is fine, the command that uses the thing, where that is not obvious.
+        facts: the result for scripts, as plain JSON values.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Finding:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for ``json.dumps``."""
+        """Convert to plain values for ``json.dumps``."""
         return {
             "name": self.name,
             "value": self.value,

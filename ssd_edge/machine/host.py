@@ -1,4 +1,4 @@
-"""All that probes see of a machine, so that tests can hand them another one."""
+"""``Host``: the only access that probes have to a machine, so that tests can give them another one."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ from typing import IO, Any, TypeVar
 from ssd_edge.errors import SsdEdgeError
 
 PATIENCE = 2.0
-"""Seconds that a command may take, and a child from when its Python is up."""
+"""Seconds that a command may take; for a child, seconds after its Python has started."""
 
 START_UP = 30.0
-"""Seconds that a child's Python may take to start, which from a slow card or under emulation is no matter of one."""
+"""Seconds that a child's Python may take to start; from a slow card or under emulation, one second is not enough."""
 
 _CHILDREN = {"driver": "NVIDIA's driver", "v4l2": "a camera", "pyav": "PyAV", "opencv": "OpenCV"}
-"""What each of ``ssd_edge.machine.children`` asks."""
+"""The thing that each module of ``ssd_edge.machine.children`` asks, for error sentences."""
 
-_LARGEST = 1 << 20  # bytes of a file that are read; those of /proc and /sys are far smaller
+_LARGEST = 1 << 20  # bytes read of a file at most; files in /proc and /sys are far smaller
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
 
 class UnansweredError(SsdEdgeError):
-    """A question to the machine had no answer: the sentence says why."""
+    """A question to the machine got no answer; the sentence says why."""
 
 
 class NotInstalledError(UnansweredError):
-    """There is no such command."""
+    """A command is not installed."""
 
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command left.
+    """Result of a finished command.
 
     Attributes:
-        code: its exit code.
+        code: exit code.
         out: stdout.
         err: stderr.
     """
@@ -64,12 +64,12 @@ class Ran:
 
 @dataclass(frozen=True)
 class Space:
-    """The file system under a path, or where the path would be made.
+    """Space on the file system of a path, which need not exist yet.
 
     Attributes:
-        total: bytes.
-        free: bytes that this user may fill.
-        writable: whether files can be made there.
+        total: size in bytes.
+        free: bytes that this user may still use.
+        writable: whether this user can create files there.
     """
 
     total: int
@@ -82,23 +82,24 @@ class Host:
     """A machine, read-only.
 
     Attributes:
-        root: of its file system.
+        root: root of the file system.
         system: ``Linux``, ``Darwin`` or ``Windows``.
         architecture: as ``platform.machine()``: ``x86_64``, ``aarch64``.
-        environment: variables.
+        environment: environment variables.
         folder: the working folder.
-        home: the user's.
-        prefix: of Python; that of a virtual environment where there is one.
-        python: its version.
-        threads: of the processor, those that this process may use.
-        load: of the last minute; None where the system does not count it.
-        run: a command to its end, for ``PATIENCE`` at most. Raises NotInstalledError, UnansweredError.
-        ask: one of ``ssd_edge.machine.children`` by name: what it prints. Raises UnansweredError.
-        start_up: seconds that Python takes to start: the longest of the children so far, those that now start included.
-        version: of an installed package; None where it is not installed.
-        requirements: of ssd-edge itself, as its metadata has them; none where it is not installed.
-        has_module: whether a module could be imported, found out without importing it.
-        space: of the disk under a path. Raises OSError.
+        home: the user's home folder.
+        prefix: Python's prefix, which in a virtual environment is its folder.
+        python: Python's version.
+        threads: number of the processor's threads that this process may use.
+        load: load average of the last minute; None if the system does not measure it.
+        run: runs a command, for ``PATIENCE`` at most. Raises NotInstalledError, UnansweredError.
+        ask: runs a module of ``ssd_edge.machine.children`` by name, and returns the JSON that it prints. Raises
+            UnansweredError.
+        start_up: returns the longest time in seconds that a child's Python took to start, or has been starting for.
+        version: returns the version of a package; None if it is not installed.
+        requirements: returns the requirements in ssd-edge's own metadata; none if it is not installed.
+        has_module: tells whether a module could be imported, without importing it.
+        space: returns the disk space at a path. Raises OSError.
     """
 
     root: Path
@@ -120,14 +121,14 @@ class Host:
     space: Callable[[Path], Space]
 
     def path(self, name: str) -> Path:
-        """Where a file of the machine lies; ``name`` begins with /."""
+        """Return the path of a file of the machine; ``name`` begins with /."""
         return self.root / name.lstrip("/")
 
     def read(self, name: str) -> str | None:
-        """A text of /proc, /sys or /etc without blanks around it; None where it cannot be read now.
+        """Read a text file of /proc, /sys or /etc, and strip it; None if it cannot be read now.
 
-        Not by ``Path.read_text``: sensors that are switched off answer EAGAIN, which Python's buffered files take for
-        something else and raise TypeError.
+        ``Path.read_text`` is not used because sensors that are switched off answer EAGAIN, on which Python's buffered
+        files raise TypeError.
         """
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
         content = b""
@@ -143,18 +144,18 @@ class Host:
         return content.decode(errors="replace").strip("\0 \t\r\n")
 
     def number(self, name: str) -> int | None:
-        """A file that holds one whole number; None for anything else."""
+        """Read a file that holds one whole number; None for anything else."""
         with suppress(ValueError, TypeError):
             return int(self.read(name) or "")
         return None
 
     def names(self, folder: str, pattern: str = "*") -> list[str]:
-        """What lies in a folder, 2 before 10; nothing where it cannot be read."""
+        """List the names in a folder, with 2 before 10; empty if it cannot be read."""
         try:
-            found = [path.name for path in self.path(folder).glob(pattern)]
+            names = [path.name for path in self.path(folder).glob(pattern)]
         except OSError:
             return []
-        return sorted(found, key=_natural)
+        return sorted(names, key=_natural)
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -162,7 +163,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def this_host() -> Host:
-    """The machine on which this runs; what it was asked once it is not asked again."""
+    """Return the machine on which this program runs; it asks each question only once and keeps the answer."""
     start_up = _StartUp()
     return Host(
         root=Path("/"),
@@ -186,17 +187,17 @@ def this_host() -> Host:
 
 
 def usable_threads() -> int:
-    """Of the processor, those that this process may use."""
+    """Count the processor's threads that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def load() -> float | None:
-    """Processes that wanted to run in the last minute, on average; None where the system does not count them."""
+    """Return the load average of the last minute; None if the system does not measure it."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
 def package_version(package: str) -> str | None:
-    """Of an installed package, without importing it; None where it is not installed."""
+    """Return the version of a package without importing it; None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -218,11 +219,11 @@ def _has_module(name: str) -> bool:
 
 
 def _space(path: Path) -> Space:
-    there = path
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    usage = shutil.disk_usage(there)
-    return Space(usage.total, usage.free, os.access(there, os.W_OK))
+    existing = path
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    usage = shutil.disk_usage(existing)
+    return Space(usage.total, usage.free, os.access(existing, os.W_OK))
 
 
 def _run(command: tuple[str, ...]) -> Ran:
@@ -230,7 +231,7 @@ def _run(command: tuple[str, ...]) -> Ran:
 
 
 def _ask(start_up: _StartUp, child: str) -> Any:
-    # A file in the folder where the user happens to be must not pass for a library.
+    # A file in the user's working folder must not be imported instead of a library.
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}
     command = (sys.executable, "-m", f"ssd_edge.machine.children.{child}")
     name = _CHILDREN.get(child, child)
@@ -240,49 +241,49 @@ def _ask(start_up: _StartUp, child: str) -> Any:
     try:
         return json.loads(ran.out)
     except ValueError:
-        said = (ran.err.strip().splitlines() or ["it said nothing"])[-1]
-        raise UnansweredError(f"{name} failed: {said}") from None
+        last_line = (ran.err.strip().splitlines() or ["it said nothing"])[-1]
+        raise UnansweredError(f"{name} failed: {last_line}") from None
 
 
 class _StartUp:
-    """How long Python takes to start, see ``Host.start_up``."""
+    """Measures how long Python takes to start, see ``Host.start_up``."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._under_way: list[float] = []
+        self._starting: list[float] = []
         self._longest = 0.0
 
     def seconds(self) -> float:
-        """The longest so far."""
+        """Return the longest time so far."""
         with self._lock:
-            return max([self._longest, *(monotonic() - began for began in self._under_way)])
+            return max([self._longest, *(monotonic() - began for began in self._starting)])
 
     @contextmanager
     def of_one(self) -> Iterator[None]:
-        """While one starts."""
+        """Time the start of one child, which lasts as long as the block."""
         began = monotonic()
         with self._lock:
-            self._under_way.append(began)
+            self._starting.append(began)
         try:
             yield
         finally:
             with self._lock:
-                self._under_way.remove(began)
+                self._starting.remove(began)
                 self._longest = max(self._longest, monotonic() - began)
 
 
 class _Output(Thread):
-    """Reads a pipe to its end; ``began`` is set by the first byte, or the end."""
+    """Thread that reads a pipe to its end; ``began`` is set at the first byte, or at the end."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
-        super().__init__(daemon=True)  # a process that may not even be killed holds its pipes open
+        super().__init__(daemon=True)  # a process that cannot be killed keeps its pipes open
         self.began = Event()
         self._pipe = pipe
         self._content = b""
         self.start()
 
     def run(self) -> None:
-        """Read."""
+        """See ``Thread``."""
         with self._pipe:
             while part := os.read(self._pipe.fileno(), 1 << 16):
                 self._content += part
@@ -290,17 +291,18 @@ class _Output(Thread):
         self.began.set()
 
     def text(self) -> str:
-        """What was read."""
+        """Return what was read so far."""
         return self._content.decode(errors="replace")
 
 
 def _finished(
     command: Sequence[str], environment: Mapping[str, str], name: str, start_up: _StartUp | None = None
 ) -> Ran:
-    """Run a command to its end, for ``PATIENCE`` at most; if it is a child, counted from the first that it prints.
+    """Run a command for ``PATIENCE`` at most; with ``start_up``, the time counts from the first byte it prints.
 
     Raises:
-        NotInstalledError, UnansweredError.
+        NotInstalledError: there is no such command.
+        UnansweredError: the command cannot be started, or takes too long.
     """
     try:
         process = subprocess.Popen(
@@ -309,7 +311,7 @@ def _finished(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment,
-            start_new_session=True,  # Ctrl-C is for the one who asked
+            start_new_session=True,  # Ctrl-C should reach only this program
         )
     except FileNotFoundError:
         raise NotInstalledError(f"{name} is not installed") from None
@@ -326,13 +328,13 @@ def _finished(
     elif _ended(process, (out, err), PATIENCE):
         return Ran(process.returncode, out.text(), err.text())
     _kill(process)
-    # One that waits for a broken device may not even be killed, and is left behind then.
+    # A process that waits for a broken device cannot be killed, and is then left behind.
     _ended(process, (out, err), 0.1)
     raise UnansweredError(late)
 
 
 def _ended(process: subprocess.Popen[bytes], outputs: Sequence[_Output], seconds: float) -> bool:
-    """Whether a process and its outputs come to their end in time."""
+    """Wait for the end of a process and its outputs; return whether they ended in time."""
     end = monotonic() + seconds
     for output in outputs:
         output.join(max(0.0, end - monotonic()))
@@ -342,7 +344,7 @@ def _ended(process: subprocess.Popen[bytes], outputs: Sequence[_Output], seconds
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """With what it has started, which may hold its pipes open."""
+    """Kill a process and all that it has started, which might keep its pipes open."""
     if sys.platform == "win32":
         process.kill()
     else:
@@ -351,11 +353,11 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def _once(function: Callable[[_Key], _Value]) -> Callable[[_Key], _Value]:
-    """The same function, called once for each argument; others who ask meanwhile wait for its answer, or its error."""
+    """Cache a function's answers and errors; concurrent calls with one argument wait for the first of them."""
     lock = Lock()
     answers: dict[_Key, Future[_Value]] = {}
 
-    def asked(key: _Key) -> _Value:
+    def cached(key: _Key) -> _Value:
         with lock:
             future, first = answers.get(key), False
             if future is None:
@@ -367,4 +369,4 @@ def _once(function: Callable[[_Key], _Value]) -> Callable[[_Key], _Value]:
                 future.set_exception(error)
         return future.result()
 
-    return asked
+    return cached

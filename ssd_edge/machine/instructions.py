@@ -1,7 +1,7 @@
-"""The instructions that decide how a processor computes INT8, bf16 and fp16.
+"""Find the instructions that decide how a processor computes INT8, bf16 and fp16.
 
-OpenVINO's kernels for x86 add pairs of products of 8 bits in 16 bits where there is no VNNI or AMX. A pair of large
-products saturates there: silently, and only on such processors.
+Without VNNI or AMX, OpenVINO's kernels for x86 add pairs of 8-bit products in 16 bits. A pair of large products then
+saturates: silently, and only on such processors.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NARROW_FLOATS = {
     "amx_bf16": ("BF16", "AMX-BF16"),
     "asimdhp": ("FP16", "fp16"),
 }
-"""Flags of /proc/cpuinfo, and what they are called."""
+"""Flags of /proc/cpuinfo with their usual names."""
 
 _CAP = "ONEDNN_MAX_CPU_ISA"
 _ALLOWED = {
@@ -38,48 +38,51 @@ _ALLOWED = {
     "AVX512_CORE_FP16": ("avx_vnni", "avx512_vnni", "avx512_bf16"),
     "AVX10_1_512": ("avx_vnni", "avx512_vnni", "avx512_bf16"),
 }
-"""What that variable, which OpenVINO's kernels obey, leaves of these: oneDNN, "CPU Dispatcher Control". Others, all."""
+"""By value of that variable, which OpenVINO's kernels obey, the flags that stay in use; other values allow all flags.
+
+Source: oneDNN, "CPU Dispatcher Control".
+"""
 
 
 def flags(host: Host) -> frozenset[str]:
-    """Those of these instructions that OpenVINO can use here, by the names of /proc/cpuinfo; none without that file."""
+    """Return which of these flags OpenVINO can use here, by their names in /proc/cpuinfo; none without that file."""
     lines = re.findall(r"^(?:flags|Features)\s*:(.*)$", host.read("/proc/cpuinfo") or "", re.MULTILINE)
-    there = frozenset(lines[0].split() if lines else ()) & (_INT8.keys() | _NARROW_FLOATS.keys())
+    usable = frozenset(lines[0].split() if lines else ()) & (_INT8.keys() | _NARROW_FLOATS.keys())
     if is_x86(host):
         allowed = _ALLOWED.get(host.environment.get(_CAP, "").upper())
-        there = there if allowed is None else there & frozenset(allowed)
-    return there
+        usable = usable if allowed is None else usable & frozenset(allowed)
+    return usable
 
 
 def is_x86(host: Host) -> bool:
-    """Whether the processor is of Intel's and AMD's family."""
+    """Tell whether the processor belongs to Intel's and AMD's x86 family."""
     return host.architecture.lower() in {"x86_64", "amd64", "i386", "i686"}
 
 
 def int8(host: Host) -> tuple[str, ...]:
-    """Its INT8 instructions by the names that people know."""
-    there = flags(host)
-    return tuple(name for flag, name in _INT8.items() if flag in there)
+    """Return the usual names of the processor's INT8 instructions."""
+    usable = flags(host)
+    return tuple(name for flag, name in _INT8.items() if flag in usable)
 
 
 def saturates(host: Host) -> bool:
-    """Whether INT8 with weights of 8 bits may saturate: on x86 without VNNI and AMX."""
+    """Tell whether INT8 with 8-bit weights may saturate, as on x86 without VNNI and AMX."""
     return is_x86(host) and not int8(host)
 
 
 def narrow_floats(host: Host) -> dict[str, str]:
-    """``BF16`` and ``FP16``, where the processor computes in them, and by which instructions."""
-    there = flags(host)
-    return {precision: name for flag, (precision, name) in _NARROW_FLOATS.items() if flag in there}
+    """Map ``BF16`` and ``FP16``, if the processor computes in them, to the names of their instructions."""
+    usable = flags(host)
+    return {precision: name for flag, (precision, name) in _NARROW_FLOATS.items() if flag in usable}
 
 
 def kind(host: Host) -> str:
-    """The processor as far as INT8 is concerned: two of one kind compute the same."""
+    """Describe how the processor computes INT8: processors of one kind give the same results."""
     return f"{host.architecture}, {' and '.join(int8(host)) or 'no INT8 instructions'}"
 
 
 def finding(host: Host) -> Finding:
-    """What the processor has, and what follows for INT8 engines."""
+    """Report the processor's instructions, and their consequence for INT8 engines."""
     facts = {"int8": list(int8(host)), "narrow_floats": narrow_floats(host), "saturates": saturates(host)}
     floats = "".join(f"; {precision} by {name}" for precision, name in narrow_floats(host).items())
     if saturates(host):

@@ -1,4 +1,4 @@
-"""What only a Jetson has: Jetson Linux (L4T), JetPack, the power mode, the GPU's clock."""
+"""Examine what only a Jetson has: Jetson Linux (L4T), JetPack, the power mode, the GPU's clock."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _JETPACKS = {
     (35,): "5",
     (32,): "4",
 }
-"""By the release of L4T, or its first numbers."""
+"""JetPack versions by the L4T release, or by its first numbers."""
 
 _GPUS = ("*.gpu", "*.ga10b", "*.gv11b", "*.gp10b", "gpu-gpc-0")
-"""What devfreq calls the GPU: Orin and Nano on JetPack 6 and 7, Orin and Xavier on 5, TX2, Thor."""
+"""The GPU's names in devfreq: Orin and Nano on JetPack 6 and 7, Orin and Xavier on JetPack 5, TX2, Thor."""
 
 INSTALL = "sudo apt update && sudo apt install nvidia-jetpack"
-"""What brings CUDA and TensorRT."""
+"""The command that installs CUDA and TensorRT."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class PowerMode:
     """A mode of nvpmodel.
 
     Attributes:
-        number: as ``nvpmodel -m`` takes it.
-        name: such as ``MODE_30W``.
+        number: the number for ``nvpmodel -m``.
+        name: the mode's name, such as ``MODE_30W``.
     """
 
     number: int
@@ -57,14 +57,14 @@ def probe_power(host: Host) -> list[Finding]:
 
 
 def release(host: Host) -> tuple[int, ...] | None:
-    """Of L4T, (36, 4, 3); None on a machine that is no Jetson."""
+    """Return the L4T release, such as (36, 4, 3); None if the machine is not a Jetson."""
     # "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: …"
     match = re.match(r"# R(\d+) \(release\), REVISION: (\d+)\.(\d+)", host.read("/etc/nv_tegra_release") or "")
     return tuple(map(int, match.groups())) if match else None
 
 
 def system_packages(host: Host) -> dict[str, str]:
-    """Versions of NVIDIA's Debian packages that matter here, by name; none where there is no dpkg."""
+    """Return versions by name of the relevant Debian packages from NVIDIA; none without dpkg."""
     wanted = ("nvidia-jetpack", "libnvinfer[0-9]*", "python3-libnvinfer", "libnvinfer-bin", "tensorrt")
     try:
         ran = host.run(("dpkg-query", "-W", "-f", "${Package} ${Version} ${db:Status-Status}\n", *wanted))
@@ -82,7 +82,7 @@ def _jetpack(host: Host, l4t: tuple[int, ...]) -> Finding:
     if version:
         return Finding("JetPack", f"{version}, Jetson Linux {text}", facts=facts)
     value = f"Jetson Linux {text}, that of JetPack {_by_release(l4t) or 'unknown'}, whose libraries are not installed"
-    # In a container they belong to the image, and dpkg does not know them by that name.
+    # In a container they belong to the image, where dpkg does not have the package nvidia-jetpack.
     return Finding("JetPack", value, "note", Remedy("CUDA and TensorRT come with them", INSTALL), facts)
 
 
@@ -91,22 +91,22 @@ def _by_release(l4t: tuple[int, ...]) -> str | None:
 
 
 def _power(host: Host) -> Finding:
-    there = _modes(host)
-    mode = _mode_told(host) or _mode_kept(host, there)
+    modes = _modes(host)
+    mode = _mode_from_command(host) or _mode_from_status_file(host, modes)
     if mode is None:
         remedy = Remedy("ask it as root", "sudo nvpmodel -q")
         return Finding("power mode", "nvpmodel does not say it", "unknown", remedy)
-    facts = {"number": mode.number, "mode": mode.name, "modes": {one.name: one.number for one in there}}
-    best = next((one for one in reversed(there) if one.name.startswith("MAXN")), None)
+    facts = {"number": mode.number, "mode": mode.name, "modes": {one.name: one.number for one in modes}}
+    best = next((one for one in reversed(modes) if one.name.startswith("MAXN")), None)
     if best is None or mode.name.startswith("MAXN"):
         return Finding("power mode", f"{mode.name} ({mode.number})", facts=facts)
-    others = ", ".join(f"{one.name} ({one.number})" for one in there if one != mode)
+    others = ", ".join(f"{one.name} ({one.number})" for one in modes if one != mode)
     remedy = Remedy(f"{best.name} is faster, and hotter", f"sudo nvpmodel -m {best.number}")
     return Finding("power mode", f"{mode.name} ({mode.number}); there are {others}", "note", remedy, facts)
 
 
-def _mode_told(host: Host) -> PowerMode | None:
-    """As nvpmodel says, in two lines: "NV Power Mode: MODE_30W", "2"."""
+def _mode_from_command(host: Host) -> PowerMode | None:
+    """Ask nvpmodel, which answers in two lines: "NV Power Mode: MODE_30W", "2"."""
     try:
         out = host.run(("nvpmodel", "-q")).out
     except UnansweredError:
@@ -115,10 +115,10 @@ def _mode_told(host: Host) -> PowerMode | None:
     return PowerMode(int(match[2]), match[1]) if match else None
 
 
-def _mode_kept(host: Host, there: list[PowerMode]) -> PowerMode | None:
-    """As nvpmodel keeps it for the next start: "pmode:0002", with a name by its configuration."""
+def _mode_from_status_file(host: Host, modes: list[PowerMode]) -> PowerMode | None:
+    """Read the mode that nvpmodel stores for the next start, "pmode:0002"; its name comes from the configuration."""
     match = re.search(r"pmode:(\d+)", host.read("/var/lib/nvpmodel/status") or "")
-    return next((mode for mode in there if match and mode.number == int(match[1])), None)
+    return next((mode for mode in modes if match and mode.number == int(match[1])), None)
 
 
 def _modes(host: Host) -> list[PowerMode]:
@@ -129,8 +129,8 @@ def _modes(host: Host) -> list[PowerMode]:
 
 def _gpu_clock(host: Host) -> list[Finding]:
     folder = "/sys/class/devfreq"
-    found = (name for pattern in _GPUS for name in host.names(folder, pattern))
-    gpu = next(found, None)
+    gpus = (name for pattern in _GPUS for name in host.names(folder, pattern))
+    gpu = next(gpus, None)
     if gpu is None:
         return []
     hertz = {which: host.number(f"{folder}/{gpu}/{which}_freq") for which in ("cur", "min", "max")}

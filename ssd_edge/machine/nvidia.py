@@ -1,4 +1,4 @@
-"""NVIDIA GPUs: what the driver says of them, and their memory, clocks, temperature and power by nvidia-smi."""
+"""Examine NVIDIA GPUs: the driver's description of them, and memory, clocks, temperature and power by nvidia-smi."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _VENDORS = {"0x10de": "NVIDIA", "0x8086": "Intel", "0x1002": "AMD"}
 _RESTART = Remedy("see what the kernel says of it; mostly a restart helps", "sudo dmesg | grep -i nvrm")
 _DRIVERS = "https://www.nvidia.com/drivers"
 
-# By CUresult of <cuda.h>.
+# Values of CUresult in <cuda.h>.
 _NO_DEVICE, _MISMATCH, _UNKNOWN = 100, 803, 999
 
 _FIELDS = (
@@ -38,9 +38,9 @@ class Gpu:
     """A GPU as its driver describes it.
 
     Attributes:
-        name: such as ``NVIDIA GeForce RTX 4090``; a Jetson's is ``Orin``.
-        compute_capability: (8, 9).
-        memory: in bytes; a Jetson's is shared with the processor.
+        name: its name, such as ``NVIDIA GeForce RTX 4090``; a Jetson's is ``Orin``.
+        compute_capability: its compute capability, such as (8, 9).
+        memory: bytes of memory, which a Jetson's GPU shares with the processor.
         integrated: whether it is part of the processor, as on a Jetson.
     """
 
@@ -55,8 +55,8 @@ class Driver:
     """The driver that CUDA programs get.
 
     Attributes:
-        cuda: the latest CUDA release that it knows, (13, 0).
-        gpus: in its order, at least one; ``CUDA_VISIBLE_DEVICES`` hides some.
+        cuda: the latest CUDA release that it supports, such as (13, 0).
+        gpus: at least one, in the driver's order, without those that ``CUDA_VISIBLE_DEVICES`` hides.
     """
 
     cuda: tuple[int, int]
@@ -67,7 +67,7 @@ class NoGpuError(SsdEdgeError):
     """CUDA programs get no GPU here; the sentence says why.
 
     Attributes:
-        remedy: what to do; None where there is no GPU that could be made to work.
+        remedy: what to do; None if there is no GPU that could be made to work.
     """
 
     def __init__(self, reason: str, remedy: Remedy | None = None) -> None:
@@ -78,7 +78,7 @@ class NoGpuError(SsdEdgeError):
 def probe(host: Host) -> list[Finding]:
     """See ``examine.PROBES``."""
     try:
-        found = driver(host)
+        cuda_driver = driver(host)
     except NoGpuError as none:
         graphics = _graphics(host)
         facts = {"gpus": [], "graphics": graphics}
@@ -88,8 +88,8 @@ def probe(host: Host) -> list[Finding]:
         return [Finding("GPU", f"{none}{others}", facts=facts)]
     except UnansweredError as error:
         return [Finding("GPU", str(error), "problem", _RESTART)]
-    gpus = [_described(place, gpu, found) for place, gpu in enumerate(found.gpus)]
-    cuda = ".".join(map(str, found.cuda))
+    gpus = [_described(place, gpu, len(cuda_driver.gpus)) for place, gpu in enumerate(cuda_driver.gpus)]
+    cuda = ".".join(map(str, cuda_driver.cuda))
     kernel = _kernel_driver(host)
     value = f"{kernel}, CUDA up to {cuda}" if kernel else f"CUDA up to {cuda}; the kernel does not show its version"
     release = Finding("driver", value, facts={"version": kernel, "cuda": cuda})
@@ -97,11 +97,11 @@ def probe(host: Host) -> list[Finding]:
 
 
 def driver(host: Host) -> Driver:
-    """The driver, with a GPU.
+    """Ask for the driver and its GPUs.
 
     Raises:
         NoGpuError: there is no driver, it does not start, or it finds no GPU.
-        UnansweredError: it hangs or crashes.
+        UnansweredError: the driver hangs or crashes.
     """
     answer = host.ask("driver")
     if "missing" in answer:
@@ -133,7 +133,7 @@ def _no_driver(host: Host) -> NoGpuError:
 
 
 def driver_install(host: Host) -> Remedy:
-    """How NVIDIA's driver is installed, or replaced by a newer one."""
+    """Advise how to install NVIDIA's driver, or replace it by a newer one."""
     if "ubuntu" in os_release(host).values():
         return Remedy(command="sudo ubuntu-drivers install && sudo reboot")
     return Remedy(f"take it from your distribution, or from {_DRIVERS}")
@@ -162,7 +162,7 @@ def _kernel_driver(host: Host) -> str | None:
 
 
 def _graphics(host: Host) -> list[str]:
-    """Who made the graphics processors on PCI."""
+    """List the makers of the graphics processors on PCI."""
     folder = "/sys/bus/pci/devices"
     vendors = {
         _VENDORS.get(host.read(f"{folder}/{device}/vendor") or "", "others")
@@ -172,16 +172,16 @@ def _graphics(host: Host) -> list[str]:
     return sorted(vendors)
 
 
-def _described(place: int, gpu: Gpu, found: Driver) -> Finding:
+def _described(place: int, gpu: Gpu, number_of_gpus: int) -> Finding:
     capability = ".".join(map(str, gpu.compute_capability))
     facts = {"gpu": gpu.name, "compute_capability": capability, "memory": gpu.memory, "integrated": gpu.integrated}
     shared = " shared with the processor" if gpu.integrated else ""
     value = f"{gpu.name}, compute capability {capability}, {gpu.memory / GIB:.1f} GiB{shared}"
-    return Finding("GPU" if len(found.gpus) == 1 else f"GPU {place}", value, facts=facts)
+    return Finding("GPU" if number_of_gpus == 1 else f"GPU {place}", value, facts=facts)
 
 
 def probe_state(host: Host) -> list[Finding]:
-    """See ``examine.PROBES``: a row for each GPU of nvidia-smi, in its own order; it knows nothing of a Jetson's."""
+    """See ``examine.PROBES``: one row for each GPU, in the order of nvidia-smi, which tells nothing on a Jetson."""
     try:
         ran = host.run(SMI)
     except NotInstalledError:
@@ -189,8 +189,8 @@ def probe_state(host: Host) -> list[Finding]:
     except UnansweredError as error:
         return [Finding("nvidia-smi", str(error), "problem", _RESTART)]
     if ran.code:
-        said = (ran.out + ran.err).strip().splitlines() or ["it said nothing"]
-        return [Finding("nvidia-smi", f"it failed: {said[0]}", "unknown")]
+        lines = (ran.out + ran.err).strip().splitlines() or ["it said nothing"]
+        return [Finding("nvidia-smi", f"it failed: {lines[0]}", "unknown")]
     rows = [[_known(cell) for cell in line.split(",")] for line in ran.out.splitlines() if line.strip()]
     findings = [_sensors(row, named=len(rows) > 1) for row in rows if len(row) == len(_FIELDS)]
     return [finding for finding in findings if finding is not None]

@@ -1,4 +1,4 @@
-"""Python, and the packages that ssd-edge and its extras ask for."""
+"""List Python's version, and those of the packages that ssd-edge and its extras require."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ssd_edge.machine.finding import Finding, Remedy
 from ssd_edge.machine.host import Host
 
 _FOR_PEOPLE = ("train", "calibrate", "rtx", "tensorrt", "cuda")
-"""Extras; the others are for work on ssd-edge itself."""
+"""Extras for users; the others are for developing ssd-edge itself."""
 
 
 def probe(host: Host) -> list[Finding]:
@@ -21,14 +21,15 @@ def probe(host: Host) -> list[Finding]:
     wanted = _requirements(host)
     base = {package: host.version(package) for package in wanted.pop("", [])}
     extras = [_extra(host, name, wanted[name]) for name in _FOR_PEOPLE if name in wanted]
-    listed = ", ".join(f"{package} {found}" for package, found in base.items() if found)
+    listed = ", ".join(f"{package} {base_version}" for package, base_version in base.items() if base_version)
     facts = {"version": version, "packages": base}
-    # A system's OpenCV, or a build of ONNX Runtime, comes under another name; PyAV and OpenCV are tried elsewhere.
+    # A missing base package is not reported: a system's OpenCV or another build of ONNX Runtime has another name, and
+    # other probes try PyAV and OpenCV.
     return [python, Finding("ssd-edge", f"{version}; {listed}", facts=facts), *extras]
 
 
 def _requirements(host: Host) -> dict[str, list[str]]:
-    """Names of the packages of each extra that are for this machine; "" are those of all."""
+    """List the packages that each extra requires on this machine; "" stands for those always required."""
     machine = {
         "platform_machine": host.architecture,
         "platform_system": host.system,

@@ -1,4 +1,4 @@
-"""Processor, its clocks, memory, the system, and whether the machine runs on a battery."""
+"""Examine the processor, its clocks, the memory, the system, and whether the machine runs on battery."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ssd_edge.machine.finding import Finding, Remedy
 from ssd_edge.machine.host import Host
 
 GIB = 1 << 30
-_LITTLE_MEMORY = GIB  # a session of the largest model and the libraries around it
+_LITTLE_MEMORY = GIB  # the largest model at work needs this much, with its libraries
 
 
 def probe(host: Host) -> list[Finding]:
@@ -18,7 +18,7 @@ def probe(host: Host) -> list[Finding]:
     findings = [
         Finding(
             "processor",
-            ", ".join(dict.fromkeys((name(host), host.architecture))),  # once where there is no other name
+            ", ".join(dict.fromkeys((name(host), host.architecture))),  # the name may be the architecture itself
             facts={"processor": name(host), "architecture": host.architecture},
         ),
         instructions.finding(host),
@@ -31,7 +31,7 @@ def probe(host: Host) -> list[Finding]:
 
 
 def name(host: Host) -> str:
-    """The board, as a Jetson calls itself, or the processor."""
+    """Return the name of the board, as on a Jetson, or of the processor."""
     board = host.read("/proc/device-tree/model")
     if board:
         return board
@@ -41,21 +41,21 @@ def name(host: Host) -> str:
 
 
 def system(host: Host) -> str:
-    """The system's name and its kernel."""
+    """Return the system's name and its kernel's version."""
     kernel = host.read("/proc/sys/kernel/osrelease")
     pretty = os_release(host).get("PRETTY_NAME", host.system)
     return f"{pretty}, kernel {kernel}" if kernel else pretty
 
 
 def os_release(host: Host) -> dict[str, str]:
-    """What /etc/os-release says."""
+    """Read the values in /etc/os-release."""
     lines = (host.read("/etc/os-release") or "").splitlines()
     return {key: value.strip("\"'") for key, _, value in (line.partition("=") for line in lines) if value}
 
 
 def _threads(host: Host) -> str:
-    there = len(re.findall(r"^processor\s*:", host.read("/proc/cpuinfo") or "", re.MULTILINE))
-    of = f" of {there}" if there > host.threads else ""
+    total = len(re.findall(r"^processor\s*:", host.read("/proc/cpuinfo") or "", re.MULTILINE))
+    of = f" of {total}" if total > host.threads else ""
     load = "" if host.load is None else f", load {host.load:.2f}"
     return f"{host.threads}{of} for this process{load}"
 

@@ -1,4 +1,4 @@
-"""The machine in a few values, to stand beside a figure that was measured on it."""
+"""Summarise the machine in a few values, to be recorded with measurements made on it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PACKAGES = ("ssd-edge", "numpy", "opencv-python", "openvino", "onnxruntime")
 
 
 def summary(host: Host | None = None) -> dict[str, Any]:
-    """What a figure depends on beside the engine: processor, threads, load, system, versions."""
+    """Collect what a measurement depends on besides the engine: processor, threads, load, system, versions."""
     host = host or this_host()
     versions = {package: host.version(package) for package in _PACKAGES}
     return {

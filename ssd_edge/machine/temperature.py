@@ -1,28 +1,28 @@
-"""Temperatures, as the kernel has them: thermal zones, and sensors that are none of these."""
+"""Read temperatures from the kernel: thermal zones, and hardware sensors that are not thermal zones."""
 
 from __future__ import annotations
 
 from ssd_edge.machine.finding import Finding, Remedy
 from ssd_edge.machine.host import Host
 
-_WARM, _HOT = 85.0, 95.0  # °C; a Jetson Orin is slowed down from 99, processors of PCs from 90 to 105
-_SENSIBLE = (-20.0, 150.0)  # some sensors of laptops say -274, or 0 for ever
+_WARM, _HOT = 85.0, 95.0  # °C; a Jetson Orin slows down from 99, processors of PCs from 90 to 105
+_SENSIBLE = (-20.0, 150.0)  # °C; some laptops' sensors always report -274 or 0
 _SENSORS = {"k10temp", "coretemp", "zenpower", "amdgpu", "nvme"}
 
 
 def probe(host: Host) -> list[Finding]:
-    """See ``examine.PROBES``; GPUs of their own are in the section GPU."""
-    found = {name: celsius for name, celsius in (_zones(host) | _sensors(host)).items() if _sensible(celsius)}
-    if not found:
+    """See ``examine.PROBES``; discrete NVIDIA GPUs are in the section "GPU state"."""
+    temperatures = {name: celsius for name, celsius in (_zones(host) | _sensors(host)).items() if _sensible(celsius)}
+    if not temperatures:
         return [Finding("temperature", "the kernel shows no sensor")]
-    hottest = max(found, key=lambda name: found[name])
-    others = ", ".join(f"{name} {found[name]:.0f}" for name in found if name != hottest)
-    value = f"{found[hottest]:.0f} °C ({hottest})" + (f"; {others}" if others else "")
-    facts = {"celsius": found}
-    if found[hottest] >= _HOT:
+    hottest = max(temperatures, key=lambda name: temperatures[name])
+    others = ", ".join(f"{name} {celsius:.0f}" for name, celsius in temperatures.items() if name != hottest)
+    value = f"{temperatures[hottest]:.0f} °C ({hottest})" + (f"; {others}" if others else "")
+    facts = {"celsius": temperatures}
+    if temperatures[hottest] >= _HOT:
         remedy = Remedy("cool it: it is slowed down, or soon will be")
         return [Finding("temperature", value, "problem", remedy, facts)]
-    if found[hottest] >= _WARM:
+    if temperatures[hottest] >= _WARM:
         remedy = Remedy("see to fan and dust: it is slowed down when hotter")
         return [Finding("temperature", value, "note", remedy, facts)]
     return [Finding("temperature", value, facts=facts)]
@@ -33,7 +33,7 @@ def _sensible(celsius: float) -> bool:
 
 
 def _zones(host: Host) -> dict[str, float]:
-    """By their kind, without "-thermal"; a zone that is switched off, as a Jetson's cv0, has no temperature now."""
+    """Read thermal zones by type, without "-thermal"; zones that are off, such as a Jetson's cv0, have no value."""
     folder = "/sys/class/thermal"
     zones: dict[str, float] = {}
     for zone in host.names(folder, "thermal_zone*"):

@@ -1,4 +1,4 @@
-"""What reads and writes video: PyAV's codecs, what of them runs in hardware, OpenCV's ways to open a camera."""
+"""Examine video support: PyAV's codecs, which of them run in hardware, and OpenCV's ways to open a camera."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SOFTWARE_ENCODERS = {
     "mjpeg": "MJPEG",
 }
 _FAMILIES = {"_cuvid": "NVIDIA", "_nvenc": "NVIDIA", "_qsv": "Intel", "_vaapi": "VA-API", "_amf": "AMD"}
-"""Of hardware codecs, by the end of their name in FFmpeg."""
+"""Makers of hardware codecs, by the end of the codec's name in FFmpeg."""
 
 
 def probe(host: Host) -> list[Finding]:
@@ -33,7 +33,7 @@ def probe(host: Host) -> list[Finding]:
     encodes = [f"{name} ({codec})" for codec, name in _SOFTWARE_ENCODERS.items() if codec in encoders]
     hardware = _hardware(host, answer)
     facts = {"version": answer["version"], "decoders": sorted(decoders), "encoders": sorted(encoders)}
-    sides = {"NVIDIA": "{}s"}  # of the others only the card was seen, not what drives its codecs
+    sides = {"NVIDIA": "{}s"}  # for the other makers only the card was found, not the libraries that drive its codecs
     shown = ", ".join(
         f"{maker} {sides.get(maker, 'may {}').format(side)} {_listed(codecs)}"
         for (maker, side), codecs in hardware.items()
@@ -48,19 +48,19 @@ def probe(host: Host) -> list[Finding]:
 
 
 def _hardware(host: Host, answer: dict[str, Any]) -> dict[tuple[str, str], list[str]]:
-    """Codecs whose hardware seems to be here, by maker and side: PyAV's FFmpeg has many more compiled in."""
+    """Return the codecs whose hardware seems to exist, by maker and side; PyAV's FFmpeg contains many more."""
     cards = {host.read(f"/sys/class/drm/{card}/device/vendor") for card in host.names("/sys/class/drm", "renderD*")}
-    here = {("NVIDIA", side) for side in answer["nvidia"]}
+    available = {("NVIDIA", side) for side in answer["nvidia"]}
     for vendor, makers in {"0x8086": ("Intel", "VA-API"), "0x1002": ("AMD", "VA-API")}.items():
         if vendor in cards:
-            here |= {(maker, side) for maker in makers for side in ("decode", "encode")}
-    found: dict[tuple[str, str], list[str]] = {}
+            available |= {(maker, side) for maker in makers for side in ("decode", "encode")}
+    codecs: dict[tuple[str, str], list[str]] = {}
     for side in ("decode", "encode"):
         for codec in answer[f"{side}rs"]:
             for end, maker in _FAMILIES.items():
-                if codec.endswith(end) and codec.removesuffix(end) in _NAMES and (maker, side) in here:
-                    found.setdefault((maker, side), []).append(codec.removesuffix(end))
-    return found
+                if codec.endswith(end) and codec.removesuffix(end) in _NAMES and (maker, side) in available:
+                    codecs.setdefault((maker, side), []).append(codec.removesuffix(end))
+    return codecs
 
 
 def _listed(codecs: Sequence[str]) -> str:
@@ -83,7 +83,7 @@ def probe_opencv(host: Host) -> list[Finding]:
 
 
 def _gstreamer(host: Host) -> list[Finding]:
-    """A Jetson's decoder and encoder are GStreamer's nvv4l2decoder and nvv4l2h264enc, no codecs of FFmpeg."""
+    """Find a Jetson's decoder and encoder: GStreamer's nvv4l2decoder and nvv4l2h264enc, which FFmpeg does not have."""
     plugins = host.names("/usr/lib/aarch64-linux-gnu/gstreamer-1.0", "libgstnvvideo4linux2.so")
     if not plugins:
         return []

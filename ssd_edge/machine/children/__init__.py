@@ -1,6 +1,6 @@
-"""Questions that may hang, crash, or load a large library: each a program that prints JSON, run by ``Host.ask``.
+"""Programs for questions that may hang, crash, or load a large library; each prints JSON, and ``Host.ask`` runs it.
 
-``python -m ssd_edge.machine.children.driver`` and so on.
+They are started as ``python -m ssd_edge.machine.children.driver`` and so on.
 """
 
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def tell(answer: Callable[[], Any]) -> None:
-    """Print an answer as JSON, after an empty line that says that Python is up: its time counts from there."""
+    """Print an answer as JSON, after an empty line which shows that Python has started, so that its time counts."""
     sys.stdout.write("\n")
     sys.stdout.flush()
     json.dump(answer(), sys.stdout)

@@ -1,4 +1,4 @@
-"""The NVIDIA driver of this machine and its GPUs, by the driver's own library and no package."""
+"""Ask the NVIDIA driver for its CUDA release and its GPUs, by the driver's own library, without any package."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class RefusedError(Exception):
 
 
 def answer(library: str = LIBRARY) -> dict[str, Any]:
-    """What a driver says of itself.
+    """Ask a driver to describe itself.
 
     Returns:
-        ``cuda`` [major, minor], the latest CUDA release that it knows, and ``gpus``, in its order: ``name``,
-        ``compute_capability`` [major, minor], ``memory`` in bytes, ``integrated`` into the processor as on a Jetson.
-        Or ``missing``: why the library cannot be loaded. Or ``error``: the CUresult that it gave.
+        ``cuda`` [major, minor], the latest CUDA release that it supports, and ``gpus``, in its order: ``name``,
+        ``compute_capability`` [major, minor], ``memory`` in bytes, ``integrated`` (part of the processor, as on a
+        Jetson). Or ``missing``: why the library cannot be loaded. Or ``error``: the CUresult of the call that failed.
     """
     try:
         cuda = ctypes.CDLL(library)
@@ -56,7 +56,7 @@ def _gpu(cuda: ctypes.CDLL, place: int) -> dict[str, Any]:
 
 
 def _number(function: Any, *arguments: int) -> int:
-    """What a function of the driver writes to its first argument, an int."""
+    """Return the int that a function of the driver writes to its first argument."""
     value = ctypes.c_int()
     _check(function(ctypes.byref(value), *arguments))
     return value.value

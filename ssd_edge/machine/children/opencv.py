@@ -1,4 +1,4 @@
-"""The OpenCV that Python finds, and what it was built with."""
+"""Find which OpenCV Python imports, and what it was built with."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from ssd_edge.machine.children import tell
 
 
 def answer() -> dict[str, Any]:
-    """What OpenCV can do.
+    """Describe OpenCV's abilities.
 
     Returns:
-        ``version`` and ``file``; ``gstreamer``, ``ffmpeg`` and ``v4l2``: whether it reads by them; ``gui``: what draws
-        its windows, empty for none. Or ``missing``: why it cannot be imported.
+        ``version`` and ``file``; ``gstreamer``, ``ffmpeg`` and ``v4l2``: whether it can read through them; ``gui``: the
+        toolkit of its windows, empty if none. Or ``missing``: why it cannot be imported.
     """
     try:
         import cv2
     except ImportError as error:
         return {"missing": str(error)}
     built: str = cv2.getBuildInformation()
-    has = cv2.videoio_registry.hasBackend  # a back end that is a plugin is listed also where it cannot be loaded
+    has = cv2.videoio_registry.hasBackend  # lists of back ends also contain plugins that cannot be loaded
     # GUI:                           QT5
     gui = re.search(r"^ *GUI: +(\S+)", built, re.MULTILINE)
     return {

@@ -1,4 +1,4 @@
-"""PyAV's codecs: those of the FFmpeg in it, and whether the libraries are there that NVIDIA's need."""
+"""List the codecs of PyAV's FFmpeg, and find out whether NVIDIA's codecs have the libraries that they need."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from typing import Any
 from ssd_edge.machine.children import tell
 
 _NVIDIA = {"decode": "libnvcuvid.so.1", "encode": "libnvidia-encode.so.1"}
-"""Of the driver, or of a container that was given ``video``: without them FFmpeg's codecs do not work."""
+"""Libraries of the driver, which a container has only with the capability ``video``; FFmpeg's codecs need them."""
 
 
 def answer() -> dict[str, Any]:
-    """What PyAV can do.
+    """Describe PyAV's abilities.
 
     Returns:
-        ``version``; ``decoders`` and ``encoders``, names; ``nvidia``: which of ``decode`` and ``encode`` the driver
-        has. Or ``missing``: why it cannot be imported.
+        ``version``; names of ``decoders`` and ``encoders``; ``nvidia``: which of ``decode`` and ``encode`` the driver
+        supports. Or ``missing``: why it cannot be imported.
     """
     try:
         import av
         from av.codec import Codec
     except ImportError as error:
         return {"missing": str(error)}
-    found: dict[str, list[str]] = {"r": [], "w": []}
+    codecs: dict[str, list[str]] = {"r": [], "w": []}
     for name in sorted(av.codecs_available):
-        for mode in found:
-            with suppress(ValueError):  # it has no such side
+        for mode in codecs:
+            with suppress(ValueError):  # the codec cannot decode, or cannot encode
                 codec = Codec(name, mode)  # type: ignore[arg-type]
-                if codec.type == "video" and codec.name == name:  # or it is another one that does the same
-                    found[mode].append(name)
+                if codec.type == "video" and codec.name == name:  # PyAV may give another codec of the same kind
+                    codecs[mode].append(name)
     nvidia = [side for side, library in _NVIDIA.items() if _loads(library)]
-    return {"version": av.__version__, "decoders": found["r"], "encoders": found["w"], "nvidia": nvidia}
+    return {"version": av.__version__, "decoders": codecs["r"], "encoders": codecs["w"], "nvidia": nvidia}
 
 
 def _loads(library: str) -> bool:

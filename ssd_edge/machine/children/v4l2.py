@@ -1,4 +1,4 @@
-"""The cameras of Linux and their formats, by the questions of <linux/videodev2.h>; none is started or set."""
+"""List Linux's cameras and their formats by the queries of <linux/videodev2.h>, without starting or changing any."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import Any
 
 from ssd_edge.machine.children import tell
 
-# Numbers and layouts of <linux/videodev2.h>: they are part of the kernel's interface, and never change.
+# Numbers and layouts from <linux/videodev2.h>: they are part of the kernel's interface, and never change.
 _QUERYCAP, _ENUM_FMT, _ENUM_FRAMESIZES = 0x80685600, 0xC0405602, 0xC02C564A
-_CAPABILITY = struct.Struct("=16s32s32sIII12x")  # driver, card, bus, version, capabilities, of this node
+_CAPABILITY = struct.Struct("=16s32s32sIII12x")  # driver, card, bus, version, device's and node's capabilities
 _FORMAT = struct.Struct("=III32s4s16x")  # index, type, flags, description, pixel format
 _SIZE = struct.Struct("=I4sI8I")  # index, pixel format, type, then width and height, or a range of both
-_SINGLE, _MULTI = 0x1, 0x1000  # it captures video, in one plane or several
+_SINGLE, _MULTI = 0x1, 0x1000  # flags for capturing video in one plane, or in several
 _BUFFER_TYPES = {_SINGLE: 1, _MULTI: 9}
-_MOST = 64  # formats, and sizes of one; broken drivers list without end
+_MOST = 64  # limit of formats, and of sizes of one format, since broken drivers list them without end
 
 
 def answer(folder: Path = Path("/dev")) -> dict[str, dict[str, Any]]:
-    """Each ``video*`` of a folder, by name.
+    """Describe each ``video*`` of a folder, by name.
 
     Returns:
         ``captures``: whether it gives frames (a camera may have further nodes that do not), ``card``, ``bus`` and
-        ``formats``: pixel format, such as ``MJPG``, to the largest [width, height], which may be [0, 0]: not said. Or
-        ``error``: why it cannot be opened or asked.
+        ``formats``: maps a pixel format, such as ``MJPG``, to its largest [width, height], which is [0, 0] if unknown.
+        Or ``error``: why it cannot be opened or queried.
     """
     return {path.name: _device(path) for path in folder.glob("video*")}
 
@@ -51,21 +51,21 @@ def _device(path: Path) -> dict[str, Any]:
 def _formats(device: int, buffer_type: int) -> Iterator[str]:
     for index in range(_MOST):
         try:
-            asked = _ask(device, _ENUM_FMT, _FORMAT.pack(index, buffer_type, 0, b"", b""))
-        except OSError:  # EINVAL after the last
+            reply = _ask(device, _ENUM_FMT, _FORMAT.pack(index, buffer_type, 0, b"", b""))
+        except OSError:  # EINVAL after the last format
             return
-        yield _FORMAT.unpack(asked)[4].decode("ascii", errors="replace")
+        yield _FORMAT.unpack(reply)[4].decode("ascii", errors="replace")
 
 
 def _largest(device: int, pixel_format: str) -> tuple[int, int]:
     largest = (0, 0)
     for index in range(_MOST):
         try:
-            asked = _ask(device, _ENUM_FRAMESIZES, _SIZE.pack(index, pixel_format.encode(), 0, *[0] * 8))
+            reply = _ask(device, _ENUM_FRAMESIZES, _SIZE.pack(index, pixel_format.encode(), 0, *[0] * 8))
         except OSError:
             break
-        _, _, kind, *numbers = _SIZE.unpack(asked)
-        # Either one size, or a range: least, most and step of the width, then of the height.
+        _, _, kind, *numbers = _SIZE.unpack(reply)
+        # Either one size, or a range: smallest, largest and step of the width, then of the height.
         size = (numbers[0], numbers[1]) if kind == 1 else (numbers[1], numbers[4])
         largest = max(largest, size, key=lambda one: one[0] * one[1])
         if kind != 1:
