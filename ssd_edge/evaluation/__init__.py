@@ -1,6 +1,7 @@
-"""Average precision of detections against ground truth: COCO's twelve numbers, and Pascal VOC's two.
+"""Evaluate detections against ground truth by average precision: COCO's twelve numbers, and Pascal VOC's two.
 
-Difficult objects and crowds need not be found, and detecting them is no fault; ``coco.py`` and ``voc.py`` say how.
+Difficult objects and crowds need not be found, and detecting them is not an error; ``coco.py`` and ``voc.py`` explain
+the rules.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ __all__ = ["ClassEvaluation", "Evaluation", "evaluate", "measure_ap", "voc_ap"]
 
 @dataclass(frozen=True)
 class ClassEvaluation:
-    """The numbers of one class; each AP is None where the ground truth has no object of it to find.
+    """The numbers of one class; each AP is None if the class has no object to find.
 
     Attributes:
         label: the class's name.
-        num_objects: objects to find: difficult ones and crowds are not counted.
-        ap: COCO's, the mean over IoU 0.50, 0.55 … 0.95.
-        ap50: COCO's at IoU 0.50, precision read at 101 recalls.
-        voc_ap50: VOC's of 2010 and later at IoU 0.50, the area under the whole curve.
-        voc07_ap50: VOC's of 2007 at IoU 0.50, precision read at 11 recalls.
+        num_objects: number of objects to find, without difficult ones and crowds.
+        ap: COCO's AP, the mean over IoU 0.50, 0.55 … 0.95.
+        ap50: COCO's AP at IoU 0.50, with precision read at 101 recalls.
+        voc_ap50: AP of VOC 2010 and later at IoU 0.50, the area under the whole curve.
+        voc07_ap50: AP of VOC 2007 at IoU 0.50, with precision read at 11 recalls.
     """
 
     label: str
@@ -49,18 +50,18 @@ class ClassEvaluation:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How well detections agree with ground truth; a number is in 0 … 1, or None where nothing defines it.
+    """Agreement of detections with ground truth; each number is in 0 … 1, or None if it is undefined.
 
     A class without an object to find is left out of every mean.
 
     Attributes:
-        labels: class names, background not counted.
-        num_images: images evaluated, those with no object included.
-        ap, ap50, ap75, ap_small, ap_medium, ap_large: COCO's AP, of up to 100 detections per class and image.
-        ar_1, ar_10, ar_100: COCO's recall with up to so many detections per class and image.
-        ar_small, ar_medium, ar_large: COCO's recall by size of object, with up to 100.
+        labels: class names, without background.
+        num_images: number of images evaluated, including those with no object.
+        ap, ap50, ap75, ap_small, ap_medium, ap_large: COCO's AP, with up to 100 detections per class and image.
+        ar_1, ar_10, ar_100: COCO's recall with up to 1, 10 or 100 detections per class and image.
+        ar_small, ar_medium, ar_large: COCO's recall by size of object, with up to 100 detections.
         voc_map50, voc07_map50: the means over classes of ``voc_ap50`` and ``voc07_ap50``.
-        per_class: in the order of ``labels``.
+        per_class: the numbers of each class, in the order of ``labels``.
     """
 
     labels: tuple[str, ...]
@@ -82,11 +83,11 @@ class Evaluation:
     per_class: tuple[ClassEvaluation, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for ``json.dumps``; an undefined number is None."""
+        """Convert to plain values for ``json.dumps``; an undefined number is None."""
         return asdict(self)
 
     def table(self) -> Table:
-        """For a terminal: a row per class, the means, and COCO's other numbers below; undefined is "–"."""
+        """Make a table for a terminal: a row per class, the means, then COCO's other numbers; undefined is "–"."""
         from rich.table import Table
         from rich.text import Text
 
@@ -100,7 +101,7 @@ class Evaluation:
             table.add_column(heading, justify="right")
         for row in self.per_class:
             numbers = (row.ap, row.ap50, row.voc_ap50, row.voc07_ap50)
-            # As Text, so that a class called "[red]" is a name and not markup.
+            # As Text, so that a class named "[red]" is not taken for markup.
             table.add_row(Text(row.label), str(row.num_objects), *map(_shown, numbers))
         table.add_section()
         means = (self.ap, self.ap50, self.voc_map50, self.voc07_map50)
@@ -109,18 +110,18 @@ class Evaluation:
 
 
 def evaluate(detections: Sequence[Detections], targets: Sequence[Target], labels: Sequence[str]) -> Evaluation:
-    """COCO's and VOC's numbers for ``detections[i]`` against ``targets[i]``, both in pixels of image i.
+    """Compute COCO's and VOC's numbers for ``detections[i]`` against ``targets[i]``, both in pixels of image i.
 
-    Detections of equal score rank in the order given, as with COCO.
+    Detections of equal score are ranked in the given order, as in COCO.
 
     Raises:
-        ValueError: not as many detections as targets.
+        ValueError: the numbers of detections and targets differ.
         DataError: a label is not an index into ``labels``, or a box or score is NaN or infinite.
     """
     if len(detections) != len(targets):
         raise ValueError(f"there must be Detections for each of {len(targets)} targets, but got {len(detections)}")
-    for i, (found, target) in enumerate(zip(detections, targets, strict=True)):
-        _check(f"detections of image {i}", found.labels, len(labels), found.boxes, found.scores)
+    for i, (detected, target) in enumerate(zip(detections, targets, strict=True)):
+        _check(f"detections of image {i}", detected.labels, len(labels), detected.boxes, detected.scores)
         _check(f"objects of image {i}", target.labels, len(labels), target.boxes)
 
     numbers, class_aps = coco_numbers(detections, targets, len(labels))
@@ -144,16 +145,16 @@ def measure_ap(
     labels: Sequence[str],
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Run a detector over images on disk, and evaluate what it finds.
+    """Run a detector on images on disk, and evaluate its detections.
 
     Args:
-        detector: from BGR images to detections in their pixels.
+        detector: the model.
         samples: images and their objects.
-        labels: class names, background not counted.
+        labels: class names, without background.
         progress: called after each image with the number of images done.
 
     Raises:
-        DataError: an image cannot be read, or as ``evaluate``.
+        DataError: an image cannot be read, or as in ``evaluate``.
     """
     return evaluate(*detect_all(detector, samples, progress), labels)
 
@@ -161,10 +162,10 @@ def measure_ap(
 def detect_all(
     detector: Detector, samples: Iterable[Sample], progress: Callable[[int], None] | None = None
 ) -> tuple[list[Detections], list[Target]]:
-    """What a detector finds in images on disk, as many under way as it takes, and what is to be found in each.
+    """Run a detector on images on disk, with ``depth`` of them at once; return its detections and the targets.
 
     Args:
-        detector: from BGR images to detections in their pixels.
+        detector: the model.
         samples: images and their objects.
         progress: called after each image with the number of images done.
 

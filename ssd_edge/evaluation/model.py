@@ -1,4 +1,4 @@
-"""A model against a data set: read, check, detect, evaluate."""
+"""Evaluate a model on a data set: read, check, detect, evaluate."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ssd_edge.evaluation import Evaluation, detect_all, evaluate
 def evaluate_model(
     heads: Heads, data: Path, split: str = "", progress: Callable[[int, int], None] | None = None
 ) -> tuple[Evaluation, Report]:
-    """AP of a model on labelled images, and what was wrong with the images.
+    """Evaluate a model on labelled images; also return the check's report on the images.
 
-    Objects of classes that the model does not know are left out; so are images and boxes that cannot be used.
+    Objects of classes that the model does not have are left out; so are images and boxes that cannot be used.
 
     Args:
-        heads: any form of a model.
-        data: as in ``open_dataset``.
-        split: part of it.
-        progress: called with (done, total); an image counts twice, once to check and once to detect.
+        heads: the model in any form.
+        data: as ``path`` in ``open_dataset``.
+        split: the split to use.
+        progress: called with (done, total); each image counts twice, once when checked and once when detected.
 
     Raises:
-        DataError: no usable image.
+        DataError: there is no usable image.
     """
     detections, targets, report = detect_in(heads, data, split, progress)
     return evaluate(detections, targets, heads.spec.labels), report
@@ -36,14 +36,16 @@ def evaluate_model(
 def detect_in(
     heads: Heads, data: Path, split: str = "", progress: Callable[[int, int], None] | None = None
 ) -> tuple[list[Detections], list[Target], Report]:
-    """What a model finds in labelled images, what is to be found, and what was wrong with the images.
+    """Run a model on labelled images; return its detections, the targets, and the check's report.
 
-    Args and errors as in ``evaluate_model``.
+    Arguments and errors are as in ``evaluate_model``.
     """
     dataset = open_dataset(data, split, heads.spec.labels)
     total = 2 * len(dataset)
-    tell = progress or (lambda done, of: None)
-    report = check_dataset(dataset, lambda done, _: tell(done, total))
-    left_out = len(dataset) - len(report.clean)
-    found = detect_all(heads.detector(), report.clean, lambda done: tell(len(dataset) + left_out + done, total))
-    return *found, report
+    report_progress = progress or (lambda done, of: None)
+    report = check_dataset(dataset, lambda done, _: report_progress(done, total))
+    already_done = 2 * len(dataset) - len(report.clean)  # all checks, and the images that are left out
+    detections, targets = detect_all(
+        heads.detector(), report.clean, lambda done: report_progress(already_done + done, total)
+    )
+    return detections, targets, report

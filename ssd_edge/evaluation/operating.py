@@ -1,4 +1,4 @@
-"""From which score on a class is worth showing, by a wish for precision or recall on labelled images."""
+"""Choose the lowest score to show for each class, from a wanted precision or recall on labelled images."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Wish = Literal["precision", "recall"]
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """One class at a score.
+    """The score chosen for a class, with the precision and recall that it gives.
 
     Attributes:
         label: the class's name.
-        num_objects: to be found; difficult ones and crowds are not counted.
-        score: from which on its detections are shown; None where no score fulfils the wish.
-        precision: share of the detections from there on that are right; None likewise.
-        recall: share of the objects that they find; None likewise.
+        num_objects: number of objects to find, without difficult ones and crowds.
+        score: lowest score of the detections to show; None if no score fulfils the wish.
+        precision: share of these detections that are right; None if ``score`` is None.
+        recall: share of the objects that these detections find; None if ``score`` is None.
     """
 
     label: str
@@ -34,25 +34,25 @@ class OperatingPoint:
     recall: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for ``json.dumps``."""
+        """Convert to plain values for ``json.dumps``."""
         return asdict(self)
 
 
 def choose(
     detections: Sequence[Detections], targets: Sequence[Target], labels: Sequence[str], wish: Wish, value: float
 ) -> list[OperatingPoint]:
-    """The score of each class that fulfils a wish and costs least of the other.
+    """Choose a score for each class that fulfils a wish for precision or recall, at the least cost in the other.
 
-    For a precision it is the lowest score from which on at least that share is right: it finds most. For a recall it is
-    the highest score from which on at least that share is found: it errs least. Right is a detection as in ``voc_ap``,
-    at an IoU of 0.5.
+    For a wanted precision, it is the lowest score that reaches it, which finds most objects. For a wanted recall, it is
+    the highest score that reaches it, which makes fewest errors. A detection is right by the rules of ``voc_ap`` at an
+    IoU of 0.5.
 
     Args:
-        detections: of each image, down to low scores.
-        targets: of each image.
+        detections: detections in each image, down to low scores.
+        targets: objects in each image.
         labels: class names.
-        wish: what is asked for.
-        value: of it, in 0 … 1.
+        wish: the wanted quantity.
+        value: the wanted value, in 0 … 1.
     """
     return [_point(detections, targets, label, name, wish, value) for label, name in enumerate(labels)]
 
@@ -63,9 +63,9 @@ def _point(
     num_objects, scores, right = ranked(detections, targets, label)
     if num_objects == 0 or len(scores) == 0:
         return OperatingPoint(name, num_objects)
-    found = np.cumsum(right)
-    precision, recall = found / np.arange(1, len(right) + 1), found / num_objects
-    # Where several detections have one score, all of them are shown or none is.
+    num_right = np.cumsum(right)
+    precision, recall = num_right / np.arange(1, len(right) + 1), num_right / num_objects
+    # Detections of equal score can only be shown together, so only the last of them is a possible cut.
     last_of_score = np.append(scores[1:] < scores[:-1], True)
     fulfils = np.flatnonzero(((precision if wish == "precision" else recall) >= value) & last_of_score)
     if len(fulfils) == 0:

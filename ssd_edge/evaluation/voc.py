@@ -1,7 +1,7 @@
-"""Pascal VOC's average precision, after the development kit's VOCevaldet.m and VOCap.m (2007; 2010 and later).
+"""Compute Pascal VOC's average precision, as the development kit's VOCevaldet.m and VOCap.m do (2007; 2010 and later).
 
-Boxes have edges: width is x2 − x1. The kit writes width as xmax − xmin + 1, since its corners are pixels that
-belong to the box; as edges those are (xmin, xmax + 1), so both give the same IoU.
+Here coordinates are edges: width is x2 − x1. In the kit they are pixels that belong to the box, so width is
+xmax − xmin + 1. As edges those would be (xmin, xmax + 1), so both give the same IoU.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ _WRONG, _RIGHT, _IGNORED = 0, 1, 2
 def voc_ap(
     detections: Sequence[Detections], targets: Sequence[Target], label: int, threshold: float = 0.5
 ) -> tuple[float, float] | tuple[None, None]:
-    """AP of one class: (all points, VOC 2010 and later; 11 points, VOC 2007).
+    """Compute the AP of one class: (all points, VOC 2010 and later; 11 points, VOC 2007).
 
-    A detection answers for the object that it overlaps most. It is right if by at least ``threshold`` and no better
-    detection has found that object, and wrong if not; but it is not counted if the object is difficult, nor if it
-    would be wrong and lies, by a share of at least ``threshold`` of its own area, in a crowd region.
+    A detection is assigned to the object that it overlaps most. It is right if their IoU is at least ``threshold`` and
+    no better detection has found the object, otherwise wrong. But it is not counted if that object is difficult, nor if
+    it would be wrong and at least a share ``threshold`` of its own area lies in a crowd region.
 
     Args:
-        detections: of each image.
-        targets: of each image.
-        label: the class, an index.
-        threshold: IoU from which on a detection has found an object.
+        detections: detections in each image.
+        targets: objects in each image.
+        label: index of the class.
+        threshold: lowest IoU at which a detection finds an object.
 
     Returns:
-        Both in 0 … 1, or both None where there is no object to find.
+        Both in 0 … 1, or both None if there is no object to find.
     """
     num_objects, _, right = ranked(detections, targets, label, threshold)
     if num_objects == 0:
         return None, None
     num_right = np.cumsum(right)
     precision = num_right / np.arange(1, len(right) + 1)
-    # The best precision at this recall or a higher one, and 0 at recalls that are never reached.
+    # Best precision at each recall or a higher one; 0 for recalls that are never reached.
     envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
-    # Recall grows by 1/num_objects with every right detection, so the area is a sum over these.
+    # Recall grows by 1/num_objects with every right detection, so the area is a sum over right detections.
     all_points = float(envelope[:-1][right].sum() / num_objects)
-    # As in the Python evaluators that published figures come from, three of these levels lie one bit above 0.3, 0.6
-    # and 0.7, so a recall of just 9/15 does not reach the seventh. The reference's figure at IoU 0.1 depends on it.
+    # As in the Python evaluators behind published figures, three levels of linspace are one bit above 0.3, 0.6 and 0.7,
+    # so a recall of exactly 9/15 does not reach the seventh level. The reference's figure at IoU 0.1 depends on this.
     reached = np.searchsorted(num_right / num_objects, np.linspace(0.0, 1.0, 11))
     return all_points, float(envelope[reached].mean())
 
@@ -54,22 +54,22 @@ def voc_ap(
 def ranked(
     detections: Sequence[Detections], targets: Sequence[Target], label: int, threshold: float = 0.5
 ) -> tuple[int, npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """All detections of a class that count, best score first; arguments and rules as in ``voc_ap``.
+    """Rank the detections of a class that count, best score first; arguments and rules are those of ``voc_ap``.
 
     Returns:
-        Objects to find, and of each detection (N,) its score and whether it is right.
+        Number of objects to find, and (N,) scores of the detections, and (N,) whether each is right.
     """
     num_objects = 0
     scores, verdicts = [np.zeros(0, np.float32)], [np.zeros(0, np.int8)]
-    for found, target in zip(detections, targets, strict=True):
+    for detected, target in zip(detections, targets, strict=True):
         objects = target.labels == label
         num_objects += int(np.sum(objects & ~(target.difficult | target.crowd)))
-        mine = np.flatnonzero(found.labels == label)
-        if len(mine) == 0:
+        of_class = np.flatnonzero(detected.labels == label)
+        if len(of_class) == 0:
             continue
-        mine = mine[np.argsort(-found.scores[mine], kind="stable")]
-        scores.append(found.scores[mine])
-        verdicts.append(_verdicts(found.boxes[mine], target.where(objects), threshold))
+        of_class = of_class[np.argsort(-detected.scores[of_class], kind="stable")]
+        scores.append(detected.scores[of_class])
+        verdicts.append(_verdicts(detected.boxes[of_class], target.where(objects), threshold))
     score, verdict = np.concatenate(scores), np.concatenate(verdicts)
     order = np.argsort(-score, kind="stable")
     order = order[verdict[order] != _IGNORED]
@@ -77,7 +77,7 @@ def ranked(
 
 
 def _verdicts(boxes: npt.NDArray[np.float32], objects: Target, threshold: float) -> npt.NDArray[np.int8]:
-    """Which detections of one class in one image are right: (N, 4) best score first, M objects → (N,)."""
+    """Judge the detections of one class in one image: (N, 4) boxes, best score first, and M objects → (N,) verdicts."""
     verdicts = np.full(len(boxes), _WRONG, np.int8)
     singles, crowds = objects.where(~objects.crowd), objects.boxes[objects.crowd]
     if len(singles):
@@ -92,7 +92,7 @@ def _verdicts(boxes: npt.NDArray[np.float32], objects: Target, threshold: float)
                 verdicts[i] = _RIGHT
                 taken[best] = True
     if len(crowds):
-        # The part of a box that lies in a region is a subset of the box, so their IoU is the part's share of it.
+        # A box's part inside a region is a subset of the box, so the IoU of the two is the part's share of the box.
         corners = np.maximum(boxes[:, None, :2], crowds[:, :2]), np.minimum(boxes[:, None, 2:], crowds[:, 2:])
         in_crowd = (iou(boxes[:, None], np.concatenate(corners, axis=-1)) >= threshold).any(axis=1)
         verdicts[in_crowd & (verdicts == _WRONG)] = _IGNORED

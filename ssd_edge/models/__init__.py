@@ -1,1 +1,1 @@
-"""The detectors, in plain PyTorch: backbones, the SSD on top of them, and a dict of those that are published."""
+"""The detectors in plain PyTorch: backbones, the SSD on top of them, and a dict of the published models."""

@@ -1,4 +1,4 @@
-"""What the MobileNets and the SSDLite heads share."""
+"""Layers that the MobileNets and the SSDLite heads share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Activation = Callable[[], nn.Module]
 
 
 def relu6() -> nn.Module:
-    """MobileNetV2's activation."""
+    """Make MobileNetV2's activation."""
     return nn.ReLU6(inplace=True)
 
 
@@ -24,7 +24,7 @@ def conv_bn(
     eps: float = 1e-5,
     momentum: float = 0.1,
 ) -> nn.Sequential:
-    """Convolution (same padding, no bias), BatchNorm, activation; modules "0", "1", "2" as torchvision names them."""
+    """Make a convolution (same padding, no bias), BatchNorm and activation; torchvision's names "0", "1", "2"."""
     layers: list[nn.Module] = [
         nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False),
         nn.BatchNorm2d(outputs, eps=eps, momentum=momentum),
@@ -35,12 +35,12 @@ def conv_bn(
 
 
 def separable_head(inputs: int, outputs: int) -> nn.Sequential:
-    """SSDLite's predictor: depthwise 3×3, then pointwise (MobileNetV2 paper, section 6.2)."""
+    """Make SSDLite's predictor: depthwise 3×3, then pointwise (MobileNetV2 paper, section 6.2)."""
     return nn.Sequential(conv_bn(inputs, inputs, groups=inputs), nn.Conv2d(inputs, outputs, 1))
 
 
 def separable_extra(inputs: int, outputs: int) -> nn.Sequential:
-    """SSDLite's extra feature layer, half the resolution: 1×1 squeeze, depthwise 3×3 stride 2, 1×1 expand."""
+    """Make SSDLite's extra feature layer of half the resolution: 1×1 squeeze, depthwise 3×3 stride 2, 1×1 expand."""
     middle = outputs // 2
     return nn.Sequential(
         conv_bn(inputs, middle, kernel=1),
@@ -50,30 +50,30 @@ def separable_extra(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class MobileNet(nn.Module):
-    """A MobileNet's convolutions as two feature maps: inside the tapped block, and at the end.
+    """A MobileNet's convolutions with two feature maps: one from inside the tapped block, one from the end.
 
     Args:
-        features: all blocks, named as torchvision names them.
+        features: all blocks, with torchvision's names.
         tap: index of the block whose expansion is the first feature map (MobileNetV2 paper, section 6.2).
-        inside: the layers of that block; the expansion is the first of them.
+        inside: the layers of that block; the first of them is the expansion.
     """
 
     def __init__(self, features: nn.Sequential, tap: int, inside: nn.Sequential) -> None:
         super().__init__()
         self.features: nn.Sequential = features
         self._tap = tap
-        self._inside = [inside]  # in a list, so that it is not registered as a module a second time
+        self._inside = [inside]  # a list keeps it from being registered as a module a second time
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) → feature maps, largest first."""
+        """Compute feature maps of (B, 3, H, W) images, largest first."""
         first: Tensor = self._inside[0][0](self.features[: self._tap](images))
         last: Tensor = self.features[self._tap + 1 :](self._inside[0][1:](first))
         return [first, last]
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Take weights in torchvision's classification layout; its classifier is not used.
+        """Load weights in torchvision's classification layout, without its classifier.
 
         Raises:
-            RuntimeError: a feature weight is missing or of another shape.
+            RuntimeError: a feature weight is missing or has another shape.
         """
         self.load_state_dict({k: v for k, v in state.items() if k.startswith("features.")})

@@ -21,7 +21,7 @@ FIRST_TAP = 14
 
 
 class InvertedResidual(nn.Module):
-    """Expand 1×1, depthwise 3×3, project 1×1; a shortcut where the shape stays (paper, figure 4)."""
+    """Block of expand 1×1, depthwise 3×3, project 1×1, with a shortcut if the shape stays (paper, figure 4)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -36,13 +36,13 @@ class InvertedResidual(nn.Module):
         self.shortcut = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) → (B, C', H/stride, W/stride)."""
+        """Compute (B, C, H, W) → (B, C', H/stride, W/stride)."""
         y: Tensor = self.conv(x)
         return x + y if self.shortcut else y
 
 
 class MobileNetV2(MobileNet):
-    """Two feature maps: stride 16 with 576 channels, stride 32 with 1280 channels."""
+    """MobileNetV2 with two feature maps: stride 16 with 576 channels, stride 32 with 1280 channels."""
 
     channels = (576, 1280)
 

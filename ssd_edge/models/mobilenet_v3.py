@@ -40,7 +40,7 @@ ROWS = (
 FIRST_TAP = 13
 """The block whose expansion (672 channels, stride 16) is the first feature map."""
 EPS, MOMENTUM = 1e-3, 0.01
-"""BatchNorm as torchvision's weights were trained with it."""
+"""BatchNorm settings with which torchvision's weights were trained."""
 
 
 def _block_activation(hard_swish: bool) -> Activation:
@@ -48,7 +48,7 @@ def _block_activation(hard_swish: bool) -> Activation:
 
 
 class SqueezeExcitation(nn.Module):
-    """Scale each channel by a gate seen from the whole map (paper, section 5.3)."""
+    """Scale each channel by a gate computed from the whole feature map (paper, section 5.3)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class SqueezeExcitation(nn.Module):
         self.scale_activation = nn.Hardsigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) → the same shape."""
+        """Compute (B, C, H, W) → the same shape."""
         gate: Tensor = self.scale_activation(self.fc2(self.activation(self.fc1(self.avgpool(x)))))
         return x * gate
 
@@ -88,13 +88,13 @@ class InvertedResidual(nn.Module):
         self.shortcut = row.stride == 1 and inputs == row.outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) → (B, C', H/stride, W/stride)."""
+        """Compute (B, C, H, W) → (B, C', H/stride, W/stride)."""
         y: Tensor = self.block(x)
         return x + y if self.shortcut else y
 
 
 class MobileNetV3Large(MobileNet):
-    """Two feature maps: stride 16 with 672 channels, stride 32 with 960 channels."""
+    """MobileNetV3-Large with two feature maps: stride 16 with 672 channels, stride 32 with 960 channels."""
 
     channels = (672, 960)
 

@@ -1,4 +1,4 @@
-"""Networks of the published models, untrained, each for a spec; ``registry`` has them by name."""
+"""Make the untrained networks of the published models, each from a spec; ``registry`` lists them by name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ssd_edge.spec import ModelSpec
 
 
 def ssd300_vgg16(spec: ModelSpec) -> SSD:
-    """SSD300 of arXiv 1512.02325: VGG-16, and extra feature maps of 10, 5, 3 and 1 cells."""
+    """Make SSD300 (arXiv 1512.02325): VGG-16, and extra feature maps of 10, 5, 3 and 1 cells per side."""
     extras = [
         _vgg_extra(1024, 256, 512, 3, 2, 1),
         _vgg_extra(512, 128, 256, 3, 2, 1),
@@ -29,7 +29,7 @@ def ssd300_vgg16(spec: ModelSpec) -> SSD:
 
 
 def ssd512_vgg16(spec: ModelSpec) -> SSD:
-    """SSD512 of arXiv 1512.02325: VGG-16, and extra feature maps of 16, 8, 4, 2 and 1 cells."""
+    """Make SSD512 (arXiv 1512.02325): VGG-16, and extra feature maps of 16, 8, 4, 2 and 1 cells per side."""
     extras = [
         _vgg_extra(1024, 256, 512, 3, 2, 1),
         _vgg_extra(512, 128, 256, 3, 2, 1),
@@ -41,7 +41,7 @@ def ssd512_vgg16(spec: ModelSpec) -> SSD:
 
 
 def _vgg_extra(inputs: int, middle: int, outputs: int, kernel: int, stride: int, padding: int) -> nn.Module:
-    """An extra feature layer of the original SSD: 1×1 squeeze, then a larger convolution."""
+    """Make an extra feature layer of the original SSD: 1×1 squeeze, then a larger convolution."""
     return nn.Sequential(
         nn.Conv2d(inputs, middle, 1),
         nn.ReLU(inplace=True),
@@ -63,12 +63,12 @@ def _vgg_ssd(spec: ModelSpec, extras: Sequence[nn.Module], channels: Sequence[in
 
 
 def ssdlite_mobilenet_v2(spec: ModelSpec) -> SSD:
-    """SSDLite of arXiv 1801.04381 on MobileNetV2."""
+    """Make SSDLite on MobileNetV2 (arXiv 1801.04381)."""
     return _ssdlite(spec, MobileNetV2())
 
 
 def ssdlite_mobilenet_v3_large(spec: ModelSpec) -> SSD:
-    """SSDLite of arXiv 1905.02244 on MobileNetV3-Large."""
+    """Make SSDLite on MobileNetV3-Large (arXiv 1905.02244)."""
     return _ssdlite(spec, MobileNetV3Large())
 
 
@@ -88,15 +88,15 @@ def _ssdlite(spec: ModelSpec, backbone: MobileNetV2 | MobileNetV3Large) -> SSD:
 
 
 def parameters(network: nn.Module) -> int:
-    """Number of trained values."""
+    """Count the trainable values of a network."""
     return sum(p.numel() for p in network.parameters())
 
 
 def load_backbone(network: SSD, state: dict[str, torch.Tensor]) -> None:
-    """Take a backbone's weights from a torchvision classification state_dict.
+    """Load a backbone's weights from a torchvision classification state_dict.
 
     Raises:
-        ModelError: the weights are of another architecture.
+        ModelError: the weights belong to another architecture.
     """
     try:
         network.backbone.load(state)  # type: ignore[operator]

@@ -1,4 +1,4 @@
-"""The published models by name: each entry makes a spec, and a network for a spec. Specs need no PyTorch."""
+"""The published models by name; each entry makes a spec, which needs no PyTorch, and a network for a spec."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Architecture:
 
     Attributes:
         input_size: (height, width).
-        levels: default boxes by name of the size table; the first is the usual one.
+        levels: default boxes by the name of their size table; the first table is the default.
         network: makes the untrained network of a spec.
-        about: one line for a person who chooses.
+        about: one line to help a person choose.
     """
 
     input_size: tuple[int, int]
@@ -41,16 +41,16 @@ class Architecture:
 
 
 def make_spec(name: str, labels: Sequence[str], box_sizes: str = "") -> ModelSpec:
-    """The spec of a published model for a user's classes.
+    """Make the spec of a published model for a user's classes.
 
     Args:
         name: a key of ``MODELS``.
         labels: class names without background.
-        box_sizes: a key of the model's ``levels``; its first where empty.
+        box_sizes: a key of the model's ``levels``; the first if empty.
 
     Raises:
-        ModelError: no such model or size table.
-        SpecError: labels that are no labels.
+        ModelError: there is no such model or size table.
+        SpecError: the labels are empty or repeat.
     """
     architecture = _find(name)
     table = box_sizes or next(iter(architecture.levels))
@@ -60,10 +60,10 @@ def make_spec(name: str, labels: Sequence[str], box_sizes: str = "") -> ModelSpe
 
 
 def make_network(spec: ModelSpec) -> SSD:
-    """An untrained network whose heads fit the spec.
+    """Make an untrained network whose heads fit the spec.
 
     Raises:
-        ModelError: the spec's architecture is none of ``MODELS``.
+        ModelError: the spec's architecture is not in ``MODELS``.
     """
     return _find(spec.architecture).network(spec)
 
@@ -87,7 +87,10 @@ _SSD512_RATIOS = ((2,), (2, 3), (2, 3), (2, 3), (2, 3), (2,), (2,))
 
 
 def paper_levels(grids: Sequence[int], ratios: Sequence[Sequence[float]]) -> tuple[DefaultBoxLevel, ...]:
-    """The paper's own formula: s_min = 0.2, s_max = 0.9, conv4_3 at half of s_min (section 3.1), steps 1/grid."""
+    """Make levels by the paper's formula with s_min = 0.2 and s_max = 0.9.
+
+    conv4_3 has half of s_min (section 3.1); steps are 1/grid.
+    """
     scales = (0.1, *linear_scales(len(grids) - 1), 1.0)
     return tuple(
         DefaultBoxLevel((g, g), (1 / g, 1 / g), cell_sizes(scales[k], scales[k + 1], ratios[k]))
@@ -96,7 +99,10 @@ def paper_levels(grids: Sequence[int], ratios: Sequence[Sequence[float]]) -> tup
 
 
 def _ssdlite300_levels() -> tuple[DefaultBoxLevel, ...]:
-    """Scales 0.2 … 0.95; the finest grid has three boxes only, the smallest of scale 0.1 (MobileNet-SSD's anchors)."""
+    """Make levels with scales 0.2 … 0.95 (MobileNet-SSD's anchors).
+
+    A cell of the finest grid has only three boxes; the smallest has scale 0.1.
+    """
     grids = (19, 10, 5, 3, 2, 1)
     scales = (*linear_scales(6, 0.2, 0.95), 1.0)
     half, double = cell_sizes(0.2, 1.0, (2,))[2:]
@@ -110,7 +116,7 @@ def _ssdlite300_levels() -> tuple[DefaultBoxLevel, ...]:
 
 
 def _ssdlite320_levels() -> tuple[DefaultBoxLevel, ...]:
-    """Scales 0.2 … 0.95, six boxes a cell on every grid, as torchvision's ssdlite320 has them."""
+    """Make levels with scales 0.2 … 0.95 and six boxes per cell on every grid, as in torchvision's ssdlite320."""
     grids = (20, 10, 5, 3, 2, 1)
     scales = (*linear_scales(6, 0.2, 0.95), 1.0)
     return tuple(
@@ -120,7 +126,7 @@ def _ssdlite320_levels() -> tuple[DefaultBoxLevel, ...]:
 
 
 def _network(name: str) -> Callable[[ModelSpec], SSD]:
-    """A function of ``networks`` by name, imported when it is called: it needs PyTorch."""
+    """Refer to a function of ``networks`` by name; it is imported only when called, since it needs PyTorch."""
     return lambda spec: cast("SSD", getattr(import_module("ssd_edge.models.networks"), name)(spec))
 
 
@@ -158,4 +164,4 @@ MODELS: dict[str, Architecture] = {
         "24564 boxes; the most exact, for hardware that can afford it",
     ),
 }
-"""By name."""
+"""The published models by name."""

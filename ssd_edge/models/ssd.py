@@ -1,4 +1,4 @@
-"""The SSD: images → backbone → extra feature layers → one head a feature map → loc and logits."""
+"""The SSD network: images → backbone → extra feature layers → one pair of heads per feature map → loc and logits."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from ssd_edge.spec import ModelSpec
 
 
 class Backbone(Protocol):
-    """What an SSD needs of a backbone."""
+    """The interface that an SSD needs of a backbone."""
 
     channels: tuple[int, ...]
 
     def __call__(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) → feature maps, largest first."""
+        """Compute feature maps of (B, 3, H, W) images, largest first."""
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Take weights in torchvision's layout."""
+        """Load weights in torchvision's layout."""
 
 
 class SSD(nn.Module):
-    """Single Shot MultiBox Detector (arXiv 1512.02325, figure 2). Heads only: decode is not part of the network.
+    """Single Shot MultiBox Detector (arXiv 1512.02325, figure 2) up to its heads; decode is not part of the network.
 
     Args:
         spec: gives classes and default boxes.
-        backbone: the first feature maps.
-        extras: each makes the next feature map from the last one.
-        loc_heads: for each feature map, boxes·4 channels.
-        class_heads: for each feature map, boxes·C channels.
+        backbone: computes the first feature maps.
+        extras: layers that each compute a further feature map from the previous one.
+        loc_heads: one for each feature map, with boxes·4 output channels.
+        class_heads: one for each feature map, with boxes·C output channels.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class SSD(nn.Module):
         self.class_heads = nn.ModuleList(class_heads)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W) normalised images → loc (B, A, 4), logits (B, A, C), in the order of the default boxes."""
+        """Compute loc (B, A, 4) and logits (B, A, C) of (B, 3, H, W) normalised images, in order of default boxes."""
         maps: list[Tensor] = self.backbone(images)
         for extra in self.extras:
             maps.append(extra(maps[-1]))
@@ -62,5 +62,5 @@ class SSD(nn.Module):
 
     @staticmethod
     def _rows(head: Tensor, batch: int, values: int) -> Tensor:
-        """(B, boxes·values, rows, columns) → (B, rows·columns·boxes, values)."""
+        """Reshape (B, boxes·values, rows, columns) to (B, rows·columns·boxes, values)."""
         return head.permute(0, 2, 3, 1).reshape(batch, -1, values)

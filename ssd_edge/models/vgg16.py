@@ -1,20 +1,21 @@
-"""VGG-16 (arXiv 1409.1556), changed into the SSD backbone (SSD paper, section 3): L2Norm, dilated fc6, fc7."""
+"""VGG-16 (arXiv 1409.1556) as the SSD backbone (SSD paper, section 3), with L2Norm, dilated fc6 and fc7."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-# Output channels of each 3×3 convolution; "M" is a 2×2 max pooling, "C" one that keeps the last odd row and column.
+# Output channels of each 3×3 convolution; "M" is a 2×2 max pooling, "C" one that keeps an odd last row and column.
 LAYOUT = (64, 64, "M", 128, 128, "M", 256, 256, 256, "C", 512, 512, 512, "M", 512, 512, 512)
 CONV4_3 = 23
-"""Modules of ``features`` up to and with the ReLU of conv4_3."""
+"""Number of modules in ``features`` up to and including the ReLU of conv4_3."""
 
 
 class L2Norm(nn.Module):
-    """Scale each position's feature vector to a learned length, 20 at first (SSD paper, section 3.1; ParseNet).
+    """Scale each position's feature vector to a learned length, initially 20 (SSD paper, section 3.1; ParseNet).
 
-    The eps stands inside the root and is large enough that no exporter rounds it away: a black image is 0, not NaN.
+    eps is added inside the root, and is large enough that no exporter rounds it away, so that a black image gives 0 and
+    not NaN.
     """
 
     def __init__(self, channels: int, length: float = 20.0, eps: float = 1e-6) -> None:
@@ -23,13 +24,13 @@ class L2Norm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) → the same shape."""
+        """Compute (B, C, H, W) → the same shape."""
         norm = torch.sqrt(x.square().sum(dim=1, keepdim=True) + self.eps)
         return x / norm * self.weight.view(1, -1, 1, 1)
 
 
 class VGG16(nn.Module):
-    """Two feature maps: conv4_3 (stride 8, 512 channels, L2-normalised) and fc7 (stride 16, 1024 channels)."""
+    """VGG-16 with two feature maps: conv4_3 (stride 8, 512 channels, L2-normalised), fc7 (stride 16, 1024 channels)."""
 
     channels = (512, 1024)
 
@@ -54,20 +55,20 @@ class VGG16(nn.Module):
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) → feature maps, largest first."""
+        """Compute feature maps of (B, 3, H, W) images, largest first."""
         conv4_3 = self.features[:CONV4_3](images)
         x = self.pool5(self.features[CONV4_3:](conv4_3))
         fc7 = torch.relu(self.fc7(torch.relu(self.fc6(x))))
         return [self.l2norm(conv4_3), fc7]
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Take weights in torchvision's classification layout.
+        """Load weights in torchvision's classification layout.
 
-        Where the file holds the classifier, fc6 and fc7 are thinned out of its two large layers, every third row and
-        column and every fourth channel (à trous, SSD paper section 3); a file of ``features`` alone is fine too.
+        If the file holds the classifier, fc6 and fc7 are subsampled from its two large layers: every third row and
+        column and every fourth channel (à trous, SSD paper section 3). A file with ``features`` alone is accepted too.
 
         Raises:
-            RuntimeError: a feature weight is missing or of another shape.
+            RuntimeError: a feature weight is missing or has another shape.
         """
         own = self.state_dict()
         own.update({k: v for k, v in state.items() if k.startswith("features.")})

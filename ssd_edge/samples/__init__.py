@@ -1,6 +1,6 @@
-"""The sample model: an ``ssdlite300_mobilenet_v2`` trained on BCCD, kept with its recipe in ``README.md`` beside it."""
+"""The sample model: an ``ssdlite300_mobilenet_v2`` trained on BCCD; ``README.md`` in this folder has its recipe."""
 
 from pathlib import Path
 
 SAMPLE_CHECKPOINT = Path(__file__).parent / "bccd_ssdlite300.pt"
-"""Where the demo trains on from; weights in FP16."""
+"""Checkpoint from which the demo continues training; its weights are FP16."""
