@@ -1,4 +1,4 @@
-"""How fast engines are: each stage, end to end, and the engine alone, several engines side by side in one run."""
+"""Measure how fast engines are: each stage, end to end, and the engine alone, for several engines in one run."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ END_TO_END = "end to end"
 
 
 class Replay(Source):
-    """Frames kept in memory, given again and again as fast as they are read.
+    """Source that repeats frames from memory as fast as they are read.
 
-    Reading and decoding a file costs what the file costs; replayed, every engine gets the same frames at no cost.
+    So every engine gets the same frames, without the time for reading and decoding a file.
     """
 
     def __init__(self, frames: Sequence[Frame], number: int) -> None:
@@ -46,19 +46,19 @@ class Replay(Source):
 
 @dataclass(frozen=True)
 class EngineTimes:
-    """One engine's numbers: the median over the rounds of each. Durations are seconds.
+    """One engine's numbers, each the median over the rounds. Durations are seconds.
 
     Attributes:
-        name: of the model, as given.
-        backend: that runs it.
+        name: the model's name, as given.
+        backend: the backend that runs it.
         precision: ``FP32``, ``FP16`` or ``INT8``.
-        frames: measured in all rounds together.
-        engine_fps: of the engine alone: prepared input, as many under way as the loop has, nothing else done; None
-            where it decodes by itself, so that its heads cannot be had.
-        loop_fps: of the whole loop, without a sink.
-        efficiency: the loop's FPS as a share of the engine's own, round by round; None as above.
-        end_to_end: capture, preprocess, inference and decode of one frame, nothing overlapped.
-        stages: of one frame, nothing overlapped; the sink draws the boxes.
+        frames: number of frames measured in all rounds together.
+        engine_fps: FPS of the engine alone, on prepared input, with ``depth`` inferences at once; None if it decodes by
+            itself and therefore does not give its heads.
+        loop_fps: FPS of the whole loop, without a sink.
+        efficiency: the loop's FPS as a share of ``engine_fps`` in the same round; None if that is None.
+        end_to_end: duration of capture, preprocess, inference and decode of one frame, without overlap.
+        stages: duration of each stage of one frame, without overlap; the stage ``sink`` draws the boxes.
     """
 
     name: str
@@ -72,7 +72,7 @@ class EngineTimes:
     stages: Mapping[str, Percentiles]
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for ``json.dumps``."""
+        """Convert to plain values for ``json.dumps``."""
         return {
             **asdict(self),
             "end_to_end": self.end_to_end._asdict(),
@@ -90,16 +90,16 @@ def benchmark(
     min_score: float = 0.5,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[EngineTimes]:
-    """Measure engines in turns, so that a machine that grows slower or faster does so for all of them.
+    """Measure engines in turns, so that changes in the machine's speed affect all of them.
 
     Args:
-        models: by name: heads, backend, precision.
-        source: gives the frames; a few of them are kept and replayed. Closed here.
-        frames: of each engine, round and kind of measurement.
-        warmup: frames before the first measured one, each time.
-        rounds: how often each engine has its turn.
-        min_score: of the detections that are read, as ``run`` has it: what is below is not decoded.
-        progress: called with (turns done, turns in all).
+        models: (heads, backend, precision) by name.
+        source: gives the frames, the first of which are kept and replayed. It is closed here.
+        frames: number of frames for each engine, round and kind of measurement.
+        warmup: number of frames before the first measured one, each time.
+        rounds: number of turns of each engine.
+        min_score: lowest score that is read, as in ``run``; detections below it are not decoded.
+        progress: called with (turns done, all turns).
 
     Raises:
         SourceError: the source gives no frame.
@@ -159,7 +159,7 @@ def _loop_fps(detector: Detector, kept: Sequence[Frame], frames: int, warmup: in
 
 
 def _one_at_a_time(detector: Detector, kept: Sequence[Frame], frames: int, warmup: int) -> dict[str, Percentiles]:
-    """Stages and their sum with nothing overlapped, so that a stage's time is its own; the sink draws."""
+    """Time the stages and their sum without overlap, so that no stage waits for another; the sink draws the boxes."""
     histograms = {name: Histogram() for name in (*STAGES, END_TO_END)}
     for number in range(-warmup, frames):
         frame = kept[number % len(kept)]

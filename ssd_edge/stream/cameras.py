@@ -1,4 +1,4 @@
-"""Frames that come at their own time: cameras, network streams, and a camera that is drawn."""
+"""Sources of live frames: cameras, network streams, and a synthetic camera."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from ssd_edge.stream.files import VideoSource, bgr, frame_rate
 from ssd_edge.stream.frames import Frame, Pacer, Source
 
 CAMERA_PATIENCE = 10.0
-"""Seconds that a camera which fell silent may take to come back."""
+"""Seconds after which a camera that gives no more frames is given up."""
 
-_TIMEOUT_MS = 5000  # of opening and reading a network stream; OpenCV's own is 30 s
+_TIMEOUT_MS = 5000  # limit for opening and for reading a network stream; OpenCV's default is 30 s
 _FIRST_DELAY, _LAST_DELAY = 0.5, 10.0  # seconds between attempts to reconnect
 
 
 class SyntheticSource(Source):
-    """The conveyor, drawn as a camera would see it.
+    """The rendered conveyor as a camera.
 
     Args:
-        seed: belt, light and parts follow from it.
+        seed: random seed of belt, light and parts.
         size: (width, height).
         fps: frames per second.
-        realtime: keep to ``fps``; a frame is then never given early.
+        realtime: whether to wait for each frame's time; otherwise frames are drawn as fast as they are read.
     """
 
     def __init__(self, seed: int, size: tuple[int, int], fps: float, realtime: bool) -> None:
@@ -45,7 +45,7 @@ class SyntheticSource(Source):
         self._index = 0
 
     def read(self) -> Frame | None:
-        """The next view of the belt, when it is due."""
+        """Draw the next view of the belt, when it is due."""
         if self._stopping.is_set() or (self.live and not self._pacer.wait(self._stopping)):
             return None
         began = monotonic()
@@ -56,16 +56,16 @@ class SyntheticSource(Source):
 
 
 class LiveSource(Source):
-    """A camera or network stream; opened again, at growing intervals, when it falls silent.
+    """A camera or network stream; when it gives no more frames, it is opened again, at growing intervals.
 
     Args:
-        name: for people.
-        connect: opens it anew.
-        lost: the sentence for the user when it did not come back.
-        patience: seconds without a frame after which to give up; None: never, as a camera may come back at any hour.
+        name: name for people.
+        connect: opens the camera or stream.
+        lost: error sentence for when it gives no frames.
+        patience: seconds without a frame after which to give up; None for never, since a camera may come back any time.
 
     Raises:
-        SourceError: it gives no frame at all.
+        SourceError: the source gives no frame at all.
     """
 
     live = True
@@ -86,10 +86,10 @@ class LiveSource(Source):
         self._index = 0
 
     def read(self) -> Frame | None:
-        """The next frame, waited for, through as many reconnections as it takes.
+        """Wait for the next frame, and reconnect as often as necessary.
 
         Raises:
-            SourceError: patience ran out.
+            SourceError: there was no frame for ``patience`` seconds.
         """
         frame, self._pending = self._pending or self._grab(), None
         if frame is None:
@@ -100,7 +100,7 @@ class LiveSource(Source):
         return Frame(frame.image, index, frame.captured, frame.captured - self._opened, took=frame.took)
 
     def _grab(self) -> Frame | None:
-        """A frame with the time it arrived, taken before it is decoded; None where there is none."""
+        """Grab a frame, and take the time of its arrival before decoding it; None if there is no frame."""
         if self._stopping.is_set() or not self._capture.grab():
             return None
         captured = monotonic()
@@ -124,27 +124,27 @@ class LiveSource(Source):
         return None
 
     def close(self) -> None:
-        """Let go of the camera."""
+        """Release the camera."""
         super().close()
         self._capture.release()
 
 
 def camera(number: int, size: tuple[int, int] | None, fps: float | None) -> Source:
-    """Camera ``number``, asked for (width, height) and a frame rate where these are given.
+    """Open camera ``number``, and ask it for (width, height) and a frame rate if these are given.
 
     Raises:
-        SourceError: there is none, or it gives no frames; the sentence lists those that exist.
+        SourceError: there is no such camera, or it gives no frames; the sentence lists the existing cameras.
     """
-    found = [f"/dev/{device}" for device in video_devices(this_host())]
-    there = f"there are {', '.join(found)}" if found else "plug one in, or try 'synthetic'"
-    lost = f"camera {number} gives no frames: is it connected, and not in use elsewhere? ({there})"
-    if sys.platform.startswith("linux") and f"/dev/video{number}" not in found:
-        raise SourceError(f"there is no camera {number}: {there}")
+    devices = [f"/dev/{device}" for device in video_devices(this_host())]
+    hint = f"there are {', '.join(devices)}" if devices else "plug one in, or try 'synthetic'"
+    lost = f"camera {number} gives no frames: is it connected, and not in use elsewhere? ({hint})"
+    if sys.platform.startswith("linux") and f"/dev/video{number}" not in devices:
+        raise SourceError(f"there is no camera {number}: {hint}")
 
     def connect() -> cv2.VideoCapture:
         capture = cv2.VideoCapture(number)
         if size is not None:
-            # Uncompressed frames above VGA do not fit through USB 2 at full rate.
+            # Above VGA, USB 2 is too slow for uncompressed frames at full rate.
             capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
             capture.set(cv2.CAP_PROP_FRAME_WIDTH, size[0])
             capture.set(cv2.CAP_PROP_FRAME_HEIGHT, size[1])
@@ -157,7 +157,7 @@ def camera(number: int, size: tuple[int, int] | None, fps: float | None) -> Sour
 
 
 def pipeline(text: str) -> Source:
-    """A GStreamer pipeline that ends in ``appsink``, such as a Jetson's CSI camera.
+    """Open a GStreamer pipeline that ends in ``appsink``, such as a Jetson's CSI camera.
 
     Raises:
         SourceError: OpenCV has no GStreamer, or the pipeline gives no frames.
@@ -171,10 +171,10 @@ def pipeline(text: str) -> Source:
 
 
 def network(address: str) -> Source:
-    """An ``rtsp://`` or ``http://`` stream; a file on a web server is read as a recording.
+    """Open an ``rtsp://`` or ``http://`` stream; a file on a web server is read as a recording.
 
     Raises:
-        SourceError: it gives no frames.
+        SourceError: the stream gives no frames.
     """
 
     def connect() -> cv2.VideoCapture:
@@ -187,5 +187,5 @@ def network(address: str) -> Source:
     if address.startswith("http") and first.get(cv2.CAP_PROP_FRAME_COUNT) > 0:
         first.release()
         return VideoSource(address)
-    opened = [first]  # many cameras allow one connection only
+    opened = [first]  # used again, since many cameras allow only one connection
     return LiveSource(shown, lambda: opened.pop() if opened else connect(), lost)

@@ -1,4 +1,4 @@
-"""A thread that reads a source, so that the loop never waits for a frame it could have had."""
+"""Read a source in a thread of its own, so that the loop finds the next frame ready."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from contextlib import AbstractContextManager
 from ssd_edge.stream.frames import Frame, Pacer, Source
 from ssd_edge.stream.stats import Histogram
 
-_AHEAD = 2  # frames read ahead where none may be lost
+_AHEAD = 2  # frames read ahead if none may be lost
 
 
 class Capture(AbstractContextManager["Capture"]):
-    """Reads a source in a thread of its own.
+    """Reader of a source in a thread of its own.
 
-    By default only the newest frame is kept, and older ones that nobody took are counted as dropped: what is
-    shown is never late, however slow the model. A recording is then played at its own frame rate, as a camera
-    would give it. With ``every_frame`` two frames are read ahead, and the source waits: nothing is lost.
-    Still pictures have no rate, so of them every one is given.
+    By default only the newest frame is kept, and older ones that nobody took are counted as dropped, so that frames are
+    never late, however slow the model is. A recording is then played at its own frame rate, like a camera. With
+    ``every_frame``, two frames are read ahead, then the source waits, so that no frame is lost. Still pictures have no
+    frame rate, so they are never dropped.
 
     Args:
-        source: read by this alone until ``close``.
-        every_frame: lose none.
+        source: source that nobody else may read until ``close``.
+        every_frame: whether to lose no frame.
     """
 
     def __init__(self, source: Source, every_frame: bool = False) -> None:
@@ -41,15 +41,15 @@ class Capture(AbstractContextManager["Capture"]):
 
     @property
     def ended(self) -> bool:
-        """Whether no frame will come any more."""
+        """Whether there will be no more frames."""
         with self._changed:
             return self._done and not self._frames
 
     def take(self, timeout: float) -> Frame | None:
-        """The next frame; None if none came within ``timeout`` seconds, or at the end.
+        """Take the next frame; None if there was none within ``timeout`` seconds, or at the end.
 
         Raises:
-            SourceError: the source failed; frames read before that are given first.
+            SourceError: the source failed; frames that were read before are returned first.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._frames or self._done, timeout)
@@ -76,7 +76,7 @@ class Capture(AbstractContextManager["Capture"]):
     def _run(self) -> None:
         try:
             self._read_all()
-        except BaseException as error:  # whatever it is, it belongs to whoever takes the frames
+        except BaseException as error:  # raised again in ``take``
             self._error = error
         finally:
             with self._changed:

@@ -1,4 +1,4 @@
-"""Boxes that can be read: on small and large frames, light and dark."""
+"""Draw boxes with labels that can be read on small and large, light and dark frames."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import cv2
 from ssd_edge.detections import Detections
 from ssd_edge.detector import Image
 
-# BGR; neighbours differ in hue and in lightness, so that the classes of a small model are told apart at a glance.
+# BGR; neighbours differ in hue and lightness, so that the classes of a small model are easy to tell apart.
 PALETTE: tuple[tuple[int, int, int], ...] = (
     (61, 185, 255),  # amber
     (235, 160, 60),  # blue
@@ -32,13 +32,13 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def annotate(image: Image, detections: Detections, labels: Sequence[str], *, note: str = "") -> Image:
-    """A copy of a frame with boxes, each with its label and score; sizes follow the frame's.
+    """Copy a frame and draw boxes on it, each with label and score; line and text sizes follow the frame's size.
 
     Args:
-        image: (height, width, 3) uint8 BGR; left as it is.
-        detections: in pixels of the frame.
+        image: (height, width, 3) uint8 BGR; not changed.
+        detections: detections in pixels of the frame.
         labels: class names, as in the model's spec.
-        note: a short text for the upper left corner.
+        note: short text for the upper left corner.
 
     Returns:
         (height, width, 3) uint8 BGR.
@@ -46,7 +46,7 @@ def annotate(image: Image, detections: Detections, labels: Sequence[str], *, not
     picture = image.copy()
     scale = min(image.shape[:2]) / 480
     weight, size = max(1, round(1.6 * scale)), max(0.36, 0.42 * scale)
-    # The best last, so that its tag is on top; tags after boxes, so that no line crosses a name.
+    # The best is drawn last, so that its tag is on top; tags are drawn after all boxes, so that no line crosses text.
     order = range(len(detections) - 1, -1, -1)
     corners = [tuple(round(float(edge)) for edge in box) for box in detections.boxes]
     colours = [PALETTE[label % len(PALETTE)] for label in detections.labels.tolist()]
@@ -61,7 +61,7 @@ def annotate(image: Image, detections: Detections, labels: Sequence[str], *, not
 
 
 def _tag(picture: Image, text: str, corner: tuple[int, int], colour: tuple[int, int, int], size: float) -> None:
-    """A filled tag above ``corner``, or below it where there is no room; always inside the picture."""
+    """Draw a filled tag above ``corner``, or below it if there is no room; always inside the picture."""
     weight = max(1, round(1.2 * size))
     (width, height), base = cv2.getTextSize(text, _FONT, size, weight)
     pad = max(2, round(height * 0.45))

@@ -1,4 +1,4 @@
-"""Frames from files: pictures and videos."""
+"""Sources that read files: pictures and videos."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".
 
 
 class ImageSource(Source):
-    """Picture files; one that cannot be decoded is skipped and counted.
+    """Source of picture files; a picture that cannot be decoded is skipped and counted.
 
     Args:
         path: the folder or file that the user named.
@@ -35,10 +35,10 @@ class ImageSource(Source):
         self._next = 0
 
     def read(self) -> Frame | None:
-        """The next picture that can be decoded.
+        """Read the next picture that can be decoded.
 
         Raises:
-            SourceError: not one picture could be decoded.
+            SourceError: none of the pictures could be decoded.
         """
         while self._next < len(self._files) and not self._stopping.is_set():
             index, self._next = self._next, self._next + 1
@@ -57,10 +57,10 @@ class ImageSource(Source):
 
 
 class VideoSource(Source):
-    """A video file, frame by frame, as fast as it is read.
+    """Source of a video file's frames, as fast as they are read.
 
     Args:
-        path: the file; or the address of one on a web server.
+        path: the file, or its address on a web server.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -76,7 +76,7 @@ class VideoSource(Source):
         self._index = 0
 
     def read(self) -> Frame | None:
-        """The next frame."""
+        """Read the next frame."""
         if self._stopping.is_set():
             return None
         began = monotonic()
@@ -86,7 +86,7 @@ class VideoSource(Source):
         if image is None:
             return None
         now = monotonic()
-        # The container's own time of a frame is what varies in videos from phones; not all containers carry it.
+        # Frames of a phone's video are not evenly spaced, so the container's own times are used; not all have them.
         position = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 if index else 0.0
         if index and position <= 0:
             position = index / (self.fps or 30)
@@ -99,7 +99,7 @@ class VideoSource(Source):
 
 
 def images_in(folder: Path) -> list[Path]:
-    """Pictures of a folder in the order that people expect: 2 before 10."""
+    """List the pictures of a folder in natural order, with 2 before 10."""
 
     def natural(path: Path) -> list[tuple[int, str]]:
         return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", path.name.lower())]
@@ -114,12 +114,12 @@ def _read(capture: cv2.VideoCapture) -> Image | None:
 
 
 def bgr(image: object) -> Image:
-    """What OpenCV decoded as (height, width, 3); some cameras give grey."""
+    """Convert what OpenCV decoded to (height, width, 3), since some cameras give grey images."""
     array = np.asarray(image, np.uint8)
     return np.asarray(cv2.cvtColor(array, cv2.COLOR_GRAY2BGR), np.uint8) if array.ndim == 2 else array
 
 
 def frame_rate(capture: cv2.VideoCapture) -> float | None:
-    """Frames per second as the driver or container says, if it can be believed."""
+    """Return the frames per second that the driver or container reports, or None if the value is implausible."""
     fps = capture.get(cv2.CAP_PROP_FPS)
-    return fps if 0 < fps < 1000 else None  # 0 and 90000 are said where it is not known
+    return fps if 0 < fps < 1000 else None  # 0 and 90000 are reported if the rate is unknown

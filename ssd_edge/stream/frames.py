@@ -1,4 +1,4 @@
-"""What a source is, and what it gives."""
+"""``Source``, the interface of all sources, and ``Frame``, the value that they give."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Frame:
     """One picture of a source.
 
     Attributes:
-        image: (height, width, 3) uint8 BGR; shared by all who get the frame, so nobody writes to it.
-        index: 0, 1, 2, …, counted by the source; a gap shows dropped frames.
-        captured: when it arrived, in seconds of ``time.monotonic``.
+        image: (height, width, 3) uint8 BGR; it is shared, so nobody may write to it.
+        index: 0, 1, 2, …, counted by the source; a gap means dropped frames.
+        captured: time of arrival, in seconds of ``time.monotonic``.
         position: seconds since the start of the recording, or since the camera was opened; None for still pictures.
         file: name of the picture's file, for a folder or a single picture.
-        took: seconds of decoding or drawing; the wait for the camera is not counted.
+        took: seconds spent decoding or drawing, without waiting for the camera.
     """
 
     image: Image
@@ -34,15 +34,15 @@ class Frame:
 
 
 class Source(AbstractContextManager["Source"]):
-    """Gives frames one by one. ``read`` belongs to one thread; ``stop`` may be called from any.
+    """A source of frames. Only one thread may call ``read``; any thread may call ``stop``.
 
     Attributes:
-        name: for people.
-        live: whether frames come at their own time and are lost if nobody reads.
-        fps: frames per second, None where unknown or without meaning.
-        path: the file or folder read, if it is one.
-        skipped: pictures left out because they could not be decoded.
-        reconnects: how often a lost camera or stream was opened again.
+        name: name for people.
+        live: whether frames come at their own time and are lost if nobody reads them.
+        fps: frames per second; None if unknown or meaningless.
+        path: the file or folder that is read, if there is one.
+        skipped: number of pictures left out because they could not be decoded.
+        reconnects: number of times that a lost camera or stream was opened again.
     """
 
     name: str = ""
@@ -57,18 +57,18 @@ class Source(AbstractContextManager["Source"]):
 
     @abstractmethod
     def read(self) -> Frame | None:
-        """The next frame, waited for; None at the end, or after ``stop``.
+        """Wait for the next frame; None at the end, or after ``stop``.
 
         Raises:
-            SourceError: there will be no more frames, and that was not to be expected.
+            SourceError: there will unexpectedly be no more frames.
         """
 
     def stop(self) -> None:
-        """Make a waiting ``read`` return early; ``close`` may then be called once it has returned."""
+        """Make a waiting ``read`` return early; call ``close`` only after it has returned."""
         self._stopping.set()
 
     def close(self) -> None:
-        """Let go of the device or file; may be called twice."""
+        """Release the device or file; may be called twice."""
         self.stop()
 
     def __exit__(self, *exception: object) -> None:
@@ -76,14 +76,14 @@ class Source(AbstractContextManager["Source"]):
 
 
 class Pacer:
-    """Keeps a rhythm: each ``wait`` returns one period after the one before, and lost time is not caught up."""
+    """Timer with a fixed period: each ``wait`` returns one period after the last; delays are not caught up."""
 
     def __init__(self, fps: float) -> None:
         self._period = 1 / fps
         self._due: float | None = None
 
     def wait(self, stopping: threading.Event) -> bool:
-        """Wait for the next beat; False where ``stopping`` was set first."""
+        """Wait for the next period; return False if ``stopping`` was set before."""
         now = monotonic()
         due = now if self._due is None else self._due
         self._due = max(due, now - self._period) + self._period

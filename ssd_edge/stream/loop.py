@@ -1,4 +1,4 @@
-"""The camera loop: capture → detect → show, with the next frames under way while one is shown."""
+"""The camera loop: capture → detect → show, with inference on the next frames while one is shown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ssd_edge.stream.frames import Frame, Source
 from ssd_edge.stream.sinks import Background, Sink, StopLoop
 from ssd_edge.stream.stats import LoopReport, LoopStats
 
-_BEAT = 0.25  # seconds between looks at the window's keys while no frame comes
+_BEAT = 0.25  # seconds between checks of the window's keys while no frame comes
 _PROGRESS_EVERY = 1.0
 
 
@@ -30,26 +30,27 @@ def run_loop(
     min_score: Scores = 0.5,
     on_progress: Callable[[LoopReport], None] | None = None,
 ) -> LoopReport:
-    """Detect in frames until the source ends, a limit is reached, the window is closed, or Ctrl-C.
+    """Detect objects in frames until the source ends, a limit is reached, the window is closed, or Ctrl-C is pressed.
 
-    Source and sinks are closed in every case; what a recording holds by then can be read.
+    Source and sinks are closed in every case, and a recording stays readable.
 
     Args:
-        detector: keeps up to ``detector.depth`` frames under way; made for scores from the lowest of ``min_score`` on.
-        source: open; read in a thread of its own.
-        sinks: each gets every frame that has a result, in order.
-        every_frame: lose no frame of a recording; otherwise only the newest frame counts, see ``Capture``.
-        max_frames: end after so many results.
-        duration: end after so many seconds.
+        detector: processes up to ``detector.depth`` frames at once; it must give scores down to the lowest of
+            ``min_score``.
+        source: an open source, which is read in a thread of its own.
+        sinks: outputs that each get every frame with a result, in order.
+        every_frame: whether to lose no frame of a recording; otherwise only the newest frame is used, see ``Capture``.
+        max_frames: number of results after which to end.
+        duration: seconds after which to end.
         min_score: detections below it are left out: one score, or one for each label.
-        on_progress: called about once a second with what was counted so far.
+        on_progress: called about once a second with a report so far.
 
     Raises:
         SourceError: the source failed.
         SinkError: an output could not be written.
         BackendError: the engine failed.
     """
-    stats, interrupted, told = LoopStats(), False, monotonic()
+    stats, interrupted, last_progress = LoopStats(), False, monotonic()
     stop_at = None if duration is None else stats.began + duration
     with ExitStack() as stack:
         stack.enter_context(source)
@@ -64,13 +65,13 @@ def run_loop(
                         sink.idle()
                 else:
                     frame, result = step
-                    found = result.detections.above(min_score)
-                    stats.add_result(frame.captured, found, result.times)
+                    detections = result.detections.above(min_score)
+                    stats.add_result(frame.captured, detections, result.times)
                     for sink in outputs:
-                        sink.write(frame, found)
+                        sink.write(frame, detections)
                     stats.add_shown(frame.captured)
-                if on_progress and monotonic() - told >= _PROGRESS_EVERY:
-                    told = monotonic()
+                if on_progress and monotonic() - last_progress >= _PROGRESS_EVERY:
+                    last_progress = monotonic()
                     on_progress(stats.report(capture))
         except StopLoop:
             pass
@@ -82,27 +83,27 @@ def run_loop(
 def detect(
     detector: Detector, capture: Capture, max_frames: int | None = None, stop_at: float | None = None
 ) -> Generator[tuple[Frame, Result] | None, None, None]:
-    """Frames with their results, in order; None about every quarter of a second in which there is none.
+    """Yield frames with their results, in order, or None about every quarter of a second without a frame.
 
-    While fewer than ``detector.depth`` inferences are under way, the next frame is waited for, but only until the
-    oldest of them can be expected to be ready: a finished result does not wait for a slow camera, and a fast
-    camera keeps the engine full.
+    While fewer than ``detector.depth`` inferences are running, it waits for the next frame, but only until the oldest
+    result is expected to be ready. So a finished result does not wait for a slow camera, and a fast camera keeps the
+    engine busy.
 
     Args:
-        detector: does the work.
+        detector: detects the objects.
         capture: gives the frames.
-        max_frames: take no more than this many.
-        stop_at: take none after this time (``time.monotonic``).
+        max_frames: largest number of frames to take.
+        stop_at: time (``time.monotonic``) after which to take no frame.
     """
     pending: deque[tuple[Frame, float, Callable[[], Result]]] = deque()
-    typical = 0.0  # seconds of an inference, smoothed
+    typical = 0.0  # smoothed seconds of an inference
     left = max_frames
     try:
         while True:
             now = monotonic()
             more = left != 0 and (stop_at is None or now < stop_at) and not capture.ended
             if more and len(pending) < detector.depth:
-                # 0.9: were a result always fetched late, its lateness would pass for the time of inference.
+                # 0.9 fetches results early: if they were always fetched late, the delay would count as inference time.
                 patience = pending[0][1] + 0.9 * typical - now if pending else _BEAT
                 frame = capture.take(max(0.0, patience))
                 if frame is not None:
@@ -118,9 +119,9 @@ def detect(
                 yield None
             else:
                 break
-        capture.take(0)  # raises what ended the source early
+        capture.take(0)  # raises the error that ended the source early, if any
     finally:
-        # An engine that is used again must not find old requests under way.
+        # No old requests may be left running in an engine that is used again.
         for _, _, finish in pending:
             with suppress(SsdEdgeError):
                 finish()

@@ -1,4 +1,4 @@
-"""Where detections go: a window, JSON lines, pictures. A video is in ``video.py``."""
+"""Sinks, the outputs of the camera loop: a window, JSON lines, pictures. The video sink is in ``video.py``."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from ssd_edge.stream.stats import Rate
 
 
 class StopLoop(Exception):  # noqa: N818 - not an error
-    """A sink's way to end the loop: the user closed the window, or the reader of a pipe went away."""
+    """Raised by a sink to end the loop: the user closed the window, or the reader of a pipe has ended."""
 
 
 class Sink(AbstractContextManager["Sink"]):
-    """Gets frames with their detections, in order.
+    """An output that gets frames with their detections, in order.
 
     Attributes:
-        heavy: whether writing takes long enough to be worth a thread of its own.
-        path: what it writes, if that is a file or folder. Existing files are overwritten.
+        heavy: whether writing is slow enough to be worth a thread of its own.
+        path: the file or folder that it writes, if any. Existing files are overwritten.
     """
 
     heavy: bool = False
@@ -41,18 +41,18 @@ class Sink(AbstractContextManager["Sink"]):
 
     @abstractmethod
     def write(self, frame: Frame, detections: Detections) -> None:
-        """Take one frame.
+        """Write one frame.
 
         Raises:
-            SinkError: it cannot be written.
-            StopLoop: the user has seen enough.
+            SinkError: the frame cannot be written.
+            StopLoop: the user wants to end the loop.
         """
 
     def idle(self) -> None:
-        """Called now and then while no frame comes."""
+        """Do regular work while no frame comes; called several times a second."""
 
     def close(self) -> None:
-        """Finish what is written; may be called twice.
+        """Finish writing; may be called twice.
 
         Raises:
             SinkError: the rest cannot be written.
@@ -63,11 +63,11 @@ class Sink(AbstractContextManager["Sink"]):
 
 
 class Background(Sink):
-    """Writes to another sink in a thread of its own, at most ``ahead`` frames behind.
+    """Sink that writes to another sink in a thread of its own, at most ``ahead`` frames behind.
 
     Args:
-        sink: used by that thread alone until ``close``.
-        ahead: frames that may wait; then ``write`` waits too.
+        sink: the other sink, which nobody else may use until ``close``.
+        ahead: number of frames that may be queued; then ``write`` waits.
     """
 
     def __init__(self, sink: Sink, ahead: int = 4) -> None:
@@ -75,21 +75,21 @@ class Background(Sink):
         self._sink = sink
         self._queue: queue.Queue[tuple[Frame, Detections] | None] = queue.Queue(ahead)
         self._error: BaseException | None = None
-        self._told = False
+        self._raised = False
         self._thread: threading.Thread | None = threading.Thread(target=self._run, name="sink", daemon=True)
         self._thread.start()
 
     def write(self, frame: Frame, detections: Detections) -> None:
-        """Hand a frame over; an error is that of an earlier frame."""
+        """Queue a frame; an error raised here belongs to an earlier frame."""
         self._raise()
         self._queue.put((frame, detections))
 
     def idle(self) -> None:
-        """Pass on an error that came late."""
+        """Raise an error of an earlier frame, if any."""
         self._raise()
 
     def close(self) -> None:
-        """Wait until all is written."""
+        """Wait until all frames are written."""
         thread, self._thread = self._thread, None
         if thread is not None:
             self._queue.put(None)
@@ -98,7 +98,7 @@ class Background(Sink):
                 self._raise()
 
     def _run(self) -> None:
-        # After an error the queue is still emptied, or a full one would block ``write`` for ever.
+        # After an error the queue must still be emptied, since a full queue would block ``write`` for ever.
         while (item := self._queue.get()) is not None:
             if self._error is None:
                 try:
@@ -107,19 +107,19 @@ class Background(Sink):
                     self._error = error
 
     def _raise(self) -> None:
-        if self._error is not None and not self._told:
-            self._told = True
+        if self._error is not None and not self._raised:
+            self._raised = True
             raise self._error
 
 
 class JsonLines(Sink):
-    """One JSON object a line and frame, each flushed: ``tail -f`` and a crash both leave whole lines.
+    """Sink that writes one line of JSON per frame and flushes it, so that ``tail -f`` and a crash see only whole lines.
 
     ``{"index": 7, "time": 0.233, "file": null, "detections": [{"label": "bolt", "score": 0.91,
     "box": [x1, y1, x2, y2]}], "num_cut": 0}``: time is seconds since the source's start, box is in pixels.
 
     Args:
-        path: a file, overwritten; or ``-`` for stdout.
+        path: the file, which is overwritten; or ``-`` for stdout.
         labels: class names, as in the model's spec.
 
     Raises:
@@ -166,7 +166,7 @@ class JsonLines(Sink):
             sys.stdout.write(text)
             sys.stdout.flush()
         except BrokenPipeError:
-            # `… | head` has seen enough. Python flushes stdout once more at exit, which would fail again.
+            # The reader, such as `head`, has ended. Python flushes stdout again at exit, which would fail too.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise StopLoop from None
         except OSError as error:
@@ -181,7 +181,7 @@ class JsonLines(Sink):
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
             with suppress(OSError):
-                self._file.truncate(self._size)  # the half of a line that still fitted
+                self._file.truncate(self._size)  # remove the partial line
             raise _cannot_write(self.path or "", error) from None
         self._size += len(line)
 
@@ -196,12 +196,12 @@ class JsonLines(Sink):
 
 
 class Images(Sink):
-    """Annotated JPEG files in a folder: ``000007.jpg``, or ``000007-NAME.jpg`` for a picture called NAME.
+    """Sink that writes annotated JPEG files: ``000007.jpg``, or ``000007-NAME.jpg`` for a picture named NAME.
 
     Args:
-        path: the folder; made if absent.
+        path: the folder, which is made if it does not exist.
         labels: class names, as in the model's spec.
-        quality: of the JPEG files, 0 … 100.
+        quality: quality of the JPEG files, 0 … 100.
 
     Raises:
         SinkError: the folder cannot be made.
@@ -230,11 +230,11 @@ class Images(Sink):
 
 
 class Window(Sink):
-    """A live view; q, Esc or closing it ends the loop.
+    """Sink that shows frames in a window; q, Esc or closing it ends the loop.
 
     Args:
         labels: class names, as in the model's spec.
-        title: of the window.
+        title: the window's title.
 
     Raises:
         SinkError: there is no display.
@@ -245,7 +245,7 @@ class Window(Sink):
             raise SinkError("there is no display to open a window on: use --save-video FILE instead")
         self._labels, self._title = labels, title
         self._rate = Rate()
-        # OpenCV's wheels carry Qt without its fonts; the system's are found, after four warnings a window.
+        # OpenCV's wheels contain Qt without fonts. Qt finds the system's, but gives four warnings for each window.
         os.environ.setdefault("QT_LOGGING_RULES", "qt.*.warning=false;default.warning=false")
         cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
         self._sized = False
@@ -261,7 +261,7 @@ class Window(Sink):
         self.idle()
 
     def idle(self) -> None:
-        """Look at the keys and at the window's close button."""
+        """Check the keys and the window's close button."""
         if cv2.waitKey(1) & 0xFF in (ord("q"), 27) or cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1:
             raise StopLoop
 
@@ -273,9 +273,9 @@ class Window(Sink):
 
 
 def has_display() -> bool:
-    """Whether a window can be opened.
+    """Tell whether a window can be opened.
 
-    On Linux this is tried in another process, since Qt does not raise where it finds no display: it aborts.
+    On Linux this is tried in another process, since without a display Qt aborts instead of raising an error.
     """
     if not sys.platform.startswith("linux"):
         return True

@@ -1,4 +1,4 @@
-"""A source from what a user types.
+"""Open a source from what a user types.
 
 open_source("0"), ("clip.mp4"), ("photos/"), ("rtsp://…"), ("synthetic")
 """
@@ -22,15 +22,15 @@ __all__ = ["Frame", "Source", "open_source"]
 def open_source(
     uri: str, *, realtime: bool = True, size: tuple[int, int] | None = None, fps: float | None = None
 ) -> Source:
-    """A source from what a user types.
+    """Open a source from what a user types.
 
     Args:
         uri: a camera's number (``0``) or device (``/dev/video0``); a video file; a picture; a folder of pictures,
-            taken in the order of their names; an ``rtsp://`` or ``http://`` address; a GStreamer pipeline
-            (``… ! appsink``, for OpenCV built with it, as JetPack's is); ``synthetic`` or ``synthetic:SEED``.
-        realtime: whether the synthetic camera keeps to its frame rate; without, it draws as fast as it is read.
-        size: (width, height) to ask a camera for, or to draw.
-        fps: frame rate to ask a camera for, or to draw at (30).
+            which are read in the order of their names; an ``rtsp://`` or ``http://`` address; a GStreamer pipeline
+            (``… ! appsink``, if OpenCV was built with GStreamer, as JetPack's is); ``synthetic`` or ``synthetic:SEED``.
+        realtime: whether the synthetic camera keeps to its frame rate; otherwise it draws as fast as it is read.
+        size: (width, height) to request from a camera, or to draw.
+        fps: frame rate to request from a camera, or to draw at (30 by default).
 
     Raises:
         SourceError: there is no such source, or it gives no frames.
@@ -65,7 +65,7 @@ def _seed(uri: str) -> int:
 
 
 def _hush() -> None:
-    """Keep OpenCV's and FFmpeg's own lines off stderr: the user gets one sentence instead; a set variable wins."""
+    """Silence OpenCV's and FFmpeg's messages, since the user gets one sentence instead; variables already set win."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     if "OPENCV_LOG_LEVEL" not in os.environ:
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

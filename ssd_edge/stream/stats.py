@@ -1,4 +1,4 @@
-"""What a camera loop counts and times, in memory that does not grow over weeks."""
+"""Counters and timers of a camera loop, whose memory does not grow even over weeks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOWEST, _GROWTH, _BUCKETS = 1e-6, 1.02, 1050  # 1 µs … 1000 s
 
 
 class Percentiles(NamedTuple):
-    """Seconds that 50, 90 and 99 of 100 values do not exceed."""
+    """Seconds that 50, 90 and 99 % of the values do not exceed."""
 
     p50: float
     p90: float
@@ -28,10 +28,10 @@ class Percentiles(NamedTuple):
 
 
 class Histogram:
-    """Durations of any number in 1050 counters: each bucket is 2 % wider than the one below.
+    """Histogram of any number of durations in 1050 counters, each bucket 2 % wider than the one below.
 
-    A percentile is therefore right to within 1 % of its value between 1 µs and 1000 s, however many
-    values there were; beyond these ends it is the end.
+    Between 1 µs and 1000 s a percentile is therefore accurate to within 1 % of its value, however many values there
+    were; values outside this range count as its ends.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Histogram:
         self.count += 1
 
     def percentile(self, percent: float) -> float:
-        """Seconds that ``percent`` of the values do not exceed; 0 where there are none."""
+        """Return the seconds that ``percent`` of the values do not exceed; 0 if there are no values."""
         wanted, seen = math.ceil(self.count * percent / 100), 0
         for bucket, number in enumerate(self._buckets):
             seen += number
@@ -54,18 +54,18 @@ class Histogram:
         return 0.0
 
     def percentiles(self) -> Percentiles:
-        """p50, p90 and p99, in seconds."""
+        """Return p50, p90 and p99, in seconds."""
         return Percentiles(self.percentile(50), self.percentile(90), self.percentile(99))
 
 
 class Rate:
-    """Events per second over the last 60 of them; falls by itself when there are no more."""
+    """Events per second over the last 60 events; the rate falls by itself when there are no more."""
 
     def __init__(self) -> None:
         self._times: deque[float] = deque(maxlen=60)
 
     def tick(self) -> float:
-        """Count one event now; returns the rate, 0 at the first."""
+        """Count one event now, and return the rate, which is 0 at the first event."""
         self._times.append(monotonic())
         return self.value
 
@@ -78,24 +78,24 @@ class Rate:
 
 @dataclass(frozen=True)
 class LoopReport:
-    """What a loop did, or has done so far. All durations are seconds.
+    """Statistics of a loop that has ended, or is still running. All durations are seconds.
 
     Attributes:
-        source: its name.
-        seconds: since the loop began.
+        source: name of the source.
+        seconds: time since the loop began.
         fps: results per second, from the first result to the last.
-        fps_now: over the last 60 results.
-        captured: frames that the source gave.
-        processed: frames with a result.
-        dropped: frames left out because a newer one was there.
-        skipped: pictures that could not be decoded.
-        reconnects: how often the source was lost and came back.
-        frames_cut: frames in which top-k left out candidates above the score threshold.
-        detections: in all frames together, above ``min_score``.
-        latency: from a frame's capture to its detections.
-        age: from a frame's capture until the sinks had it.
-        stages: of each stage named in ``STAGES``; ``inference`` is from submission to result.
-        interrupted: ended by Ctrl-C.
+        fps_now: results per second over the last 60 results.
+        captured: number of frames that the source gave.
+        processed: number of frames with a result.
+        dropped: number of frames left out because a newer one had arrived.
+        skipped: number of pictures that could not be decoded.
+        reconnects: number of times that the source was lost and came back.
+        frames_cut: number of frames in which top-k left out candidates above the score threshold.
+        detections: number of detections of at least ``min_score`` in all frames together.
+        latency: time from a frame's capture to its detections.
+        age: time from a frame's capture until the sinks had it.
+        stages: time of each stage named in ``STAGES``; ``inference`` lasts from submission to result.
+        interrupted: whether Ctrl-C ended the loop.
     """
 
     source: str
@@ -115,7 +115,7 @@ class LoopReport:
     interrupted: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for ``json.dumps``."""
+        """Convert to plain values for ``json.dumps``."""
         plain = asdict(self)
         plain["latency"], plain["age"] = self.latency._asdict(), self.age._asdict()
         plain["stages"] = {name: times._asdict() for name, times in self.stages.items()}
@@ -134,7 +134,7 @@ class LoopStats:
         self._first_result = self._last_result = 0.0
 
     def add_result(self, captured: float, found: Detections, times: StageTimes) -> None:
-        """Count a result that has just come in, of a frame captured at ``captured`` (``time.monotonic``)."""
+        """Count a new result of a frame that was captured at ``captured`` (``time.monotonic``)."""
         self._last_result = monotonic()
         self._first_result = self._first_result or self._last_result
         self.rate.tick()
@@ -152,7 +152,7 @@ class LoopStats:
         self.age.add(now - captured)
 
     def report(self, capture: Capture, interrupted: bool = False) -> LoopReport:
-        """What has been counted so far."""
+        """Report what has been counted so far."""
         source, span = capture.source, self._last_result - self._first_result
         self.stages["capture"] = capture.took
         return LoopReport(

@@ -1,4 +1,4 @@
-"""Annotated video that stays readable however the recording ends."""
+"""Record annotated video in files that stay readable however the recording ends."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ssd_edge.stream.draw import annotate
 from ssd_edge.stream.frames import Frame
 from ssd_edge.stream.sinks import Sink
 
-# By suffix: the container's name and options, and the codecs to try. Each is written in pieces that stand for
-# themselves, so that a power cut or a full disk costs the last seconds and not the file.
+# By suffix: the container's name and options, and the codecs to try. Each format is written in self-contained pieces,
+# so that a power cut or a full disk costs only the last seconds and not the whole file.
 _FORMATS: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
     ".mp4": (
         "mp4",
@@ -39,18 +39,18 @@ _MILLISECOND = Fraction(1, 1000)
 
 
 class Video(Sink):
-    """An annotated video: H.264 in .mp4 or .mkv, Motion JPEG in .avi.
+    """Sink that writes an annotated video: H.264 in .mp4 or .mkv, Motion JPEG in .avi.
 
-    Frames carry the time at which they were captured, so the video plays at life's speed even where frames were
-    dropped; .avi has no such times, and plays at ``fps``. The size is that of the first frame; others are fitted in.
+    Frames carry the time at which they were captured, so the video plays at natural speed even if frames were dropped;
+    .avi has no such times, and plays at ``fps``. The first frame sets the size; others are scaled to fit in.
 
     Args:
-        path: the file, overwritten; its suffix chooses the format.
+        path: the file, which is overwritten; its suffix chooses the format.
         labels: class names, as in the model's spec.
-        fps: frame rate of .avi, and of pictures, which have no time; 25 where None.
+        fps: frame rate of .avi, and of pictures, which have no time; None means 25.
 
     Raises:
-        SinkError: the format is not known, or the folder is not there.
+        SinkError: the format is not known, or the folder does not exist.
     """
 
     heavy = True
@@ -73,7 +73,7 @@ class Video(Sink):
         self._recording.add(picture, frame.position)
 
     def close(self) -> None:
-        """Write what the encoder still holds, and the end of the file."""
+        """Write the frames that the encoder still holds, and the end of the file."""
         recording, self._recording = self._recording, None
         if recording is not None:
             recording.close()
@@ -87,14 +87,14 @@ class _Recording:
         self._disk = _Disk(path)
         self._path, self._fps = path, fps
         self._size = max(2, width // 2 * 2), max(2, height // 2 * 2)  # 4:2:0 colour needs even sides
-        # Fragments go to the disk when they are done, not when a buffer happens to be full.
+        # flush_packets writes fragments to the disk when they are complete, not when a buffer happens to be full.
         self._container = av.open(self._disk, "w", format=name, container_options={"flush_packets": "1", **options})
         self._tick = 1 / fps if name == "avi" else _MILLISECOND
         self._stream = self._open_stream(codecs)
         self._last = -1
 
     def _open_stream(self, codecs: tuple[str, ...]) -> VideoStream:
-        """A stream of the first codec that this build of FFmpeg has."""
+        """Add a stream with the first codec that this build of FFmpeg has."""
         for codec in codecs:
             if codec in av.codecs_available:
                 stream = self._container.add_stream(codec, rate=self._fps, options=_CODEC_OPTIONS[codec])
@@ -109,16 +109,16 @@ class _Recording:
         return stream
 
     def add(self, picture: Image, position: float | None) -> None:
-        """Encode a frame for ``position`` seconds; one frame's time after the last where that is None."""
+        """Encode a frame for time ``position`` in seconds; None means one frame's time after the last."""
         step = max(1, round(1 / self._fps / self._tick))
         ticks = self._last + step if position is None or self._tick != _MILLISECOND else round(position * 1000)
         frame = av.VideoFrame.from_ndarray(_fitted(picture, self._size), format="bgr24")
         frame.time_base = self._tick
-        frame.pts = self._last = max(ticks, self._last + 1)  # time never stands still for an encoder
+        frame.pts = self._last = max(ticks, self._last + 1)  # an encoder needs increasing times
         self._put(frame)
 
     def close(self) -> None:
-        """Finish the file; after an error it ends where the error was."""
+        """Finish the file; after a write error it ends where the error happened."""
         try:
             if self._disk.error is None:
                 self._put(None)
@@ -136,23 +136,23 @@ class _Recording:
 
 
 class _Disk:
-    """The file beneath a container; FFmpeg never sees it fail.
+    """The file of a container, which hides write errors from FFmpeg.
 
-    After the first error nothing more is written, whatever FFmpeg does to finish the container: what is on the
-    disk stays as it was, and ends after a whole write.
+    After the first error nothing more is written, whatever FFmpeg does to finish the container, so the file on the disk
+    stays as it was.
     """
 
     def __init__(self, path: Path) -> None:
         self.error: OSError | None = None
         self._path = path
-        self._told = False
+        self._raised = False
         try:
             self._file = path.open("wb", buffering=0)
         except OSError as error:
             raise SinkError(f"cannot write {path}: {error.strerror}") from None
 
     def write(self, data: bytes) -> int:
-        """All of ``data``, or nothing any more."""
+        """Write all of ``data``; after an error, write nothing but report success."""
         rest = memoryview(data)
         try:
             while rest and self.error is None:
@@ -162,17 +162,17 @@ class _Disk:
         return len(data)
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """As of a file."""
+        """Move the file's position, as ``io`` does."""
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
-        """As of a file."""
+        """Return the file's position, as ``io`` does."""
         return self._file.tell()
 
     def check(self) -> None:
-        """Raise what went wrong, once."""
-        if self.error is not None and not self._told:
-            self._told = True
+        """Raise the write error, if any; only once."""
+        if self.error is not None and not self._raised:
+            self._raised = True
             hint = "; what was written until then can be played"
             raise SinkError(f"cannot write {self._path}: {self.error.strerror}{hint}")
 
@@ -185,7 +185,7 @@ class _Disk:
 
 
 def _fitted(picture: Image, size: tuple[int, int]) -> Image:
-    """``picture`` as (width, height): an odd last row or column is cut, another size is scaled and centred."""
+    """Fit ``picture`` into (width, height): cut an odd last row or column, scale and centre another size."""
     width, height = size
     if picture.shape[1] // 2 * 2 == width and picture.shape[0] // 2 * 2 == height:
         return np.ascontiguousarray(picture[:height, :width])
