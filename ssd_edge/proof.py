@@ -93,12 +93,12 @@ class Proof:
             "least": self.least,
             "images": [
                 {
-                    "boxes": found.boxes.tolist(),
-                    "scores": found.scores.tolist(),
-                    "labels": found.labels.tolist(),
+                    "boxes": detections.boxes.tolist(),
+                    "scores": detections.scores.tolist(),
+                    "labels": detections.labels.tolist(),
                     "counts": which.tolist(),
                 }
-                for found, which in zip(self.found, self.counts, strict=True)
+                for detections, which in zip(self.found, self.counts, strict=True)
             ],
         }
         packed = io.BytesIO()
@@ -135,11 +135,14 @@ class Proof:
                 tuple(np.asarray(entry["counts"], bool) for entry in entries),
                 float(content["least"]),
             )
-            if any(which.shape != found.scores.shape for which, found in zip(proof.counts, proof.found, strict=True)):
+            if any(
+                which.shape != detections.scores.shape
+                for which, detections in zip(proof.counts, proof.found, strict=True)
+            ):
                 raise ValueError("its detections and its marks of which ones count differ in number")
         except (zipfile.BadZipFile, KeyError, TypeError, ValueError, OverflowError, RecursionError, OSError) as error:
             raise ProofError(f"the model's proof cannot be read ({error}): {_ANEW}") from None
-        if any(np.any(found.labels >= len(spec.labels)) for found in proof.found):
+        if any(np.any(detections.labels >= len(spec.labels)) for detections in proof.found):
             raise ProofError(f"the model's proof belongs to another model, which has more classes: {_ANEW}")
         return proof
 
@@ -156,7 +159,7 @@ def record(heads: Heads, frames: Iterable[Image], number: int = NUM_IMAGES) -> P
         number: number of images to keep; fewer are kept if there are no more, or if more exceed ``MOST_BYTES``.
     """
     pool = observe(heads, islice(frames, POOL))
-    chosen = _showing_most([found.labels[which] for found, which in zip(pool.found, pool.counts, strict=True)], number)
+    chosen = _showing_most([one.labels[which] for one, which in zip(pool.found, pool.counts, strict=True)], number)
     while len(chosen) > 1 and len(pool.of(chosen).pack()) > MOST_BYTES:
         chosen = chosen[:-1]
     return pool.of(chosen)
@@ -200,16 +203,16 @@ def compare_with(proof: Proof, found: Sequence[Detections], tolerance: Tolerance
     return compare(proof.found, proof.counts, found, tolerance, proof.least, spec)
 
 
-def _clear(raw: RawHeads, found: Detections, decode: Decoder) -> npt.NDArray[np.bool_]:
+def _clear(raw: RawHeads, detections: Detections, decode: Decoder) -> npt.NDArray[np.bool_]:
     """Compute (N,) which detections survive noise on the heads."""
     tolerance, random = TOLERANCES["INT8"], np.random.default_rng(0)
-    survives = np.ones(len(found), bool)
+    survives = np.ones(len(detections), bool)
     for _ in range(_TRIALS):
         loc = (raw.loc + random.normal(0, _LOC_NOISE, raw.loc.shape)).astype(np.float32)
         logits = (raw.logits + random.normal(0, _LOGIT_NOISE, raw.logits.shape)).astype(np.float32)
         other = decode(loc, logits, decode.spec.input_size)
-        overlap = iou(found.boxes[:, None], other.boxes[None]) * (found.labels[:, None] == other.labels[None])
-        alike = np.abs(found.scores[:, None] - other.scores[None]) <= tolerance.score
+        overlap = iou(detections.boxes[:, None], other.boxes[None]) * (detections.labels[:, None] == other.labels[None])
+        alike = np.abs(detections.scores[:, None] - other.scores[None]) <= tolerance.score
         survives &= ((overlap >= SAME_PLACE) & alike).any(axis=1)
     return survives
 

@@ -1,4 +1,4 @@
-"""Fixtures of many tests."""
+"""Fixtures and settings shared by many tests."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from pathlib import Path
 
 import pytest
 
-import ssd_edge  # noqa: F401 - before OpenVINO and ONNX Runtime, which it keeps from reporting
+import ssd_edge  # noqa: F401 - imported before OpenVINO and ONNX Runtime to switch off their telemetry
 
-# PyTorch's threads wait for each other by spinning: on a machine with other work, two are a hundred times slower than
-# one. It has to be set before torch is imported, and is passed on to the commands that tests start.
+# PyTorch's threads wait for each other by spinning: on a busy machine, two are a hundred times slower than one. It
+# has to be set before torch is imported, and is inherited by the commands that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# What tests compile is kept from run to run, but not among the user's own.
+# Compiled files are kept from run to run, but apart from the user's own cache.
 os.environ["XDG_CACHE_HOME"] = str(Path(__file__).resolve().parents[1] / "build" / "cache")
 
-# A shell's background jobs ignore Ctrl-C, and so would all that the tests start there and interrupt.
+# A shell's background jobs ignore Ctrl-C, and so would the processes that tests start there and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
 def heads_onnx(tmp_path_factory) -> Path:
-    """A tiny model as heads.onnx, see ``models_for_tests``; nobody writes to it."""
+    """A tiny model as heads.onnx, see ``models_for_tests``; tests must not change it."""
     from tests.models_for_tests import write_tiny
 
     return write_tiny(tmp_path_factory.mktemp("tiny") / "heads.onnx")
@@ -31,7 +31,7 @@ def heads_onnx(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def bundle(heads_onnx) -> Path:
-    """The tiny model as an OpenVINO bundle; nobody writes to it."""
+    """The tiny model as an OpenVINO bundle; tests must not change it."""
     from ssd_edge.engines.bundle import build_bundle
 
     folder = heads_onnx.with_name("tiny.engine")
@@ -41,7 +41,7 @@ def bundle(heads_onnx) -> Path:
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory) -> Path:
-    """An untrained SSDLite-MobileNetV2 of two classes, as ``ssd-edge train`` writes one; nobody writes to it."""
+    """An untrained SSDLite-MobileNetV2 of two classes, as ``ssd-edge train`` writes it; tests must not change it."""
     import torch
 
     from ssd_edge.models.registry import make_network, make_spec

@@ -1,4 +1,4 @@
-"""INT8 files as other tools make them: ONNX Runtime's quantize_static, and the style of NVIDIA's Model Optimizer."""
+"""Make INT8 files like other tools: by ONNX Runtime's quantize_static, or in the style of NVIDIA's Model Optimizer."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ORT = {
 
 
 class Reader(CalibrationDataReader):
-    """Images, one at a time."""
+    """Reader that gives images one at a time."""
 
     def __init__(self, images: Iterable[np.ndarray], name: str = "image") -> None:
         self._images, self._name = iter(images), name
@@ -56,7 +56,7 @@ class Reader(CalibrationDataReader):
 
 
 def by_onnx_runtime(heads: Path, output: Path, images: Iterable[np.ndarray], options: str) -> Path:
-    """quantize_static with one of ``ORT``; it says on the root logger and on stdout what nobody asked for."""
+    """Run quantize_static with one of ``ORT``, and silence what it writes to the root logger."""
     logging.disable(logging.CRITICAL)
     try:
         quantize_static(str(heads), str(output), Reader(images), **ORT[options])
@@ -66,7 +66,7 @@ def by_onnx_runtime(heads: Path, output: Path, images: Iterable[np.ndarray], opt
 
 
 def with_float_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy whose int8 weights stand there as floats with a QuantizeLinear behind, as Model Optimizer leaves them."""
+    """Copy a model, with int8 weights turned into floats followed by QuantizeLinear, as Model Optimizer writes them."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
     constants = {tensor.name: tensor for tensor in result.graph.initializer}

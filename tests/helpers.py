@@ -1,4 +1,4 @@
-"""What several tests share: a tiny model's spec, and where the real data lies."""
+"""Helpers shared by several tests: a tiny model's spec, and the place of the real data."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 
 COMPILER = os.environ.get("CXX", "g++")
-"""For C++, and for C after ``-x c``."""
+"""Compiler for C++, and for C with ``-x c``."""
 
 
 def shared(path: str) -> Path:
-    """A file of the real data; the test is skipped where it is absent."""
-    found = SHARED / path
-    if not found.exists():
-        pytest.skip(f"real data is absent: {found}")
-    return found
+    """Return the path of a file of the real data; skip the test if it is absent."""
+    file = SHARED / path
+    if not file.exists():
+        pytest.skip(f"real data is absent: {file}")
+    return file
 
 
 def for_this_processor(int8: Path) -> Path:
-    """INT8 heads with as many bits in their weights as build-engine gives them here; the file itself, or one beside."""
+    """Return INT8 heads with as many weight bits as build-engine uses here: the file itself, or a new one beside it."""
     if bits_to_try(this_host())[0] == 8:
         return int8
     import onnx
@@ -43,11 +43,11 @@ def for_this_processor(int8: Path) -> Path:
 
 
 def silent(done: int, total: int) -> None:
-    """No progress."""
+    """Ignore progress."""
 
 
 def sentence(error: pytest.ExceptionInfo[Any]) -> str:
-    """What an error says: one line, with no place in NVIDIA's source."""
+    """Return an error's text, and check that it is one line without a path in NVIDIA's source."""
     text = str(error.value)
     assert text
     assert "\n" not in text
@@ -56,7 +56,7 @@ def sentence(error: pytest.ExceptionInfo[Any]) -> str:
 
 
 def small_spec(**changes: Any) -> ModelSpec:
-    """A spec of 4·4·3 + 2·2·2 = 56 default boxes and two classes."""
+    """Make a spec of 4·4·3 + 2·2·2 = 56 default boxes and two classes."""
     fields: dict[str, Any] = {
         "architecture": "test",
         "input_size": (32, 32),
@@ -70,7 +70,7 @@ def small_spec(**changes: Any) -> ModelSpec:
 
 
 def plan_entry(**changes: Any) -> PlanEntry:
-    """A plan as a manifest has it."""
+    """Make a plan's entry in a manifest."""
     fields: dict[str, Any] = {
         "backend": "openvino",
         "version": "1.0",

@@ -1,10 +1,10 @@
-"""A Q/DQ network whose float32 sums are exact in any order, so that every right executor gives the same bits.
+"""A Q/DQ network whose float32 sums are exact in any order, so that every correct executor gives the same bits.
 
-All scales are powers of two, all values small integers times them, and no sum reaches 2^24 steps: nothing is ever
-rounded but by QuantizeLinear, whose result NumPy gives too. Activations and weights go to the ends of their ranges,
-where a processor without VNNI saturates when it adds two of their products in 16 bits.
+All scales are powers of two, all values are small integers times these, and no sum reaches 2^24 steps. So only
+QuantizeLinear rounds, and NumPy computes the same result. Activations and weights reach the ends of their ranges, where
+a processor without VNNI saturates when it adds two of their products in 16 bits.
 
-``python -m tests.integers FOLDER`` prints what engines here make of it: largest differences from NumPy, as JSON.
+``python -m tests.integers FOLDER`` prints the largest differences of this machine's engines from NumPy, as JSON.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WEIGHT_STEP = 2.0**-5
 
 
 def weights():
-    """Of both convolutions: (O, I, 3, 3) int8 steps in −127 … 127."""
+    """Make the weights of both convolutions: (O, I, 3, 3) int8 steps in −127 … 127."""
     rng = np.random.default_rng(0)
     first = rng.choice(np.asarray([-127, -126, -90, 90, 126, 127], np.int8), (CHANNELS, 3, 3, 3))
     second = rng.choice(np.asarray([-127, -100, 5, 100, 127], np.int8), (CHANNELS, CHANNELS, 3, 3))
@@ -35,14 +35,14 @@ def weights():
 
 
 def image():
-    """(1, 3, 8, 8) float32, whole steps, many of them the largest."""
+    """Make an image, (1, 3, 8, 8) float32, of whole steps, many of them the largest."""
     rng = np.random.default_rng(1)
     steps = rng.choice(np.asarray([-128, -50, 0, 100, 127, 127, 127]), (1, 3, SIZE, SIZE))
     return (steps * STEPS[0]).astype(np.float32)
 
 
 def expected():
-    """(1, 16, 8, 8): what the network gives, in NumPy's float64."""
+    """Compute the network's output, (1, 16, 8, 8), in NumPy's float64."""
     value = image().astype(np.float64)
     for weight, step in zip(weights(), STEPS, strict=True):
         quantised = np.clip(np.rint(value / step), -128, 127) * step
@@ -54,7 +54,7 @@ def expected():
 
 
 def model():
-    """The same as ONNX: ``image`` → ``loc``, and ``logits``, which are the same."""
+    """Make the network as ONNX: ``image`` → ``loc`` and ``logits``, which are equal."""
     constants, nodes = {"zero": np.int8(0)}, []
 
     def through(name, step):
@@ -86,7 +86,7 @@ def model():
 
 
 def differences(folder: Path) -> dict[str, float]:
-    """Largest |found − expected| of each executor, as a share of the largest expected value."""
+    """Compute the largest |result − expected| of each executor, as a share of the largest expected value."""
     from ssd_edge.calibration.scales.observe import session
     from ssd_edge.engines.cpu.exact import open_exact
     from ssd_edge.engines.openvino import OpenVinoEngine
@@ -99,8 +99,8 @@ def differences(folder: Path) -> dict[str, float]:
     onnx.save(network, seven)
     spec, wanted = small_spec(), expected()
 
-    def off(found, reference):
-        return float(np.abs(found - reference).max() / np.abs(reference).max())
+    def off(result, reference):
+        return float(np.abs(result - reference).max() / np.abs(reference).max())
 
     def ran(engine):
         with closing(engine):

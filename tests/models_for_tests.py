@@ -1,4 +1,4 @@
-"""A tiny SSD as ONNX, weights from a seed; ``python -m tests.models_for_tests heads.onnx`` writes it."""
+"""Make tiny SSDs as ONNX; ``python -m tests.models_for_tests heads.onnx`` writes the one with random weights."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ TINY_DESCRIPTION = {
         {"grid": [2, 2], "boxes": [[0.5, 1], [0.7, 1]]},
     ],
 }
-"""Of ``tiny_model`` for ``ssd-edge import-onnx``."""
+"""Description of ``tiny_model`` for ``ssd-edge import-onnx``."""
 
 
 def tiny_model(spec: ModelSpec | None = None, seed: int = 0) -> onnx.ModelProto:
-    """``image`` (1, 3, 32, 32) → ``loc`` (1, 56, 4) and ``logits`` (1, 56, C), without a spec in it."""
+    """Make ``image`` (1, 3, 32, 32) → ``loc`` (1, 56, 4) and ``logits`` (1, 56, C), without a spec in the file."""
     spec = spec or small_spec()
     rng = np.random.default_rng(seed)
     nodes, weights = [], []
@@ -76,10 +76,10 @@ def tiny_model(spec: ModelSpec | None = None, seed: int = 0) -> onnx.ModelProto:
 
 
 def marks_model(spec: ModelSpec | None = None) -> onnx.ModelProto:
-    """Finds bright 8×8 cells of a dark 32×32 picture, blue ones as the first class, red ones as the second.
+    """Make a model that finds bright 8×8 cells of a dark 32×32 picture: blue is the first class, red the second.
 
-    By hand, and so sure of what it finds: the first default box of such a cell has a score of 0.98, all others of
-    their 3 · 10⁻⁴.
+    Its weights are set by hand, so its scores are clear: that of the first default box of such a cell is 0.98, all
+    others are 3 · 10⁻⁴.
     """
     spec = spec or small_spec()
     classes = spec.num_classes
@@ -126,7 +126,7 @@ def marks_model(spec: ModelSpec | None = None) -> onnx.ModelProto:
 
 
 def marks_scene(*marks: tuple[int, int, int]) -> np.ndarray:
-    """A dark 32×32 picture with bright cells: (row, column, channel of BGR)."""
+    """Draw a dark 32×32 picture with bright cells: (row, column, channel of BGR)."""
     image = np.full((32, 32, 3), 20, np.uint8)
     for row, column, channel in marks:
         image[row * 8 : row * 8 + 8, column * 8 : column * 8 + 8, channel] = 255
@@ -134,7 +134,7 @@ def marks_scene(*marks: tuple[int, int, int]) -> np.ndarray:
 
 
 def quantised(model: onnx.ModelProto, scale: float = 0.05) -> onnx.ModelProto:
-    """A copy with explicit Q/DQ around each convolution, as ``ssd-edge calibrate`` writes it, with made-up scales."""
+    """Copy a model with explicit Q/DQ around each convolution, as ``ssd-edge calibrate`` does, but made-up scales."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
     weights = {tensor.name: tensor for tensor in result.graph.initializer}
@@ -166,7 +166,7 @@ def quantised(model: onnx.ModelProto, scale: float = 0.05) -> onnx.ModelProto:
 
 
 def write_tiny(path: Path, spec: ModelSpec | None = None, seed: int = 0) -> Path:
-    """The model as heads of ssd-edge, with its spec."""
+    """Write the tiny model as heads of ssd-edge, with its spec."""
     spec = spec or small_spec()
     write_heads(tiny_model(spec, seed), spec, path)
     return path

@@ -1,4 +1,4 @@
-"""How two lists of detections are compared; each expected number is worked out by hand."""
+"""Comparison of two lists of detections; each expected number is worked out by hand."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ SPEC = small_spec()
 TOLERANCE = Tolerance(0.1, 0.9)
 
 
-def found(*rows):
-    """Detections of (x1, y1, x2, y2, score, label)."""
+def detections(*rows):
+    """Make detections from rows of (x1, y1, x2, y2, score, label)."""
     rows = sorted(rows, key=lambda row: -row[4])
     array = np.asarray(rows, np.float32).reshape(-1, 6)
     return Detections(array[:, :4].copy(), array[:, 4].copy(), array[:, 5].astype(np.int64))
@@ -32,7 +32,7 @@ B = (20, 20, 30, 30, 0.6, 1)
 
 
 def test_the_same_matches():
-    result = agreement(found(A, B), found(A, B))
+    result = agreement(detections(A, B), detections(A, B))
     assert (result.counted, result.matched, result.extra, result.largest_difference) == (2, 2, 0, 0.0)
     assert result.holds
 
@@ -42,37 +42,37 @@ def test_nothing_agrees_with_nothing():
     assert (result.images, result.counted, result.share) == (0, 0, 1.0)
     assert result.holds
     assert agreement(Detections.empty(), Detections.empty()).holds
-    assert not agreement(found(A), Detections.empty()).holds
+    assert not agreement(detections(A), Detections.empty()).holds
 
 
 def test_class_place_and_score_have_to_be_the_same():
-    assert agreement(found(A), found((0, 0, 10, 10, 0.8, 1))).matched == 0
-    assert agreement(found(A), found((1, 0, 11, 10, 0.8, 0))).matched == 0  # IoU 9/11
-    assert agreement(found(A), found((0, 0, 10, 9.1, 0.8, 0))).matched == 1  # IoU 0.91
-    low = agreement(found(A), found((0, 0, 10, 10, 0.65, 0)))
+    assert agreement(detections(A), detections((0, 0, 10, 10, 0.8, 1))).matched == 0
+    assert agreement(detections(A), detections((1, 0, 11, 10, 0.8, 0))).matched == 0  # IoU 9/11
+    assert agreement(detections(A), detections((0, 0, 10, 9.1, 0.8, 0))).matched == 1  # IoU 0.91
+    low = agreement(detections(A), detections((0, 0, 10, 10, 0.65, 0)))
     assert (low.matched, round(low.largest_difference, 3)) == (0, 0.15)
-    assert agreement(found(A), found((0, 0, 10, 10, 0.72, 0))).matched == 1
+    assert agreement(detections(A), detections((0, 0, 10, 10, 0.72, 0))).matched == 1
 
 
 def test_what_does_not_count_needs_not_be_found():
-    assert agreement(found(A, B), found(A), counts=[True, False]).holds
+    assert agreement(detections(A, B), detections(A), counts=[True, False]).holds
     low = (40, 40, 50, 50, 0.1, 0)
-    assert agreement(found(A, low), found(A)).counted == 1
+    assert agreement(detections(A, low), detections(A)).counted == 1
 
 
 def test_what_should_not_be_there_counts_against_the_engine():
     ghost = (50, 50, 60, 60, 0.9, 0)
-    assert agreement(found(A), found(A, ghost)).extra == 1
-    assert not agreement(found(A), found(A, ghost)).holds
-    # A box that the reference saw too, and that NMS may have chosen instead of it, is none; nor is an unsure one.
-    assert agreement(found(A), found(A, (0, 0, 10, 7, 0.7, 0))).extra == 0
-    assert agreement(found(A), found(A, (50, 50, 60, 60, 0.39, 0))).extra == 0
+    assert agreement(detections(A), detections(A, ghost)).extra == 1
+    assert not agreement(detections(A), detections(A, ghost)).holds
+    # A box that NMS may have chosen instead of a reference box is not extra, nor is one with a low score.
+    assert agreement(detections(A), detections(A, (0, 0, 10, 7, 0.7, 0))).extra == 0
+    assert agreement(detections(A), detections(A, (50, 50, 60, 60, 0.39, 0))).extra == 0
 
 
 def test_a_full_list_says_nothing_of_what_is_below_it():
     ghost = (50, 50, 60, 60, 0.85, 0)
-    assert agreement(found(A), found(A, ghost), small_spec(max_detections=1)).extra == 0
-    assert agreement(found(A), found(A, ghost), small_spec(max_detections=2)).extra == 1
+    assert agreement(detections(A), detections(A, ghost), small_spec(max_detections=1)).extra == 0
+    assert agreement(detections(A), detections(A, ghost), small_spec(max_detections=2)).extra == 1
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_one_of_four_may_be_chance(total, lost, holds):
 
 
 def test_the_tolerance_explains_itself():
-    said = agreement(found(A), found((0, 0, 10, 10, 0.5, 0))).sentence()
+    said = agreement(detections(A), detections((0, 0, 10, 10, 0.5, 0))).sentence()
     for words in ("0 of 1", "difference 0.300", "IoU ≥ 0.9", "score within 0.1", "90 % are needed", "chance"):
         assert words in said
 
@@ -102,7 +102,7 @@ rows = st.lists(st.tuples(boxes, st.floats(0.0625, 1, width=32), st.integers(0, 
 @given(rows)
 @settings(max_examples=60, deadline=None)
 def test_whatever_is_compared_with_itself_agrees(drawn):
-    one = found(*((x, y, x + w, y + h, score, label) for (x, y, w, h), score, label in drawn))
+    one = detections(*((x, y, x + w, y + h, score, label) for (x, y, w, h), score, label in drawn))
     result = agreement(one, one)
     assert result.matched == result.counted == int((one.scores >= 0.3).sum())
     assert (result.extra, result.largest_difference) == (0, 0.0)
@@ -112,7 +112,7 @@ def test_whatever_is_compared_with_itself_agrees(drawn):
 @settings(max_examples=60, deadline=None)
 def test_numbers_stay_within_their_bounds(first, second):
     one, other = (
-        found(*((x, y, x + w, y + h, score, label) for (x, y, w, h), score, label in drawn))
+        detections(*((x, y, x + w, y + h, score, label) for (x, y, w, h), score, label in drawn))
         for drawn in (first, second)
     )
     result = agreement(one, other)
@@ -122,7 +122,7 @@ def test_numbers_stay_within_their_bounds(first, second):
 
 
 def test_a_class_that_is_lost_is_not_outvoted():
-    """Two of three large objects are gone among a hundred small ones: 98 % are left, and the engine is wrong."""
+    """If two of three large objects are lost among a hundred small ones, 98 % still match, but the engine is wrong."""
     of_class = {"bolt": (100, 100), "nut": (3, 1)}
     result = Agreement(8, TOLERANCE, of_class, 0, 0.0)
     assert result.share > 0.98

@@ -1,4 +1,4 @@
-"""Default boxes and the arithmetic of boxes, against other people's formulas written out again here."""
+"""Default boxes and box arithmetic, compared with published formulas that are written out again here."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def test_counts_are_the_published_ones(name):
     for table in MODELS[name].levels:
         spec = make_spec(name, ["object"], table)
         assert spec.num_default_boxes == COUNTS[name]
-        found = boxes.default_boxes(spec)
-        assert found.shape == (COUNTS[name], 4)
-        assert found.dtype == np.float32
-        assert (found[:, :2] > 0).all()
-        assert (found[:, :2] < 1.02).all()  # SSD300's steps are not quite 300 / grid: 9.5 · 32 = 304
-        assert (found[:, 2:] > 0).all()
+        defaults = boxes.default_boxes(spec)
+        assert defaults.shape == (COUNTS[name], 4)
+        assert defaults.dtype == np.float32
+        assert (defaults[:, :2] > 0).all()
+        assert (defaults[:, :2] < 1.02).all()  # SSD300's steps are not quite 300 / grid: 9.5 · 32 = 304
+        assert (defaults[:, 2:] > 0).all()
 
 
 def torchvision_default_boxes(grids, ratios, scales, steps=None, image=300):
-    """DefaultBoxGenerator of torchvision.models.detection.anchor_utils, clip on: cxcywh, row by row."""
-    found = []
+    """Compute torchvision.models.detection.anchor_utils.DefaultBoxGenerator with clip on: cxcywh, row by row."""
+    rows = []
     for k, grid in enumerate(grids):
         extra = math.sqrt(scales[k] * scales[k + 1])
         pairs = [(scales[k], scales[k]), (extra, extra)]
@@ -51,15 +51,15 @@ def torchvision_default_boxes(grids, ratios, scales, steps=None, image=300):
         cells = grid if steps is None else image / steps[k]
         for j in range(grid):
             for i in range(grid):
-                found += [((i + 0.5) / cells, (j + 0.5) / cells, min(w, 1), min(h, 1)) for w, h in pairs]
-    return np.asarray(found)
+                rows += [((i + 0.5) / cells, (j + 0.5) / cells, min(w, 1), min(h, 1)) for w, h in pairs]
+    return np.asarray(rows)
 
 
 def clipped_sides(spec):
-    """Ours with sides cut at 1, as torchvision does it; the published Caffe models do not."""
-    found = boxes.default_boxes(spec)
-    found[:, 2:] = found[:, 2:].clip(max=1)
-    return found
+    """Compute our default boxes with sides cut at 1, as torchvision does; the published Caffe models do not."""
+    defaults = boxes.default_boxes(spec)
+    defaults[:, 2:] = defaults[:, 2:].clip(max=1)
+    return defaults
 
 
 def test_ssd300_is_torchvisions_ssd300_vgg16():
@@ -69,15 +69,15 @@ def test_ssd300_is_torchvisions_ssd300_vgg16():
         (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05),
         (8, 16, 32, 64, 100, 300),
     )
-    found = clipped_sides(make_spec("ssd300_vgg16", ["object"], "coco"))
-    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    defaults = clipped_sides(make_spec("ssd300_vgg16", ["object"], "coco"))
+    np.testing.assert_allclose(defaults, wanted, atol=1e-6)
 
 
 def test_ssdlite320_is_torchvisions_ssdlite320_mobilenet_v3_large():
     scales = [0.2 + (0.95 - 0.2) * k / 5 for k in range(6)] + [1.0]
     wanted = torchvision_default_boxes((20, 10, 5, 3, 2, 1), [(2, 3)] * 6, scales)
-    found = clipped_sides(make_spec("ssdlite320_mobilenet_v3_large", ["object"]))
-    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    defaults = clipped_sides(make_spec("ssdlite320_mobilenet_v3_large", ["object"]))
+    np.testing.assert_allclose(defaults, wanted, atol=1e-6)
 
 
 def test_ssd300_voc_is_the_prototypes_table():
@@ -85,8 +85,8 @@ def test_ssd300_voc_is_the_prototypes_table():
     module_spec = importlib.util.spec_from_file_location("prototype_ref", path)
     module = importlib.util.module_from_spec(module_spec)
     module_spec.loader.exec_module(module)
-    found = boxes.default_boxes(make_spec("ssd300_vgg16", ["object"], "voc")).clip(0, 1)
-    np.testing.assert_allclose(found, module.prior_boxes(), atol=1e-6)
+    defaults = boxes.default_boxes(make_spec("ssd300_vgg16", ["object"], "voc")).clip(0, 1)
+    np.testing.assert_allclose(defaults, module.prior_boxes(), atol=1e-6)
 
 
 def test_published_first_boxes():
@@ -133,7 +133,7 @@ def test_the_papers_own_formula():
 
 
 def test_ssdlite300_has_the_boxes_of_the_trained_pedestrian_detector():
-    """As shared/README.md states them; the order within a cell is the one thing that differs."""
+    """The reference is shared/README.md; only the order within a cell differs."""
     scales = [0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0]
     wanted = []
     for k, grid in enumerate((19, 10, 5, 3, 2, 1)):
@@ -149,12 +149,12 @@ def test_ssdlite300_has_the_boxes_of_the_trained_pedestrian_detector():
                         for wh in ((s * math.sqrt(r), s / math.sqrt(r)) for r, s in shapes)
                     }
                 )
-    found, first = boxes.default_boxes(make_spec("ssdlite300_mobilenet_v2", ["person"])), 0
+    defaults, first = boxes.default_boxes(make_spec("ssdlite300_mobilenet_v2", ["person"])), 0
     for cell in wanted:
-        rows = {tuple(np.round(v, 5) for v in row.astype(np.float64)) for row in found[first : first + len(cell)]}
+        rows = {tuple(np.round(v, 5) for v in row.astype(np.float64)) for row in defaults[first : first + len(cell)]}
         assert np.abs(np.asarray(sorted(rows)) - np.asarray(sorted(cell))).max() < 2e-5
         first += len(cell)
-    assert first == len(found)
+    assert first == len(defaults)
 
 
 def test_a_grid_that_is_not_square_goes_row_by_row():
@@ -215,15 +215,15 @@ def test_decode_undoes_encode(pairs, variances):
 @settings(deadline=None)
 @given(st.lists(st.tuples(a_default, st.tuples(*[st.floats(-8, 8, width=32)] * 4)), min_size=1, max_size=8))
 def test_decode_is_torchvisions_box_coder(rows):
-    """BoxCoder(weights=(10, 10, 5, 5)) of torchvision.models.detection._utils, in float64; tolerance 1e-5 of a box."""
+    """The reference is torchvision's BoxCoder(weights=(10, 10, 5, 5)) in float64; tolerance 1e-5 of a box."""
     for default, code in rows:
         x1, y1, x2, y2 = xyxy([default])[0].astype(np.float64)
         width, height = x2 - x1, y2 - y1
         centre_x, centre_y = code[0] / 10 * width + x1 + width / 2, code[1] / 10 * height + y1 + height / 2
         w, h = math.exp(code[2] / 5) * width, math.exp(code[3] / 5) * height
         wanted = [centre_x - w / 2, centre_y - h / 2, centre_x + w / 2, centre_y + h / 2]
-        found = boxes.decode(np.asarray([code], np.float32), np.asarray([default], np.float32), (0.1, 0.2))
-        np.testing.assert_allclose(found[0], wanted, atol=1e-5 * max(1, w, h))
+        decoded = boxes.decode(np.asarray([code], np.float32), np.asarray([default], np.float32), (0.1, 0.2))
+        np.testing.assert_allclose(decoded[0], wanted, atol=1e-5 * max(1, w, h))
 
 
 def test_a_box_equal_to_its_default_box_is_zero():
@@ -252,13 +252,13 @@ def plain_iou(a, b):
 @given(st.lists(an_object, max_size=6), st.lists(an_object, max_size=6))
 def test_iou_of_all_pairs_is_plain_arithmetic(first, second):
     a, b = xyxy(first), xyxy(second)
-    found = boxes.iou(a[:, None], b[None])
-    assert found.shape == (len(a), len(b))
+    overlaps = boxes.iou(a[:, None], b[None])
+    assert overlaps.shape == (len(a), len(b))
     wanted = [[plain_iou(p.tolist(), q.tolist()) for q in b] for p in a]
-    np.testing.assert_allclose(found, np.asarray(wanted).reshape(len(a), len(b)), atol=1e-5)
-    np.testing.assert_array_equal(found, boxes.iou(b[:, None], a[None]).T)
-    assert (found >= 0).all()
-    assert (found <= 1 + 1e-6).all()
+    np.testing.assert_allclose(overlaps, np.asarray(wanted).reshape(len(a), len(b)), atol=1e-5)
+    np.testing.assert_array_equal(overlaps, boxes.iou(b[:, None], a[None]).T)
+    assert (overlaps >= 0).all()
+    assert (overlaps <= 1 + 1e-6).all()
 
 
 @pytest.mark.parametrize(
@@ -275,15 +275,15 @@ def test_iou_of_all_pairs_is_plain_arithmetic(first, second):
 )
 def test_iou_by_hand(a, b, wanted):
     with np.errstate(all="raise"):
-        found = boxes.iou(np.asarray(a, np.float32), np.asarray(b, np.float32))
-    assert float(found) == pytest.approx(wanted)
+        overlap = boxes.iou(np.asarray(a, np.float32), np.asarray(b, np.float32))
+    assert float(overlap) == pytest.approx(wanted)
 
 
 # --- matching ----------------------------------------------------------------------------------------------------
 
 
 def plain_match(objects, defaults, threshold):
-    """The paper's rule, pair by pair."""
+    """Match by the paper's rule, pair by pair."""
     overlaps = {
         (o, d): float(boxes.iou(objects[o], boxes.to_xyxy(defaults[d])))
         for o in range(len(objects))
@@ -316,12 +316,12 @@ def test_match_is_the_papers_rule(objects, defaults, threshold):
     wanted, overlaps = plain_match(objects, defaults, threshold)
     positive = [value for value in overlaps.values() if value > 0]
     assume(len(set(positive)) == len(positive))  # equal overlaps may go either way
-    found = boxes.match(objects, defaults, threshold)
-    assert found.dtype == np.int64
-    assert found.tolist() == wanted
+    matched = boxes.match(objects, defaults, threshold)
+    assert matched.dtype == np.int64
+    assert matched.tolist() == wanted
     with_any = {o for (o, _), value in overlaps.items() if value > 0}
     if len(objects) <= len(defaults) and len(with_any) == len(objects) == 1:
-        assert set(found) >= with_any
+        assert set(matched) >= with_any
 
 
 GRID = np.asarray([[0.25, 0.25, 0.5, 0.5], [0.75, 0.25, 0.5, 0.5], [0.25, 0.75, 0.5, 0.5]], np.float32)

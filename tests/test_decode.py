@@ -1,4 +1,4 @@
-"""The host decode against a plain greedy walk written from the paper, box by box."""
+"""The host decode, compared with a plain greedy decode written from the paper, box by box."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.helpers import small_spec
 
 
 def greedy(loc, logits, spec, frame_size):
-    """What decode must give, the slow way: [(label, score, box)], and the number cut by top-k."""
+    """Compute the expected result the slow way: [(label, score, box)], and the number cut by top-k."""
     defaults = boxes.default_boxes(spec)
     if spec.box_order == "yxhw":
         loc = loc[:, [1, 0, 3, 2]]
@@ -27,7 +27,7 @@ def greedy(loc, logits, spec, frame_size):
     sound = np.isfinite(loc).all(axis=1)
     with np.errstate(invalid="ignore", over="ignore"):
         scores = (arithmetic.softmax if spec.score_function == "softmax" else arithmetic.sigmoid)(logits)
-    found, cut = [], 0
+    survivors, cut = [], 0
     for label in range(len(spec.labels)):
         column = scores[:, label + 1]
         order = sorted(
@@ -39,13 +39,13 @@ def greedy(loc, logits, spec, frame_size):
             one = decoded[i]
             if all(not covers(decoded[j], one, spec.nms_iou) for _, j in kept):
                 kept.append((negative, i))
-        found += [(negative, label, i) for negative, i in kept]
-    found.sort()
+        survivors += [(negative, label, i) for negative, i in kept]
+    survivors.sort()
     height, width = frame_size
     scale = np.asarray([width, height, width, height], np.float32)
     return [
         (label, -negative, np.clip(decoded[i], 0, 1).astype(np.float32) * scale)
-        for negative, label, i in found[: spec.max_detections]
+        for negative, label, i in survivors[: spec.max_detections]
     ], cut
 
 
@@ -83,7 +83,7 @@ def assert_same(spec, loc, logits, frame_size=(480, 640)):
 def test_equals_greedy_walk(
     seed, classes, score_function, box_order, threshold, top_k, quantum, spread, contrast, wanted, few
 ):
-    """With exact scores of all that may count, and with cheap ones first, in pieces of three rows."""
+    """Both ways of finding candidates are tested: exact scores only, or cheap scores first, by blocks of three rows."""
     spec = small_spec(
         labels=tuple("abcde"[:classes]),
         score_function=score_function,
@@ -95,7 +95,7 @@ def test_equals_greedy_walk(
     rng = np.random.default_rng(seed)
     loc = rng.normal(0, spread, (spec.num_default_boxes, 4)).astype(np.float32)
     logits = rng.normal(0, contrast, (spec.num_default_boxes, spec.num_classes)).astype(np.float32)
-    if quantum:  # ties, in numbers
+    if quantum:  # many ties
         logits = np.round(logits / 4) * 4
     with looked_at_first(few):
         assert_same(spec, loc, logits.astype(np.float32))
@@ -103,7 +103,7 @@ def test_equals_greedy_walk(
 
 @contextmanager
 def looked_at_first(few):
-    """Cheap scores come first where there are more than so many logits; three rows at once."""
+    """Compute cheap scores first if there are more than ``few`` logits, in blocks of three rows."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ssd_edge.candidates._FEW", few)
         patch.setattr("ssd_edge.candidates._AT_ONCE", 9)
@@ -112,7 +112,7 @@ def looked_at_first(few):
 
 @pytest.mark.parametrize("score_function", ["softmax", "sigmoid"])
 def test_scores_that_a_cheap_look_cannot_tell_from_the_threshold(score_function):
-    """Each row holds one a few units in the last place from it; some rows are all but out of float32's range."""
+    """Each row has a score within a few units in the last place of it; some rows are almost out of float32's range."""
     spec = replace(make_spec("ssdlite300_mobilenet_v2", ["a", "b"]), score_function=score_function, score_threshold=0.3)
     rng = np.random.default_rng(0)
     loc = np.zeros((1917, 4), np.float32)
@@ -123,25 +123,25 @@ def test_scores_that_a_cheap_look_cannot_tell_from_the_threshold(score_function)
         shifted = (logits + shift).astype(np.float32)
         exact = candidates(loc, shifted, spec)
         with looked_at_first(0):
-            found = candidates(loc, shifted, spec)
+            quick = candidates(loc, shifted, spec)
         assert 0 < exact.counts[0] < 1917
-        assert found.counts.tolist() == exact.counts.tolist()
-        np.testing.assert_array_equal(found.best(9), exact.best(9))
+        assert quick.counts.tolist() == exact.counts.tolist()
+        np.testing.assert_array_equal(quick.best(9), exact.best(9))
 
 
 def test_rows_beyond_what_a_byte_counts():
-    """Reference: exact scores of all."""
+    """The reference is exact scores of all rows."""
     spec = make_spec("ssdlite300_mobilenet_v2", ["a", "b"])
     rng = np.random.default_rng(0)
     loc, logits = rng.normal(0, 1, (1917, 4)).astype(np.float32), rng.normal(0, 1, (1917, 3)).astype(np.float32)
     exact = candidates(loc, logits, spec)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ssd_edge.candidates._FEW", 0)
-        found = candidates(loc, logits, spec)
+        quick = candidates(loc, logits, spec)
     assert exact.counts.min() > 1000
-    assert found.counts.tolist() == exact.counts.tolist()
+    assert quick.counts.tolist() == exact.counts.tolist()
     for number in (1, 200, 2000, 9999):
-        np.testing.assert_array_equal(found.best(number), exact.best(number))
+        np.testing.assert_array_equal(quick.best(number), exact.best(number))
 
 
 @pytest.mark.parametrize("few", [0, 1 << 16])
@@ -158,10 +158,10 @@ def test_not_a_number_is_no_detection_and_spoils_no_other(bad, score_function, f
     loc[3, 2] = 1e6  # finite, of infinite size
     with looked_at_first(few):
         assert_same(spec, loc, logits)
-        found = Decoder(spec)(loc, logits, (10, 10))
-    assert len(found) > 5
-    assert np.isfinite(found.scores).all()
-    assert np.isfinite(found.boxes).all()
+        detections = Decoder(spec)(loc, logits, (10, 10))
+    assert len(detections) > 5
+    assert np.isfinite(detections.scores).all()
+    assert np.isfinite(detections.boxes).all()
 
 
 def test_nothing_above_the_threshold_is_an_empty_result():
@@ -170,17 +170,17 @@ def test_nothing_above_the_threshold_is_an_empty_result():
         np.zeros((spec.num_default_boxes, 4), np.float32),
         np.zeros((spec.num_default_boxes, 3), np.float32),
     )
-    found = Decoder(spec)(*heads, (480, 640))
-    assert len(found) == 0
-    assert found.num_cut == 0
+    detections = Decoder(spec)(*heads, (480, 640))
+    assert len(detections) == 0
+    assert detections.num_cut == 0
 
 
 def test_all_boxes_equal_leave_one_a_class():
     spec = small_spec(score_threshold=0.1, levels=(DefaultBoxLevel((1, 1), (1, 1), ((0.5, 0.5),) * 30),))
     heads = np.zeros((30, 4), np.float32), np.zeros((30, 3), np.float32)
-    found = Decoder(spec)(*heads, (100, 100))
-    assert found.labels.tolist() == [0, 1]
-    assert found.boxes.tolist() == [[25.0, 25.0, 75.0, 75.0]] * 2
+    detections = Decoder(spec)(*heads, (100, 100))
+    assert detections.labels.tolist() == [0, 1]
+    assert detections.boxes.tolist() == [[25.0, 25.0, 75.0, 75.0]] * 2
 
 
 def test_top_k_reports_what_it_cuts():
@@ -235,7 +235,7 @@ def test_a_score_equal_to_the_threshold_is_no_detection():
 def test_a_reader_of_high_scores_gets_what_it_would_have_kept(
     seed, classes, score_function, min_score, top_k, max_detections, quantum, holes
 ):
-    """To the last bit, with ties, cuts by top-k and by the limit of detections, and NaN in the heads."""
+    """It is the same to the last bit, even with ties, cuts by top-k and max_detections, and NaN in the heads."""
     spec = small_spec(
         labels=tuple("abcd"[:classes]), score_function=score_function, top_k=top_k, max_detections=max_detections
     )
@@ -266,7 +266,7 @@ def test_a_reader_of_all_scores_gets_the_specs_own():
 
 
 def test_only_what_is_read_is_decoded():
-    """Candidates that top-k cuts are those of the reader: it lost none, though 56 of a class passed 0.01."""
+    """num_cut counts only candidates that the caller reads: it lost none, though 56 of a class exceeded 0.01."""
     spec = small_spec(top_k=10, labels=("a",))
     logits = np.zeros((56, 2), np.float32)
     logits[:5, 1] = 3

@@ -1,4 +1,4 @@
-"""Detections: checked once, on creation."""
+"""Detections and the checks on their creation."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def test_length(n):
 
 
 def test_empty():
-    found = Detections.empty()
-    assert len(found) == 0
-    assert found.boxes.shape == (0, 4)
-    assert len(found.above(0.5)) == 0
+    detections = Detections.empty()
+    assert len(detections) == 0
+    assert detections.boxes.shape == (0, 4)
+    assert len(detections.above(0.5)) == 0
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_wrong_shape_or_dtype_is_named(name, array, said):
 
 
 def test_above_keeps_equal_scores_and_what_was_cut():
-    found = Detections(**some(5), num_cut=7).above(0.5)
-    assert found.scores.tolist() == [1.0, 0.75, 0.5]
-    assert found.labels.tolist() == [0, 1, 2]
-    assert found.num_cut == 7
+    detections = Detections(**some(5), num_cut=7).above(0.5)
+    assert detections.scores.tolist() == [1.0, 0.75, 0.5]
+    assert detections.labels.tolist() == [0, 1, 2]
+    assert detections.num_cut == 7

@@ -1,4 +1,4 @@
-"""Detector over heads that are no network: each result belongs to its own frame."""
+"""HostDetector with fake heads: each result must belong to its own frame."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SPEC = small_spec(labels=("object",), score_threshold=0.5)
 
 
 class FakeHeads:
-    """Sees one object, in the default box whose number is the frame's mean grey level.
+    """Heads that see one object, in the default box whose number is the frame's mean grey level.
 
-    Like an engine, it lends out ``depth`` buffers in turn: an older result is overwritten.
+    Like an engine, they use ``depth`` buffers in turn, so that older results are overwritten.
     """
 
     def __init__(self, depth: int) -> None:
@@ -53,7 +53,7 @@ def frame(number: int, height: int = 64, width: int = 128):
 
 
 def where(number: int, height: int = 64, width: int = 128):
-    """The default box of that number in pixels of the frame, from the spec's own numbers."""
+    """Compute the default box of that number from the spec, in pixels of the frame."""
     level = SPEC.levels[0] if number < 48 else SPEC.levels[1]
     cell, k = divmod(number if number < 48 else number - 48, len(level.sizes))
     row, column = divmod(cell, level.grid[1])
@@ -90,9 +90,9 @@ def test_frames_of_different_sizes_scale_their_own_boxes():
 
 
 def test_call_waits_for_one_frame():
-    found = HostDetector(FakeHeads(1))(frame(55))
-    np.testing.assert_allclose(found.boxes[0], where(55), atol=1e-4)
-    assert found.labels.tolist() == [0]
+    detections = HostDetector(FakeHeads(1))(frame(55))
+    np.testing.assert_allclose(detections.boxes[0], where(55), atol=1e-4)
+    assert detections.labels.tolist() == [0]
 
 
 def test_the_network_sees_what_preprocess_gives():

@@ -1,4 +1,4 @@
-"""The pages say what the program does: links, commands, options, fields, sentences and examples."""
+"""The pages agree with the program: links, commands, options, fields, quoted sentences and examples."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ PAGES = {
 }
 COMMANDS = typer.main.get_command(app).commands
 WRITTEN = "\n".join(text for name, text in PAGES.items() if name != "docs/cli.md")
-"""All that a person wrote."""
+"""Text of all pages written by hand."""
 
 
 def blocks(page, language):
-    """Fenced blocks of a language."""
+    """Find a page's fenced blocks of a language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", PAGES[page], re.DOTALL | re.MULTILINE)
 
 
@@ -48,7 +48,7 @@ def test_the_reference_is_up_to_date():
 
 
 def anchors(text):
-    """The names that a page's headings get."""
+    """Compute the anchors of a page's headings."""
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -77,7 +77,7 @@ def test_every_command_is_explained_somewhere(command):
 
 
 def examples():
-    """Command lines in the pages: (command, the rest)."""
+    """Find command lines in the pages: (command, the rest)."""
     pattern = r"(?:^    |ExecStart=\S*/|`)ssd-edge ([a-z][a-z-]+)([^\n`#]*)"
     return sorted(set(re.findall(pattern, WRITTEN, re.MULTILINE)))
 
@@ -102,7 +102,7 @@ def test_an_option_in_the_text_exists(option):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_loses_nothing_to_markup(command):
-    """Typer's help takes [small letters] for a style, and drops them."""
+    """Typer's help takes [small letters] for a style, and would drop them."""
     texts = [COMMANDS[command].help, *(p.help or "" for p in COMMANDS[command].params)]
     assert [Text.from_markup(text).plain for text in texts] == texts
 
@@ -164,13 +164,13 @@ def test_the_box_sizes_are_those_of_the_models(shown, name):
 
 
 def sentences():
-    """What the page on engines quotes."""
+    """Find the sentences that the page on engines quotes."""
     text = PAGES["docs/engines.md"].split("## What is checked on load")[1].split("## Limits")[0]
     return [quoted for quoted in re.findall(r"`([^`]+)`", text) if quoted.count(" ") > 1]
 
 
 def string_parts(path):
-    """The constant parts of all strings in a file, those between two placeholders of an f-string each for itself."""
+    """Find the constant parts of all strings in a file; an f-string's placeholders separate its parts."""
     return [
         node.value
         for node in ast.walk(ast.parse(path.read_text()))
@@ -184,15 +184,14 @@ def test_the_page_on_engines_quotes():
 
 @pytest.mark.parametrize("sentence", sentences())
 def test_a_sentence_quoted_is_one_that_is_said(sentence):
-    folders = (ROOT / "engines", ROOT / "ssd_edge" / "graph")
-    said = [part for folder in folders for path in folder.rglob("*.py") for part in string_parts(path)]
-    for fragment in re.split(r"[A-Z]{2,}|\bN\b", sentence):  # FOLDER, N: what stands there varies
+    said = [part for path in (ROOT / "engines").rglob("*.py") for part in string_parts(path)]
+    for fragment in re.split(r"[A-Z]{2,}|\bN\b", sentence):  # FOLDER and N stand for values
         if len(fragment.split()) > 1:
             assert any(fragment.strip("/ ") in part for part in said), fragment
 
 
 def device_sentences():
-    """What the tables of the pages on devices quote, in the parts between what varies."""
+    """Find the quotations in the tables of the pages on devices, split at values that vary."""
     varies = r"\S*(?:[A-Z]{2,}|\d|…)\S*|tensorrt|openvino"
     for page in ("docs/jetson.md", "docs/rtx.md"):
         for quoted in re.findall(r"^\| `([^`|]+ [^`|]+)` \|", PAGES[page], re.MULTILINE):

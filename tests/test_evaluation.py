@@ -30,7 +30,9 @@ BOX = (10, 10, 50, 50)
 FAR = (200, 200, 240, 240)
 
 
-def found(boxes: Sequence[Sequence[float]], scores: Sequence[float], labels: Sequence[int] | None = None) -> Detections:
+def detect(
+    boxes: Sequence[Sequence[float]], scores: Sequence[float], labels: Sequence[int] | None = None
+) -> Detections:
     return Detections(
         np.array(boxes, np.float32).reshape(-1, 4),
         np.array(scores, np.float32),
@@ -73,7 +75,7 @@ def test_voc_ap_of_a_curve_worked_by_hand() -> None:
     # Right, wrong, right of 4 objects: recalls 1/4, 1/4, 2/4 at precisions 1, 1/2, 2/3.
     objects = [(0, 0, 10, 10), (20, 0, 30, 10), (40, 0, 50, 10), (60, 0, 70, 10)]
     target = Target.of(objects, [0] * 4)
-    ours = voc_ap([found([objects[0], FAR, objects[1]], [0.9, 0.8, 0.7])], [target], 0)
+    ours = voc_ap([detect([objects[0], FAR, objects[1]], [0.9, 0.8, 0.7])], [target], 0)
     # 11 points: recalls 0, 0.1, 0.2 see precision 1, and 0.3, 0.4, 0.5 see 2/3.
     assert ours == pytest.approx((1 / 4 + 2 / 3 / 4, (3 + 3 * 2 / 3) / 11))
 
@@ -81,7 +83,7 @@ def test_voc_ap_of_a_curve_worked_by_hand() -> None:
 def test_a_second_detection_of_an_object_is_wrong() -> None:
     # The duplicate outranks the detection of the other object.
     target = Target.of([BOX, FAR], [0, 0])
-    result = evaluate([found([BOX, BOX, FAR], [0.9, 0.8, 0.7])], [target], ["bolt"])
+    result = evaluate([detect([BOX, BOX, FAR], [0.9, 0.8, 0.7])], [target], ["bolt"])
     assert result.voc_map50 == pytest.approx(1 / 2 + 2 / 3 / 2)
     assert result.ap50 == pytest.approx((51 + 50 * 2 / 3) / 101)
     assert result.ar_1 == 0.5
@@ -91,13 +93,13 @@ def test_a_second_detection_of_an_object_is_wrong() -> None:
 def test_a_detection_answers_for_the_object_it_overlaps_most_even_if_that_is_taken() -> None:
     # As in VOCevaldet.m; COCO would give it the second object.
     target = Target.of([(0, 0, 10, 10), (0, 0, 10, 14)], [0, 0])
-    detections = found([(0, 0, 10, 10), (0, 0, 10, 11)], [0.9, 0.8])
+    detections = detect([(0, 0, 10, 10), (0, 0, 10, 11)], [0.9, 0.8])
     assert voc_ap([detections], [target], 0)[0] == pytest.approx(1 / 2)
     assert evaluate([detections], [target], ["bolt"]).ap50 == pytest.approx(1.0)
 
 
 def test_an_iou_of_just_the_threshold_is_enough() -> None:
-    half = found([(0, 0, 10, 5)], [0.9])
+    half = detect([(0, 0, 10, 5)], [0.9])
     result = evaluate([half], [Target.of([(0, 0, 10, 10)], [0])], ["bolt"])
     assert result.voc_map50 == result.ap50 == 1.0
     assert result.ap75 == 0.0
@@ -105,7 +107,7 @@ def test_an_iou_of_just_the_threshold_is_enough() -> None:
 
 def test_the_class_matters() -> None:
     target = Target.of([BOX, FAR], [0, 1])
-    result = evaluate([found([BOX, FAR], [0.9, 0.8], [0, 0])], [target], LABELS)
+    result = evaluate([detect([BOX, FAR], [0.9, 0.8], [0, 0])], [target], LABELS)
     bolt, nut = result.per_class
     assert (bolt.voc_ap50, nut.voc_ap50) == (1.0, 0.0)
     assert result.voc_map50 == 0.5
@@ -114,7 +116,7 @@ def test_the_class_matters() -> None:
 
 def test_a_class_without_objects_is_left_out_of_the_means() -> None:
     # One right detection, and one of a class that the ground truth does not have.
-    result = evaluate([found([BOX, FAR], [0.5, 0.9], [0, 1])], [Target.of([BOX], [0])], LABELS)
+    result = evaluate([detect([BOX, FAR], [0.5, 0.9], [0, 1])], [Target.of([BOX], [0])], LABELS)
     nut = result.per_class[1]
     assert (nut.label, nut.num_objects) == ("nut", 0)
     assert nut.ap is nut.ap50 is nut.voc_ap50 is nut.voc07_ap50 is None
@@ -122,7 +124,7 @@ def test_a_class_without_objects_is_left_out_of_the_means() -> None:
 
 
 def test_sizes_without_an_object_are_undefined() -> None:
-    result = evaluate([found([BOX], [0.9])], [Target.of([BOX], [0])], LABELS)
+    result = evaluate([detect([BOX], [0.9])], [Target.of([BOX], [0])], LABELS)
     assert result.ap_medium == result.ar_medium == pytest.approx(1.0)
     assert result.ap_small is result.ap_large is result.ar_small is result.ar_large is None
 
@@ -134,9 +136,9 @@ def test_sizes_without_an_object_are_undefined() -> None:
 def test_a_difficult_object_or_crowd_is_neither_rewarded_nor_punished(flag: str) -> None:
     flags = {flag: [True, False]}
     target = Target.of([BOX, FAR], [0, 0], **flags)
-    missed = evaluate([found([FAR], [0.5])], [target], ["bolt"])
-    # Better scores than the object's: were they wrong, AP would be 1/3.
-    detected = evaluate([found([BOX, BOX, FAR], [0.9, 0.8, 0.5])], [target], ["bolt"])
+    missed = evaluate([detect([FAR], [0.5])], [target], ["bolt"])
+    # Their scores are higher than the object's, so AP would be 1/3 if they counted as wrong.
+    detected = evaluate([detect([BOX, BOX, FAR], [0.9, 0.8, 0.5])], [target], ["bolt"])
     for result in (missed, detected):
         assert result.per_class[0].num_objects == 1
         assert result.ap == result.voc_map50 == result.voc07_map50 == pytest.approx(1.0)
@@ -145,22 +147,22 @@ def test_a_difficult_object_or_crowd_is_neither_rewarded_nor_punished(flag: str)
 @pytest.mark.parametrize("flag", ["difficult", "crowd"])
 def test_nothing_but_difficult_objects_or_crowds_is_undefined(flag: str) -> None:
     flags = {flag: [True]}
-    result = evaluate([found([BOX, FAR], [0.9, 0.8])], [Target.of([BOX], [0], **flags)], LABELS)
+    result = evaluate([detect([BOX, FAR], [0.9, 0.8])], [Target.of([BOX], [0], **flags)], LABELS)
     assert_undefined(result)
 
 
 def test_small_detections_within_a_crowd_are_not_counted_but_an_object_within_it_is_found() -> None:
     target = Target.of([(0, 0, 400, 400), BOX], [0, 0], crowd=[True, False])
     inside, outside = (100, 100, 120, 120), (500, 500, 520, 520)
-    result = evaluate([found([inside, BOX], [0.9, 0.8])], [target], ["bolt"])
+    result = evaluate([detect([inside, BOX], [0.9, 0.8])], [target], ["bolt"])
     assert result.ap == result.voc_map50 == pytest.approx(1.0)
-    result = evaluate([found([outside, BOX], [0.9, 0.8])], [target], ["bolt"])
+    result = evaluate([detect([outside, BOX], [0.9, 0.8])], [target], ["bolt"])
     assert result.ap == result.voc_map50 == pytest.approx(0.5)
 
 
 def test_another_class_s_crowd_forgives_nothing() -> None:
     target = Target.of([(0, 0, 400, 400), BOX], [1, 0], crowd=[True, False])
-    result = evaluate([found([(100, 100, 120, 120), BOX], [0.9, 0.8])], [target], LABELS)
+    result = evaluate([detect([(100, 100, 120, 120), BOX], [0.9, 0.8])], [target], LABELS)
     assert result.ap == result.voc_map50 == pytest.approx(0.5)
 
 
@@ -179,7 +181,7 @@ def test_no_image() -> None:
 def test_no_ground_truth() -> None:
     empty = Target.of([], [])
     assert_undefined(evaluate([Detections.empty()], [empty], LABELS))
-    assert_undefined(evaluate([found([BOX], [0.9])], [empty], LABELS))
+    assert_undefined(evaluate([detect([BOX], [0.9])], [empty], LABELS))
 
 
 def test_no_detection() -> None:
@@ -190,20 +192,20 @@ def test_no_detection() -> None:
 
 def test_detections_on_empty_images_only() -> None:
     targets = [Target.of([BOX], [0]), Target.of([], [])]
-    result = evaluate([Detections.empty(), found([BOX], [0.9])], targets, LABELS)
+    result = evaluate([Detections.empty(), detect([BOX], [0.9])], targets, LABELS)
     assert result.ap == result.voc_map50 == result.voc07_map50 == 0.0
 
 
 def test_a_detection_on_an_image_without_objects_is_wrong() -> None:
     targets = [Target.of([BOX], [0]), Target.of([], [])]
-    result = evaluate([found([BOX], [0.8]), found([BOX], [0.9])], targets, LABELS)
+    result = evaluate([detect([BOX], [0.8]), detect([BOX], [0.9])], targets, LABELS)
     assert result.ap == result.voc_map50 == pytest.approx(0.5)
 
 
 def test_boxes_without_area_find_nothing_and_break_nothing() -> None:
     point, inverted = (20, 20, 20, 20), (40, 40, 20, 20)
     target = Target.of([point, BOX, FAR], [0, 0, 0], crowd=[False, False, True])
-    result = evaluate([found([point, inverted, BOX], [0.9, 0.8, 0.7])], [target], ["bolt"])
+    result = evaluate([detect([point, inverted, BOX], [0.9, 0.8, 0.7])], [target], ["bolt"])
     assert result.per_class[0].num_objects == 2
     assert result.voc_map50 == pytest.approx(1 / 3 / 2)
 
@@ -220,14 +222,14 @@ def test_a_detection_per_target() -> None:
 def test_an_unknown_label_is_refused(label: int) -> None:
     empty = Target.of([], [])
     with pytest.raises(DataError, match=f"detections of image 1 have label {label}, but there are 2 labels"):
-        evaluate([Detections.empty(), found([BOX], [0.9], [label])], [empty, empty], LABELS)
+        evaluate([Detections.empty(), detect([BOX], [0.9], [label])], [empty, empty], LABELS)
     with pytest.raises(DataError, match=f"objects of image 0 have label {label}"):
         evaluate([Detections.empty()], [Target.of([BOX], [label])], LABELS)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_nan_and_infinity_are_refused(bad: float) -> None:
-    for one in (found([BOX], [bad]), found([(10, 10, bad, 50)], [0.9])):
+    for one in (detect([BOX], [bad]), detect([(10, 10, bad, 50)], [0.9])):
         with pytest.raises(DataError, match="NaN or infinite"):
             evaluate([one], [Target.of([BOX], [0])], LABELS)
 
@@ -237,7 +239,7 @@ def test_nan_and_infinity_are_refused(bad: float) -> None:
 
 @st.composite
 def scenes(draw: st.DrawFn) -> tuple[list[Detections], list[Target]]:
-    """A few images; boxes differ and so do all scores, so that no order is left to chance."""
+    """Draw a few images with different boxes and different scores, so that every order is defined."""
     corner, side = st.integers(0, 60), st.integers(1, 60)
     box = st.tuples(corner, corner, side, side).map(lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3]))
     labelled = st.lists(st.tuples(box, st.integers(0, 1)), max_size=5, unique_by=lambda pair: pair[0])
@@ -254,7 +256,7 @@ def scenes(draw: st.DrawFn) -> tuple[list[Detections], list[Target]]:
                 crowd=[word == "crowd" for word in ignored],
             )
         )
-    # Half of what is detected is there, so that there are right detections and wrong ones.
+    # Half of the detections lie on objects, so that there are right and wrong ones.
     guesses = []
     for target in targets:
         truth = list(zip(target.boxes.tolist(), target.labels.tolist(), strict=True))
@@ -262,7 +264,7 @@ def scenes(draw: st.DrawFn) -> tuple[list[Detections], list[Target]]:
     total = sum(map(len, guesses))
     ranks = iter(draw(st.lists(st.integers(1, 1023), min_size=total, max_size=total, unique=True)))
     detections = [
-        found([p[0] for p in pairs], [next(ranks) / 1024 for _ in pairs], [p[1] for p in pairs]) for pairs in guesses
+        detect([p[0] for p in pairs], [next(ranks) / 1024 for _ in pairs], [p[1] for p in pairs]) for pairs in guesses
     ]
     return detections, targets
 
@@ -319,7 +321,7 @@ def test_a_wrong_detection_of_lower_score_never_raises_ap(
 ) -> None:
     detections, targets = scene
     first = detections[0]
-    wrong = found([*first.boxes.tolist(), FAR], [*first.scores.tolist(), 1e-4], [*first.labels.tolist(), label])
+    wrong = detect([*first.boxes.tolist(), FAR], [*first.scores.tolist(), 1e-4], [*first.labels.tolist(), label])
     before = numbers(evaluate(detections, targets, LABELS))
     for name, after in numbers(evaluate([wrong, *detections[1:]], targets, LABELS)).items():
         value = before[name]
@@ -331,7 +333,7 @@ def test_a_wrong_detection_of_lower_score_never_raises_ap(
 
 
 def mixed() -> Evaluation:
-    return evaluate([found([BOX], [0.9])], [Target.of([BOX, FAR], [0, 0])], ("[red]bolt", "nut"))
+    return evaluate([detect([BOX], [0.9])], [Target.of([BOX, FAR], [0, 0])], ("[red]bolt", "nut"))
 
 
 def test_json_holds_plain_values() -> None:
@@ -385,7 +387,7 @@ def test_the_evaluators_are_imported_only_when_needed() -> None:
 
 
 class SeesGrey(Detector):
-    """Sees by its grey which image it is, and misses the third; no more than two may be under way."""
+    """Detector that recognises an image by its grey level, and misses the third; at most two may run at once."""
 
     depth = 2
 
@@ -399,7 +401,7 @@ class SeesGrey(Detector):
 
         def result() -> Result:
             self.under_way -= 1
-            seen = found([BOX], [0.9]) if frame[0, 0, 0] < 2 else Detections.empty()
+            seen = detect([BOX], [0.9]) if frame[0, 0, 0] < 2 else Detections.empty()
             return Result(seen, StageTimes(0, 0, 0))
 
         return result

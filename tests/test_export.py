@@ -1,4 +1,4 @@
-"""Export: heads.onnx against PyTorch, run by ONNX Runtime and OpenVINO."""
+"""Export: heads.onnx, run by ONNX Runtime and OpenVINO, compared with PyTorch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.helpers import small_spec
 from tests.models_for_tests import tiny_model
 
 TOLERANCE = 1e-4
-"""Of heads of a few units: float32, sums of some thousand terms in another order."""
+"""Tolerance for heads of a few units: float32 sums of several thousand terms, added in another order."""
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +58,7 @@ def tiny_network(spec=None):
 
 
 def realistic(network):
-    """Statistics as after training: BatchNorm of an untrained network neither shifts nor scales."""
+    """Set BatchNorm's statistics as after training; in an untrained network it neither shifts nor scales."""
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.normal_(layer.running_mean, std=0.1)
@@ -69,7 +69,7 @@ def realistic(network):
 
 
 def check(network, path, engines=("onnxruntime",)):
-    """A black frame, a rendered one and noise; finite and close everywhere."""
+    """Check that heads are finite and close to PyTorch's for a black frame, a rendered one and noise."""
     spec = network.spec
     frames = [np.zeros((48, 64, 3), np.uint8), *sample_images(None, 1)]
     noise = np.random.default_rng(0).normal(0, 1, (1, 3, *spec.input_size)).astype(np.float32)
@@ -91,7 +91,7 @@ def test_a_tiny_network(tmp_path):
 
 @pytest.fixture(scope="module")
 def exported(checkpoint, tmp_path_factory):
-    """SSDLite300 with its checkpoint: network, file, spec as returned."""
+    """Exported SSDLite300: network, file, and the spec that was returned."""
     network = load_checkpoint(checkpoint)
     path = tmp_path_factory.mktemp("exported") / "heads.onnx"
     return network, path, export_onnx(network, path, checkpoint)
@@ -105,7 +105,7 @@ def test_ssdlite300(exported):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ssdlite320_mobilenet_v3_large", "ssd300_vgg16", "ssd512_vgg16"])
 def test_the_other_models(name, tmp_path):
-    """The black frame is what made L2Norm NaN once: its 1e-10 was optimised away."""
+    """A black frame once made L2Norm NaN, because its eps of 1e-10 was optimised away."""
     network = realistic(make_network(make_spec(name, ("bolt", "nut"))))
     export_onnx(network, tmp_path / "heads.onnx")
     assert read_spec(tmp_path / "heads.onnx").architecture == name
@@ -114,7 +114,7 @@ def test_the_other_models(name, tmp_path):
 
 
 def test_the_file_holds_what_the_next_step_needs(exported, checkpoint):
-    """Names, shapes, opset, weights inside, no decode, the spec in the metadata."""
+    """It has the right names, shapes and opset, weights inside, no decode, and the spec in its metadata."""
     _, path, spec = exported
     model = onnx.load(path, load_external_data=False)
     onnx.checker.check_model(model, full_check=True)
@@ -136,13 +136,17 @@ def test_the_file_holds_what_the_next_step_needs(exported, checkpoint):
 
 def test_the_spec_goes_there_and_back(exported, checkpoint):
     network, path, spec = exported
-    found = read_spec(path)
-    assert found == spec
-    assert found.provenance["parent"] == checkpoint.name
-    assert found.provenance["parent_sha256"] == sha256(checkpoint)
-    assert found.provenance["dataset"] == "none"
-    assert found.provenance["torch"] == torch.__version__
-    assert (found.levels, found.labels, found.mean) == (network.spec.levels, network.spec.labels, network.spec.mean)
+    written = read_spec(path)
+    assert written == spec
+    assert written.provenance["parent"] == checkpoint.name
+    assert written.provenance["parent_sha256"] == sha256(checkpoint)
+    assert written.provenance["dataset"] == "none"
+    assert written.provenance["torch"] == torch.__version__
+    assert (written.levels, written.labels, written.mean) == (
+        network.spec.levels,
+        network.spec.labels,
+        network.spec.mean,
+    )
 
 
 def test_export_is_quiet_and_leaves_the_logger_as_it_was(tmp_path, capfd):

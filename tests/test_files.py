@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and folders that change places."""
+"""Files written completely or not at all, and folders that are exchanged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ssd_edge.files import replace_folder, sha256, written_whole
 
 @pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3_000_000])
 def test_sha256(tmp_path, size):
-    """Reference: hashlib on the whole content, around the size of a block."""
+    """The reference is hashlib on the whole content; sizes lie around that of a block."""
     content = bytes(range(256)) * (size // 256 + 1)
     (tmp_path / "a").write_bytes(content[:size])
     assert sha256(tmp_path / "a") == hashlib.sha256(content[:size]).hexdigest()
@@ -91,7 +91,7 @@ def test_folders_change_places(folders, monkeypatch, exchange):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="renameat2 is Linux's")
 def test_linux_changes_places_in_one_step(folders, monkeypatch):
-    """Where the file system can: then no rename of Python's is needed."""
+    """If the file system supports it, Python's rename is not needed."""
     new, old = folders
     if not files._exchanged(new, old):
         pytest.skip("this file system cannot exchange two names")

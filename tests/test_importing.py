@@ -1,4 +1,4 @@
-"""Models that others trained: imported heads against the original file, and against independent figures."""
+"""Import of models that others trained, compared with the original file and with independent figures."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def add_output(model, name, *shape):
 
 @pytest.fixture
 def bring(tmp_path):
-    """Import a model with the small description; gives what its heads are for an image, and its file."""
+    """Import a model with the small description; the result runs the heads on an image, and knows their file."""
 
     def imported(model, **options):
         changes = options.pop("changes", {})
@@ -83,8 +83,8 @@ def run(model, *outputs, image="image"):
     return session.run(list(outputs), {image: IMAGE})
 
 
-def agree(found, wanted):
-    for head, right in zip(found, wanted, strict=True):
+def agree(heads, wanted):
+    for head, right in zip(heads, wanted, strict=True):
         np.testing.assert_allclose(head, right, rtol=1e-5, atol=1e-5)
 
 
@@ -109,7 +109,7 @@ def ultraface(tmp_path_factory):
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
 def test_pedestrian_ap_is_the_independent_figure(pedestrian, tmp_path, backend):
-    """Person AP50 0.372 ± 0.005: measured with other code, Pillow's resizing and pycocotools (shared/README.md)."""
+    """The independent figure is person AP50 0.372 ± 0.005, by other code, Pillow and pycocotools (shared/README.md)."""
     build_bundle(pedestrian, tmp_path / "a.engine", backend)
     engine = load_bundle(tmp_path / "a.engine")
     dataset = open_dataset(shared("data/coco128_yolo"), labels=("person",))
@@ -120,7 +120,7 @@ def test_pedestrian_ap_is_the_independent_figure(pedestrian, tmp_path, backend):
 
 
 def test_pedestrian_heads_are_those_of_the_original(pedestrian):
-    """Tolerance 1e-3 of logits up to 20: folding constants reorders some sums."""
+    """The tolerance is 1e-3 for logits up to 20, since folding constants reorders some sums."""
     original = onnxruntime.InferenceSession(
         str(shared("weights/pedestrian_ssdlite/pedestrian_300_raw.onnx")), providers=["CPUExecutionProvider"]
     )
@@ -142,7 +142,7 @@ def test_provenance_names_the_original(pedestrian):
 
 
 def test_ultraface_heads_are_those_of_the_original(ultraface):
-    """The original ends in Softmax: softmax(logits) is its scores, loc its boxes; tolerance 1e-5."""
+    """The original ends in Softmax, so softmax(logits) must equal its scores, and loc its boxes; tolerance 1e-5."""
     original = onnxruntime.InferenceSession(
         str(shared("weights/ultraface/version-RFB-320_without_postprocessing.onnx")),
         providers=["CPUExecutionProvider"],
@@ -152,16 +152,16 @@ def test_ultraface_heads_are_those_of_the_original(ultraface):
     engine = open_model(ultraface)
     for name in ("astronaut.png", "chelsea.png", "china.jpg"):
         image = preprocess(read_image(shared(f"media/{name}")), spec)
-        found = engine.submit(image)()
+        heads = engine.submit(image)()
         scores, boxes = original.run(["scores", "boxes"], {"input": image})
-        exponentials = np.exp(found.logits - found.logits.max(-1, keepdims=True))
+        exponentials = np.exp(heads.logits - heads.logits.max(-1, keepdims=True))
         np.testing.assert_allclose(exponentials / exponentials.sum(-1, keepdims=True), scores, atol=1e-5)
-        np.testing.assert_allclose(found.loc, boxes, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(heads.loc, boxes, rtol=1e-4, atol=1e-4)
     engine.close()
 
 
 def test_ultraface_batchnorms_go_into_the_convolutions(ultraface):
-    """Though the file, as old exporters did, lists its weights as inputs, which keeps them from being constants."""
+    """The file comes from an old exporter and lists its weights as inputs, so they are not constants."""
     model = onnx.load(ultraface)
     kinds = {node.op_type for node in model.graph.node}
     assert kinds == {"Conv", "Relu", "Add", "Concat", "Transpose", "Reshape"}
@@ -169,12 +169,12 @@ def test_ultraface_batchnorms_go_into_the_convolutions(ultraface):
 
 
 def test_ultraface_finds_the_astronaut(ultraface):
-    """One face, about where a person sees it: x 165 … 285, y 65 … 215 of 512 × 512."""
+    """The one face lies about where a person sees it: x 165 … 285, y 65 … 215 of 512 × 512."""
     engine = open_model(ultraface)
-    found = engine.detector()(read_image(shared("media/astronaut.png"))).above(0.7)
+    detections = engine.detector()(read_image(shared("media/astronaut.png"))).above(0.7)
     engine.close()
-    assert len(found) == 1
-    x1, y1, x2, y2 = found.boxes[0]
+    assert len(detections) == 1
+    x1, y1, x2, y2 = detections.boxes[0]
     assert 160 < x1 < 200
     assert 55 < y1 < 100
     assert 245 < x2 < 285
@@ -201,7 +201,7 @@ def test_names_that_are_swapped(bring):
 
 
 def test_inner_names_that_clash(bring):
-    """A layer of theirs is called what our output is called."""
+    """A layer of the original has the name of our output."""
     model = rename(
         tiny_model(),
         {"loc": "a", "logits": "b", "image": "c", "stem.out": "loc", "body.out": "logits", "map1.out": "image"},
@@ -261,7 +261,7 @@ def test_an_activation_that_is_not_the_described_one(bring):
 
 
 def test_an_activation_inside_the_network_stays(bring):
-    """SiLU is x · sigmoid(x)."""
+    """SiLU, x · sigmoid(x), contains a Sigmoid that must stay."""
     model = tiny_model()
     (relu,) = (node for node in model.graph.node if "map1.out" in node.output)
     at = list(model.graph.node).index(relu)
@@ -283,7 +283,7 @@ def test_both_logits_and_scores_are_outputs(bring):
 
 
 def test_three_classes_look_like_boxes(bring):
-    """With three labels both heads have four columns: one name is enough to tell them apart."""
+    """With three labels both heads have four columns; naming one of them is enough."""
     spec = small_spec(labels=("a", "b", "c"))
     model = tiny_model(spec)
     changes = {"labels": ["a", "b", "c"]}
@@ -323,7 +323,7 @@ def test_an_input_of_any_size_is_fixed_to_the_description(bring, dims):
         for dim in value.type.tensor_type.shape.dim:
             dim.dim_param = "n"
     agree(bring(model), wanted)
-    spec = read_spec(bring.file)  # which compares the shapes in the file
+    spec = read_spec(bring.file)  # also checks the shapes in the file
     assert spec.input_size == (32, 32)
     (image,) = onnx.load(bring.file).graph.input
     assert [dim.dim_value for dim in image.type.tensor_type.shape.dim] == [1, 3, 32, 32]
@@ -352,7 +352,7 @@ def test_the_imported_file_can_be_imported_again(bring, tmp_path):
 
 
 def exactly(path, *outputs):
-    """What a file says, operator by operator: without the optimiser, which rounds INT8 in ways of its own."""
+    """Run a file operator by operator, without the optimiser, which rounds INT8 in its own ways."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -365,13 +365,13 @@ def types_of_weights(path):
 
 @pytest.mark.parametrize("options", sorted(set(ORT) - {"QOperator"}))
 def test_onnx_runtimes_int8_stays_as_it_is(bring, tmp_path, options, capfd):
-    """To the last bit; in particular no bias becomes int32 that was none, which NVIDIA's parser would refuse."""
+    """Outputs stay the same to the last bit; no bias becomes int32, which NVIDIA's parser would refuse."""
     heads = tmp_path / "fp32.onnx"
     onnx.save(tiny_model(), heads)
     source = by_onnx_runtime(heads, tmp_path / "int8.onnx", [IMAGE], options)
     bring(onnx.load(source))
-    for found, wanted in zip(exactly(bring.file, "loc", "logits"), exactly(source, "loc", "logits"), strict=True):
-        np.testing.assert_array_equal(found, wanted)
+    for ours, wanted in zip(exactly(bring.file, "loc", "logits"), exactly(source, "loc", "logits"), strict=True):
+        np.testing.assert_array_equal(ours, wanted)
     has_int32 = TensorProto.INT32 in types_of_weights(source)
     assert (TensorProto.INT32 in types_of_weights(bring.file)) == has_int32
     assert precision_of(bring.file) == "INT8"
@@ -386,18 +386,18 @@ def test_onnx_runtimes_own_operators_are_refused(tmp_path, capfd):
 
 
 def test_the_style_of_model_optimizer(bring, tmp_path):
-    """Weights as floats with a Q behind them: they are stored as int8 then, and the numbers stay."""
+    """Its weights are floats followed by Q; they are stored as int8, and the outputs stay the same."""
     source = tmp_path / "modelopt.onnx"
     onnx.save(with_float_weights(quantised(tiny_model())), source)
     bring(onnx.load(source))
-    for found, wanted in zip(exactly(bring.file, "loc", "logits"), exactly(source, "loc", "logits"), strict=True):
-        np.testing.assert_array_equal(found, wanted)
+    for ours, wanted in zip(exactly(bring.file, "loc", "logits"), exactly(source, "loc", "logits"), strict=True):
+        np.testing.assert_array_equal(ours, wanted)
     assert TensorProto.INT8 in types_of_weights(bring.file)
     assert bring.file.stat().st_size < 0.6 * source.stat().st_size
 
 
 def test_the_spec_of_the_fp32_heads_serves_as_description(tmp_path):
-    """Other tools leave out the spec of the heads that they quantise."""
+    """Other tools lose the spec of the heads that they quantise."""
     fp32, bare, output = (tmp_path / name for name in ("fp32.onnx", "bare.onnx", "heads.onnx"))
     write_tiny(fp32)
     onnx.save(quantised(tiny_model()), bare)
@@ -425,7 +425,7 @@ def test_an_onnx_file_that_describes_nothing(tmp_path, make, words):
 
 
 def refused(tmp_path, error, match, model=None, content=None, description=None, **options):
-    """One sentence, and no file written."""
+    """Check that an import fails with one sentence, and writes no file."""
     source = tmp_path / "source.onnx"
     if content is not None:
         source.write_bytes(content)
@@ -514,7 +514,7 @@ def test_an_output_that_cannot_be_written(tmp_path):
 
 
 def test_sizes_from_scale_and_ratio(tmp_path):
-    """w = s·√a, h = s/√a; and a step of 1/grid."""
+    """w = s·√a, h = s/√a, and the step is 1/grid."""
     levels = [{"grid": [2, 4], "boxes": [[0.5, 1], [0.5, 4]]}, {"grid": [1, 1], "sizes": [[0.3, 0.4]], "step": [1, 1]}]
     first, second = read_description(describe(tmp_path, levels=levels)).levels
     np.testing.assert_allclose(first.sizes, [(0.5, 0.5), (1.0, 0.25)])

@@ -1,4 +1,4 @@
-"""What is imported when: fast help, and engines that run without the packages that made them."""
+"""Imports are lazy: help is fast, and engines run without the packages that made them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def python(code, *arguments):
 
 
 def base_install(*arguments):
-    """The program where the extras are not installed."""
+    """Run the program as if the extras were not installed."""
     return python(WITHOUT, *arguments)
 
 
@@ -54,7 +54,7 @@ def test_a_light_module_imports_nothing_heavy(module):
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """Two pictures with labels beside them, as YOLO has them."""
+    """Two pictures with labels in YOLO's layout."""
     root = tmp_path_factory.mktemp("pictures")
     for folder in ("images", "labels"):
         (root / folder).mkdir()
@@ -107,7 +107,7 @@ print([make_spec(name, ["bolt"], table).num_default_boxes for name in MODELS for
 
 
 def test_the_selftests_own_tests_need_no_torch():
-    """The kernels are proved on devices that have the base install: what a test imports there, it must find."""
+    """The selftest runs on devices with the base install only, so its tests may import nothing else."""
     program = """
 FORBIDDEN.discard("onnx")
 import pytest
@@ -157,7 +157,7 @@ def test_the_links_are_there(folder):
 
 
 def test_nobody_imports_a_bare_name():
-    """``engines`` is whoever's folder comes first; ruff's TID251 says the same."""
+    """``import engines`` would take the first such folder on the path; ruff's TID251 also forbids it."""
     for folder in ("ssd_edge", "calibration", "engines", "cli", "tests", "benchmarks"):
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):

@@ -1,4 +1,4 @@
-"""A fresh install of every extra resolves on each Python and processor; by uv, which plays another machine's pip.
+"""A fresh install of every extra resolves on each Python and processor; uv resolves for other machines.
 
 It reads what the index says of each package and installs nothing. All extras at once: what can be had together can be
 had alone.
@@ -21,13 +21,13 @@ from tests.helpers import ROOT
 
 pytestmark = pytest.mark.slow
 
-# NVIDIA's, which fetch their libraries when they are installed; of all others a wheel has to be there.
+# NVIDIA's packages, which fetch their libraries when they are installed; all others must have a wheel.
 SOURCES = ("tensorrt", "tensorrt-cu13", "tensorrt-cu13-libs", "tensorrt-rtx-cu12", "tensorrt-rtx-cu13")
 UNREACHABLE = r"Failed to fetch|error sending request|dns error|[Cc]onnect"
 
 
 class Target(NamedTuple):
-    """A machine: Python, processor, and whether the versions are those of constraints.txt."""
+    """A machine: its Python, its processor, and whether versions are constrained by constraints.txt."""
 
     python: str
     machine: str
@@ -39,16 +39,16 @@ TARGETS = [Target(*each) for each in product(("3.10", "3.11", "3.12", "3.13"), (
 
 @pytest.fixture(scope="module")
 def uv() -> str:
-    found = shutil.which("uv", path=str(ROOT / ".venv" / "uv" / "bin")) or shutil.which("uv")
-    if found is None:
+    executable = shutil.which("uv", path=str(ROOT / ".venv" / "uv" / "bin")) or shutil.which("uv")
+    if executable is None:
         pytest.skip("uv is not installed: make test installs it into .venv/uv")
-    return found
+    return executable
 
 
 def resolve(uv: str, target: Target, project: Path = ROOT / "pyproject.toml") -> subprocess.CompletedProcess[str]:
-    """What an install with all extras would bring, on a system of glibc 2.35 as Ubuntu 22.04 and JetPack 6."""
+    """Resolve an install with all extras on a system with glibc 2.35, as Ubuntu 22.04 and JetPack 6 have."""
     command = [uv, "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--no-config", "--all-extras"]
-    command += ["--python", sys.executable, "--no-python-downloads"]  # for what has to be built, whatever the target
+    command += ["--python", sys.executable, "--no-python-downloads"]  # builds source packages, whatever the target is
     command += ["--cache-dir", str(ROOT / "build" / "cache" / "uv"), "--only-binary", ":all:"]
     command += [word for package in SOURCES for word in ("--no-binary", package)]
     command += ["--python-version", target.python, "--python-platform", f"{target.machine}-manylinux_2_35"]
@@ -61,8 +61,8 @@ def resolve(uv: str, target: Target, project: Path = ROOT / "pyproject.toml") ->
 
 @pytest.fixture(scope="module")
 def resolved(uv):
-    """All of them: most of their time is waiting for the index."""
-    resolve(uv, TARGETS[0])  # skips where nothing can be reached
+    """Resolve all targets at once, since most of the time is waiting for the index."""
+    resolve(uv, TARGETS[0])  # skips if the index cannot be reached
     with ThreadPoolExecutor(4) as pool:
         return dict(zip(TARGETS, pool.map(lambda target: resolve(uv, target), TARGETS), strict=True))
 

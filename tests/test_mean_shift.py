@@ -1,4 +1,4 @@
-"""Biases that absorb what coarser weights add on average."""
+"""Biases that absorb the mean shift caused by coarser weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def load(path, **layout):
 
 
 def inputs(model, image):
-    """What each convolution is given, and what it gives, by the name of its output."""
+    """Return the input and the output of each convolution, by the name of its output."""
     import onnxruntime
 
     wider = onnx.ModelProto()
@@ -44,7 +44,7 @@ def bias_of(model, name):
 @pytest.mark.parametrize("unsigned", [False, True])
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_the_shift_is_the_weights_change_times_the_mean_input(tmp_path, unsigned, per_channel):
-    """By the definition, in float64, of each kind of convolution; biases are float32: tolerance 2⁻²² of the largest."""
+    """The reference is the definition in float64; biases are float32, so the tolerance is 2⁻²² of the largest."""
     before, model = (load(tmp_path, unsigned=unsigned, per_channel=per_channel) for _ in range(2))
     with_seven_bits(model)
     assert absorb_shift(model, before, images()) == 5
@@ -64,22 +64,22 @@ def test_the_shift_is_the_weights_change_times_the_mean_input(tmp_path, unsigned
 
 
 def test_outputs_of_a_1x1_convolution_keep_their_mean(tmp_path):
-    """No border: what it gives differs on average by the sums' rounding alone, where it differed by steps before."""
+    """Without a border, mean outputs differ only by rounding of sums; without the correction they differ by steps."""
     before, model, left = (load(tmp_path) for _ in range(3))
     for one in (model, left):
         with_seven_bits(one)
     absorb_shift(model, before, images())
 
     def off(other):
-        """Of the head for the input that it has before."""
+        """Compute the head's mean differences for the input that it had before."""
         constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in other.graph.initializer}
         weight = constants["loc_map_steps_7bit"] * constants["loc_map_steps_7bit_scale"].reshape(-1, 1, 1, 1)
         bias = bias_of(other, "loc_map") if other is model else np.zeros(len(weight))
         differences = []
         for image in images():
             given, wanted = inputs(before, image)["loc_map"]
-            found = np.einsum("nihw,oi->nohw", given.astype(np.float64), weight[:, :, 0, 0]) + bias[:, None, None]
-            differences.append((found - wanted).mean(axis=(0, 2, 3)))
+            computed = np.einsum("nihw,oi->nohw", given.astype(np.float64), weight[:, :, 0, 0]) + bias[:, None, None]
+            differences.append((computed - wanted).mean(axis=(0, 2, 3)))
         return float(np.abs(np.mean(differences, axis=0)).max())
 
     assert off(left) > 1e-2

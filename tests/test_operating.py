@@ -1,4 +1,4 @@
-"""The score that a wish for precision or recall comes to, against a search over all scores."""
+"""The score chosen for a wanted precision or recall, compared with a search over all scores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LABELS = ("bolt", "nut")
 
 
 def scene(scores, right, label=0):
-    """An image a detection: right ones lie on their object, wrong ones beside it."""
+    """Make one image per detection: right detections lie on their object, wrong ones beside it."""
     detections, targets = [], []
     for score, is_right in zip(scores, right, strict=True):
         box = np.asarray([[0, 0, 10, 10]], np.float32)
@@ -26,22 +26,22 @@ def scene(scores, right, label=0):
 
 
 def test_by_hand():
-    """Right, right, wrong, right, wrong at 0.9 … 0.5; five objects."""
-    found = scene([0.9, 0.8, 0.7, 0.6, 0.5], [True, True, False, True, False])
-    precise, nut = choose(*found, LABELS, "precision", 0.75)
+    """The detections are right, right, wrong, right, wrong at 0.9 … 0.5; there are five objects."""
+    case = scene([0.9, 0.8, 0.7, 0.6, 0.5], [True, True, False, True, False])
+    precise, nut = choose(*case, LABELS, "precision", 0.75)
     assert (precise.score, precise.precision, precise.recall) == pytest.approx((0.6, 0.75, 0.6))
     assert (nut.num_objects, nut.score) == (0, None)
-    assert choose(*found, LABELS, "precision", 1.0)[0].score == pytest.approx(0.8)
-    assert choose(*found, LABELS, "recall", 0.4)[0].score == pytest.approx(0.8)
-    assert choose(*found, LABELS, "recall", 0.6)[0].score == pytest.approx(0.6)
-    assert choose(*found, LABELS, "recall", 0.61)[0].score is None
+    assert choose(*case, LABELS, "precision", 1.0)[0].score == pytest.approx(0.8)
+    assert choose(*case, LABELS, "recall", 0.4)[0].score == pytest.approx(0.8)
+    assert choose(*case, LABELS, "recall", 0.6)[0].score == pytest.approx(0.6)
+    assert choose(*case, LABELS, "recall", 0.61)[0].score is None
 
 
 def test_detections_of_one_score_are_shown_together():
-    found = scene([0.9, 0.9, 0.5], [True, False, True])
-    assert choose(*found, LABELS, "precision", 1.0)[0].score is None
-    assert choose(*found, LABELS, "recall", 0.3)[0].score == pytest.approx(0.9)
-    assert choose(*found, LABELS, "recall", 0.3)[0].precision == 0.5
+    case = scene([0.9, 0.9, 0.5], [True, False, True])
+    assert choose(*case, LABELS, "precision", 1.0)[0].score is None
+    assert choose(*case, LABELS, "recall", 0.3)[0].score == pytest.approx(0.9)
+    assert choose(*case, LABELS, "recall", 0.3)[0].precision == 0.5
 
 
 def test_nothing_found_and_nothing_there():
@@ -52,9 +52,9 @@ def test_nothing_found_and_nothing_there():
 
 
 def test_difficult_objects_count_for_nothing():
-    (found, *_), _ = scene([0.9], [True])
+    (detections, *_), _ = scene([0.9], [True])
     target = Target.of([[0, 0, 10, 10]], [0], difficult=[True])
-    (bolt, _) = choose([found], [target], LABELS, "precision", 0.5)
+    (bolt, _) = choose([detections], [target], LABELS, "precision", 0.5)
     assert (bolt.num_objects, bolt.score) == (0, None)
 
 

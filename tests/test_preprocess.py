@@ -1,4 +1,4 @@
-"""The one preprocess, against OpenCV's resize and the arithmetic of its docstring in float64."""
+"""``preprocess``, compared with OpenCV's resize and the arithmetic of its docstring in float64."""
 
 from __future__ import annotations
 

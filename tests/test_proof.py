@@ -1,4 +1,4 @@
-"""What a proof keeps, that it comes back as it was, and that it is not taken from elsewhere."""
+"""Proofs: what they keep, that packing loses nothing, and that damaged or foreign ones are refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPEC = small_spec()
 
 
 class Marks:
-    """Heads that see bright 8×8 marks: blue is a bolt, red a nut; sure of them, or of two boxes alike."""
+    """Heads that see bright 8×8 marks: blue is a bolt, red a nut; with ``twins``, in two boxes of equal score."""
 
     depth, backend, precision = 1, "marks", "FP32"
 
@@ -52,7 +52,7 @@ class Marks:
 
 
 def scene(*marks):
-    """A dark 32×32 picture with marks (row, column, channel of BGR)."""
+    """Draw a dark 32×32 picture with marks (row, column, channel of BGR)."""
     image = np.full((32, 32, 3), 20, np.uint8)
     for row, column, channel in marks:
         image[row * 8 : row * 8 + 8, column * 8 : column * 8 + 8, channel] = 255
@@ -64,7 +64,10 @@ BOLT, NUT = scene((1, 1, 0)), scene((2, 2, 2))
 
 def test_what_is_found_is_kept():
     proof = record(Marks(), [BOLT, NUT])
-    assert [found.labels[which].tolist() for found, which in zip(proof.found, proof.counts, strict=True)] == [[0], [1]]
+    assert [one.labels[which].tolist() for one, which in zip(proof.found, proof.counts, strict=True)] == [
+        [0],
+        [1],
+    ]
     np.testing.assert_array_equal(proof.images[0], BOLT)
     agreement = check(Marks(), proof, "FP32")
     assert (agreement.counted, agreement.matched, agreement.extra) == (2, 2, 0)
@@ -96,7 +99,7 @@ def test_what_noise_decides_does_not_count():
     assert both.counted == len(both.found[0].above(0.3)) == 2
     one = observe(Marks(twins=True), [BOLT])
     assert (one.counted, len(one.found[0].above(0.3))) == (0, 1)
-    # Which of the two an engine keeps is no fault.
+    # An engine may keep either of the two.
     assert check(Marks(twins=True), one, "FP32").holds
     assert check(Marks(), one, "FP32").holds
 
@@ -124,7 +127,7 @@ def test_it_comes_back_as_it_was():
 
 
 class Anything(Marks):
-    """Finds one object in each picture, of any size."""
+    """Heads that find one object in each picture of any size."""
 
     def submit(self, images):
         loc = np.zeros((1, len(self._defaults), 4), np.float32)
@@ -136,14 +139,14 @@ class Anything(Marks):
 def test_large_images_are_fewer():
     spec = small_spec(input_size=(512, 512))
     rng = np.random.default_rng(0)
-    noise = [rng.integers(0, 256, (512, 512, 3), np.uint8) for _ in range(4)]  # 768 KiB each, and no smaller packed
+    noise = [rng.integers(0, 256, (512, 512, 3), np.uint8) for _ in range(4)]  # 768 KiB each, and incompressible
     proof = record(Anything(spec), noise)
     assert len(proof.images) == 1
     assert len(proof.pack()) <= MOST_BYTES
 
 
 class Wrong(Marks):
-    """The same with a fault."""
+    """The same heads with a fault."""
 
     def __init__(self, fault) -> None:
         super().__init__()
@@ -175,7 +178,7 @@ def test_a_planted_fault_is_caught(fault):
 
 
 def repacked(change):
-    """A packed proof whose files were changed: ``change`` gets them by name."""
+    """Pack a proof and change its files: ``change`` gets them by name."""
     with zipfile.ZipFile(io.BytesIO(record(Marks(), [BOLT]).pack())) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     content = json.loads(files["proof.json"])

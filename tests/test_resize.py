@@ -1,4 +1,4 @@
-"""The resize against its definition: OpenCV's against integers, averaging against fractions added up by hand."""
+"""The resize: OpenCV's compared with integer arithmetic, averaging with exact fractions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_opencv_computes_the_integers_of_large_frames(frame, side):
 
 
 def averaged(image, size):
-    """What ``area`` says it does, pixel by pixel, in fractions."""
+    """Average as ``area`` is documented, pixel by pixel, in exact fractions."""
     (height, width), (rows, columns) = image.shape[:2], size
 
     def covers(at, pixel, outputs, inputs):
@@ -69,7 +69,7 @@ def test_a_frame_that_is_not_larger_is_not_averaged(frame, size):
 
 
 def test_sums_of_very_large_frames_do_not_overflow():
-    """Above 8.4 megapixels the sum of a white frame passes 2^31."""
+    """Above 8.4 megapixels, the sum of a white frame exceeds 2^31."""
     white = np.full((2900, 2950, 3), 255, np.uint8)
     assert np.all(area(white, (30, 30)) == 255)
 
@@ -94,6 +94,6 @@ def test_a_view_is_taken_as_its_copy_is():
 
 
 def test_taps_by_hand():
-    """From 4 pixels to 2, each lies between two, half of each; from 2 to 4 there are quarters, and the edges alone."""
+    """From 4 to 2 pixels, each output is half of two; from 2 to 4, weights are quarters, and edges take one pixel."""
     assert [one.tolist() for one in taps(2, 4)] == [[0, 2], [128, 128]]
     assert [one.tolist() for one in taps(4, 2)] == [[0, 0, 0, 1], [0, 64, 192, 0]]

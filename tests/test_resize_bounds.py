@@ -1,4 +1,4 @@
-"""The resize reads nothing outside a frame: frames that lie against memory that may not be read."""
+"""The resize reads nothing outside a frame: frames are placed directly beside unreadable memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.helpers import ROOT
 
-# In a process of its own, which a byte read outside ends. OpenCV 5.0's INTER_LINEAR does that on ARM, at these sizes.
+# Runs in its own process, which crashes if a byte outside is read, as OpenCV 5.0's INTER_LINEAR does on ARM here.
 PROGRAM = """
 import ctypes, mmap, sys
 import numpy as np
@@ -20,7 +20,7 @@ PROT_NONE = 0
 libc.mprotect.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
 
 def guarded(image):
-    # The image at the end of its pages, and at their beginning, with a page on either side that is no one's.
+    # Place the image at the end of its pages, and at their beginning, with an unreadable page on either side.
     pages = -(-image.nbytes // mmap.PAGESIZE)
     memory = mmap.mmap(-1, (pages + 2) * mmap.PAGESIZE)
     whole = np.frombuffer(memory, np.uint8)

@@ -1,4 +1,4 @@
-"""The sample model is the one that its README describes."""
+"""The sample model, which must be the one that its README describes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures' script: every entry is there, and what cannot be measured is said, not passed."""
+"""The script of the figures: every entry exists, and a figure that cannot be measured is reported, not passed."""
 
 from __future__ import annotations
 

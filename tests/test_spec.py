@@ -1,4 +1,4 @@
-"""ModelSpec: what it refuses, and its JSON form."""
+"""ModelSpec: the values that it refuses, and its JSON form."""
 
 from __future__ import annotations
 

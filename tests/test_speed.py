@@ -1,4 +1,4 @@
-"""Images/s of heads side by side, on a clock that the heads themselves move."""
+"""Images/s of several heads, measured on a fake clock that the heads themselves advance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.helpers import small_spec
 
 
 class Clock:
-    """Stands still but for what heads add."""
+    """Clock that only the heads advance."""
 
     now = 0.0
 
@@ -21,7 +21,7 @@ class Clock:
 
 
 class TimedHeads:
-    """Takes so long an image; from the given call on, three times as long."""
+    """Heads that take ``seconds`` for an image, and three times as long from call ``slow_from`` on."""
 
     spec = small_spec()
 
@@ -42,7 +42,7 @@ def test_the_rate_is_the_median_over_turns(monkeypatch):
     monkeypatch.setattr(speed, "SECONDS", 0.1)
     slow, fast = TimedHeads(clock, 0.01), TimedHeads(clock, 0.0025, depth=2)
     assert speed.images_per_second([slow, fast]) == pytest.approx([100, 400])
-    # One turn in five is disturbed: the median does not see it.
+    # One turn in five is disturbed, which does not change the median.
     disturbed = TimedHeads(clock, 0.01, slow_from=50)
     assert speed.images_per_second([disturbed]) == pytest.approx([100])
 

@@ -1,4 +1,4 @@
-"""Augmentation: boxes stay on their pixels, and inside the image."""
+"""Augmentation: boxes stay on their objects' pixels, and inside the image."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ssd_edge.data.augment import MIN_VISIBLE, augment, mirror, random_colour, r
 from ssd_edge.data.dataset import Target
 
 COLOURS = [(0, 0, 255), (0, 255, 0), (255, 0, 0)]
-"""Of object 0, 1, 2, on black."""
+"""Colours of objects 0, 1 and 2, on black."""
 
 
 @st.composite
 def scenes(draw):
-    """An image with up to three coloured rectangles that do not overlap, each in its own third."""
+    """Draw an image with up to three coloured rectangles that do not overlap, each in its own third."""
     height, width = draw(st.integers(12, 60)), draw(st.integers(36, 90))
     image = np.zeros((height, width, 3), np.uint8)
     rows, labels = [], []
@@ -34,7 +34,7 @@ def scenes(draw):
 
 
 def found_in(image: np.ndarray, label: int) -> list[int]:
-    """x1, y1, x2, y2 of the pixels of an object's colour."""
+    """Compute x1, y1, x2, y2 of the pixels with an object's colour."""
     y, x = np.nonzero((image == COLOURS[label]).all(axis=2))
     return [x.min(), y.min(), x.max() + 1, y.max() + 1]
 
@@ -82,14 +82,14 @@ def test_crop(scene, seed):
         share = np.prod(kept.boxes[k, 2:] - kept.boxes[k, :2]) / np.prod(whole[2:] - whole[:2])
         assert share >= MIN_VISIBLE - 1e-6
     for label in set(target.labels.tolist()) - set(kept.labels.tolist()):
-        # what is dropped is mostly gone: less than MIN_VISIBLE of its pixels, or its centre outside
+        # Dropped objects have less than MIN_VISIBLE of their pixels inside, or their centre outside.
         pixels = (cropped == COLOURS[label]).all(axis=2).sum()
         x1, y1, x2, y2 = target.boxes[target.labels == label][0]
         assert pixels < max(MIN_VISIBLE, 0.51) * (x2 - x1) * (y2 - y1)
 
 
 def test_crop_keeps_what_has_its_centre_and_enough_of_itself_inside():
-    """On an image whose pixels say where they are, so that the window can be read from the crop."""
+    """The image's pixels encode their position, so that the window can be read from the crop."""
     image = np.zeros((80, 120, 3), np.uint8)
     image[..., 0], image[..., 1] = np.arange(120), np.arange(80)[:, None]
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""The check: every kind of fault is found once, and what is left is sound."""
+"""The check: every kind of fault is found once, and the clean data set has none."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_what_is_no_fault() -> None:
     target = Target.of([GOOD, GOOD, [0, 0, 60, 40], [-1, 0, 61, 40]], [0, 1, 0, 1], [0, 1, 0, 0], [0, 0, 1, 0])
     clean, problems = check_boxes(target, WIDTH, HEIGHT)
     assert not problems
-    assert clean.boxes[3].tolist() == [0, 0, 60, 40]  # a pixel too far is clipped without a word
+    assert clean.boxes[3].tolist() == [0, 0, 60, 40]  # one pixel outside is clipped without an issue
     np.testing.assert_array_equal(clean.difficult, target.difficult)
     np.testing.assert_array_equal(clean.crowd, target.crowd)
     assert len(check_boxes(Target.of([], []), WIDTH, HEIGHT)[0]) == 0

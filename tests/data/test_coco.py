@@ -1,4 +1,4 @@
-"""COCO files: sparse ids, crowds, layouts, and files made wrong."""
+"""COCO files: sparse ids, crowds, layouts, and malformed files."""
 
 from __future__ import annotations
 

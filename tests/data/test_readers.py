@@ -1,4 +1,4 @@
-"""``open_dataset``: the format is told from what is on disk."""
+"""``open_dataset``: it recognises the format from the files on disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which images train and which validate: never the same ones."""
+"""The choice of training and validation images, which never overlap."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ XML = """<annotation><object><name>{}</name>
 
 
 def voc(root: Path, **splits: str) -> Path:
-    """Ten images a … j; ``splits`` names those of each list."""
+    """Make ten images a … j; ``splits`` gives the names in each list."""
     for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (root / part).mkdir(parents=True)
     for k, name in enumerate("abcdefghij"):
@@ -56,7 +56,7 @@ def test_no_splits_at_all(tmp_path):
 def test_only_the_validation_split_named(tmp_path):
     root = voc(tmp_path / "a", train="abc", val="de", trainval="abcde", test="fgh")
     assert [names(d) for d in training_and_validation(root, "", "test")] == ["abc", "fgh"]
-    # without a list to train on, it is what validation leaves
+    # without a training list, training takes what validation leaves
     root = voc(tmp_path / "b", test="fghij")
     assert [names(d) for d in training_and_validation(root, "", "test")] == ["abcde", "fghij"]
 
@@ -64,7 +64,7 @@ def test_only_the_validation_split_named(tmp_path):
 def test_only_the_training_split_named(tmp_path):
     root = voc(tmp_path, train="abc", val="de", trainval="abcde")
     assert [names(d) for d in training_and_validation(root, "train")] == ["abc", "de"]
-    training, validation = training_and_validation(root, "trainval")  # holds val's images: some are held out instead
+    training, validation = training_and_validation(root, "trainval")  # contains val, so other images are held out
     assert len(validation) == 1
     assert sorted(names(training) + names(validation)) == list("abcde")
 
@@ -88,7 +88,7 @@ def test_no_data_set(tmp_path):
 
 
 def test_validation_is_read_with_the_classes_of_training(tmp_path):
-    """COCO's files each list their own categories: the same name must keep its number."""
+    """Each COCO file lists its own categories, but the same name must keep its number."""
     (tmp_path / "annotations").mkdir()
     for split, categories in (("train", ["nut", "bolt"]), ("val", ["bolt", "nut", "gear"])):
         (tmp_path / split).mkdir()
@@ -126,7 +126,7 @@ def test_hold_out(number, held):
     assert (len(rest), len(kept)) == (number - held, held)
     assert sorted(int(s.image.stem) for s in [*rest, *kept]) == list(range(number))
     assert [int(s.image.stem) for s in rest] == sorted(int(s.image.stem) for s in rest)
-    assert len(rest.issues) == 1  # said once, not twice
+    assert len(rest.issues) == 1  # reported once, not twice
     assert not kept.issues
 
 

@@ -12,7 +12,7 @@ from ssd_edge.data.readers import open_dataset
 from ssd_edge.data.synthetic import LABELS, Conveyor, write_dataset
 from ssd_edge.errors import DataError
 
-SMALL = (320, 240)  # a quarter of the pixels: the rules are the same at every size
+SMALL = (320, 240)  # a quarter of the default pixels; the rules are the same at every size
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_another_seed_gives_another_picture(conveyor):
 def test_random_access_equals_sequence():
     sequential = [frame for frame, _ in map(Conveyor(3, SMALL).frame, range(4))]
     jumping = Conveyor(3, SMALL)
-    jumping.frame(900)  # far away: what was drawn for it must not matter
+    jumping.frame(900)  # far away; drawing it must not affect other frames
     for index in (3, 0, 2, 1):
         np.testing.assert_array_equal(jumping.frame(index)[0], sequential[index])
 
@@ -83,7 +83,7 @@ def test_density_is_the_mean_number_of_parts_in_view():
 
 
 def test_boxes_are_the_extents_of_what_can_be_seen(conveyor):
-    """Reference: paint the silhouettes pixel by pixel in plain Python, and look where each part is left."""
+    """The reference paints the silhouettes pixel by pixel in plain Python, and finds what remains of each part."""
     width, height = SMALL
     hidden = 0
     for index in range(0, 400, 40):
@@ -102,7 +102,7 @@ def test_boxes_are_the_extents_of_what_can_be_seen(conveyor):
             xs, ys = zip(*seen, strict=True)
             expected.append((min(xs), min(ys), max(xs) + 1, max(ys) + 1))
         np.testing.assert_array_equal(conveyor.frame(index)[1].boxes, expected)
-    assert hidden > 0  # or the rule about hidden parts was not tried
+    assert hidden > 0  # otherwise the rule about hidden parts was not tested
 
 
 @pytest.mark.parametrize("label", range(len(LABELS)))

@@ -1,4 +1,4 @@
-"""Pascal VOC folders: against numbers counted from the XML with another parser, and files made wrong."""
+"""Pascal VOC folders, compared with numbers counted from the XML by another parser, and malformed files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def annotation(*objects: Sequence[object], filename: str = "") -> str:
 
 
 def make(root: Path, xml: dict[str, str], splits: dict[str, str] | None = None) -> Path:
-    """A VOC folder with an (empty) picture for each annotation."""
+    """Make a VOC folder with an (empty) picture for each annotation."""
     for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (root / folder).mkdir(parents=True)
     for name, text in xml.items():
@@ -97,7 +97,7 @@ def test_entities_are_refused_in_utf16_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../../secret.jpg", "/etc/secret.jpg", "C:\\secret.jpg", "..\\secret.jpg"])
 def test_names_may_not_lead_out(tmp_path: Path, name: str) -> None:
     root = make(tmp_path, {"a": annotation(), "b": annotation(filename=name)}, {"train": "a\n../b\nb\n"})
-    (root / "JPEGImages" / "b.jpg").unlink()  # or <filename> would not be asked
+    (root / "JPEGImages" / "b.jpg").unlink()  # otherwise <filename> would not be used
     dataset = voc.read(root, "train")
     assert [sample.image.name for sample in dataset] == ["a.jpg"]
     assert [issue.kind for issue in dataset.issues] == ["bad-labels", "bad-labels"]
@@ -111,7 +111,7 @@ def test_finds_images_of_other_names_and_suffixes(tmp_path: Path) -> None:
     (images / "b.jpg").rename(images / "photo 1.PNG")
     (images / "c.jpg").unlink()
     names = [sample.image.name for sample in voc.read(root)]
-    assert names == ["a.JPEG", "c.jpg", "photo 1.PNG"]  # c.jpg is for the check to miss
+    assert names == ["a.JPEG", "c.jpg", "photo 1.PNG"]  # the check will report c.jpg as missing
 
 
 def test_a_listed_image_without_xml_is_left_out(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_bccd() -> None:
     assert splits["train"].labels == ("Platelets", "RBC", "WBC")
     parts = [sample for split in ("train", "val", "test") for sample in splits[split]]
     assert sum(len(sample.target) for sample in parts) == 4888
-    for sample in parts[::20]:  # the reference: the numbers as a regular expression sees them
+    for sample in parts[::20]:  # the reference is a regular expression on the numbers
         text = (root / "BCCD" / "Annotations" / f"{sample.image.stem}.xml").read_text()
         numbers = re.findall(r"<(?:xmin|ymin|xmax|ymax)>(\d+)<", text)
         assert sample.target.boxes.ravel().tolist() == [float(n) for n in numbers]

@@ -1,4 +1,4 @@
-"""YOLO folders: fractions to pixels and back, layouts, class names, and files made wrong."""
+"""YOLO folders: fractions to pixels and back, layouts, class names, and malformed files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def picture(path: Path) -> Path:
 
 
 def make(root: Path, labels: dict[str, str | None], yaml: str = "names: [bolt, nut]") -> Path:
-    """A YOLO folder; keys are names such as ``train/a``, and None means no label file."""
+    """Make a YOLO folder; keys are names such as ``train/a``, and None means no label file."""
     for name, text in labels.items():
         picture(root / "images" / f"{name}.png")
         file = root / "labels" / f"{name}.txt"

@@ -1,4 +1,4 @@
-"""What the machines of the tests leave open is closed."""
+"""Fixture that closes the files that the machines of the tests leave open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Machines that are not here: file trees, answers of commands and of children, as such machines have them.
+"""Simulated machines: file trees, and answers of commands and children, as such machines have them.
 
 Where the forms come from; nobody has run ssd-edge on one of these:
 
@@ -29,7 +29,7 @@ from ssd_edge.machine.nvidia import SMI
 GIB = 1 << 30
 
 HELD: list[int] = []
-"""Files that are open until the test ends: see conftest.py."""
+"""Files that stay open until the test ends, see conftest.py."""
 
 NVPMODEL_CONF = """\
 < PARAM TYPE=FILE NAME=CPU_ONLINE >
@@ -91,7 +91,7 @@ def machine(
     modules: Sequence[str] = (),
     **changes: Any,
 ) -> Host:
-    """A Linux machine with these files under ``root``.
+    """Make a Linux machine with these files under ``root``.
 
     Args:
         root: an empty folder.
@@ -149,7 +149,7 @@ def but(
     packages: Mapping[str, str | None] | None = None,
     **changes: Any,
 ) -> Host:
-    """The same machine with other answers; a package that is None is not installed."""
+    """Make the same machine with other answers; a package that is None is not installed."""
     others = machine(host.root, commands=commands, children=children)
     known_commands, known_children, versions = commands or {}, children or {}, packages or {}
     return replace(
@@ -162,7 +162,7 @@ def but(
 
 
 def clocks(least: int, now: int, most: int, policies: Sequence[int], governor: str) -> dict[str, str]:
-    """Files of cpufreq, in kHz."""
+    """Make the files of cpufreq, in kHz."""
     folder = "/sys/devices/system/cpu/cpufreq/policy"
     values = {"min": least, "cur": now, "max": most}
     files = {f"{folder}{p}/scaling_{name}_freq": f"{value}\n" for p in policies for name, value in values.items()}
@@ -210,13 +210,13 @@ def _orin(root: Path, files: Mapping[str, str], **rest: Any) -> Host:
 
 
 def answers_eagain(path: Path) -> None:
-    """Make a file whose reading gives EAGAIN, as a sensor that is switched off: a pipe that somebody holds open."""
+    """Make a file that gives EAGAIN when read, like a sensor that is switched off: a pipe that is held open."""
     os.mkfifo(path)
     HELD.append(os.open(path, os.O_RDWR))
 
 
 def agx_orin_6(root: Path) -> Host:
-    """AGX Orin 64 GB, JetPack 6.2, MODE_30W; pip's OpenCV without GStreamer, TensorRT not seen by the environment."""
+    """Make an AGX Orin 64 GB, JetPack 6.2, MODE_30W; its OpenCV is pip's, and the environment lacks TensorRT."""
     dpkg = (
         "libnvinfer-bin 10.3.0.30-1+cuda12.5 installed\nlibnvinfer10 10.3.0.30-1+cuda12.5 installed\n"
         "libnvinfer8 8.6.2.3-1+cuda12.2 config-files\nnvidia-jetpack 6.2+b77 installed\n"
@@ -257,7 +257,7 @@ def agx_orin_6(root: Path) -> Host:
 
 
 def agx_orin_7(root: Path) -> Host:
-    """AGX Orin 64 GB, JetPack 7.2; an environment that sees the system's packages; nvpmodel asks for root."""
+    """Make an AGX Orin 64 GB, JetPack 7.2; the environment sees the system's packages, and nvpmodel requires root."""
     dpkg = (
         "libnvinfer10 10.16.2.1-1+cuda13.2 installed\nnvidia-jetpack 7.2-b187 installed\n"
         "python3-libnvinfer 10.16.2.1-1+cuda13.2 installed\n"
@@ -301,7 +301,7 @@ PC = {
 
 
 def rtx_desktop(root: Path) -> Host:
-    """RTX 4090, driver 580, all packages, a UVC camera of two nodes."""
+    """Make a PC with an RTX 4090, driver 580, all packages, and a UVC camera with two nodes."""
     return machine(
         root,
         {
@@ -363,7 +363,7 @@ def rtx_desktop(root: Path) -> Host:
 
 
 def laptop(root: Path) -> Host:
-    """Intel graphics only, on battery, Wayland."""
+    """Make a laptop with only Intel graphics, on battery, with Wayland."""
     return machine(
         root,
         {

@@ -1,4 +1,4 @@
-"""Cameras: which nodes give frames, by what they are opened, and what keeps one from being used."""
+"""Cameras: which nodes give frames, how they are opened, and why one cannot be used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def camera(root, answer, name="Integrated Camera"):
 
 
 def test_usb_cameras(tmp_path):
-    """The second node of a camera is for metadata, and no camera."""
+    """A camera's second node is for metadata, and is not listed."""
     c920, obs = probe(rtx_desktop(tmp_path))
     assert (c920.name, obs.name) == ("/dev/video0", "/dev/video10")
     assert c920.value == "HD Pro Webcam C920: YUYV to 2560×1472, MJPG to 1920×1080; --camera 0"

@@ -1,4 +1,4 @@
-"""The programs that ask what may hang or crash: here over libraries and devices made for the test."""
+"""The child programs, run with libraries and devices made for the test."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_driver_that_does_not_start(tmp_path, error):
 def test_no_driver(tmp_path):
     assert driver.LIBRARY == "libcuda.so.1"
     assert "cannot open shared object file" in driver.answer("libnosuch.so.1")["missing"]
-    (tmp_path / "libcuda.so.1").write_text("")  # as a stub of WSL, or a damaged file
+    (tmp_path / "libcuda.so.1").write_text("")  # like a stub of WSL, or a damaged file
     assert "file too short" in driver.answer(str(tmp_path / "libcuda.so.1"))["missing"]
 
 
@@ -80,7 +80,7 @@ def test_the_numbers_are_those_of_cuda():
     assert driver._INTEGRATED == attributes.CU_DEVICE_ATTRIBUTE_INTEGRATED
 
 
-# Cameras. There is none here: their kernel side is written below, and its numbers are compared with the header.
+# Cameras. The kernel's side is simulated below, and its numbers are compared with the header.
 
 HEADER = r"""
 #include <linux/videodev2.h>
@@ -127,14 +127,14 @@ def test_numbers_and_layouts_are_those_of_the_kernel(tmp_path):
 
 
 def _marked(size, place, value):
-    """Zeros with an int32 at a place."""
+    """Make zeros with an int32 at a place."""
     content = bytearray(size)
     struct.pack_into("=I", content, place, value)
     return bytes(content)
 
 
 class Kernel:
-    """The kernel's answers for one camera: formats in order, each with sizes, or one range."""
+    """Simulated kernel with one camera: formats in order, each with sizes, or with one range."""
 
     def __init__(self, caps, formats, endless=False):
         self.caps, self.formats, self.endless = caps, formats, endless
@@ -213,7 +213,7 @@ def test_pyav():
     answer = pyav.answer()
     assert {"h264", "mjpeg"} <= set(answer["decoders"])
     assert "mjpeg" in answer["encoders"]
-    assert "h264" not in answer["encoders"]  # its encoders have names of their own
+    assert "h264" not in answer["encoders"]  # H.264 encoders have other names
     assert not {"aac", "mp3"} & {*answer["decoders"], *answer["encoders"]}
     assert set(answer["nvidia"]) == {side for side, library in pyav._NVIDIA.items() if _loads(library)}
 

@@ -1,4 +1,4 @@
-"""Probes side by side: those that fail or hang cost their own row."""
+"""Probes run side by side: one that fails or hangs affects only its own row."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_failing_probes_cost_their_own_row(tmp_path):
 
 
 def test_all_is_said_within_three_seconds():
-    """With the start of Python and the printing, which take a part of one."""
+    """The start of Python and the printing, which take less than one second, are included."""
     assert PATIENCE <= 2
     assert PATIENCE < SECONDS <= 2.5
 
@@ -49,15 +49,15 @@ def test_hanging_probes_are_left_behind(tmp_path):
         "fine": lambda host: [Finding("a", "b")],
     }
     began = perf_counter()
-    found = examine(machine(tmp_path), probes, seconds=0.2)
+    sections = examine(machine(tmp_path), probes, seconds=0.2)
     assert perf_counter() - began < 2
     over.set()
-    assert found["fine"] == [Finding("a", "b")]
-    assert found["hangs 3"] == [Finding("hangs 3", "no answer within 0.2 s", "unknown")]
+    assert sections["fine"] == [Finding("a", "b")]
+    assert sections["hangs 3"] == [Finding("hangs 3", "no answer within 0.2 s", "unknown")]
 
 
 def test_the_start_of_python_is_not_counted(tmp_path):
-    """While a child starts, the time for probes does not run."""
+    """While a child starts, the time limit of probes does not run."""
     started = Event()
     began = perf_counter()
     host = but(machine(tmp_path), start_up=lambda: 0.0 if started.is_set() else perf_counter() - began)
@@ -72,18 +72,18 @@ def test_the_start_of_python_is_not_counted(tmp_path):
 
 @pytest.mark.parametrize("name", MACHINES)
 def test_every_section_of_a_known_machine_is_found_out(tmp_path, name):
-    found = examine(MACHINES[name](tmp_path))
-    assert not [finding for findings in found.values() for finding in findings if finding.state == "unknown"]
+    sections = examine(MACHINES[name](tmp_path))
+    assert not [finding for findings in sections.values() for finding in findings if finding.state == "unknown"]
     absent = {"GPU state"} if "orin" in name else {"Jetson", "power mode"}
-    assert set(PROBES) - set(found) == (absent if name != "laptop" else {*absent, "GPU state"})
-    for findings in found.values():
+    assert set(PROBES) - set(sections) == (absent if name != "laptop" else {*absent, "GPU state"})
+    for findings in sections.values():
         assert json.loads(json.dumps([finding.to_json() for finding in findings]))
 
 
 @pytest.mark.parametrize("name", MACHINES)
 @pytest.mark.parametrize("child", ["driver", "v4l2", "pyav", "opencv"])
 def test_every_child_may_hang(tmp_path, name, child):
-    """Each of the others still answers, and some row says what happened."""
+    """The other children still answer, and a row says what happened."""
     host = MACHINES[name](tmp_path)
     before = examine(host)
     after = examine(but(host, children={child: UnansweredError(f"{child} gave no answer")}))
@@ -97,23 +97,23 @@ def test_every_child_may_hang(tmp_path, name, child):
 
 
 def test_an_empty_machine_is_no_reason_to_fail(tmp_path):
-    """No /proc, no /sys, no packages: as another system, or a container that hides them."""
-    found = examine(machine(tmp_path, packages={}, requirements=list))
-    assert not [finding for findings in found.values() for finding in findings if finding.state == "unknown"]
+    """There is no /proc, /sys or package, as on another system, or in a container that hides them."""
+    sections = examine(machine(tmp_path, packages={}, requirements=list))
+    assert not [finding for findings in sections.values() for finding in findings if finding.state == "unknown"]
 
 
 @pytest.mark.parametrize("system", ["Darwin", "Windows"])
 def test_other_systems(tmp_path, system):
-    found = examine(machine(tmp_path, system=system))
-    assert not [finding for findings in found.values() for finding in findings if finding.state == "unknown"]
-    assert found["cameras"][0].value.startswith("not listed on this system")
+    sections = examine(machine(tmp_path, system=system))
+    assert not [finding for findings in sections.values() for finding in findings if finding.state == "unknown"]
+    assert sections["cameras"][0].value.startswith("not listed on this system")
 
 
 def test_this_machine():
     began = perf_counter()
-    found = examine(this_host())
+    sections = examine(this_host())
     assert perf_counter() - began < SECONDS + 2  # a machine with other work
-    assert {"GPU", "processor", "disk", "Python"} <= set(found)
-    states = {finding.name: finding for findings in found.values() for finding in findings}
+    assert {"GPU", "processor", "disk", "Python"} <= set(sections)
+    states = {finding.name: finding for findings in sections.values() for finding in findings}
     assert states["processor"].facts["processor"]
     assert states["ssd-edge"].facts["packages"]["numpy"]

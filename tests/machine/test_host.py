@@ -1,4 +1,4 @@
-"""What probes see of a machine: files that cannot be read, commands and children that hang, crash, or are not there."""
+"""``Host``: files that cannot be read, and commands and children that hang, crash, or are missing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_what_cannot_be_read_is_none(tmp_path):
 
 
 def test_a_sensor_that_is_off_is_none(tmp_path):
-    """EAGAIN: ``Path.read_text`` raises TypeError for it, or waits for ever."""
+    """It gives EAGAIN, for which ``Path.read_text`` raises TypeError, or waits for ever."""
     host = machine(tmp_path)
     answers_eagain(tmp_path / "temp")
     assert host.read("/temp") is None
@@ -72,7 +72,7 @@ def test_a_command_is_run_once(here, tmp_path):
 
 
 def test_a_command_that_is_not_there(here):
-    for _ in range(2):  # an error is kept too
+    for _ in range(2):  # errors are cached too
         with pytest.raises(NotInstalledError, match="no-such-command is not installed"):
             here.run(("no-such-command", "-q"))
 
@@ -85,12 +85,12 @@ def test_a_command_that_cannot_be_started(here, tmp_path):
 
 @pytest.mark.parametrize("command", ["exec sleep 30", "sleep 30 & sleep 30", "trap '' TERM; while :; do sleep 1; done"])
 def test_a_command_that_hangs(here, monkeypatch, command):
-    """Also one that leaves a process behind which holds its pipes open."""
+    """It is left behind, even if it has started a process that keeps its pipes open."""
     monkeypatch.setattr(module, "PATIENCE", 0.2)
     began = perf_counter()
     with pytest.raises(UnansweredError, match=r"sh gave no answer within 0\.2 s"):
         here.run(("sh", "-c", command))
-    assert perf_counter() - began < 5  # not the 30 that it would take
+    assert perf_counter() - began < 5  # the command would take 30
 
 
 def test_a_command_that_floods(here):
@@ -107,7 +107,7 @@ def test_a_child_that_fails(here):
 
 
 def test_a_child_that_crashes(here, monkeypatch, tmp_path):
-    """As a library does on a processor without the instructions that it was built for."""
+    """A library crashes like this on a processor without the instructions that it was built for."""
     crashing = tmp_path / "python"
     crashing.write_text("#!/bin/sh\nkill -ILL $$\n")
     crashing.chmod(0o755)
@@ -124,7 +124,7 @@ def slow_python(folder, monkeypatch, seconds):
 
 
 def test_the_start_of_python_is_not_the_childs_time(here, monkeypatch, tmp_path):
-    """Else a machine that is slow, with no driver, is told that its driver gives no answer."""
+    """Otherwise doctor would report on a slow machine without a driver that its driver gives no answer."""
     slow_python(tmp_path, monkeypatch, module.PATIENCE + 0.5)
     assert set(here.ask("v4l2")) == {path.name for path in Path("/dev").glob("video*")}
 

@@ -1,4 +1,4 @@
-"""Which INT8 instructions a processor has, and what follows; flags as /proc/cpuinfo of such processors lists them."""
+"""A processor's INT8 instructions and their consequences; the flags are those of real files /proc/cpuinfo."""
 
 from __future__ import annotations
 

@@ -14,23 +14,23 @@ def everything(host):
 
 
 def test_jetpack_6(tmp_path):
-    found = everything(agx_orin_6(tmp_path))
-    assert found["JetPack"].value == "6.2, Jetson Linux 36.4.3"
-    assert found["JetPack"].facts == {"l4t": "36.4.3", "jetpack": "6.2", "components": True}
-    mode = found["power mode"]
+    findings = everything(agx_orin_6(tmp_path))
+    assert findings["JetPack"].value == "6.2, Jetson Linux 36.4.3"
+    assert findings["JetPack"].facts == {"l4t": "36.4.3", "jetpack": "6.2", "components": True}
+    mode = findings["power mode"]
     assert mode.value == "MODE_30W (2); there are MAXN (0), MODE_15W (1), MODE_50W (3)"
     assert (mode.state, mode.remedy.command) == ("note", "sudo nvpmodel -m 0")
     assert mode.facts["modes"] == {"MAXN": 0, "MODE_15W": 1, "MODE_30W": 2, "MODE_50W": 3}
-    assert found["GPU clock"].value.startswith("306 of 625 MHz")
-    assert not found["GPU clock"].facts["held"]
+    assert findings["GPU clock"].value.startswith("306 of 625 MHz")
+    assert not findings["GPU clock"].facts["held"]
 
 
 def test_jetpack_7(tmp_path):
-    """nvpmodel asks for root there: the mode is what it keeps for the next start."""
-    found = everything(agx_orin_7(tmp_path))
-    assert found["JetPack"].value == "7.2, Jetson Linux 39.2.0"
-    assert (found["power mode"].value, found["power mode"].state) == ("MAXN (0)", "fine")
-    assert found["GPU clock"].value == "held at 1300 MHz"
+    """nvpmodel requires root there, so the mode is read from what it stores for the next start."""
+    findings = everything(agx_orin_7(tmp_path))
+    assert findings["JetPack"].value == "7.2, Jetson Linux 39.2.0"
+    assert (findings["power mode"].value, findings["power mode"].state) == ("MAXN (0)", "fine")
+    assert findings["GPU clock"].value == "held at 1300 MHz"
 
 
 def test_other_machines_have_none_of_it(tmp_path):
@@ -80,7 +80,7 @@ def test_what_nvpmodel_says(tmp_path, out):
 
 
 def test_the_fastest_mode_has_not_always_the_number_0(tmp_path):
-    """Orin Nano on JetPack 6.2: 15W is 0."""
+    """On an Orin Nano with JetPack 6.2, mode 0 is 15W."""
     conf = "< POWER_MODEL ID=0 NAME=15W >\n< POWER_MODEL ID=1 NAME=25W >\n< POWER_MODEL ID=2 NAME=MAXN_SUPER >\n"
     files = {"/etc/nv_tegra_release": "# R36 (release), REVISION: 4.3,\n", "/etc/nvpmodel.conf": conf}
     host = machine(tmp_path, files, {"nvpmodel": Ran(0, "NV Power Mode: 15W\n0\n", "")})

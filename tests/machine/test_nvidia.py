@@ -1,4 +1,4 @@
-"""The GPU: what its driver says, and what is said where there is none, or one that fails."""
+"""The GPU: the driver's answers, and the reports if there is no driver, or one that fails."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_desktop(tmp_path):
 
 
 def test_a_jetson(tmp_path):
-    """Its nvidia-smi knows nothing, and has no row."""
+    """Its nvidia-smi tells nothing, so it has no row."""
     gpu, driver = everything(agx_orin_6(tmp_path))
     assert gpu.value == "Orin, compute capability 8.7, 61.4 GiB shared with the processor"
     assert driver.value == "540.4.0, CUDA up to 12.6"
@@ -44,9 +44,9 @@ def test_several_gpus(tmp_path):
     one = {"name": "NVIDIA RTX A4000", "compute_capability": [8, 6], "memory": 16 << 30, "integrated": False}
     smi = Ran(0, "NVIDIA RTX A4000, 580.65.06, 16376, 5, 210, 2100, 30, 9.1, 140.00\n" * 2, "")
     host = machine(tmp_path, commands={"nvidia-smi": smi}, children={"driver": {"cuda": [13, 0], "gpus": [one, one]}})
-    found = everything(host)
-    assert [finding.name for finding in found] == ["GPU 0", "GPU 1", "driver", "GPU state", "GPU state"]
-    assert found[-1].value.startswith("NVIDIA RTX A4000, 16.0 of 16.0 GiB free")
+    findings = everything(host)
+    assert [finding.name for finding in findings] == ["GPU 0", "GPU 1", "driver", "GPU state", "GPU state"]
+    assert findings[-1].value.startswith("NVIDIA RTX A4000, 16.0 of 16.0 GiB free")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_gpu_that_programs_do_not_get(tmp_path, files, driver, environment, re
 
 
 def test_a_driver_that_hangs(tmp_path):
-    """A card that fell off its bus."""
+    """A driver hangs, for example, if a card has fallen off the bus."""
     hangs = UnansweredError("it gave no answer within 2 s")
     host = but(rtx_desktop(tmp_path), commands={"nvidia-smi": hangs}, children={"driver": hangs})
     gpu, smi = everything(host)

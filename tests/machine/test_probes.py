@@ -1,4 +1,4 @@
-"""Processor, memory, battery, temperature, codecs, display, disk, packages, libraries."""
+"""Probes of processor, memory, battery, temperature, codecs, display, disk, packages and libraries."""
 
 from __future__ import annotations
 
@@ -36,28 +36,28 @@ def by_name(findings):
 
 
 def test_the_processor_of_a_pc(tmp_path):
-    found = by_name(processor.probe(but(rtx_desktop(tmp_path), threads=4)))
-    assert found["processor"].value == "AMD Ryzen 9 7950X 16-Core Processor, x86_64"
-    assert found["threads"].value == "4 of 32 for this process, load 0.50"
-    assert found["CPU clock"].value == "3200 of 5881 MHz, governor powersave"
-    assert found["memory"].value == "45.9 of 62.5 GiB free, swap 8.0 GiB"
-    assert found["system"].value == "Ubuntu 24.04.2 LTS, kernel 6.11.0-26-generic"
-    assert "power" not in found
+    rows = by_name(processor.probe(but(rtx_desktop(tmp_path), threads=4)))
+    assert rows["processor"].value == "AMD Ryzen 9 7950X 16-Core Processor, x86_64"
+    assert rows["threads"].value == "4 of 32 for this process, load 0.50"
+    assert rows["CPU clock"].value == "3200 of 5881 MHz, governor powersave"
+    assert rows["memory"].value == "45.9 of 62.5 GiB free, swap 8.0 GiB"
+    assert rows["system"].value == "Ubuntu 24.04.2 LTS, kernel 6.11.0-26-generic"
+    assert "power" not in rows
 
 
 def test_a_jetson_is_called_by_its_board(tmp_path):
-    found = by_name(processor.probe(agx_orin_6(tmp_path)))
-    assert found["processor"].value == "NVIDIA Jetson AGX Orin Developer Kit, aarch64"
-    assert found["threads"].value == "8 for this process, load 0.50"
+    rows = by_name(processor.probe(agx_orin_6(tmp_path)))
+    assert rows["processor"].value == "NVIDIA Jetson AGX Orin Developer Kit, aarch64"
+    assert rows["threads"].value == "8 for this process, load 0.50"
 
 
 def test_a_board_without_a_name(tmp_path, monkeypatch):
-    """As under qemu, or on a board whose kernel has neither a device tree nor names of processors."""
+    """This happens under qemu, or on a board whose kernel has neither a device tree nor names of processors."""
     cpuinfo = "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n"
     for processor_of_this in ("", "aarch64"):
         monkeypatch.setattr(processor.platform, "processor", lambda said=processor_of_this: said)
-        found = by_name(processor.probe(machine(tmp_path, {"/proc/cpuinfo": cpuinfo}, architecture="aarch64")))
-        assert found["processor"].value == "aarch64"
+        rows = by_name(processor.probe(machine(tmp_path, {"/proc/cpuinfo": cpuinfo}, architecture="aarch64")))
+        assert rows["processor"].value == "aarch64"
 
 
 def test_clocks_that_are_held(tmp_path):
@@ -66,7 +66,7 @@ def test_clocks_that_are_held(tmp_path):
 
 
 def test_clocks_that_are_not_all_told(tmp_path):
-    """As of cores that are switched off."""
+    """Cores that are switched off do not report them."""
     folder = "/sys/devices/system/cpu/cpufreq/policy"
     files = {**clocks(800000, 900000, 2000000, (0, 4), "schedutil"), f"{folder}4/scaling_cur_freq": "<unknown>\n"}
     host = machine(tmp_path, files)
@@ -112,7 +112,7 @@ def zones(root, celsius):
 
 
 def test_temperatures_of_a_jetson(tmp_path):
-    """Zones that are switched off are left out."""
+    """Zones that are switched off are not listed."""
     (finding,) = temperature.probe(agx_orin_6(tmp_path))
     assert finding.value == "48 °C (cpu); gpu 45, soc0 46, soc1 45, soc2 45, tj 48"
     assert finding.facts["celsius"]["gpu"] == 44.593
@@ -163,22 +163,22 @@ def test_the_hotter_of_two_zones_of_a_kind(tmp_path):
 
 
 def test_codecs(tmp_path):
-    found = by_name(video.probe(laptop(tmp_path)))
-    assert found["decoders"].value == "H.264, H.265, AV1, VP9, MJPEG (PyAV 16.0.1)"
-    assert found["encoders"].value == "H.264 (libx264), H.265 (libx265), MJPEG (mjpeg)"
-    assert found["in hardware"].value == "Intel may decode H.264"
-    assert "NVDEC" not in found
+    rows = by_name(video.probe(laptop(tmp_path)))
+    assert rows["decoders"].value == "H.264, H.265, AV1, VP9, MJPEG (PyAV 16.0.1)"
+    assert rows["encoders"].value == "H.264 (libx264), H.265 (libx265), MJPEG (mjpeg)"
+    assert rows["in hardware"].value == "Intel may decode H.264"
+    assert "NVDEC" not in rows
 
 
 def test_codecs_that_are_missing(tmp_path):
     lean = {"version": "16.0.1", "decoders": ["h264", "mjpeg"], "encoders": ["mpeg4"], "nvidia": []}
-    found = by_name(video.probe(machine(tmp_path, children={"pyav": lean})))
-    assert found["decoders"].value == "H.264, MJPEG (PyAV 16.0.1)"
-    assert found["encoders"].value == "none that --save-video takes"
+    rows = by_name(video.probe(machine(tmp_path, children={"pyav": lean})))
+    assert rows["decoders"].value == "H.264, MJPEG (PyAV 16.0.1)"
+    assert rows["encoders"].value == "none that --save-video takes"
 
 
 def test_codecs_compiled_in_are_not_hardware_that_is_here(tmp_path):
-    """PyAV's wheel has NVIDIA's codecs on every machine."""
+    """PyAV's wheel contains NVIDIA's codecs on every machine."""
     host = machine(tmp_path)
     assert by_name(video.probe(host))["in hardware"].value == "none of FFmpeg's codecs"
     host = but(host, children={"pyav": {**PYAV, "nvidia": ["decode"]}})
@@ -260,17 +260,17 @@ def test_caches_are_where_they_are_kept(tmp_path, monkeypatch, set_):
 
 
 def test_libraries_of_a_jetson(tmp_path):
-    found = by_name(cuda.probe(agx_orin_6(tmp_path)))
-    assert found["CUDA toolkit"].value == "12.6.11"
-    assert found["TensorRT"].value == "10.3.0 of the system; this Python does not see it"
-    assert found["TensorRT"].facts == {"version": None, "system_version": "10.3.0"}
-    assert found["CUDA in Python"].value == "not installed"
+    rows = by_name(cuda.probe(agx_orin_6(tmp_path)))
+    assert rows["CUDA toolkit"].value == "12.6.11"
+    assert rows["TensorRT"].value == "10.3.0 of the system; this Python does not see it"
+    assert rows["TensorRT"].facts == {"version": None, "system_version": "10.3.0"}
+    assert rows["CUDA in Python"].value == "not installed"
 
 
 def test_libraries_of_an_environment_that_sees_the_systems(tmp_path):
-    found = by_name(cuda.probe(agx_orin_7(tmp_path)))
-    assert found["TensorRT"].value == "10.16.2.1"
-    assert found["CUDA in Python"].value == "cuda-bindings 13.0.3"
+    rows = by_name(cuda.probe(agx_orin_7(tmp_path)))
+    assert rows["TensorRT"].value == "10.16.2.1"
+    assert rows["CUDA in Python"].value == "cuda-bindings 13.0.3"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"cuda": {}}', '{"cuda": 1}'])
@@ -284,20 +284,20 @@ def test_the_newest_of_two_tensorrts(tmp_path):
 
 
 def test_packages(tmp_path):
-    found = by_name(packages.probe(rtx_desktop(tmp_path)))
-    assert found["Python"].value == "3.12.3 in /work/.venv"
-    assert found["ssd-edge"].value.startswith("0.1.0; av 16.0.1, numpy 2.2.6, ")
-    assert found["[rtx]"].value == "cuda-bindings 13.0.3, tensorrt-rtx-cu12 1.7.1.116"
-    assert found["[train]"].value == "without onnx, torch: pip install 'ssd-edge[train]'"
-    assert "[dev]" not in found
+    rows = by_name(packages.probe(rtx_desktop(tmp_path)))
+    assert rows["Python"].value == "3.12.3 in /work/.venv"
+    assert rows["ssd-edge"].value.startswith("0.1.0; av 16.0.1, numpy 2.2.6, ")
+    assert rows["[rtx]"].value == "cuda-bindings 13.0.3, tensorrt-rtx-cu12 1.7.1.116"
+    assert rows["[train]"].value == "without onnx, torch: pip install 'ssd-edge[train]'"
+    assert "[dev]" not in rows
 
 
 @pytest.mark.parametrize(
     ("architecture", "package"), [("x86_64", "tensorrt-rtx-cu12"), ("aarch64", "tensorrt-rtx-cu13")]
 )
 def test_packages_are_those_for_this_processor(tmp_path, architecture, package):
-    found = by_name(packages.probe(but(laptop(tmp_path), architecture=architecture)))
-    assert found["[rtx]"].value == f"without cuda-bindings, {package}: pip install 'ssd-edge[rtx]'"
+    rows = by_name(packages.probe(but(laptop(tmp_path), architecture=architecture)))
+    assert rows["[rtx]"].value == f"without cuda-bindings, {package}: pip install 'ssd-edge[rtx]'"
     assert cuda.tensorrt_rtx_package(architecture) == package
 
 

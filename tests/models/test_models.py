@@ -1,4 +1,4 @@
-"""The four networks: geometry, published sizes, other people's weights."""
+"""The four networks: geometry, published sizes, weights from elsewhere."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def network(name: str, classes: int = 2) -> SSD:
 
 
 class Maps(nn.Module):
-    """A backbone that gives ready feature maps."""
+    """Backbone that returns given feature maps."""
 
     def __init__(self, maps: list[torch.Tensor]) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Maps(nn.Module):
 
 
 def test_rows_are_level_row_column_box_value():
-    """On grids that are not square, with heads whose every number says where it stands."""
+    """Grids are not square, and every number of the heads encodes its place."""
     spec = small_spec(
         levels=(
             DefaultBoxLevel((2, 3), (1 / 2, 1 / 3), ((0.1, 0.1), (0.2, 0.2))),
@@ -133,7 +133,7 @@ def test_a_spot_in_the_image_is_seen_by_the_boxes_that_lie_on_it(name):
     centres = boxes.default_boxes(spec)[: level.count, :2]
     size = spec.input_size[0]
     step = round(level.step[0] * size)
-    # BatchNorm with no bias gives 0 for 0, so whatever comes out comes from the spot.
+    # BatchNorm with no bias gives 0 for 0, so any other output comes from the spot.
     black = made(torch.zeros(1, 3, size, size))[1]
     for x, y in ((0.25, 0.3), (0.8, 0.55))[: 1 if size == 512 else 2]:
         image = torch.zeros(1, 3, size, size)
@@ -149,7 +149,7 @@ def test_a_spot_in_the_image_is_seen_by_the_boxes_that_lie_on_it(name):
 
 
 def test_ssd300_has_as_many_parameters_as_torchvisions():
-    """35,641,826: ssd300_vgg16 of torchvision, 91 classes (its documentation)."""
+    """torchvision documents 35,641,826 parameters for its ssd300_vgg16 with 91 classes."""
     with torch.device("meta"):
         assert parameters(make_network(make_spec("ssd300_vgg16", [str(k) for k in range(90)]))) == 35_641_826
 
@@ -169,7 +169,7 @@ def test_backbones_have_the_published_size(backbone, published):
 
 
 def test_mobilenet_v3_names_and_shapes_are_torchvisions():
-    """A few that its blocks differ in: no expansion, squeeze, a 5 × 5, the last convolution."""
+    """The names tested cover the kinds of blocks: no expansion, squeeze, a 5 × 5, the last convolution."""
     with torch.device("meta"):
         state = MobileNetV3Large().state_dict()
     for key, shape in {
@@ -218,7 +218,7 @@ def classify(backbone: nn.Module, state: dict[str, torch.Tensor], image: np.ndar
     ],
 )
 def test_the_backbone_and_preprocess_tell_what_is_in_a_photo(photo, classes):
-    """ImageNet weights and their classifier on top of our features: wrong channels, mean or taps would lose it."""
+    """ImageNet's classifier runs on top of our features: wrong channels, mean or taps would give another class."""
     state = read_torch_file(shared(WEIGHTS))
     made = make_network(make_spec("ssdlite300_mobilenet_v2", ["object"]))
     load_backbone(made, state)
@@ -245,7 +245,7 @@ def test_weights_of_nothing_known_are_refused(state):
 
 
 def vgg_features() -> dict[str, torch.Tensor]:
-    """torchvision's names: 13 convolutions at these places of ``features``."""
+    """Make weights with torchvision's names: 13 convolutions at these places of ``features``."""
     places = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
     channels = (3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
     state = {}
@@ -273,7 +273,7 @@ def test_vgg_takes_torchvisions_features():
 
 
 def test_vgg_thins_the_classifier_into_fc6_and_fc7():
-    """Each kept number says where it stood: output 4·o, row 3·r, column 3·c (à trous: 7 × 7 → 3 × 3)."""
+    """Each number encodes its place: kept are output 4·o, row 3·r, column 3·c (à trous: 7 × 7 → 3 × 3)."""
     output = torch.arange(4096, dtype=torch.float32)
     fc6 = torch.zeros(4096, 512, 7, 7)
     fc6 += output.view(-1, 1, 1, 1) * 100

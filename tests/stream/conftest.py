@@ -1,4 +1,4 @@
-"""Fake heads with a real duration, sources without a camera, and a check that no thread is left."""
+"""Fake heads that take real time, sources without a camera, and a check that no thread is left."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.helpers import small_spec
 
 
 class FakeHeads:
-    """One box of class ``bolt``, after ``seconds``; with ``depth`` 2 two frames are worked on side by side."""
+    """Heads that give one box of class ``bolt`` after ``seconds``; with ``depth`` 2, two frames run side by side."""
 
     def __init__(self, seconds: float = 0.0, depth: int = 1) -> None:
         self.spec = small_spec()
@@ -57,7 +57,7 @@ class FakeHeads:
 
 
 class Ticking(Source):
-    """``count`` frames, ``every`` seconds apart; the picture of frame i is grey level i % 256."""
+    """Source of ``count`` frames, ``every`` seconds apart; the picture of frame i has grey level i % 256."""
 
     def __init__(self, count: int, every: float = 0.0, *, live: bool = True) -> None:
         super().__init__()
@@ -78,18 +78,18 @@ class Ticking(Source):
 
 
 class Kept(Sink):
-    """Remembers what it got, and how old each frame was by then."""
+    """Sink that keeps what it gets, and how old each frame was by then."""
 
     def __init__(self) -> None:
         self.indices: list[int] = []
         self.ages: list[float] = []
-        self.found: list[Detections] = []
+        self.detections: list[Detections] = []
         self.closed = 0
 
     def write(self, frame: Frame, detections: Detections) -> None:
         self.indices.append(frame.index)
         self.ages.append(monotonic() - frame.captured)
-        self.found.append(detections)
+        self.detections.append(detections)
 
     def close(self) -> None:
         self.closed += 1

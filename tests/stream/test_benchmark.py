@@ -1,4 +1,4 @@
-"""Engines that give detections and no heads, measured beside those that give both."""
+"""Benchmark of engines that give only detections, measured beside engines that also give heads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.helpers import small_spec
 
 
 class Network:
-    """Heads that find nothing."""
+    """Heads without any detection."""
 
     depth = 2
 
@@ -40,7 +40,7 @@ class Network:
 
 
 class Inside(HostDetector):
-    """Decodes where nobody can ask for heads."""
+    """Engine that decodes by itself and does not give its heads."""
 
     def __init__(self, network):
         super().__init__(network)
@@ -81,7 +81,7 @@ def test_another_failure_is_not_hidden():
 
 
 def test_detectors_are_closed():
-    """Each round has its own: what one holds on a GPU would pile up."""
+    """Each round has its own detector, whose GPU memory would otherwise accumulate."""
     network = Network()
     measured(network)
     assert network.open == 0

@@ -27,7 +27,7 @@ def test_a_slow_model_drops_frames_and_never_lags(make_detector: MakeDetector, d
     assert report.dropped > 40
     assert report.captured == report.processed + report.dropped == 120
     assert kept.indices == sorted(kept.indices)
-    # The newest frame when taken, then two inferences at most; a queue would reach half a second here.
+    # The newest frame is taken, then there are at most two inferences; with a queue, it would be half a second.
     assert np.median(kept.ages) < 0.03 * depth + 0.04
     assert report.age.p50 == pytest.approx(np.median(kept.ages), abs=0.01)
 
@@ -38,7 +38,7 @@ def test_every_frame_is_processed_in_order(make_detector: MakeDetector, depth: i
     report = run_loop(make_detector(0.002, depth), Ticking(60, live=False), [kept], every_frame=True)
     assert kept.indices == list(range(60))
     assert (report.captured, report.processed, report.dropped) == (60, 60, 0)
-    assert all(len(found) == 1 for found in kept.found)
+    assert all(len(detections) == 1 for detections in kept.detections)
     assert report.detections == 60
 
 
@@ -51,7 +51,7 @@ def test_two_inferences_overlap(make_detector: MakeDetector) -> None:
 
 def test_two_inferences_overlap_with_a_camera_faster_than_one_of_them(make_detector: MakeDetector) -> None:
     report = run_loop(make_detector(0.05, depth=2), Ticking(60, 0.03))
-    # One at a time gives 20; the camera gives 33.
+    # One inference at a time would give 20 FPS; the camera gives 33.
     assert report.fps > 26
 
 

@@ -28,7 +28,7 @@ LABELS = ("bolt", "nut")
 MakeDetector = Callable[..., Detector]
 
 
-def found(*boxes: tuple[float, float, float, float]) -> Detections:
+def some_detections(*boxes: tuple[float, float, float, float]) -> Detections:
     n = len(boxes)
     return Detections(
         np.array(boxes, np.float32).reshape(-1, 4), np.full(n, 0.87654, np.float32), np.arange(n, dtype=np.int64) % 2
@@ -47,12 +47,12 @@ def count_frames(path: Path) -> int:
 
 def write_many(sink: Sink, count: int) -> None:
     for index in range(count):
-        sink.write(noise(index), found((1, 2, 30, 40)))
+        sink.write(noise(index), some_detections((1, 2, 30, 40)))
 
 
 @contextmanager
 def file_size_limit(limit: int) -> Iterator[None]:
-    """Writing a file beyond ``limit`` bytes fails with EFBIG, as on a full disk with ENOSPC."""
+    """Make writing beyond ``limit`` bytes of a file fail with EFBIG, as it fails on a full disk with ENOSPC."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
@@ -63,7 +63,7 @@ def file_size_limit(limit: int) -> Iterator[None]:
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB."""
+    """Mount a file system of 256 KiB."""
     disk = tmp_path / "disk"
     disk.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(disk)]
@@ -83,7 +83,7 @@ def test_video_reopens_with_all_frames(tmp_path: Path, suffix: str, size: tuple[
     path = tmp_path / f"out{suffix}"
     with Video(path, LABELS, fps=30) as video:
         for index in range(40):
-            video.write(noise(index, size), found((10, 10, 60, 60)))
+            video.write(noise(index, size), some_detections((10, 10, 60, 60)))
     assert count_frames(path) == 40
     with open_source(str(path)) as source:
         frame = source.read()
@@ -167,7 +167,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_json_lines(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     with JsonLines(path, LABELS) as sink:
-        sink.write(noise(3), found((1.04, 2, 30.06, 40), (0, 0, 5, 5)))
+        sink.write(noise(3), some_detections((1.04, 2, 30.06, 40), (0, 0, 5, 5)))
         assert path.read_text().count("\n") == 1  # flushed
         sink.write(Frame(noise(0).image, 4, 0.0, None, "a.jpg"), Detections.empty())
     sink.close()
@@ -237,7 +237,7 @@ except StopLoop:
 
 def test_images(tmp_path: Path) -> None:
     with Images(tmp_path / "new" / "folder", LABELS) as sink:
-        sink.write(noise(7), found((10, 10, 60, 60)))
+        sink.write(noise(7), some_detections((10, 10, 60, 60)))
         sink.write(Frame(noise(0).image, 8, 0.0, None, "part.png"), Detections.empty())
     names = sorted(path.name for path in (tmp_path / "new" / "folder").iterdir())
     assert names == ["000007.jpg", "000008-part.jpg"]
@@ -253,7 +253,7 @@ def test_window_without_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip("elsewhere there is always a display")
     with pytest.raises(SinkError, match="no display to open a window on: use --save-video"):
         Window(LABELS)
-    monkeypatch.setenv("DISPLAY", ":97")  # set, but nobody answers: Qt would abort
+    monkeypatch.setenv("DISPLAY", ":97")  # no display answers there, so Qt would abort
     with pytest.raises(SinkError, match="no display"):
         Window(LABELS)
 
@@ -273,14 +273,14 @@ def test_window_ends_with_a_key(make_detector: MakeDetector, monkeypatch: pytest
 
 def test_drawing_leaves_the_frame_alone_and_stays_inside() -> None:
     image = np.full((240, 320, 3), 90, np.uint8)
-    edges = found((-5, 60, 40, 120), (300, 200, 330, 250), (0, 0, 320, 240), (310, 3, 319, 9))
+    edges = some_detections((-5, 60, 40, 120), (300, 200, 330, 250), (0, 0, 320, 240), (310, 3, 319, 9))
     picture = annotate(image, edges, LABELS, note="30.0 FPS")
     assert (image == 90).all()
     assert picture.shape == image.shape
     for colour in PALETTE[:2]:
         assert (picture == colour).all(axis=2).sum() > 100
     np.testing.assert_array_equal(annotate(image, Detections.empty(), LABELS), image)
-    annotate(np.zeros((3, 3, 3), np.uint8), found((0, 0, 3, 3)), LABELS)  # smaller than any tag
+    annotate(np.zeros((3, 3, 3), np.uint8), some_detections((0, 0, 3, 3)), LABELS)  # smaller than any tag
     assert len(set(PALETTE)) == len(PALETTE)
 
 

@@ -141,7 +141,7 @@ def test_pacer_does_not_catch_up() -> None:
 
 
 class Flaky:
-    """A camera that gives ``frames`` frames per connection, and then none."""
+    """Capture that gives ``frames`` frames, and then none."""
 
     def __init__(self, frames: int) -> None:
         self.left = frames
@@ -161,7 +161,7 @@ class Flaky:
 
 
 def flaky_door(frames: list[int], patience: float | None) -> LiveSource:
-    """A camera with so many frames in its first, second, … connection, and none later."""
+    """Make a camera that gives these numbers of frames in its first, second, … connection, and none later."""
     connections = iter(frames)
     connect: Any = lambda: Flaky(next(connections, 0))  # noqa: E731 - it has the wrong type on purpose
     return LiveSource("door", connect, "door is lost", patience)
@@ -187,7 +187,7 @@ def test_waiting_to_reconnect_can_be_stopped() -> None:
 
 @contextmanager
 def mjpeg_camera(frames: int) -> Iterator[str]:
-    """A web camera that hangs up after so many frames."""
+    """Serve a web camera that hangs up after ``frames`` frames."""
     _, jpeg = cv2.imencode(".jpg", grey(99))
 
     class Handler(BaseHTTPRequestHandler):
