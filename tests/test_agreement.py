@@ -54,13 +54,13 @@ def test_class_place_and_score_have_to_be_the_same():
     assert agreement(detections(A), detections((0, 0, 10, 10, 0.72, 0))).matched == 1
 
 
-def test_what_does_not_count_needs_not_be_found():
+def test_detections_that_do_not_count_need_not_be_found():
     assert agreement(detections(A, B), detections(A), counts=[True, False]).holds
     low = (40, 40, 50, 50, 0.1, 0)
     assert agreement(detections(A, low), detections(A)).counted == 1
 
 
-def test_what_should_not_be_there_counts_against_the_engine():
+def test_extra_detections_count_against_the_engine():
     ghost = (50, 50, 60, 60, 0.9, 0)
     assert agreement(detections(A), detections(A, ghost)).extra == 1
     assert not agreement(detections(A), detections(A, ghost)).holds
@@ -69,7 +69,7 @@ def test_what_should_not_be_there_counts_against_the_engine():
     assert agreement(detections(A), detections(A, (50, 50, 60, 60, 0.39, 0))).extra == 0
 
 
-def test_a_full_list_says_nothing_of_what_is_below_it():
+def test_nothing_below_a_full_list_is_extra():
     ghost = (50, 50, 60, 60, 0.85, 0)
     assert agreement(detections(A), detections(A, ghost), small_spec(max_detections=1)).extra == 0
     assert agreement(detections(A), detections(A, ghost), small_spec(max_detections=2)).extra == 1
@@ -78,7 +78,7 @@ def test_a_full_list_says_nothing_of_what_is_below_it():
 @pytest.mark.parametrize(
     ("total", "lost", "holds"), [(3, 1, False), (4, 1, True), (4, 2, False), (20, 2, True), (20, 3, False)]
 )
-def test_one_of_four_may_be_chance(total, lost, holds):
+def test_one_of_four_may_be_lost_to_chance(total, lost, holds):
     result = Agreement(1, TOLERANCE, {"bolt": (total, total - lost)}, 0, 0.0)
     assert result.holds is holds
     assert f"{total - lost} of {total} detections in 1 images match" in result.sentence()

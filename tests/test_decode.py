@@ -111,7 +111,7 @@ def looked_at_first(few):
 
 
 @pytest.mark.parametrize("score_function", ["softmax", "sigmoid"])
-def test_scores_that_a_cheap_look_cannot_tell_from_the_threshold(score_function):
+def test_scores_too_close_to_the_threshold_for_cheap_scores(score_function):
     """Each row has a score within a few units in the last place of it; some rows are almost out of float32's range."""
     spec = replace(make_spec("ssdlite300_mobilenet_v2", ["a", "b"]), score_function=score_function, score_threshold=0.3)
     rng = np.random.default_rng(0)
@@ -129,7 +129,7 @@ def test_scores_that_a_cheap_look_cannot_tell_from_the_threshold(score_function)
         np.testing.assert_array_equal(quick.best(9), exact.best(9))
 
 
-def test_rows_beyond_what_a_byte_counts():
+def test_more_rows_than_a_byte_can_count():
     """The reference is exact scores of all rows."""
     spec = make_spec("ssdlite300_mobilenet_v2", ["a", "b"])
     rng = np.random.default_rng(0)
@@ -147,7 +147,7 @@ def test_rows_beyond_what_a_byte_counts():
 @pytest.mark.parametrize("few", [0, 1 << 16])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("score_function", ["softmax", "sigmoid"])
-def test_not_a_number_is_no_detection_and_spoils_no_other(bad, score_function, few):
+def test_nan_and_infinity_give_no_detection_and_change_no_other(bad, score_function, few):
     spec = small_spec(score_function=score_function, score_threshold=0.3)
     rng = np.random.default_rng(1)
     loc = rng.normal(0, 1, (spec.num_default_boxes, 4)).astype(np.float32)

@@ -108,6 +108,6 @@ def test_the_network_sees_what_preprocess_gives():
     np.testing.assert_array_equal(seen[0], preprocess(image, SPEC))
 
 
-def test_what_is_no_frame_never_reaches_the_network():
+def test_an_invalid_frame_never_reaches_the_network():
     with pytest.raises(ValueError, match="must be"):
         HostDetector(FakeHeads(1))(np.zeros((8, 8), np.uint8))

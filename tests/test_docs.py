@@ -183,7 +183,7 @@ def test_the_page_on_engines_quotes():
 
 
 @pytest.mark.parametrize("sentence", sentences())
-def test_a_sentence_quoted_is_one_that_is_said(sentence):
+def test_quoted_sentences_are_in_the_source(sentence):
     said = [part for path in (ROOT / "engines").rglob("*.py") for part in string_parts(path)]
     for fragment in re.split(r"[A-Z]{2,}|\bN\b", sentence):  # FOLDER and N stand for values
         if len(fragment.split()) > 1:
@@ -205,7 +205,7 @@ def test_the_pages_on_devices_quote():
 
 
 @pytest.mark.parametrize(("page", "fragment"), sorted(set(device_sentences())))
-def test_a_sentence_for_a_device_is_one_that_is_said(page, fragment):
+def test_quoted_sentences_for_devices_are_in_the_source(page, fragment):
     folders = ("engines", "ssd_edge/machine", "ssd_edge/stream")
     said = [part for name in folders for path in (ROOT / name).rglob("*.py") for part in string_parts(path)]
     assert any(fragment in part for part in said)

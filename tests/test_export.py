@@ -134,7 +134,7 @@ def test_the_file_holds_what_the_next_step_needs(exported, checkpoint):
     assert [entry.name for entry in path.parent.iterdir()] == ["heads.onnx"]
 
 
-def test_the_spec_goes_there_and_back(exported, checkpoint):
+def test_the_spec_is_read_back_unchanged(exported, checkpoint):
     network, path, spec = exported
     written = read_spec(path)
     assert written == spec
@@ -169,7 +169,7 @@ def test_channels_last_weights(tmp_path):
     check(network, tmp_path / "heads.onnx")
 
 
-def test_compare_says_how_far_and_hides_no_nan():
+def test_compare_gives_the_largest_difference_and_hides_no_nan():
     network = tiny_network()
     images = [np.zeros((1, 3, 32, 32), np.float32)] * 3
 

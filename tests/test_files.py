@@ -98,7 +98,7 @@ def test_linux_changes_places_in_one_step(folders, monkeypatch):
     assert (old / "which").read_text() == "new"
 
 
-def test_no_exchange_with_what_is_not_there(tmp_path):
+def test_no_exchange_with_a_missing_folder(tmp_path):
     assert not files._exchanged(tmp_path / "a", tmp_path / "b")
 
 

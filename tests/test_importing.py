@@ -294,7 +294,7 @@ def test_three_classes_look_like_boxes(bring):
         bring(model, changes=changes, loc="loc", logits="loc")
 
 
-def test_what_else_the_file_computes_is_left_out(bring):
+def test_other_outputs_of_the_file_are_left_out(bring):
     model = tiny_model()
     model.graph.node.append(helper.make_node("ReduceMax", ["logits"], ["best"], keepdims=0))
     add_output(model, "best")
@@ -574,7 +574,7 @@ def test_a_field_that_is_wrong(tmp_path, changes):
 
 
 @pytest.mark.parametrize("text", ["", "{", "labels: [a]", "[]", "3", "null", '"text"', "\ufffe"])
-def test_a_description_that_is_none(tmp_path, text):
+def test_a_file_that_is_not_a_description(tmp_path, text):
     (tmp_path / "model.json").write_text(text)
     refused(tmp_path, SpecError, r"model\.json (is not valid JSON|must hold)", description=tmp_path / "model.json")
 

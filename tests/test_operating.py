@@ -44,7 +44,7 @@ def test_detections_of_one_score_are_shown_together():
     assert choose(*case, LABELS, "recall", 0.3)[0].precision == 0.5
 
 
-def test_nothing_found_and_nothing_there():
+def test_no_detections_and_no_objects():
     empty = Detections.empty()
     objects = Target.of([[0, 0, 9, 9]], [0])
     assert choose([empty], [objects], LABELS, "recall", 0.5)[0].score is None

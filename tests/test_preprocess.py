@@ -69,6 +69,6 @@ def test_the_frame_is_not_changed():
         np.zeros((1, 8, 8, 3), np.uint8),
     ],
 )
-def test_what_is_no_frame_is_refused(frame):
+def test_an_invalid_frame_is_refused(frame):
     with pytest.raises(ValueError, match=r"must be \(height, width, 3\) uint8, but got"):
         preprocess(frame, small_spec())

@@ -21,7 +21,7 @@ SPEC = small_spec()
 
 
 class Marks:
-    """Heads that see bright 8×8 marks: blue is a bolt, red a nut; with ``twins``, in two boxes of equal score."""
+    """Heads that see bright 8×8 marks: blue is a bolt, red a nut; ``twins`` adds a box of nearly equal score."""
 
     depth, backend, precision = 1, "marks", "FP32"
 
@@ -62,7 +62,7 @@ def scene(*marks):
 BOLT, NUT = scene((1, 1, 0)), scene((2, 2, 2))
 
 
-def test_what_is_found_is_kept():
+def test_detections_are_kept():
     proof = record(Marks(), [BOLT, NUT])
     assert [one.labels[which].tolist() for one, which in zip(proof.found, proof.counts, strict=True)] == [
         [0],
@@ -79,7 +79,7 @@ def test_images_are_at_the_input_size():
     np.testing.assert_array_equal(image, resize(large, (32, 32), "linear"))
 
 
-def test_those_that_show_most_are_kept():
+def test_images_that_show_most_are_kept():
     empty, two = scene(), scene((0, 0, 0), (3, 3, 0))
     proof = record(Marks(), [empty, BOLT, two, NUT, empty], number=2)
     assert [image.tobytes() for image in proof.images] == [two.tobytes(), NUT.tobytes()]
@@ -93,7 +93,7 @@ def test_only_the_first_images_are_looked_at():
     assert len(record(Marks(), endless()).images) == 8
 
 
-def test_what_noise_decides_does_not_count():
+def test_detections_that_noise_changes_do_not_count():
     apart = small_spec(nms_iou=0.6)  # the two boxes have an IoU of 0.03 / 0.055
     both = observe(Marks(apart, twins=True), [BOLT])
     assert both.counted == len(both.found[0].above(0.3)) == 2
@@ -104,13 +104,13 @@ def test_what_noise_decides_does_not_count():
     assert check(Marks(), one, "FP32").holds
 
 
-def test_without_images_it_is_empty():
+def test_a_proof_without_images_is_empty():
     proof = record(Marks(), [])
     assert (proof.images, proof.counted) == ((), 0)
     assert Proof.unpack(proof.pack(), SPEC).images == ()
 
 
-def test_it_comes_back_as_it_was():
+def test_packing_loses_nothing():
     rng = np.random.default_rng(0)
     proof = record(Marks(), [scene((0, 3, 2), (3, 0, 0)), rng.integers(0, 256, (50, 70, 3), np.uint8)])
     again = Proof.unpack(proof.pack(), SPEC)
@@ -136,7 +136,7 @@ class Anything(Marks):
         return lambda: RawHeads(loc, logits)
 
 
-def test_large_images_are_fewer():
+def test_a_proof_keeps_fewer_large_images():
     spec = small_spec(input_size=(512, 512))
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 256, (512, 512, 3), np.uint8) for _ in range(4)]  # 768 KiB each, and incompressible
@@ -240,7 +240,7 @@ def test_a_bomb_is_not_unpacked():
         Proof.unpack(packed.getvalue(), SPEC)
 
 
-def test_of_another_input_size():
+def test_a_proof_of_another_input_size():
     with pytest.raises(ProofError, match="64×64"):
         Proof.unpack(record(Marks(), [BOLT]).pack(), small_spec(input_size=(64, 64)))
 

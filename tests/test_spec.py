@@ -133,7 +133,7 @@ def test_any_other_json_is_a_spec_or_one_sentence(key, value):
     "text",
     ["", "{", "null", "[]", '"spec"', "{}", "[" * 100_000, json.dumps({"spec_version": SPEC_VERSION})],
 )
-def test_text_that_is_no_spec(text):
+def test_text_that_is_not_a_spec(text):
     with pytest.raises(SpecError):
         ModelSpec.from_text(text)
 

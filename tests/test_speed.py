@@ -53,7 +53,7 @@ def test_a_turn_shorter_than_an_image_still_counts_one(monkeypatch):
     assert speed.images_per_second([TimedHeads(clock, 1.0)]) == pytest.approx([1])
 
 
-def test_what_is_advised():
+def test_advice_on_int8():
     sentence, colour = how_fast(100, 170)
     assert (sentence, colour) == ("INT8 is 1.70 times as fast as FP32 on this CPU (170 and 100 images/s)", "")
     for int8 in (90, 100, 100 * NO_GAIN - 1):

@@ -33,7 +33,7 @@ def scenes(draw):
     return image, Target.of(rows, labels, flags, [not flag for flag in flags])
 
 
-def found_in(image: np.ndarray, label: int) -> list[int]:
+def extent_of(image: np.ndarray, label: int) -> list[int]:
     """Compute x1, y1, x2, y2 of the pixels with an object's colour."""
     y, x = np.nonzero((image == COLOURS[label]).all(axis=2))
     return [x.min(), y.min(), x.max() + 1, y.max() + 1]
@@ -41,7 +41,7 @@ def found_in(image: np.ndarray, label: int) -> list[int]:
 
 def assert_on_pixels(image: np.ndarray, target: Target) -> None:
     for box, label in zip(target.boxes, target.labels, strict=True):
-        assert box.tolist() == found_in(image, int(label))
+        assert box.tolist() == extent_of(image, int(label))
 
 
 def assert_sound(image: np.ndarray, target: Target) -> None:
@@ -115,7 +115,7 @@ def test_crop_keeps_what_has_its_centre_and_enough_of_itself_inside():
 
 @settings(deadline=None)
 @given(scenes(), st.integers(0, 2**32 - 1))
-def test_all_of_it(scene, seed):
+def test_augment(scene, seed):
     image, target = scene
     before, boxes_before = image.copy(), target.boxes.copy()
     out, kept = augment(image, target, np.random.default_rng(seed))
@@ -127,7 +127,7 @@ def test_all_of_it(scene, seed):
     np.testing.assert_array_equal(kept.boxes, same.boxes)
 
 
-def test_all_of_it_without_colour_stays_on_the_pixels(monkeypatch):
+def test_augment_without_colour_keeps_boxes_on_their_pixels(monkeypatch):
     monkeypatch.setattr("ssd_edge.data.augment.random_colour", lambda image, rng: image)
     image = np.zeros((60, 90, 3), np.uint8)
     image[10:30, 5:25], image[20:50, 40:55], image[5:15, 65:88] = COLOURS

@@ -59,7 +59,7 @@ def test_each_fault_of_a_box(box: list[float], kind: str, handled: str) -> None:
     assert clean.boxes[0].tolist() == GOOD
 
 
-def test_what_is_no_fault() -> None:
+def test_boxes_without_a_fault() -> None:
     target = Target.of([GOOD, GOOD, [0, 0, 60, 40], [-1, 0, 61, 40]], [0, 1, 0, 1], [0, 1, 0, 0], [0, 0, 1, 0])
     clean, problems = check_boxes(target, WIDTH, HEIGHT)
     assert not problems
@@ -77,7 +77,7 @@ def test_what_is_no_fault() -> None:
         max_size=6,
     )
 )
-def test_what_is_left_is_sound(boxes: list[tuple[float, ...]]) -> None:
+def test_remaining_boxes_are_sound(boxes: list[tuple[float, ...]]) -> None:
     target = Target.of(boxes, [0] * len(boxes))
     clean, problems = check_boxes(target, WIDTH, HEIGHT)
     assert len(clean) + sum(problem.handled == "box left out" for problem in problems) == len(boxes)

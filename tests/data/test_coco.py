@@ -121,7 +121,7 @@ def test_names_may_not_lead_out(tmp_path: Path, name: str | None) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"images": []}', "[" * 100_000, '{"images": 3}'])
-def test_what_is_no_coco_file(tmp_path: Path, text: str) -> None:
+def test_files_that_are_not_coco(tmp_path: Path, text: str) -> None:
     source = tmp_path / "x.json"
     source.write_text(text)
     with pytest.raises(DataError, match=r"x\.json"):

@@ -98,7 +98,7 @@ def test_bad_lines_leave_the_image_out(tmp_path: Path, text: str) -> None:
     assert issue.detail.startswith("line 2: ")
 
 
-def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+def test_a_label_file_that_is_not_text(tmp_path: Path) -> None:
     root = make(tmp_path, {"a": "", "b": ""})
     (root / "labels" / "a.txt").write_bytes(b"\xff\xfe\xfd")
     assert [issue.kind for issue in yolo.read(root).issues] == ["bad-labels"]

@@ -1,6 +1,6 @@
 """Simulated machines: file trees, and answers of commands and children, as such machines have them.
 
-Where the forms come from; nobody has run ssd-edge on one of these:
+Sources of the data; nobody has run ssd-edge on one of these machines:
 
 - AGX Orin, JetPack 6.2: release file of L4T 36.4.3 and ``nvidia-jetpack 6.2+b77`` as users print them; nvidia-smi with
   ``Orin (nvgpu)``, driver 540.4.0 and else ``[N/A]``: github.com/dusty-nv/jetson-containers, issue 1403.
@@ -96,11 +96,11 @@ def machine(
     Args:
         root: an empty folder.
         files: texts by absolute path.
-        commands: what each leaves, by its first word, or what it raises; others are not installed.
-        children: what each prints, or raises; by default a machine with PyAV and OpenCV, and no GPU or camera.
-        packages: versions.
-        modules: that can be imported beside these.
-        changes: of the host.
+        commands: result of each command, or its error, by its first word; other commands are not installed.
+        children: answer of each child, or its error; by default there are PyAV and OpenCV, but no GPU or camera.
+        packages: versions of packages.
+        modules: names of further modules that can be imported.
+        changes: attributes of the host to replace.
     """
     for name, text in (files or {}).items():
         path = root / name.lstrip("/")

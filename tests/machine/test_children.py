@@ -197,7 +197,7 @@ def test_a_kernel_that_lists_without_end(tmp_path, monkeypatch):
     assert v4l2.answer(tmp_path)["video0"]["formats"] == {"YUYV": (640, 480)}
 
 
-def test_what_is_no_camera(tmp_path):
+def test_devices_that_are_not_cameras(tmp_path):
     (tmp_path / "video0").touch()
     (tmp_path / "video1").symlink_to("nowhere")
     assert v4l2.answer(tmp_path) == {
@@ -236,7 +236,7 @@ def test_opencv():
 
 
 @pytest.mark.parametrize(("built", "gui"), [("\n  GUI:    GTK3\n", "GTK3"), ("\n  GUI:    NONE\n", ""), ("", "")])
-def test_what_draws_opencvs_windows(monkeypatch, built, gui):
+def test_the_toolkit_of_opencvs_windows(monkeypatch, built, gui):
     monkeypatch.setattr("cv2.getBuildInformation", lambda: built)
     assert opencv.answer()["gui"] == gui
 

@@ -36,7 +36,7 @@ def test_failing_probes_cost_their_own_row(tmp_path):
     }
 
 
-def test_all_is_said_within_three_seconds():
+def test_doctor_takes_less_than_three_seconds():
     """The start of Python and the printing, which take less than one second, are included."""
     assert PATIENCE <= 2
     assert PATIENCE < SECONDS <= 2.5

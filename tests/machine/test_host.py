@@ -25,7 +25,7 @@ def test_a_text_without_the_blanks_around_it(tmp_path):
     assert host.read("/empty") == ""
 
 
-def test_what_cannot_be_read_is_none(tmp_path):
+def test_unreadable_files_are_none(tmp_path):
     host = machine(tmp_path, {"/folder/file": ""})
     assert host.read("/absent") is None
     assert host.read("/folder") is None

@@ -35,7 +35,7 @@ def host(root, flags, architecture="x86_64", **environment):
         (PI4, "aarch64", (), {}, False),
     ],
 )
-def test_what_a_processor_has(tmp_path, flags, architecture, int8, floats, saturates):
+def test_instructions_of_processors(tmp_path, flags, architecture, int8, floats, saturates):
     here = host(tmp_path, flags, architecture)
     assert instructions.int8(here) == int8
     assert instructions.narrow_floats(here) == floats
@@ -61,7 +61,7 @@ def test_what_a_processor_has(tmp_path, flags, architecture, int8, floats, satur
         ("", ("AVX512-VNNI", "AVX-VNNI", "AMX-INT8"), {"BF16": "AMX-BF16"}),
     ],
 )
-def test_what_the_environment_leaves_of_it(tmp_path, cap, int8, floats):
+def test_instructions_that_the_environment_allows(tmp_path, cap, int8, floats):
     here = host(tmp_path, SAPPHIRE_RAPIDS, ONEDNN_MAX_CPU_ISA=cap)
     assert instructions.int8(here) == int8
     assert instructions.narrow_floats(here) == floats
@@ -72,7 +72,7 @@ def test_the_cap_is_for_x86(tmp_path):
     assert instructions.int8(host(tmp_path, ORIN, "aarch64", ONEDNN_MAX_CPU_ISA="AVX2")) == ("dotprod",)
 
 
-def test_the_reason_for_what_is_missing_is_said(tmp_path):
+def test_the_reason_for_missing_instructions_is_given(tmp_path):
     assert (
         "ONEDNN_MAX_CPU_ISA=AVX2 leaves" in instructions.finding(host(tmp_path, ZEN4, ONEDNN_MAX_CPU_ISA="AVX2")).value
     )
@@ -85,5 +85,5 @@ def test_without_cpuinfo_the_worst_is_assumed(tmp_path, architecture, saturates)
     assert instructions.saturates(here) is saturates
 
 
-def test_a_figure_has_them_beside_it(tmp_path):
+def test_a_summary_includes_the_instructions(tmp_path):
     assert summary(host(tmp_path, ZEN4))["instructions"] == "x86_64, AVX512-VNNI"

@@ -134,12 +134,12 @@ def test_a_sensor_without_a_temperature(tmp_path):
 
 
 @pytest.mark.parametrize(("celsius", "shown"), [(149, True), (150, False), (-19, True), (-20, False), (0, False)])
-def test_what_makes_sense(tmp_path, celsius, shown):
+def test_plausible_temperatures(tmp_path, celsius, shown):
     (finding,) = temperature.probe(zones(tmp_path, {"cpu": 30, "odd": celsius}))
     assert ("odd" in finding.facts["celsius"]) == shown
 
 
-def test_sensors_that_make_no_sense(tmp_path):
+def test_implausible_sensors_are_left_out(tmp_path):
     (finding,) = temperature.probe(laptop(tmp_path))
     assert finding.value == "61 °C (x86_pkg_temp); acpitz 28"
 
@@ -202,7 +202,7 @@ def test_a_jetsons_decoder_is_gstreamers(tmp_path):
         ),
     ],
 )
-def test_what_cannot_be_imported(tmp_path, child, probe, missing, command):
+def test_packages_that_cannot_be_imported(tmp_path, child, probe, missing, command):
     (finding,) = probe(machine(tmp_path, children={child: {"missing": missing}}))
     assert finding.value == f"cannot be imported: {missing}"
     assert (finding.state, finding.remedy.command) == ("problem", command)

@@ -44,7 +44,7 @@ def test_a_missing_path() -> None:
         open_source("nowhere/clip.mp4")
 
 
-def test_a_file_that_is_no_video_says_one_sentence_and_nothing_else(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_video_gives_only_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "notes.mp4").write_text("not a video\n" * 100)
     code = f"from ssd_edge.stream import open_source\nopen_source({str(tmp_path / 'notes.mp4')!r})"
     stderr = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr
