@@ -1,4 +1,4 @@
-"""``ssd-edge train``: images and labels → checkpoint."""
+"""``ssd-edge train``: train a detector on labelled images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Usual(NamedTuple):
-    """Defaults that differ between training and --qat; see ``Recipe``."""
+    """Default values that differ with --qat; see ``Recipe``."""
 
     epochs: int
     lr: float
@@ -30,72 +30,77 @@ USUAL = Usual(epochs=100, lr=0.02, validate_every=5)
 USUAL_OF_QAT = Usual(epochs=3, lr=0.0005, validate_every=1)
 
 OF_ANOTHER_BEGINNING = ("model", "box_sizes", "backbone_weights", "start_from", "frozen_blocks")
-"""Options that say what network to begin with, which --qat does itself."""
+"""Options that choose the network to begin with; --qat chooses it by its checkpoint."""
 
 
 def train(
     context: typer.Context,
-    data: Annotated[Path, typer.Argument(help="The data set: a Pascal VOC, COCO or YOLO folder or file.")],
+    data: Annotated[Path, typer.Argument(help="Data set: a Pascal VOC, COCO or YOLO folder or file.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for model.pt (the result), last.ckpt and logs.")
+        Path, typer.Option("--output", "-o", help="Folder for model.pt (the best checkpoint), last.ckpt and logs.")
     ] = Path("runs/train"),
     model: Annotated[
         str,
         typer.Option(
-            help="ssdlite300_mobilenet_v2 (fastest), ssdlite320_mobilenet_v3_large, ssd300_vgg16 or ssd512_vgg16."
+            help="Model: ssdlite300_mobilenet_v2 (fastest), ssdlite320_mobilenet_v3_large, ssd300_vgg16, ssd512_vgg16."
         ),
     ] = "ssdlite300_mobilenet_v2",
     box_sizes: Annotated[
         str, typer.Option(help="Default-box sizes of the VGG models: voc, coco (smaller objects) or paper.")
     ] = "",
-    split: Annotated[str, typer.Option(help="Part to train on; 'train' where there is one.")] = "",
+    split: Annotated[str, typer.Option(help="Split to train on; 'train' if there is one.")] = "",
     val_split: Annotated[
-        str, typer.Option(help="Part to validate on; 'val' where there is one, else a fifth is held out.")
+        str, typer.Option(help="Split to validate on; 'val' if there is one, else a fifth of the images is held out.")
     ] = "",
     backbone_weights: Annotated[
-        Path | None, typer.Option(help="ImageNet weights of the backbone, a torchvision state_dict file.")
+        Path | None, typer.Option(help="Pretrained ImageNet weights for the backbone: a torchvision state_dict file.")
     ] = None,
     start_from: Annotated[
-        Path | None, typer.Option("--from", help="A checkpoint of ssd-edge to go on from with new data.")
+        Path | None, typer.Option("--from", help="Checkpoint of ssd-edge to fine-tune on this data.")
     ] = None,
     qat: Annotated[
         Path | None,
-        typer.Option(help="A trained checkpoint to fine-tune as it will compute in INT8: quantisation-aware."),
+        typer.Option(help="Checkpoint to fine-tune for INT8 with quantisation-aware training."),
     ] = None,
     ranges: Annotated[
-        str, typer.Option(help="With --qat, the scales of activations: learned, or frozen as calibration finds them.")
+        str, typer.Option(help="Activation scales with --qat: learned, or frozen as calibration finds them.")
     ] = "learned",
     epochs: Annotated[
         int | None,
-        typer.Option(min=1, help="Passes over the training images: 100, with --qat 3.", show_default=False),
+        typer.Option(min=1, help="Number of epochs: 100, or 3 with --qat.", show_default=False),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=2, help="Images a step; fewer if memory runs out.")] = 16,
+    batch_size: Annotated[int, typer.Option(min=2, help="Batch size; lower it if memory runs out.")] = 16,
     lr: Annotated[
-        float | None, typer.Option(help="Highest learning rate: 0.02, with --qat 0.0005.", show_default=False)
+        float | None, typer.Option(help="Peak learning rate: 0.02, or 0.0005 with --qat.", show_default=False)
     ] = None,
     patience: Annotated[
-        int, typer.Option(min=0, help="Stop after so many validations without a better AP50; 0: never.")
+        int,
+        typer.Option(min=0, help="Early stopping: validations without a better AP50 before training stops; 0: never."),
     ] = 0,
     validate_every: Annotated[
-        int | None, typer.Option(min=1, help="Epochs between validations: 5, with --qat 1.", show_default=False)
+        int | None, typer.Option(min=1, help="Epochs between validations: 5, or 1 with --qat.", show_default=False)
     ] = None,
-    minutes: Annotated[float, typer.Option(min=0, help="Stop after so many minutes; 0: no limit.")] = 0,
+    minutes: Annotated[float, typer.Option(min=0, help="Time limit in minutes; 0: no limit.")] = 0,
     frozen_blocks: Annotated[
-        int, typer.Option(min=0, help="Keep so many first blocks of the backbone: faster, for few images.")
+        int, typer.Option(min=0, help="Number of first backbone blocks to freeze: faster, for few images.")
     ] = 0,
-    precision: Annotated[str, typer.Option(help="auto, 32-true, bf16-mixed or 16-mixed.")] = "auto",
-    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare images.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted training stopped.")] = False,
+    precision: Annotated[
+        str, typer.Option(help="Floating-point precision: auto, 32-true, bf16-mixed or 16-mixed.")
+    ] = "auto",
+    workers: Annotated[int, typer.Option(min=0, help="Number of processes that load images.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Resume an interrupted training from last.ckpt in the output folder.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Train a detector on labelled images.
 
-    Bad images and boxes are left out, and it is said how many. The best checkpoint by AP50 on the validation images
-    is kept. Ctrl-C stops; --resume goes on. Watch the curves: tensorboard --logdir OUTPUT.
+    Bad images and boxes are left out and counted. The checkpoint with the best AP50 on the validation images is kept.
+    Ctrl-C stops; --resume continues. To watch the curves: tensorboard --logdir OUTPUT.
 
-    Where INT8 loses too much, --qat CHECKPOINT trains on for a few epochs with every value rounded as the INT8 file
-    rounds it. The checkpoint that it writes carries its scales, and export makes the INT8 file of it.
+    If INT8 loses too much accuracy, --qat CHECKPOINT fine-tunes for a few epochs with every value rounded as in the
+    INT8 file. The new checkpoint carries the INT8 scales, and export makes the INT8 file from it.
 
     Next: ssd-edge export OUTPUT/model.pt
     """
@@ -146,10 +151,10 @@ def train(
 
 
 def _refuse_contradictions(context: typer.Context, qat: Path | None) -> None:
-    """Raise BadParameter where options contradict --qat, or need it."""
+    """Raise BadParameter if an option contradicts --qat, or needs it."""
     if qat is None:
         if _given(context, "ranges"):
-            raise typer.BadParameter("--ranges is for --qat: give a checkpoint to it, or drop --ranges")
+            raise typer.BadParameter("--ranges is for --qat: add --qat CHECKPOINT, or drop --ranges")
         return
     for name in OF_ANOTHER_BEGINNING:
         if _given(context, name):
@@ -178,19 +183,19 @@ def _show(trained: Trained, measure: str) -> None:
 
 
 def _places(heads: Path, images: Iterator[Any], number: int) -> Places:
-    """Where calibrate would put the Q/DQ pairs, and with which scales."""
+    """Place the Q/DQ pairs of exported heads and calibrate their scales, as ``calibrate`` would."""
     from ssd_edge.calibration.calibrate import observe_images, prepare, scales_of
     from ssd_edge.calibration.scales.calibrators import DEFAULT_METHOD
     from ssd_edge.training.int8_graph import Places
 
     network = prepare(heads)
     with progress("calibrating") as advance:
-        seen = observe_images(network, images, progress=lambda done: advance(done, number))
+        observed = observe_images(network, images, progress=lambda done: advance(done, number))
     placement = network.placement
     return Places(
         network.model,
         placement.readers,
         placement.scale_of,
         frozenset(convolution.name for convolution in placement.convolutions),
-        scales_of(network, seen, DEFAULT_METHOD),
+        scales_of(network, observed, DEFAULT_METHOD),
     )

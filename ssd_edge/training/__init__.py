@@ -1,1 +1,1 @@
-"""Training: samples → matched targets → MultiBox loss → checkpoint."""
+"""Train detectors: samples → matched targets → MultiBox loss → checkpoint."""

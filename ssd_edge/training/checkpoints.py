@@ -1,4 +1,4 @@
-"""The checkpoint: weights and ModelSpec in one file, read with ``weights_only``."""
+"""Read and write checkpoints: weights and ModelSpec in one file, read with ``weights_only``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ssd_edge.models.ssd import SSD
 from ssd_edge.spec import METADATA_KEY, ModelSpec
 
 SCALES_KEY = "int8_scales"
-"""What a checkpoint of quantisation-aware training holds beside weights and spec: {tensor of the ONNX file: scale}."""
+"""Key of the INT8 scales in a checkpoint of quantisation-aware training: {tensor of the ONNX file: scale}."""
 
 _PREFIX = "network."
 
@@ -26,15 +26,15 @@ _PREFIX = "network."
 def save_checkpoint(
     path: Path, network: SSD, spec: ModelSpec, half: bool = False, scales: Mapping[str, float] | None = None
 ) -> None:
-    """Write weights and spec, whole or not at all.
+    """Write weights and spec to a file that is never left half-written.
 
     Args:
         path: the file; replaced if it exists.
-        network: its weights are taken as they are.
-        spec: its description; usually ``network.spec`` with provenance added.
+        network: gives the weights.
+        spec: describes the network; usually ``network.spec`` with provenance added.
         half: store floating-point weights as FP16, half the size; loading gives FP32 again. A tensor with a value
-            that FP16 cannot hold stays as it is.
-        scales: of INT8 activations, where quantisation-aware training found them.
+            that FP16 cannot hold stays FP32.
+        scales: INT8 scales of activations by tensor name, if quantisation-aware training found them.
     """
     weights = {
         f"{_PREFIX}{name}": _halved(value) if half and value.is_floating_point() else value
@@ -46,10 +46,10 @@ def save_checkpoint(
 
 
 def replace_spec(path: Path, spec: ModelSpec) -> None:
-    """Write another spec into a checkpoint; weights and scales stay.
+    """Replace the spec in a checkpoint; its weights and scales stay.
 
     Raises:
-        ModelError: it cannot be read.
+        ModelError: the checkpoint cannot be read.
     """
     content = read_torch_file(path)
     with written_whole(path) as partial:
@@ -62,21 +62,21 @@ def _halved(value: Tensor) -> Tensor:
 
 
 def load_checkpoint(path: Path) -> SSD:
-    """The network of a checkpoint, in evaluation mode on the CPU; one of ``last.ckpt``'s kind is read too.
+    """Load the network of a checkpoint, in evaluation mode on the CPU; a ``last.ckpt`` is read too.
 
     Raises:
-        ModelError: missing, damaged, not made by ssd-edge, or its weights do not fit its architecture.
-        SpecError: its spec is of another version.
+        ModelError: the file is missing, damaged or not made by ssd-edge, or its weights do not fit its architecture.
+        SpecError: the spec has another version.
     """
     content = read_torch_file(path)
     if METADATA_KEY not in content or "state_dict" not in content:
         raise ModelError(
-            f"{path} is no checkpoint of ssd-edge: it holds weights but no model spec; "
-            "a backbone's weights go to ssd-edge train --backbone-weights"
+            f"{path} is not a checkpoint of ssd-edge: it has no model spec; if it holds a backbone's weights, give it "
+            "to ssd-edge train --backbone-weights"
         )
     state = content["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ModelError(f"{path} is no checkpoint of ssd-edge: its state_dict must hold tensors by name")
+        raise ModelError(f"{path} is not a checkpoint of ssd-edge: its state_dict must hold tensors by name")
     spec = ModelSpec.from_text(str(content[METADATA_KEY]))
     network = make_network(spec.with_provenance(checkpoint_sha256=sha256(path)))
     weights = {
@@ -93,14 +93,16 @@ def load_checkpoint(path: Path) -> SSD:
 
 
 def load_scales(path: Path) -> dict[str, float]:
-    """The scales of INT8 activations that a checkpoint carries, by tensor of its ONNX file; empty where it has none.
+    """Read the INT8 scales of activations from a checkpoint, by tensor of its ONNX file; empty if it has none.
 
     Raises:
-        ModelError: the file cannot be read, or these are no scales.
+        ModelError: the file cannot be read, or its scales are not numbers above 0.
     """
     scales = read_torch_file(path).get(SCALES_KEY, {})
-    if not isinstance(scales, dict) or not all(isinstance(s, float) and 0 < s < math.inf for s in scales.values()):
-        raise ModelError(f"the scales in {path} must be numbers above 0 by tensor: the file is damaged")
+    if not isinstance(scales, dict) or not all(
+        isinstance(scale, float) and 0 < scale < math.inf for scale in scales.values()
+    ):
+        raise ModelError(f"the scales in {path} must be numbers above 0, one for each tensor: the file is damaged")
     return {str(name): scale for name, scale in scales.items()}
 
 
@@ -151,21 +153,21 @@ def _listed(names: Sequence[str], most: int = 4) -> str:
 
 
 def read_torch_file(path: Path) -> dict[str, Any]:
-    """What ``torch.save`` wrote, with nothing executed.
+    """Read a dict that ``torch.save`` wrote, without executing anything in the file.
 
     Raises:
-        ModelError: missing, damaged, or holding more than tensors and plain values.
+        ModelError: the file is missing or damaged, or holds more than tensors and plain values.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # guesses about a damaged file, which the error below replaces
+            warnings.simplefilter("ignore")  # about a damaged file; the error below says it better
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ModelError(f"there is no file {path}") from None
     except Exception as error:  # a damaged file makes torch raise anything: struct.error, IndexError, AssertionError …
         raise ModelError(
-            f"{path} is no checkpoint that can be read safely: it is damaged, is no file of torch.save, or holds more "
-            f"than weights and plain values ({type(error).__name__})"
+            f"{path} cannot be read safely as a checkpoint: it is damaged, was not written by torch.save, or holds "
+            f"more than weights and plain values ({type(error).__name__})"
         ) from None
     if not isinstance(content, dict):
         raise ModelError(f"{path} must hold a dict of weights, but holds {type(content).__name__}")

@@ -1,4 +1,4 @@
-"""Rounding to int8 grids in float32, as a pair of QuantizeLinear and DequantizeLinear does, with a gradient.
+"""Round to int8 grids in float32, as a pair of QuantizeLinear and DequantizeLinear does, with a gradient.
 
 The grids are those of the exported file: zero point 0; activations −128 … 127, as ONNX defines int8; weights
 −127 … 127, with a step for each output channel, their largest magnitude / 127.
@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 LEAST_STEP = torch.finfo(torch.float32).tiny
+"""Smallest step of a grid: values are divided by it."""
 _LOW, _HIGH = -128.0, 127.0
 
 
 class _OnGrid(torch.autograd.Function):
-    """Straight through where nothing is cut, zero where it is; to the step as LSQ derives it."""
+    """Rounds to a grid. The gradient to x is 0 where x is cut, and passes elsewhere; LSQ gives that to the step."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, step: Tensor) -> Tensor:
@@ -38,14 +39,14 @@ class _OnGrid(torch.autograd.Function):
 
 
 def quantised_activation(x: Tensor, step: Tensor) -> Tensor:
-    """An activation on its grid.
+    """Round an activation to its grid.
 
-    The gradient to the step is that of S. Esser et al., "Learned Step Size Quantization", arXiv 1902.08153, equation 3,
-    scaled by 1/√(values of an image · 127) as its section 2.2 has it.
+    The gradient to the step follows S. Esser et al., "Learned Step Size Quantization", arXiv 1902.08153, equation 3,
+    scaled by 1/√(values in an image · 127) as in its section 2.2.
 
     Args:
         x: (B, …), of any floating-point type.
-        step: of the grid, a number above 0.
+        step: distance of the grid's points, a scalar above 0.
 
     Returns:
         (B, …) float32.
@@ -54,14 +55,14 @@ def quantised_activation(x: Tensor, step: Tensor) -> Tensor:
 
 
 def quantised_weight(weight: Tensor) -> Tensor:
-    """A convolution's weight (O, …) float32 on the grid of each output channel; the gradient goes straight through.
+    """Round a convolution's weight (O, …) float32 to a grid for each output channel; the gradient passes unchanged.
 
-    Nothing is ever cut: the grid reaches as far as the weight does.
+    No value is cut: the grid reaches as far as the largest weight.
     """
     with torch.no_grad():
         largest = weight.abs().flatten(1).amax(dim=1)
-        # Of a channel that is always 0 any step is right, but not 0: it divides.
+        # For a channel of zeros any step works except 0, which would divide.
         step = (torch.where(largest > 0, largest, 1.0) / _HIGH).clamp_(min=LEAST_STEP)
         step = step.view(-1, *[1] * (weight.ndim - 1))
         rounded = (weight / step).round_().clamp_(-_HIGH, _HIGH).mul_(step)
-    return rounded + (weight - weight.detach())  # the bracket is 0, and has the gradient
+    return rounded + (weight - weight.detach())  # the bracket is 0, but carries the gradient

@@ -1,4 +1,4 @@
-"""The steps that every training run takes: check the data, make the network, train it, keep the best checkpoint."""
+"""Carry out a training run: check the data, make the network, train it, keep the best checkpoint."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def fit(run: TrainingRun, begin: Callable[[Dataset], Beginning]) -> Trained:
 
 
 def _train(run: TrainingRun, trainer: pl.Trainer, module: DetectorModule, batches: Batches, best: BestModel) -> None:
-    """Train and validate; Lightning's ways to stop become ours."""
+    """Train and validate; raise ModelError if the loss diverges, KeyboardInterrupt after Ctrl-C."""
     try:
         with quiet_lightning():
             if module.starts_trained and not run.resume:
@@ -103,7 +103,7 @@ def _train(run: TrainingRun, trainer: pl.Trainer, module: DetectorModule, batche
 
 
 def _checked(run: TrainingRun) -> tuple[Report, Report]:
-    """Reports on the training and the validation images; DataError where too few are usable."""
+    """Check the training and the validation images; DataError if too few are usable."""
     progress = run.progress or (lambda done, total: None)
     first, total = len(run.training), len(run.training) + len(run.validation)
     training = check_dataset(run.training, lambda done, _: progress(done, total))
@@ -118,13 +118,13 @@ def _require(report: Report, number: int, purpose: str) -> None:
     if usable < number:
         root = report.dataset.root
         raise DataError(
-            f"{usable or 'no'} usable image{'s' * (usable != 1)} in {root} to {purpose} with, and it takes {number} "
+            f"{usable or 'no'} usable image{'s' * (usable != 1)} in {root} to {purpose} with, but it takes {number} "
             f"or more: ssd-edge check-data {root} lists why"
         )
 
 
 def _provenance(run: TrainingRun, parents: Mapping[str, Path]) -> dict[str, str]:
-    """Where the trained weights come from, for their spec."""
+    """Collect where the weights come from: data, recipe, versions, parent files."""
     return {
         "dataset": run.training.root.name,
         "dataset_sha256": run.training.fingerprint(),

@@ -1,4 +1,4 @@
-"""A PyTorch network as heads, so that a checkpoint is evaluated by the very code that evaluates an engine."""
+"""Run a PyTorch network as heads, so that the code that evaluates an engine evaluates a checkpoint too."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from ssd_edge.models.ssd import SSD
 
 
 class TorchHeads:
-    """See ``ssd_edge.detector.Heads``; runs where the network's weights are."""
+    """``Heads`` of a PyTorch network; see ``ssd_edge.detector.Heads``.
+
+    Args:
+        network: on the CPU; put into evaluation mode.
+    """
 
     depth = 1
     backend = "pytorch"
@@ -35,4 +39,4 @@ class TorchHeads:
         return HostDetector(self, min_score)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to release."""

@@ -1,8 +1,7 @@
-"""The network as it is deployed in INT8, in PyTorch: the exported graph itself, with its Q/DQ pairs, on an ``SSD``'s
-weights.
+"""Run the deployed INT8 network in PyTorch: the exported graph with its Q/DQ pairs, on the weights of an ``SSD``.
 
-The graph, and where its pairs stand, come in as plain data. So what is trained is what is deployed, whatever the rules
-are by which pairs are placed.
+The graph and the places of its pairs come in as plain data. So what is trained is what is deployed, whatever rules
+place the pairs.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from ssd_edge.training.fake_quantise import LEAST_STEP, quantised_activation, qu
 from ssd_edge.training.operators import Operator, operator
 
 Use = tuple[str, int]
-"""An input of a node: (its name, position)."""
+"""One input of a node: (name of the node, position of the input)."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +30,11 @@ class Places:
     """An exported graph and its Q/DQ pairs.
 
     Attributes:
-        model: FP32 heads of one image, BatchNorm folded; convolutions' weights are called as in the ``SSD``.
-        readers: of each tensor that has a pair, what reads it through the pair.
-        scale_of: of each of these tensors, the one whose scale it has.
+        model: FP32 heads for one image, BatchNorm folded; a convolution's weight has the name it has in the ``SSD``.
+        readers: for each tensor that has a pair, the inputs that read it through the pair.
+        scale_of: for each of these tensors, the tensor whose scale it shares; itself if it has its own.
         convolutions: names of the nodes whose weights are int8.
-        scales: to start from, of each tensor that has a pair.
+        scales: initial scale of each tensor that has a pair.
     """
 
     model: onnx.ModelProto
@@ -46,16 +45,16 @@ class Places:
 
 
 class _Step(NamedTuple):
-    """A node of the graph.
+    """One node of the graph, ready to run.
 
     Attributes:
-        run: what it computes.
-        inputs: the tensors that it takes, a convolution's weight and bias aside.
-        through: which of these it reads through a pair.
-        output: the tensor that it makes.
-        weight: of a convolution, the name of its weight; else empty.
+        run: function that computes it.
+        inputs: names of the tensors it reads, without a convolution's weight and bias.
+        through: for each input, whether it is read through a pair.
+        output: name of the tensor it writes.
+        weight: name of a convolution's weight; empty for other nodes.
         int8: whether that weight is int8.
-        done: tensors that nothing reads after it.
+        done: names of tensors that no later node reads.
     """
 
     run: Operator
@@ -71,13 +70,13 @@ class Int8Graph(nn.Module):
     """(B, 3, H, W) → loc (B, A, 4), logits (B, A, C), as the exported Q/DQ heads compute them.
 
     Args:
-        network: the weights of its convolutions are used; what else it could learn stays as it is in the graph.
-        biases: of each convolution of the network, by its weight's name, the parameter that is its bias.
+        network: gives the weights of the convolutions; other parameters stay as they are in the graph.
+        biases: the bias of each convolution by the name of its weight, from ``fold_batch_norm``.
         places: the graph and its pairs.
         learned: whether the scales of activations are trained too.
 
     Raises:
-        ModelError: the graph is not this network's, or has operators that no published model needs.
+        ModelError: the graph was exported from another network, or has operators that no published model needs.
     """
 
     def __init__(
@@ -87,7 +86,7 @@ class Int8Graph(nn.Module):
         graph = places.model.graph
         constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         weights = dict(network.named_parameters())
-        # A dict and not a ParameterDict: they belong to the network, and are registered there.
+        # A dict, not a ParameterDict: these parameters are registered in the network already.
         self._weights = {name: (weights[name], bias) for name, bias in biases.items()}
         self._input = graph.input[0].name
         self._outputs = tuple(value.name for value in graph.output)
@@ -115,7 +114,7 @@ class Int8Graph(nn.Module):
             self._steps.append(_Step(run, inputs, read_through, node.output[0], weight, int8, done))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """See the class."""
+        """Compute loc (B, A, 4) and logits (B, A, C) of images (B, 3, H, W)."""
         values = {name: getattr(self, buffer) for name, buffer in self._constants.items()} | {self._input: images}
         rounded: dict[str, Tensor] = {}
         for step in self._steps:
@@ -130,14 +129,14 @@ class Int8Graph(nn.Module):
                 values[step.output] = step.run(*taken, bias)
             else:
                 values[step.output] = step.run(*taken)
-            for name in step.done:  # memory, where no gradient needs them
+            for name in step.done:  # frees memory where no gradient needs them
                 del values[name]
                 rounded.pop(name, None)
         loc, logits = (values[name] for name in self._outputs)
         return loc, logits
 
     def trained(self) -> Iterator[nn.Parameter]:
-        """The parameters of the network that take part, and the scales where they are learned."""
+        """Yield the parameters to train: weights, biases, and scales where they are learned."""
         for weight, bias in self._weights.values():
             yield weight
             if bias is not None:
@@ -146,14 +145,14 @@ class Int8Graph(nn.Module):
             yield self.scales
 
     def named_scales(self) -> dict[str, float]:
-        """The scale of each tensor that has a pair, as they are now: above zero."""
+        """Current scale of each tensor that has a pair, above zero."""
         return {tensor: float(self._scale(index)) for tensor, index in self._index.items()}
 
     def _scale(self, index: int) -> Tensor:
         return self.scales[index].clamp(min=LEAST_STEP)
 
     def _require_same(self, name: str, given: list[npt.NDArray[np.float32] | None]) -> None:
-        """Raise ModelError where a convolution's weight and bias are not those of the network."""
+        """Raise ModelError if a convolution's weight and bias differ from the network's."""
         weight, bias = self._weights.get(name, (None, None))
         ours = [] if weight is None else [weight.detach(), *([] if bias is None else [bias.detach()])]
         if len(given) == len(ours) - 1 and not ours[-1].any():  # the exporter drops a bias of zeros

@@ -1,4 +1,4 @@
-"""Samples → batches: images are decoded once, then augmented, preprocessed and matched each time they are drawn."""
+"""Load samples in batches: decode each image once; augment, preprocess and match it each time it is drawn."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from ssd_edge.training.module import Batch, ValidationBatch
 from ssd_edge.training.run import Recipe
 
 CACHE_BYTES = 2 << 30
-"""Decoded images are kept up to this much: a few hundred are read from disk once, not once an epoch."""
+"""Memory for decoded images: a few hundred are read from disk once, not once an epoch."""
 
 
 class Samples(TorchDataset[tuple[Image, Target]]):
-    """Decoded images with their targets."""
+    """Decoded images and their targets, cached up to ``CACHE_BYTES``."""
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self.samples = samples
@@ -47,14 +47,14 @@ class Samples(TorchDataset[tuple[Image, Target]]):
 
 
 class Shuffled(Sampler[tuple[int, int]]):
-    """(epoch, index) for every index once an epoch, in an order that seed and epoch alone decide.
+    """Draws (epoch, index) for every index once an epoch, in an order that depends on seed and epoch only.
 
     So a resumed training sees what an uninterrupted one would have seen.
 
     Args:
-        number: of samples.
-        seed: of the run.
-        epoch: the first one; Lightning calls ``set_epoch`` before each.
+        number: number of samples.
+        seed: random seed.
+        epoch: the first epoch; Lightning calls ``set_epoch`` before each.
     """
 
     def __init__(self, number: int, seed: int, epoch: int = 0) -> None:
@@ -63,7 +63,7 @@ class Shuffled(Sampler[tuple[int, int]]):
         self.epoch = epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """The epoch that the next iteration belongs to."""
+        """Set the epoch of the next iteration."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -75,7 +75,7 @@ class Shuffled(Sampler[tuple[int, int]]):
 
 
 class TrainingSamples(TorchDataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
-    """Augmented, preprocessed and matched: what a step consumes. The same seed and (epoch, index) give the same."""
+    """Training images augmented, preprocessed and matched; the same seed and (epoch, index) give the same tensors."""
 
     def __init__(self, samples: Sequence[Sample], spec: ModelSpec, seed: int) -> None:
         self.source = Samples(samples)
@@ -94,7 +94,7 @@ class TrainingSamples(TorchDataset[tuple[torch.Tensor, torch.Tensor, torch.Tenso
 
 
 class ValidationSamples(TorchDataset[tuple[torch.Tensor, Target, tuple[int, int]]]):
-    """Preprocessed only, with the objects as they are."""
+    """Validation images preprocessed only, with their objects in pixels and their (height, width)."""
 
     def __init__(self, samples: Sequence[Sample], spec: ModelSpec) -> None:
         self.source = Samples(samples)
@@ -109,19 +109,19 @@ class ValidationSamples(TorchDataset[tuple[torch.Tensor, Target, tuple[int, int]
 
 
 def collate_training(items: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]) -> Batch:
-    """Stack each part."""
+    """Stack images, loc targets and class targets to a batch."""
     images, loc, classes = zip(*items, strict=True)
     return torch.stack(images), torch.stack(loc), torch.stack(classes)
 
 
 def collate_validation(items: list[tuple[torch.Tensor, Target, tuple[int, int]]]) -> ValidationBatch:
-    """Stack the images; targets differ in length."""
+    """Stack the images to a batch; targets stay a list, since their lengths differ."""
     images, targets, sizes = zip(*items, strict=True)
     return torch.stack(images), list(targets), list(sizes)
 
 
 def start_worker(_: int) -> None:
-    """One OpenCV thread a worker: the cores belong to the network."""
+    """Turn off OpenCV's threads in a worker: the cores are for the network."""
     cv2.setNumThreads(0)
 
 
@@ -143,9 +143,9 @@ def batches_of(training: Dataset, validation: Dataset, spec: ModelSpec, recipe: 
     Args:
         training: usable images to learn from.
         validation: usable images to validate on.
-        spec: the model's.
+        spec: gives the input size and the default boxes.
         recipe: gives batch size, workers and seed.
-        epoch: the first epoch, above 0 where a training is resumed.
+        epoch: the first epoch; above 0 if the training is resumed.
     """
     workers: dict[str, Any] = {
         "num_workers": recipe.workers,

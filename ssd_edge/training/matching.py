@@ -1,4 +1,4 @@
-"""A sample's objects → what each default box must answer. The matching rule itself is ``boxes.match``."""
+"""Turn the objects of an image into the target of each default box; the matching rule itself is ``boxes.match``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ssd_edge import boxes
 from ssd_edge.data.dataset import Target
 
 IGNORE = -1
-"""Class target of a default box that is neither object nor background: it lies on a crowd or a difficult object."""
+"""Class target of a default box on a crowd or a difficult object: it counts neither as object nor as background."""
 
 
 def training_target(
@@ -19,17 +19,17 @@ def training_target(
     variances: tuple[float, float],
     threshold: float = 0.5,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Regression and class targets of one image.
+    """Compute the regression and class targets of one image.
 
     Args:
         target: objects in pixels.
         image_size: (height, width) in pixels.
         defaults: (A, 4) cxcywh in fractions of the image.
-        variances: of centre and size.
-        threshold: IoU from which a default box is an object's.
+        variances: scale factors of centre and size offsets, as in ``ModelSpec``.
+        threshold: smallest IoU at which a default box is matched to an object.
 
     Returns:
-        loc (A, 4) float32, 0 where there is no object; classes (A,) int64: 0 background, label + 1, or ``IGNORE``.
+        loc (A, 4) float32, 0 for unmatched boxes; classes (A,) int64: 0 background, label + 1, or ``IGNORE``.
     """
     height, width = image_size
     fractions = (target.boxes / np.asarray([width, height, width, height], np.float32)).astype(np.float32)
@@ -46,7 +46,7 @@ def training_target(
 
 
 def _on(regions: boxes.Boxes, defaults: boxes.Boxes, share: float = 0.5) -> npt.NDArray[np.bool_]:
-    """(A,) whether at least ``share`` of a default box lies on one of the regions."""
+    """Whether, as (A,) bool, at least ``share`` of a default box lies on one of the regions."""
     corners = boxes.to_xyxy(defaults).astype(np.float32)
     low = np.maximum(regions[:, None, :2], corners[None, :, :2])
     high = np.minimum(regions[:, None, 2:], corners[None, :, 2:])

@@ -1,4 +1,4 @@
-"""The LightningModule: one network, its loss, its validation AP."""
+"""Train a network with Lightning: its loss, its optimizer, its validation AP."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from ssd_edge.training.checkpoints import save_checkpoint
 from ssd_edge.training.loss import multibox_loss
 
 Batch = tuple[Tensor, Tensor, Tensor]
-"""images (B, 3, H, W), loc targets (B, A, 4), class targets (B, A)."""
+"""Images (B, 3, H, W), loc targets (B, A, 4), class targets (B, A)."""
 ValidationBatch = tuple[Tensor, list[Target], list[tuple[int, int]]]
-"""images (B, 3, H, W), objects in pixels, (height, width) of each frame."""
+"""Images (B, 3, H, W), objects in pixels, (height, width) of each frame."""
 
 KIND_KEY = "ssd_edge_training"
-"""Where a Lightning checkpoint says what kind of training wrote it."""
+"""Key in a Lightning checkpoint of the kind of training that wrote it."""
 
 
 class DetectorModule(pl.LightningModule):
-    """Trains an ``SSD`` with SGD, a linear warm-up and a cosine decline.
+    """Trains an ``SSD`` with SGD, a linear warm-up and a cosine schedule.
 
     Args:
         network: trained in place.
         lr: highest learning rate.
-        weight_decay: of weights; biases and BatchNorm have none.
-        frozen_blocks: this many first blocks of the backbone keep their weights and statistics.
+        weight_decay: decay of weights; biases and BatchNorm have none.
+        frozen_blocks: number of the backbone's first blocks that keep their weights and statistics.
 
     Attributes:
-        kind: of training; one is not resumed as another.
-        starts_trained: whether it is worth knowing the AP before the first step.
+        kind: name of this kind of training; one kind is not resumed as another.
+        starts_trained: whether the network is trained already, so that its AP is measured before the first step.
     """
 
     kind = "training in float"
@@ -55,29 +55,29 @@ class DetectorModule(pl.LightningModule):
         self._frozen: Sequence[torch.nn.Module] = list(network.backbone.features)[:frozen_blocks]  # type: ignore[arg-type]
         for block in self._frozen:
             block.requires_grad_(False)
-        self._found: list[Detections] = []
-        self._wanted: list[Target] = []
+        self._detections: list[Detections] = []
+        self._targets: list[Target] = []
 
     def heads(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W) → loc (B, A, 4), logits (B, A, C): what is trained and validated."""
-        found: tuple[Tensor, Tensor] = self.network(images)
-        return found
+        """Compute loc (B, A, 4) and logits (B, A, C) of images (B, 3, H, W), for training and validation."""
+        loc, logits = self.network(images)
+        return loc, logits
 
     def save(self, path: Path, spec: ModelSpec) -> None:
-        """Write what was trained so far as a checkpoint."""
+        """Write the network as it is now to a checkpoint."""
         save_checkpoint(path, self.network, spec)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Tensors move; the objects of a validation batch stay."""
+        """Move the tensors of a batch; the objects of a validation batch stay."""
         return tuple(part.to(device) if isinstance(part, Tensor) else part for part in batch)
 
     def on_train_epoch_start(self) -> None:
-        """Frozen blocks keep their BatchNorm statistics too."""
+        """Keep the BatchNorm statistics of frozen blocks."""
         for block in self._frozen:
             block.eval()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """MultiBox loss of one batch."""
+        """Compute and log the MultiBox loss of one batch."""
         images, loc_target, class_target = batch
         loc, logits = self.heads(images.contiguous(memory_format=torch.channels_last))
         losses = multibox_loss(loc.float(), logits.float(), loc_target, class_target)
@@ -93,33 +93,33 @@ class DetectorModule(pl.LightningModule):
         return losses.total
 
     def validation_step(self, batch: ValidationBatch, batch_idx: int) -> None:
-        """Decode as an engine would, and keep what was found."""
+        """Decode a batch as an engine would, and collect detections and targets."""
         images, targets, sizes = batch
         loc, logits = self.heads(images.contiguous(memory_format=torch.channels_last))
         heads = zip(loc.float().cpu().numpy(), logits.float().cpu().numpy(), sizes, strict=True)
-        self._found += [self.decoder(*one) for one in heads]
-        self._wanted += targets
+        self._detections += [self.decoder(*one) for one in heads]
+        self._targets += targets
 
     def on_validation_epoch_end(self) -> None:
-        """AP over the whole validation set, the same in every process."""
-        found, wanted = _gathered(self._found, self._wanted)
-        result = evaluate(found, wanted, self.network.spec.labels)
-        self._found, self._wanted = [], []
+        """Log AP over the whole validation set, the same in every process."""
+        detections, targets = _gathered(self._detections, self._targets)
+        result = evaluate(detections, targets, self.network.spec.labels)
+        self._detections, self._targets = [], []
         self.log("val/ap", result.ap or 0.0)
         self.log("val/ap50", result.voc_map50 or 0.0, prog_bar=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A Lightning checkpoint is one of ours too."""
+        """Add what makes a Lightning checkpoint readable by ``load_checkpoint``."""
         checkpoint[KIND_KEY] = self.kind
         checkpoint[METADATA_KEY] = self.network.spec.to_text()
 
     def configure_optimizers(self) -> Any:
-        """SGD with momentum 0.9 (paper, section 3), and a schedule by step."""
-        trained = [p for p in self.parameters() if p.requires_grad]
+        """Make SGD with momentum 0.9 (paper, section 3) and a learning-rate schedule by step."""
+        trainable = [p for p in self.parameters() if p.requires_grad]
         optimizer = torch.optim.SGD(
             [
-                {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.weight_decay},
-                {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+                {"params": [p for p in trainable if p.ndim > 1], "weight_decay": self.weight_decay},
+                {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
             ],
             lr=self.lr,
             momentum=0.9,
@@ -136,11 +136,11 @@ class DetectorModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def _gathered(found: list[Detections], wanted: list[Target]) -> tuple[list[Detections], list[Target]]:
-    """The results of all processes that train together."""
+def _gathered(detections: list[Detections], targets: list[Target]) -> tuple[list[Detections], list[Target]]:
+    """Collect detections and targets of all processes that train together."""
     distributed = torch.distributed
     if not (distributed.is_available() and distributed.is_initialized()):
-        return found, wanted
+        return detections, targets
     parts: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(parts, (found, wanted))
+    distributed.all_gather_object(parts, (detections, targets))
     return [one for part in parts for one in part[0]], [one for part in parts for one in part[1]]

@@ -1,4 +1,4 @@
-"""ONNX operators in PyTorch: those that the published models export to, with their gradients."""
+"""Run ONNX operators in PyTorch with gradients: those that the published models export to."""
 
 from __future__ import annotations
 
@@ -15,35 +15,49 @@ from torch import Tensor
 from ssd_edge.errors import ModelError
 
 Operator = Callable[..., Tensor]
-"""From a node's inputs that are no settings, in their order, to its one output."""
+"""Maps a node's tensor inputs, in order, to its output."""
+
 Constants = Mapping[str, npt.NDArray[Any]]
-"""By name: the weights of the graph."""
+"""Initializers of the graph, by name."""
 
 
 def operator(node: onnx.NodeProto, constants: Constants) -> tuple[Operator, tuple[int, ...]]:
-    """A node as a function, and the positions of the inputs that it takes; the others are settings, known already.
+    """Make the function of a node.
 
     The graph is for one image, the function for a batch.
 
+    Args:
+        node: a node of the exported graph.
+        constants: the graph's initializers.
+
+    Returns:
+        The function, and the positions of the node's inputs that it takes. Other inputs are settings, such as axes,
+        and are read from ``constants``.
+
     Raises:
-        ModelError: it is none of these operators, or used in a way that no published model needs.
+        ModelError: the operator is not supported, or is used in a way that no published model needs.
     """
-    made = _OPERATORS.get(node.op_type)
-    if made is None or len(node.output) != 1:
-        raise ModelError(f"{node.name} is a {node.op_type}, which quantisation-aware training does not know")
+    make = _OPERATORS.get(node.op_type)
+    if make is None or len(node.output) != 1:
+        raise ModelError(f"{node.name} is a {node.op_type}, which quantisation-aware training does not support")
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
     settings = [constants.get(name) for name in node.input]
     try:
-        return made(attributes, settings)
-    except (ValueError, IndexError, KeyError, AttributeError):  # a setting that is not constant, or not there
+        return make(attributes, settings)
+    except (ValueError, IndexError, KeyError, AttributeError):  # a setting is not constant, or missing
         raise ModelError(
-            f"{node.name}, a {node.op_type}, is used in a way that quantisation-aware training does not know"
+            f"{node.name}, a {node.op_type}, is used in a way that quantisation-aware training does not support"
         ) from None
 
 
 Attributes = Mapping[str, Any]
+"""Attributes of a node by name."""
+
 Settings = list[npt.NDArray[Any] | None]
+"""The value of each input of a node that is constant, else None."""
+
 Made = tuple[Operator, tuple[int, ...]]
+"""Result of ``operator``: a function, and the positions of the inputs that it takes."""
 
 
 def _conv(attributes: Attributes, settings: Settings) -> Made:
@@ -62,7 +76,7 @@ def _max_pool(attributes: Attributes, _: Settings) -> Made:
     if ceil or begin[:2] == begin[2:]:
         padding = _padding(attributes)
         return lambda x: F.max_pool2d(x, kernel, stride, padding, attributes.get("dilations", [1, 1]), ceil), (0,)
-    # Padding of one side only is how exporters write ceil_mode.
+    # Exporters write ceil_mode as padding on one side only.
     top, left, bottom, right = begin
     if attributes.get("dilations", [1, 1]) != [1, 1]:
         raise ValueError
@@ -93,7 +107,7 @@ def _transpose(attributes: Attributes, _: Settings) -> Made:
 
 def _reshape(_: Attributes, settings: Settings) -> Made:
     first, *rest = _integers(settings[1])
-    if first not in (0, 1) or 0 in rest:  # the first is the batch
+    if first not in (0, 1) or 0 in rest:  # the first dimension is the batch
         raise ValueError
     return lambda x: x.reshape(len(x), *rest), (0,)
 
@@ -115,7 +129,7 @@ def _single(function: Callable[[Tensor], Tensor]) -> Callable[[Attributes, Setti
 
 
 def _padding(attributes: Attributes) -> list[int]:
-    """(rows, columns), the same on both sides."""
+    """Padding as (rows, columns); ValueError if the two sides differ."""
     pads = attributes.get("pads", [0, 0, 0, 0])
     if attributes.get("auto_pad", b"NOTSET") != b"NOTSET" or pads[:2] != pads[2:]:
         raise ValueError
@@ -154,4 +168,4 @@ _OPERATORS: dict[str, Callable[[Attributes, Settings], Made]] = {
     "Sqrt": _single(torch.sqrt),
     "Transpose": _transpose,
 }
-"""By kind of node: from its attributes and constant inputs to a function."""
+"""By type of node: makes its function from its attributes and constant inputs."""

@@ -1,8 +1,8 @@
-"""Quantisation-aware fine-tuning: a trained checkpoint → one whose INT8 heads lose less.
+"""Fine-tune a checkpoint with quantisation-aware training, so that its INT8 heads lose less.
 
 Source: B. Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
-arXiv 1712.05877, section 3. Unlike there, BatchNorm is folded for good before the first step: what is rounded are the
-deployed weights, and a few epochs at a small learning rate need no statistics of batches.
+arXiv 1712.05877, section 3. Unlike there, BatchNorm is folded before the first step and stays folded: the rounded
+weights are those that are deployed, and a few epochs at a small learning rate need no statistics of batches.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ from ssd_edge.training.resuming import epochs_done
 from ssd_edge.training.run import Trained, TrainingRun
 
 Images = Iterator[npt.NDArray[np.float32]]
-"""(1, 3, H, W) float32 each, preprocessed."""
+"""Preprocessed images, each (1, 3, H, W) float32."""
 
 Place = Callable[[Path, Images, int], Places]
 """(exported FP32 heads, images, number of images) → where the Q/DQ pairs stand, and their first scales."""
 
 RANGES = ("learned", "frozen")
-"""What becomes of the scales of activations: trained with the weights, or kept as they were found."""
+"""Whether the scales of activations are trained with the weights, or stay as calibration finds them."""
 
 CALIBRATION_IMAGES = 128
-"""Training images that the first scales come from."""
+"""Number of training images that the first scales are calibrated on."""
 
 
 class QuantisedModule(DetectorModule):
-    """Trains an ``SSD`` as it will compute in INT8.
+    """Trains an ``SSD`` with every value rounded as in INT8.
 
     Args:
-        network: with BatchNorm folded, see ``fold_batch_norm``; trained in place.
-        biases: as ``fold_batch_norm`` gives them.
-        places: of the network's exported heads.
+        network: with BatchNorm folded by ``fold_batch_norm``; trained in place.
+        biases: result of ``fold_batch_norm``.
+        places: the network's exported heads and their Q/DQ pairs.
         lr: highest learning rate.
         learned: whether the scales of activations are trained too.
     """
@@ -68,16 +68,16 @@ class QuantisedModule(DetectorModule):
             parameter.requires_grad_(True)
 
     def heads(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """As the INT8 file gives them."""
-        found: tuple[Tensor, Tensor] = self.int8(images)
-        return found
+        """Compute loc and logits as the INT8 file does."""
+        loc, logits = self.int8(images)
+        return loc, logits
 
     def save(self, path: Path, spec: ModelSpec) -> None:
-        """With the scales."""
+        """Write the network and its INT8 scales to a checkpoint."""
         save_checkpoint(path, self.network, spec, scales=self.int8.named_scales())
 
     def validation_step(self, batch: ValidationBatch, batch_idx: int) -> None:
-        """In float32 whatever the precision of training, as the INT8 file computes between its pairs."""
+        """Validate in float32 whatever the precision of training, as the INT8 file computes between its pairs."""
         with torch.autocast(self.device.type, enabled=False):
             super().validation_step(batch, batch_idx)
 
@@ -96,14 +96,15 @@ def fine_tune(run: TrainingRun, checkpoint: Path, place: Place, ranges: str = RA
 
     Raises:
         DataError: too few usable images are left.
-        ModelError: the checkpoint has other classes or cannot be trained so; otherwise as ``train_detector``.
+        ModelError: the checkpoint has other classes, another model, or operators that cannot be trained in INT8;
+            there is nothing to resume from; the training diverged.
         KeyboardInterrupt: Ctrl-C; ``last.ckpt`` holds the last whole epoch.
     """
     if ranges not in RANGES:
         raise ModelError(f"ranges must be one of {', '.join(RANGES)}, but got {ranges!r}")
     network = _network(run, checkpoint)
     spec = network.spec
-    if run.resume:  # refused now, not after the calibration
+    if run.resume:  # refuse before the calibration, not after it
         epochs_done(run.last, spec, QuantisedModule.kind)
     if run.recipe.precision == "auto":
         run = replace(run, recipe=replace(run.recipe, precision="32-true"))

@@ -11,7 +11,7 @@ from ssd_edge.training.module import KIND_KEY, DetectorModule
 
 
 def epochs_done(last: Path, spec: ModelSpec, kind: str) -> int:
-    """Number of epochs that an interrupted training has done.
+    """Count the epochs that an interrupted training has done.
 
     Args:
         last: its ``last.ckpt``.

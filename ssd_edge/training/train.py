@@ -64,7 +64,7 @@ def train_detector(run: TrainingRun, backbone_weights: Path | None = None, start
 
 
 def _take_weights(network: SSD, start_from: Path, run: TrainingRun) -> list[str]:
-    """Load what matches of a checkpoint, note it, and return the names of the tensors left out."""
+    """Load the matching tensors of a checkpoint, note what was taken, and return the names of those left out."""
     source = load_checkpoint(start_from)
     if source.spec.architecture != run.recipe.model:
         raise ModelError(

@@ -1,4 +1,4 @@
-"""Lightning's trainer for a training run: callbacks, precision, and no advice on the screen."""
+"""Set up Lightning's trainer for a run: callbacks, precision, and none of its advice on the screen."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class BestModel(Callback):
 
     @property
     def state_key(self) -> str:
-        """The key of this callback's state in ``last.ckpt``: every training so far wrote it so."""
+        """Key of this callback's state in ``last.ckpt``; older files have it too."""
         return "_BestModel"
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Write the checkpoint if it is the best."""
+        """Write ``model.pt`` if the AP50 is at least the best so far."""
         ap50 = float(trainer.callback_metrics["val/ap50"])
         self.step = trainer.global_step
         if ap50 >= self.ap50 or not self.path.exists():
@@ -49,7 +49,7 @@ class BestModel(Callback):
                 module.save(self.path, module.network.spec.with_provenance(validation_ap50=f"{ap50:.4f}"))
 
     def state_dict(self) -> dict[str, Any]:
-        """State for ``last.ckpt``."""
+        """Return the state that ``last.ckpt`` keeps."""
         return {"ap50": self.ap50, "step": self.step, "at_start": self.at_start}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -60,7 +60,7 @@ class BestModel(Callback):
 
 
 def make_trainer(run: TrainingRun, best: BestModel) -> pl.Trainer:
-    """Lightning's trainer with the settings of a run."""
+    """Make Lightning's trainer with the settings of a run."""
     recipe = run.recipe
     with quiet_lightning():
         return pl.Trainer(
@@ -99,7 +99,7 @@ def _callbacks(run: TrainingRun) -> list[Callback]:
 
 
 def _precision(asked: str) -> str:
-    """Lightning's name of a precision, ``auto`` resolved for this machine."""
+    """Resolve ``auto`` to the precision that suits this machine; other names stay."""
     if asked != "auto":
         return asked
     if torch.cuda.is_available():

@@ -457,7 +457,7 @@ def test_one_kind_of_training_is_not_resumed_as_the_other(pictures, start, tmp_p
 def test_scales_that_are_none(start, tmp_path, scales):
     content = read_torch_file(start)
     torch.save({**content, SCALES_KEY: scales}, tmp_path / "bad.pt")
-    with pytest.raises(ModelError, match=r"the scales in .*bad.pt must be numbers above 0 by tensor"):
+    with pytest.raises(ModelError, match=r"the scales in .*bad.pt must be numbers above 0, one for each tensor"):
         load_scales(tmp_path / "bad.pt")
 
 

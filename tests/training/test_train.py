@@ -146,7 +146,7 @@ def test_resuming_from_damage_or_from_something_else(pictures, tmp_path):
     run(pictures, out)
     whole = (out / "last.ckpt").read_bytes()
     (out / "last.ckpt").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ModelError, match="no checkpoint that can be read safely"):
+    with pytest.raises(ModelError, match="cannot be read safely as a checkpoint"):
         run(pictures, out, resume=True)
     (out / "last.ckpt").write_bytes((out / "model.pt").read_bytes())
     with pytest.raises(ModelError, match="is not a training that can be resumed"):
