@@ -1,1 +1,1 @@
-"""Heads in FP32 plus images in, explicit Q/DQ INT8 heads out."""
+"""Calibration: takes FP32 heads and images, makes INT8 heads with explicit Q/DQ."""

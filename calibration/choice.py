@@ -1,4 +1,4 @@
-"""Which images to calibrate with: a seeded choice from a data set, a folder or a video."""
+"""Choosing the calibration images, by seed, from a data set, a folder or a video."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from ssd_edge.errors import CalibrationError
 from ssd_edge.stream.files import VideoSource
 
 LEAST_IMAGES = 32
-"""Fewer are refused unless forced: their ranges are those of a few scenes, and the camera will see others."""
+"""The least number of images, unless forced: fewer show only a few scenes, and the camera will see others."""
 
 _LABEL_FILES = {".json", ".yaml", ".yml"}
 
 
 @dataclass(frozen=True)
 class ChosenImages:
-    """Images to calibrate with, not read yet.
+    """The images chosen for calibration, not read yet.
 
     Attributes:
-        number: how many there are.
-        key: one hash of which they are, in their order: paths, sizes and times of files, numbers of frames.
-        missing: classes that none of them shows; empty where the labels are not known.
-        read: gives them one by one with their names, and the sentence about each that cannot be read to its argument.
+        number: how many images there are.
+        key: hash that identifies the images and their order: paths, sizes and times of files, numbers of frames.
+        missing: classes that no image shows; empty if the labels are not known.
+        read: yields (name, image) one by one; calls its argument with a sentence for each unreadable image.
     """
 
     number: int
@@ -43,20 +43,20 @@ class ChosenImages:
 def choose_images(
     source: Path, number: int, *, split: str = "", seed: int = 0, labels: Sequence[str] = (), least: int = LEAST_IMAGES
 ) -> ChosenImages:
-    """Choose by seed: the same files, or frames, for the same seed.
+    """Choose images by seed: the same seed gives the same files or frames.
 
     Args:
         source: a data set, a folder of images, an image or a video.
-        number: how many at most.
-        split: a part of the data set.
-        seed: of the choice.
+        number: the most images to choose.
+        split: the part of the data set.
+        seed: random seed for the choice.
         labels: class names that the images should show.
-        least: how many are needed.
+        least: the least number of images.
 
     Raises:
-        DataError: no such data set, split or image.
-        SourceError: a video that cannot be read.
-        CalibrationError: fewer than are needed.
+        DataError: there is no such data set, split or image.
+        SourceError: the video cannot be read.
+        CalibrationError: there are fewer than ``least`` images.
     """
     if source.is_file() and source.suffix.lower() not in SUFFIXES | _LABEL_FILES:
         chosen = _of_video(source, number, seed)
@@ -83,7 +83,7 @@ def _of_files(source: Path, number: int, split: str, seed: int, labels: Sequence
 
 
 def _dataset(source: Path, split: str) -> Dataset | None:
-    """None for a plain folder of images."""
+    """Open the data set; None if the source is a plain folder of images."""
     plain = not split and source.is_dir() and any(file.suffix.lower() in SUFFIXES for file in source.iterdir())
     return None if plain else open_dataset(source, split)
 
@@ -97,7 +97,7 @@ def _missing(dataset: Dataset, files: Iterable[Path], labels: Sequence[str]) -> 
 
 
 def _of_video(path: Path, number: int, seed: int) -> ChosenImages:
-    """One frame of each of ``number`` equal stretches: neighbours are too much alike to tell more."""
+    """Choose one frame from each of ``number`` equal stretches, since neighbouring frames are nearly alike."""
     total = _count_frames(path)
     edges = np.linspace(0, total, min(number, total) + 1)
     random = np.random.default_rng(seed)
@@ -107,11 +107,11 @@ def _of_video(path: Path, number: int, seed: int) -> ChosenImages:
 
 
 def _count_frames(path: Path) -> int:
-    source = VideoSource(path)  # which says what is wrong with a file that is none
+    source = VideoSource(path)  # raises the right error for a file that is no video
     source.close()
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     total = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    if total <= 0:  # not all containers say
+    if total <= 0:  # not all containers give the number
         total = 0
         while capture.grab():
             total += 1
@@ -140,7 +140,7 @@ def _read_frames(path: Path, frames: Sequence[int]) -> Iterator[tuple[str, Image
 def _size_and_time(path: Path) -> str:
     try:
         facts = path.stat()
-    except OSError:  # said when it is read
+    except OSError:  # reported when the file is read
         return ""
     return f"{facts.st_size} {facts.st_mtime_ns}"
 

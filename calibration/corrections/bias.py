@@ -1,8 +1,8 @@
-"""Bias correction: what quantisation adds to a convolution's output on average is taken from its bias.
+"""Bias correction: subtract from each bias the mean error that quantisation adds to the convolution's output.
 
 Source: M. Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", arXiv 1906.04721,
-section 4.2, with the means taken over images, as in its appendix D, but of each convolution by itself: it is given what
-the FP32 network gives it, so that one pass over the images serves them all.
+section 4.2. Means are taken over images, as in its appendix D, but for each convolution by itself: its input comes from
+the FP32 network, so that one pass over the images serves all convolutions.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ssd_edge.graph.view import drop_unread_constants
 _TWIN = "ssd_edge_twin_"
 
 Shifts = Mapping[str, npt.NDArray[np.float64]]
-"""By convolution: what quantisation adds to each output channel (O,), on average."""
+"""Mean error that quantisation adds to each output channel (O,), by the name of the convolution."""
 
 
 def output_shifts(
@@ -33,28 +33,28 @@ def output_shifts(
     weights: Mapping[str, Int8Weight],
     images: Iterable[npt.NDArray[np.float32]],
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """See ``Shifts``.
+    """Measure the shifts of all convolutions, see ``Shifts``.
 
     Args:
-        network: FP32.
-        scales: of each tensor that has a pair.
-        weights: on their grids, by name.
+        network: the FP32 network.
+        scales: scale of each tensor that has a pair.
+        weights: quantised weights, by name.
         images: (1, 3, H, W) float32, preprocessed.
     """
     names = [convolution.name for convolution in network.placement.convolutions]
     runtime = session(_with_twins(network, scales, weights).SerializeToString())
     (entry,) = runtime.get_inputs()
     sums = [np.float64(0)] * len(names)
-    number = 0
+    num_images = 0
     for image in images:
-        found = runtime.run([_TWIN + name for name in names], {entry.name: image})
-        sums = [total + one.reshape(-1).astype(np.float64) for total, one in zip(sums, found, strict=True)]
-        number += 1
-    return {name: np.asarray(total / number) for name, total in zip(names, sums, strict=True)}
+        means = runtime.run([_TWIN + name for name in names], {entry.name: image})
+        sums = [total + mean.reshape(-1).astype(np.float64) for total, mean in zip(sums, means, strict=True)]
+        num_images += 1
+    return {name: np.asarray(total / num_images) for name, total in zip(names, sums, strict=True)}
 
 
 def corrected(network: Network, shifts: Shifts) -> Network:
-    """The network with biases that make up for the shifts; the one given is left as it was."""
+    """Return a copy of the network whose biases make up for the shifts."""
     model = onnx.ModelProto()
     model.CopyFrom(network.model)
     constants = initializers(network.model)
@@ -70,7 +70,7 @@ def corrected(network: Network, shifts: Shifts) -> Network:
 
 
 def _with_twins(network: Network, scales: Mapping[str, float], weights: Mapping[str, Int8Weight]) -> onnx.ModelProto:
-    """The FP32 network, with a quantised twin beside each convolution, and the mean by which it differs as output."""
+    """Copy the FP32 network, add a quantised twin beside each convolution, and output their mean difference."""
     model = onnx.ModelProto()
     model.CopyFrom(network.model)
     chosen = {convolution.name: convolution for convolution in network.placement.convolutions}

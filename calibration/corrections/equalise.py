@@ -1,13 +1,14 @@
-"""Cross-layer equalisation: channels that differ in size are brought closer, so that one scale suits them all.
+"""Cross-layer equalisation: brings the ranges of channels closer together, so that one scale suits them all.
 
 Source: M. Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", arXiv 1906.04721,
-section 4.1. Behind a ReLU, or nothing, a convolution's output channel may be made s times as large if what reads it
-divides by s: the network computes the same. Weights have a scale for each channel anyway, activations one for all; so
-here s comes from the ranges of activations, s = √(largest range / range of the channel), as G. Xiao et al.,
-"SmoothQuant", arXiv 2211.10438, equation 4 with α = ½, share it between activation and weight.
+section 4.1. If only a ReLU or nothing follows a convolution, its output channel may be made s times as large if its
+readers divide by s: the network computes the same. Weights have a scale for each channel anyway, activations one for
+all channels. So here s comes from the ranges of activations, s = √(largest range / range of the channel). The square
+root splits the difference between activation and weight, as G. Xiao et al., "SmoothQuant", arXiv 2211.10438, equation 4
+with α = ½.
 
-ReLU6 is no ReLU: made s times as large, a channel is cut at 6/s of what it was. It is made larger only as far as no
-image reaches that.
+ReLU6 does not scale like a ReLU: in a channel made s times as large it cuts at 6/s of the former values. So the channel
+is made larger only as far as no image reaches that.
 """
 
 from __future__ import annotations
@@ -27,19 +28,19 @@ from ssd_edge.graph.view import GraphView, groups_of
 
 Floats = npt.NDArray[np.float32]
 
-_MOST = 16.0
-"""A channel is made larger by no more: what is nearly always 0 would else become all there is."""
+_LARGEST_FACTOR = 16.0
+"""The largest factor for a channel: without this limit, a channel that is nearly always 0 would dominate."""
 
 
 @dataclass(frozen=True)
 class Joint:
-    """A tensor whose channels can be scaled.
+    """A tensor between convolutions whose channels can be scaled.
 
     Attributes:
-        tensor: between its maker, behind the activation, and its readers.
+        tensor: its name; it is behind the maker's activation.
         maker: name of the convolution that makes it.
-        readers: names of the convolutions that read it; nothing else does.
-        ceiling: where the activation cuts; infinite behind a ReLU.
+        readers: names of the convolutions that read it; nothing else reads it.
+        ceiling: the value at which the activation clips; infinite for a ReLU.
     """
 
     tensor: str
@@ -49,10 +50,10 @@ class Joint:
 
 
 def equalise(network: Network, images: Iterable[Floats]) -> Network:
-    """The network with its channels brought closer, where INT8 convolutions read them; its pairs stay where they are.
+    """Equalise the channels that INT8 convolutions read; the placement of pairs stays the same.
 
     Args:
-        network: not observed yet: the histograms change.
+        network: the FP32 network, not observed yet, since its histograms change.
         images: (1, 3, H, W) float32 each, preprocessed; a few dozen suffice.
     """
     read = {convolution.entry for convolution in network.placement.convolutions}
@@ -61,7 +62,7 @@ def equalise(network: Network, images: Iterable[Floats]) -> Network:
 
 
 def joints(model: onnx.ModelProto) -> list[Joint]:
-    """All of them, in the graph's order.
+    """Return all joints of a model, in the graph's order.
 
     Args:
         model: as ``read_heads`` gives it.
@@ -74,7 +75,7 @@ def joints(model: onnx.ModelProto) -> list[Joint]:
             return False
         return all(len(readers[name]) == 1 for name in node.input[1:] if name)
 
-    found = []
+    scalable_joints = []
     for maker in model.graph.node:
         if not scalable(maker):
             continue
@@ -90,16 +91,16 @@ def joints(model: onnx.ModelProto) -> list[Joint]:
             continue
         if not all(_dense_or_depthwise(node, constants) for node in reading):
             continue
-        found.append(Joint(tensor, maker.name, tuple(node.name for node in reading), ceiling))
-    return found
+        scalable_joints.append(Joint(tensor, maker.name, tuple(node.name for node in reading), ceiling))
+    return scalable_joints
 
 
 def channel_ranges(model: onnx.ModelProto, tensors: Iterable[str], images: Iterable[Floats]) -> dict[str, Floats]:
-    """The largest |x| of each channel (C,) over the images.
+    """Measure the largest |x| of each channel (C,) over the images, by tensor.
 
     Args:
-        model: FP32.
-        tensors: names, none of them the image's.
+        model: the FP32 model.
+        tensors: names of tensors; the image is not one of them.
         images: (1, 3, H, W) float32 each, preprocessed.
     """
     names = list(tensors)
@@ -114,11 +115,11 @@ def channel_ranges(model: onnx.ModelProto, tensors: Iterable[str], images: Itera
 
 
 def equalised(model: onnx.ModelProto, ranges: Mapping[str, Floats]) -> onnx.ModelProto:
-    """A copy that computes the same on these images, its channels closer in size.
+    """Return an equalised copy, which computes the same on the images that the ranges come from.
 
     Args:
-        model: as ``read_heads`` gives it.
-        ranges: of the tensors of its joints; joints without are left as they are.
+        model: the FP32 model, as ``read_heads`` returns it.
+        ranges: ranges of channels, see ``channel_ranges``; a joint whose tensor is missing is left unchanged.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
@@ -132,24 +133,24 @@ def equalised(model: onnx.ModelProto, ranges: Mapping[str, Floats]) -> onnx.Mode
         for name in (name for name in maker.input[1:] if name):
             _scale(constants[name], factors, axis=0)
         for reader in (nodes[name] for name in joint.readers):
-            # A depthwise weight (C, 1, …) has its input channel first, as it is its output channel.
-            _scale(constants[reader.input[1]], np.float32(1) / factors, axis=0 if groups_of(reader) > 1 else 1)
+            # A depthwise weight (C, 1, …) has its input channel on axis 0, since it is also the output channel.
+            _scale(constants[reader.input[1]], np.float32(1) / factors, axis=0 if _groups(reader) > 1 else 1)
     return result
 
 
 def _factors(ranges: Floats, ceiling: float) -> Floats:
-    """Powers of two, so that nothing is rounded: the network computes the very same."""
+    """Return the factors (C,): powers of two, so that nothing is rounded and the network computes exactly the same."""
     positive = ranges > 0
     if not positive.any():
         return np.ones_like(ranges)
     safe = np.where(positive, ranges, ranges.max())
-    wanted = np.minimum(np.sqrt(safe.max() / safe), _MOST)
+    wanted = np.minimum(np.sqrt(safe.max() / safe), _LARGEST_FACTOR)
     room = ceiling / safe
     return np.asarray(np.exp2(np.floor(np.log2(np.maximum(1, np.minimum(wanted, room))))), np.float32)
 
 
 def _ceiling(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> float | None:
-    """Where a Relu or Clip cuts what is above zero; None if it cannot be scaled through."""
+    """Return the value at which a Relu or Clip cuts; None if channels cannot be scaled through it."""
     if node.op_type == "Relu":
         return float("inf")
     if len(node.input) < 2 or node.input[1] not in constants:

@@ -1,4 +1,7 @@
-"""How far quantised heads are from the FP32 ones on images, without labels: quick, and finer than AP on few images."""
+"""The distance of quantised heads from FP32 heads on images.
+
+It needs no labels, is quick, and tells more than AP on few images.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,17 @@ from ssd_edge.spec import ModelSpec
 Floats = npt.NDArray[np.float32]
 
 SEEN = 0.02
-"""A default box counts where either network gives it a score above this: what is far below decides no detection."""
+"""A default box counts if either network gives it a score above this: boxes far below never become detections."""
 
 
 class Reference:
-    """What FP32 heads give on some images.
+    """The outputs of FP32 heads on some images, to compare quantised heads with.
 
     Args:
         model: FP32 heads.
 
     Attributes:
-        spec: says what they mean.
+        spec: the heads' ModelSpec.
         images: (1, 3, H, W) float32 each, preprocessed.
     """
 
@@ -35,10 +38,11 @@ class Reference:
         self._wanted = self._detections(model)
 
     def divergence(self, model: onnx.ModelProto) -> float:
-        """Mean difference over default boxes that either network sees, of score and of position; 0 where none is seen.
+        """Return the mean difference of scores and positions over the default boxes that count, see ``SEEN``.
 
-        A score's difference counts as it is; a position's in units of the default box, by the spec's variances. It is
-        the mean of the amounts and not of their squares: those of a few boxes that lie anywhere would decide it.
+        Differences of scores are added unchanged, those of positions in units of the default box, by the spec's
+        variances. The absolute differences are averaged, not their squares: otherwise a few boxes with arbitrary
+        positions would decide the result. It is 0 if no box counts.
         """
         total, count = 0.0, 0
         for (loc, scores), (wanted_loc, wanted_scores) in zip(self._detections(model), self._wanted, strict=True):
@@ -49,15 +53,15 @@ class Reference:
         return total / count if count else 0.0
 
     def _detections(self, model: onnx.ModelProto) -> list[tuple[Floats, Floats]]:
-        """Positions (A, 4) in units of default boxes and scores (A, C − 1), of each image."""
+        """Compute positions (A, 4) in units of default boxes, and scores (A, C − 1), for each image."""
         runtime = session(model.SerializeToString())
         (entry,) = runtime.get_inputs()
         centre, size = self.spec.variances
         scale = np.asarray([centre, centre, size, size], np.float32)
         softmax = self.spec.score_function == "softmax"
-        found = []
+        outputs = []
         for image in self.images:
             loc, logits = (part[0] for part in runtime.run(["loc", "logits"], {entry.name: image}))
             scores = arithmetic.softmax(logits)[:, 1:] if softmax else arithmetic.sigmoid(logits[:, 1:])
-            found.append((loc * scale, scores))
-        return found
+            outputs.append((loc * scale, scores))
+        return outputs

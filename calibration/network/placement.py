@@ -1,19 +1,20 @@
-"""Where Q/DQ pairs stand: at the inputs of the convolutions that become INT8, and where a pair more lets NVIDIA's
-compiler fuse one of them with its neighbours.
+"""Placement of Q/DQ pairs: at the inputs of the convolutions that become INT8, and where one more pair lets NVIDIA's
+compiler fuse such a convolution with its neighbours.
 
-A convolution takes in the activation and the Q that follow, and then writes int8, if nothing between them has to be
-float. So, by "Q/DQ Layer-Placement Recommendations" in NVIDIA's TensorRT documentation, "Working with Quantized Types":
+A convolution fuses with the activation and the Q that follow, and then writes int8, if nothing between them has to be
+float. So these places get pairs too, according to "Q/DQ Layer-Placement Recommendations" in NVIDIA's TensorRT
+documentation, "Working with Quantized Types":
 
-    residual add     its skip is read through a pair, the convolution's own output directly: Conv + Add + Q fuse
-    max pooling      its input is read through a pair of its output's scale: int8 passes on unchanged
-    average pooling  its input is read through a pair of its own, if nobody needs it in float
-    concatenation    it joins int8, of the one scale of the whole, and its result has a DQ only
+    residual add     reads its skip through a pair, the convolution's own output directly: Conv + Add + Q fuse
+    max pooling      reads its input through a pair of its output's scale: int8 passes on unchanged
+    average pooling  reads its input through a pair with its own scale, if nothing needs the input in float
+    concatenation    joins int8 inputs, all with the scale of its result, which has a DQ only
 
-A pair stands at such a place only if all that reads the result reads it through a pair too. So none ever stands between
-the last convolutions and the network's outputs: decode gets what they computed.
+Such a place gets a pair only if all readers of its result read that through a pair too. So no pair is ever between the
+last convolutions and the network's outputs: decode gets their float results.
 
-A concatenation between pairs, DQ … Concat … Q, says the same as one of int8. But there OpenVINO (2026.4) loses the zero
-point that it gives int8 to make it unsigned, and the convolution behind is off by a quarter of its range.
+A concatenation between pairs, DQ … Concat … Q, means the same as one that joins int8. But there OpenVINO (2026.4) loses
+the zero point that it adds to int8 to make it unsigned, and the next convolution is off by a quarter of its range.
 """
 
 from __future__ import annotations
@@ -34,13 +35,14 @@ Use = tuple[str, int]
 
 @dataclass(frozen=True)
 class Placement:
-    """Where pairs stand.
+    """The places of all Q/DQ pairs.
 
     Attributes:
-        convolutions: those that become INT8, in the graph's order.
-        readers: of each tensor that has a pair, what reads it through the pair; in the graph's order.
-        int8_nodes: names of the nodes that read and give int8 itself, with no DQ before and no Q behind them.
-        scale_of: of each of these tensors, the one whose histogram gives its scale: itself, or one that it shares with.
+        convolutions: the convolutions that become INT8, in the graph's order.
+        readers: for each tensor with a pair, the inputs that read it through the pair; in the graph's order.
+        int8_nodes: names of the nodes that read and write int8 itself, with no DQ before and no Q behind them.
+        scale_of: for each tensor with a pair, the tensor whose histogram gives the scale: itself, or one that shares
+            its scale.
     """
 
     convolutions: tuple[Convolution, ...]
@@ -55,12 +57,12 @@ class Placement:
 
 
 def place(model: onnx.ModelProto, chosen: Iterable[Convolution]) -> Placement:
-    """Pairs for these convolutions, and for what stands between them."""
+    """Place pairs for these convolutions, and for the nodes between them."""
     chosen = tuple(chosen)
     pairs = _Pairs(model, {convolution.name for convolution in chosen})
-    found = -1
-    while found != pairs.count:  # a pair behind a node may allow one before it
-        found = pairs.count
+    previous_count = -1
+    while previous_count != pairs.count:  # a pair behind a node may allow one before it
+        previous_count = pairs.count
         for node in reversed(model.graph.node):
             if node.op_type in _RULES:
                 _RULES[node.op_type](node, pairs)
@@ -68,7 +70,7 @@ def place(model: onnx.ModelProto, chosen: Iterable[Convolution]) -> Placement:
 
 
 class _Pairs:
-    """The pairs placed so far, and what the rules ask of the graph."""
+    """The pairs placed so far, and the questions about the graph that the rules ask."""
 
     def __init__(self, model: onnx.ModelProto, chosen: set[str]) -> None:
         self._view = GraphView(model)
@@ -86,7 +88,7 @@ class _Pairs:
 
     @property
     def count(self) -> int:
-        """Inputs that are read through a pair."""
+        """Number of node inputs that are read through a pair."""
         return sum(map(len, self._through.values()))
 
     def add(self, node: onnx.NodeProto, position: int) -> None:
@@ -100,14 +102,14 @@ class _Pairs:
             self._shared[one] = other
 
     def join(self, node: onnx.NodeProto) -> None:
-        """Let a node work on int8, with one scale for all that it reads and gives."""
+        """Let a node work on int8, with one scale for all its inputs and its output."""
         self._int8_nodes.add(node.name)
         for position, name in enumerate(node.input):
             self.add(node, position)
             self.share(name, node.output[0])
 
     def has(self, tensor: str) -> bool:
-        """Whether there is a pair behind a tensor."""
+        """Whether a tensor has a pair."""
         return tensor in self._through
 
     def is_constant(self, tensor: str) -> bool:
@@ -115,29 +117,32 @@ class _Pairs:
         return tensor in self._view.constants
 
     def made_by(self, tensor: str) -> int | None:
-        """The place in the graph of the INT8 convolution that makes a tensor, and for one reader alone; else None."""
-        maker = self._view.maker.get(tensor)
-        if maker is None or maker.name not in self._chosen:
-            return None
-        return self._order[maker.name] if len(self._uses[tensor]) == 1 and not self._is_output(tensor) else None
+        """Return the index in the graph of the INT8 convolution that makes a tensor for one reader only, or None."""
+        node = self._maker.get(tensor, "")
+        alone = len(self._uses[tensor]) == 1 and tensor not in self._outputs
+        return self._order[node] if node in self._chosen and alone else None
 
     def in_int8(self, tensor: str) -> bool:
-        """Whether all that reads a tensor does so through a pair."""
+        """Whether all readers of a tensor read it through a pair."""
         uses = self._uses[tensor]
         return bool(uses) and not self._is_output(tensor) and self._through.get(tensor, set()).issuperset(uses)
 
     def activated(self, tensor: str) -> str:
-        """What an activation makes of a tensor that nothing else reads; the tensor itself where there is none."""
-        reader = self._view.only_reader(tensor)
-        return str(reader.output[0]) if reader is not None and reader.op_type in ACTIVATIONS else tensor
+        """Return the output of the activation that alone reads a tensor; the tensor itself if there is none."""
+        uses = self._uses[tensor]
+        reader = self._nodes[uses[0][0]] if len(uses) == 1 and tensor not in self._outputs else None
+        return reader.output[0] if reader is not None and reader.op_type in _ACTIVATIONS else tensor
 
     def only_this_in_float(self, tensor: str, node: onnx.NodeProto) -> bool:
-        """Whether all else that reads a tensor does so through a pair."""
+        """Whether all readers of a tensor except this node read it through a pair."""
         others = {use for use in self._uses[tensor] if use[0] != node.name}
         return not self._is_output(tensor) and self._through.get(tensor, set()).issuperset(others)
 
     def placement(self, chosen: tuple[Convolution, ...]) -> Placement:
-        """All of it; where tensors share a scale, the histogram of the last one counts, since it holds the others."""
+        """Return the whole placement.
+
+        Tensors that share a scale take it from the histogram of the last one, which contains the values of the others.
+        """
         tensors = [name for name in self._uses if name in self._through]
         last = {self._root(name): name for name in tensors}
         return Placement(
@@ -168,7 +173,7 @@ def _at_average_pool(node: onnx.NodeProto, pairs: _Pairs) -> None:
 
 
 def _at_add(node: onnx.NodeProto, pairs: _Pairs) -> None:
-    """Of two convolutions, the later takes in the sum, and the other's output is the skip."""
+    """Give the skip a pair. Of two convolutions, the later one fuses, and the other one's output is the skip."""
     made_by = [pairs.made_by(name) for name in node.input]
     places = [place for place in made_by if place is not None]
     if not places:
@@ -191,4 +196,4 @@ _RULES: dict[str, Callable[[onnx.NodeProto, _Pairs], None]] = {
     "GlobalAveragePool": _at_average_pool,
     "MaxPool": _at_max_pool,
 }
-"""By kind of node: where it may read int8, it adds the pairs for that."""
+"""Rules by kind of node: each adds the pairs with which the node can read int8, where it can."""

@@ -1,4 +1,4 @@
-"""Which convolutions become INT8."""
+"""The policy that decides which convolutions become INT8."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ ENDS: dict[str, tuple[bool, bool]] = {
     "last": (False, True),
     "both": (True, True),
 }
-"""Which ends of the network stay in float: (the first convolutions, the last ones)."""
+"""Ends of the network that stay in float: (the first convolutions, the last ones)."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Which convolutions become INT8.
+    """Rules that decide which convolutions become INT8.
 
     Attributes:
         skip: names of convolutions to leave in float.
-        depthwise: whether depthwise ones become INT8 too: they gain little, and make TensorRT-RTX's engines larger.
-        float_ends: a key of ``ENDS``.
-        least_products: convolutions stay in float that sum fewer products to one value. See ``RTX_LEAST_PRODUCTS``.
+        depthwise: whether depthwise convolutions become INT8 too; they gain little, and make TensorRT-RTX's engines
+            larger.
+        float_ends: the ends that stay in float, a key of ``ENDS``.
+        least_products: convolutions that sum fewer products for each output value stay in float, see
+            ``RTX_LEAST_PRODUCTS``.
     """
 
     skip: Sequence[str] = ()
@@ -38,21 +40,24 @@ class Policy:
 
 
 RTX_LEAST_PRODUCTS = 512
-"""What suits TensorRT-RTX 1.7. Its compiler fuses FP16 convolutions with what follows; INT8 ones write float32, and a
-kernel of its own (130 KB of source in the plan, compiled on the device) makes INT8 of that again. So INT8 pays only
-where much is computed for each value that is written. Seen in plans of SSDLite with MobileNetV2, of which FP32 takes
-11.9 MiB and FP16 6.3: all but the depthwise convolutions in INT8 make 12.0 MiB and 69 such kernels, those of 512
-products and more 7.9 MiB and 24. In SSD300 three of 35 are below. What either does for speed, no GPU has shown yet."""
+"""The ``least_products`` that suits TensorRT-RTX 1.7.
+
+Its compiler fuses FP16 convolutions with the layers that follow. INT8 ones write float32, and a separate kernel (130 KB
+of source in the plan, compiled on the device) quantises that again. So INT8 pays only if much is computed for each
+value that is written. A plan of SSDLite with MobileNetV2 takes 11.9 MiB in FP32 and 6.3 in FP16. With all but the
+depthwise convolutions in INT8 it takes 12.0 MiB and 69 such kernels; with those of 512 products and more, 7.9 MiB and
+24. In SSD300 three of 35 convolutions are below 512. No GPU has shown the effect on speed yet."""
 
 DEFAULT_POLICY = Policy()
-"""All but the depthwise ones."""
+"""The default policy: all but the depthwise convolutions become INT8."""
 
 
 def choose(model: onnx.ModelProto, policy: Policy) -> list[Convolution]:
-    """The convolutions that become INT8.
+    """Return the convolutions that become INT8.
 
     Raises:
-        CalibrationError: a name to skip is no convolution's, the ends are not one of ``ENDS``, or none is left.
+        CalibrationError: no convolution has a name in ``skip``, the ends are not one of ``ENDS``, or no convolution is
+            left.
     """
     left_out = in_float(model, policy)
     chosen = [convolution for convolution in convolutions(model) if convolution.name not in left_out]
@@ -64,15 +69,15 @@ def choose(model: onnx.ModelProto, policy: Policy) -> list[Convolution]:
 
 
 def in_float(model: onnx.ModelProto, policy: Policy) -> dict[str, str]:
-    """The convolutions that stay in float, by name, and why, in words that follow "in float: ".
+    """Return the convolutions that stay in float: by name, the reason in words that follow "in float: ".
 
     Raises:
-        CalibrationError: a name to skip is no convolution's, or the ends are not one of ``ENDS``.
+        CalibrationError: no convolution has a name in ``skip``, or the ends are not one of ``ENDS``.
     """
     if policy.float_ends not in ENDS:
         raise CalibrationError(f"the ends in float must be one of {', '.join(ENDS)}, but got {policy.float_ends!r}")
-    found = convolutions(model)
-    unknown = sorted(set(policy.skip) - {convolution.name for convolution in found})
+    all_convolutions = convolutions(model)
+    unknown = sorted(set(policy.skip) - {convolution.name for convolution in all_convolutions})
     if unknown:
         raise CalibrationError(f"no convolution is named {', '.join(map(repr, unknown))}, so it cannot be skipped")
     first, last = ENDS[policy.float_ends]
@@ -92,30 +97,30 @@ def in_float(model: onnx.ModelProto, policy: Policy) -> dict[str, str]:
         }
         return next((words for words, holds in reasons.items() if holds), None)
 
-    return {one.name: why for one in found if (why := reason(one)) is not None}
+    return {each.name: why for each in all_convolutions if (why := reason(each)) is not None}
 
 
 def first_convolutions(model: onnx.ModelProto) -> set[str]:
-    """Names of the convolutions that the image reaches through no other."""
+    """Return the names of the convolutions that the image reaches without passing another convolution."""
     reached = {value.name for value in model.graph.input}
-    found = set()
+    first = set()
     for node in model.graph.node:
         if not reached.isdisjoint(node.input):
             if node.op_type == "Conv":
-                found.add(node.name)
+                first.add(node.name)
             else:
                 reached.update(node.output)
-    return found
+    return first
 
 
 def last_convolutions(model: onnx.ModelProto) -> set[str]:
-    """Names of the convolutions of which something reaches the network's outputs through no other."""
+    """Return the names of the convolutions that reach a network output without passing another convolution."""
     leading = {value.name for value in model.graph.output}
-    found = set()
+    last = set()
     for node in reversed(model.graph.node):
         if not leading.isdisjoint(node.output):
             if node.op_type == "Conv":
-                found.add(node.name)
+                last.add(node.name)
             else:
                 leading.update(node.input)
-    return found
+    return last

@@ -1,14 +1,14 @@
 """Explicit Q/DQ: the one form of INT8 that TensorRT, TensorRT-RTX, OpenVINO and ONNX Runtime all read.
 
-Around each chosen convolution, with s the scales:
+Each chosen convolution gets, with s the scales:
 
     x ──Q(s_x)──DQ(s_x)──▶ Conv ◀──DQ(s_w, axis 0)── int8 weight
                             ▲
                             └── float32 bias
 
-Both grids are symmetric (zero point 0), and weights have a scale for each output channel, as NVIDIA's parser wants.
-Weights are stored as int8, a quarter of the size. All that reads a tensor through a pair shares the one pair; every
-other node goes on reading the float tensor. Where pairs stand is what ``placement`` says.
+Both grids are symmetric (zero point 0), and weights have a scale for each output channel, as NVIDIA's parser requires.
+Weights are stored as int8, a quarter of the size. All nodes that read a tensor through a pair share one pair; every
+other node still reads the float tensor. The module ``placement`` decides where pairs are.
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ _ZERO = "ssd_edge_zero_point"
 
 
 class Int8Weight(NamedTuple):
-    """A weight on its grid: steps (O, …) int8 and their size by output channel (O,) float32."""
+    """A quantised weight: steps (O, …) int8, and the size of a step for each output channel (O,) float32."""
 
     steps: npt.NDArray[np.int8]
     scale: npt.NDArray[np.float32]
 
 
 def quantised_weights(model: onnx.ModelProto, placement: Placement) -> dict[str, Int8Weight]:
-    """The weights of the convolutions that become INT8, each value rounded to its nearest step, by name."""
+    """Quantise the weights of the convolutions that become INT8, by name; each value goes to its nearest step."""
     weights = initializers(model)
-    found = {}
+    int8_weights = {}
     for name in dict.fromkeys(convolution.weight for convolution in placement.convolutions):
         weight = to_array(weights[name])
         scale = weight_scales(weight)
-        found[name] = Int8Weight(rounded(weight, scale), scale)
-    return found
+        int8_weights[name] = Int8Weight(rounded(weight, scale), scale)
+    return int8_weights
 
 
 def insert_qdq(
     model: onnx.ModelProto, placement: Placement, scales: Mapping[str, float], weights: Mapping[str, Int8Weight]
 ) -> onnx.ModelProto:
-    """A copy of an FP32 model with pairs where the placement says.
+    """Return a copy of an FP32 model with the pairs of a placement.
 
     Args:
-        model: as ``read_heads`` gives it.
-        placement: of this model.
-        scales: of each tensor that has a pair, by its name.
-        weights: of each convolution that becomes INT8, by the name of its weight.
+        model: the FP32 model, as ``read_heads`` returns it.
+        placement: the places of pairs in this model.
+        scales: scale of each tensor that has a pair, by its name.
+        weights: quantised weight of each convolution that becomes INT8, by the name of its weight.
     """
     quantised = onnx.ModelProto()
     quantised.CopyFrom(model)
@@ -102,7 +102,7 @@ def insert_qdq(
 
 
 def _weight(name: str, weight: Int8Weight) -> tuple[list[onnx.TensorProto], onnx.NodeProto]:
-    """A weight's constants, with its zero points (O,), and the DQ that gives it back."""
+    """Return a weight's constants, with its zero points (O,), and the DQ that turns it back into float."""
     constants: dict[str, npt.NDArray[np.generic]] = {
         f"{name}_quantised": weight.steps,
         f"{name}_scale": weight.scale,

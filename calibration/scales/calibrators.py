@@ -1,4 +1,7 @@
-"""From a histogram of |x| to the largest magnitude that int8 shall hold; one pass over the images feeds them all."""
+"""Calibration methods: each chooses, from a histogram of |x|, the cut: the largest magnitude that int8 holds.
+
+All of them use the same histograms, which one pass over the images fills.
+"""
 
 from __future__ import annotations
 
@@ -13,34 +16,34 @@ from ssd_edge.calibration.scales.histograms import Histogram
 LARGEST = 127
 """The largest int8 magnitude in use: −128 is left out, so that the grid is symmetric."""
 
-# Of magnitudes: int8 has 127 above zero, and the published algorithm takes 128.
+# Levels of magnitude in ``entropy``: int8 has 127 above zero, but the published algorithm takes 128.
 _LEVELS = 128
 
-# The largest share of the values above zero that entropy may cut.
+# The largest share of the values above zero that ``entropy`` may clip.
 _MOST_CUT = 0.01
 
-# Cuts that mse compares at once: first over the whole range, then around the best of them.
+# Number of cuts that ``mse`` compares at once: first over the whole range, then around the best of them.
 _CUTS = 64
 
 
 def min_max(histogram: Histogram) -> float:
-    """Nothing is cut: the largest |x| met (TensorRT's ``IInt8MinMaxCalibrator``)."""
+    """Return the largest |x|, so that nothing is clipped (TensorRT's ``IInt8MinMaxCalibrator``)."""
     return histogram.amax
 
 
 def moving_average(histogram: Histogram) -> float:
-    """The range of an average image: the larger of |mean of the images' minima| and |mean of their maxima|.
+    """Return the range of an average image: the larger of |mean of the images' minima| and |mean of their maxima|.
 
-    Source: ONNX Runtime's ``MinMaxCalibrater(moving_average=True, symmetric=True)``, which takes this mean of all
-    that it collects in one go. An exponential average, as in Jacob et al., arXiv 1712.05877, section 3.1, would depend
-    on the order of the images and, over a hundred of them, mostly on the first.
+    Source: ONNX Runtime's ``MinMaxCalibrater(moving_average=True, symmetric=True)``, which takes this mean over
+    everything that it collects at once. An exponential average, as in Jacob et al., arXiv 1712.05877, section 3.1,
+    would depend on the order of the images and, over a hundred of them, mostly on the first.
     """
     count = max(1, histogram.images)
     return min(max(abs(histogram.lows), abs(histogram.highs)) / count, histogram.amax)
 
 
 def percentile(histogram: Histogram, share: float = 99.99) -> float:
-    """The magnitude that ``share`` percent of all values, zeros included, do not exceed; up to one bin more.
+    """Return the magnitude that ``share`` percent of all values, zeros included, do not exceed; up to one bin more.
 
     Source: H. Wu et al., "Integer Quantization for Deep Learning Inference: Principles and Empirical Evaluation",
     arXiv 2004.09602, section 5 (99.99 % did best there over many networks).
@@ -58,17 +61,18 @@ def percentile(histogram: Histogram, share: float = 99.99) -> float:
 
 
 def entropy(histogram: Histogram) -> float:
-    """The cut that loses least information: TensorRT's ``IInt8EntropyCalibrator``.
+    """Return the cut that loses the least information: TensorRT's ``IInt8EntropyCalibrator``.
 
     Source: S. Migacz, "8-bit Inference with TensorRT", GTC 2017 (S7310), "Pseudocode". For every number of bins
-    i ≥ 128, P is the first i bins with all that lies beyond counted in the last; Q is the first i bins without it,
-    averaged over 128 levels, each over its non-empty bins; the i of the smallest KL(P ‖ Q) wins, and the cut is
-    (i + ½) bins. Where Q is empty and P is not, the divergence is infinite. Of equals, the widest cuts least.
+    i ≥ 128, P is the first i bins, with all values beyond them counted in the last bin. Q is the first i bins without
+    those values, averaged over 128 levels, each over its non-empty bins. The i with the smallest KL(P ‖ Q) wins, and
+    the cut is (i + ½) bins. The divergence is infinite if a bin of Q is empty and the same bin of P is not. Among equal
+    divergences the largest i wins, since it clips least.
 
-    One rule is added: no more than 1 % of the values above zero are cut. Behind a ReLU6 many values are exactly 6, and
-    averaging that spike with its level looks so costly that the published rule may prefer to cut nearly everything.
+    One rule is added: no more than 1 % of the values above zero are clipped. Behind a ReLU6 many values are exactly 6,
+    and averaging that spike with its level looks so costly that the published rule may clip nearly everything.
 
-    Sums over levels are differences of running sums, so that no Q is ever written out:
+    Sums over levels are computed as differences of running sums, without ever building Q:
     KL = Σ p ln p − Σ_levels S ln(S / n), with S a level's sum and n its number of non-empty bins.
     """
     size = _bins_in_use(histogram)
@@ -83,12 +87,12 @@ def entropy(histogram: Histogram) -> float:
     edges = -(-ends[:, None] * np.arange(_LEVELS + 1) // _LEVELS)
     sums = np.diff(running[edges], axis=1)
     bins = np.diff(running_filled[edges], axis=1)
-    # An empty level has a sum of 0, which multiplies whatever stands for its logarithm.
+    # An empty level has a sum of 0, so any finite number may stand for its logarithm.
     log_means = np.log(np.maximum(sums, 1)) - np.log(np.maximum(bins, 1))
 
     kept, last = running[ends], counts[ends - 1]
     outliers = running[-1] - kept
-    with np.errstate(divide="ignore"):  # nothing kept: no Q, an infinite divergence
+    with np.errstate(divide="ignore"):  # if nothing is kept there is no Q, and the divergence is infinite
         p_log_p = running_log[ends - 1] + _x_log_x(last + outliers)
         p_log_q = (sums * log_means).sum(axis=1) + outliers * log_means[:, -1] - running[-1] * np.log(kept)
     divergence = p_log_p - p_log_q - running[-1] * np.log(running[-1])
@@ -98,11 +102,12 @@ def entropy(histogram: Histogram) -> float:
 
 
 def mse(histogram: Histogram) -> float:
-    """The cut of the smallest mean square of what rounding and cutting change.
+    """Return the cut with the smallest mean square error of rounding and clipping.
 
     Source: the method ``mse`` of NVIDIA's pytorch-quantization (``calib.histogram``), which tries cuts in turn and
-    takes each bin for its centre. Here the square is integrated over each bin, its values taken to lie evenly in it,
-    so that a cut of few bins is judged as well as one of many; 64 cuts over the range, then 64 around the best.
+    puts all values of a bin at its centre. Here the square is integrated over each bin, assuming that its values are
+    spread evenly, so that a cut of few bins is judged as well as one of many. It tries 64 cuts over the range, then
+    128 around the best.
     """
     size = _bins_in_use(histogram)
     if size == 0:
@@ -118,7 +123,7 @@ def mse(histogram: Histogram) -> float:
 
 
 def relative_error(histogram: Histogram, amax: float) -> float:
-    """Root mean square of what int8 up to ``amax`` changes, as a share of the values' own; 0 where all values are 0."""
+    """Return the RMS error of int8 up to ``amax``, divided by the RMS of the values; 0 if all values are 0."""
     size = _bins_in_use(histogram)
     counts = histogram.counts[:size].astype(np.float64)
     edges = np.arange(size + 1)
@@ -129,10 +134,11 @@ def relative_error(histogram: Histogram, amax: float) -> float:
 
 
 def _square_errors(counts: npt.NDArray[np.float64], cuts: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
-    """Sums of squared errors (cuts,) of the values of a histogram (bins,); cuts, and errors, in units of its bins.
+    """Sum the squared errors of a histogram's values (bins,) for each cut (cuts,), in units of its bins.
 
-    The integral of (t − its grid point)² from 0 to x, on a grid of step s that ends at 127 s, is s³k/12 + (x − ks)³/3
-    with k the grid point next to x: k − ½ whole steps and what is left of one, or of all that is cut.
+    The integral of (t − its grid point)² from 0 to x, on a grid of step s that ends at 127 s, is s³k/12 + (x − ks)³/3,
+    where k is the grid point nearest to x. The first term is that of k − ½ whole steps, each with s³/12, and of the
+    half step below k; the second is from k to x, and includes clipped values.
     """
     steps = cuts[:, None] / LARGEST
     edges = np.arange(len(counts) + 1)
@@ -148,23 +154,23 @@ METHODS: dict[str, Callable[[Histogram], float]] = {
     "min-max": min_max,
     "moving-average": moving_average,
 }
-"""Ways from the histogram of an activation to the largest magnitude that is kept."""
+"""Calibration methods by name: each maps the histogram of an activation to the largest magnitude that is kept."""
 
 DEFAULT_METHOD = "mse"
-"""The closest to FP32 over three models: root mean square error of scores where FP32 gives one above 0.1, calibrated
-on 128 photos, measured on others with ONNX Runtime; BCCD's cells, UltraFace, the pedestrian SSDLite: mse 0.009, 0.020,
-0.034; moving average 0.011, 0.027, 0.036; percentile 0.012, 0.037, 0.032; min-max 0.014, 0.017, 0.040; entropy 0.017,
-0.039, 0.058."""
+"""The method closest to FP32 over three models. The measure is the root mean square error of scores where FP32 gives
+one above 0.1, calibrated on 128 photos and measured on others with ONNX Runtime. For BCCD's cells, UltraFace and the
+pedestrian SSDLite: mse 0.009, 0.020, 0.034; moving average 0.011, 0.027, 0.036; percentile 0.012, 0.037, 0.032; min-max
+0.014, 0.017, 0.040; entropy 0.017, 0.039, 0.058."""
 
 
 def _bins_in_use(histogram: Histogram) -> int:
-    """Bins up to the last that is not empty."""
+    """Count the bins up to the last one that is not empty."""
     filled = np.flatnonzero(histogram.counts)
     return int(filled[-1]) + 1 if len(filled) else 0
 
 
 def _running(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Sums of the first 0, 1, 2 … values."""
+    """Return the sums of the first 0, 1, 2 … values."""
     return np.concatenate([[0.0], np.cumsum(values)])
 
 

@@ -1,4 +1,4 @@
-"""Histograms of |x|: all that the calibrators need of an activation, in memory that does not grow with the images."""
+"""Histograms of |x|: all that the calibrators need to know of an activation, in memory of constant size."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ import numpy as np
 import numpy.typing as npt
 
 NUM_BINS = 4096
-"""Bins of a histogram. Its range is below twice the largest value, so at least half of them are in use."""
+"""Number of bins of a histogram. Its range is at most twice the largest value, so at least half of them are in use."""
 
-# Values counted at once: few enough for a processor's cache.
+# Number of values counted at once: few enough to fit in a processor's cache.
 _CHUNK = 1 << 16
 
-# Of the smallest float32, 2^−149: where every range starts.
+# Exponent of the range that every histogram starts with: just above the smallest float32, 2^−149.
 _LEAST_EXPONENT = -148
 
 
 @dataclass
 class Histogram:
-    """How often each magnitude |x| > 0 was met, in ``NUM_BINS`` equal bins over 0 … 2^exponent.
+    """Counts of the magnitudes |x| > 0, in ``NUM_BINS`` equal bins over 0 … 2^exponent.
 
     The range is the smallest power of two above the largest value so far, so that bins merge without error when it
-    grows: the histogram does not depend on the order of the data, and those of parts add up to that of the whole.
-    Beside it stand sums over the images of their smallest and largest value, for the average range of an image.
+    grows: the histogram does not depend on the order of the data, and histograms of parts add up to that of the whole.
+    It also has the sums over the images of their smallest and largest values, for the range of an average image.
 
-    Zeros are counted apart: a symmetric grid holds zero exactly at every scale, so they must not weigh on its choice,
-    and behind a ReLU they are most of the data.
+    Zeros are counted separately: a symmetric grid holds zero exactly at every scale, so zeros must not influence its
+    choice, and behind a ReLU they are most of the data.
 
     Attributes:
-        counts: (NUM_BINS,) int64.
-        exponent: of the range.
-        zeros: how many values were exactly 0.
+        counts: number of values in each bin, (NUM_BINS,) int64.
+        exponent: exponent of the range.
+        zeros: number of values that were exactly 0.
         amax: the largest |x|.
-        images: how often ``add`` was called.
+        images: number of images, that is calls of ``add``.
         lows: sum of the smallest value of each image.
         highs: sum of the largest value of each image.
     """
@@ -49,14 +49,14 @@ class Histogram:
 
     @property
     def bin_width(self) -> float:
-        """In units of x."""
+        """Width of a bin, in units of x."""
         return math.ldexp(1.0, self.exponent) / NUM_BINS
 
     def add(self, values: npt.NDArray[np.float32]) -> None:
         """Count the values of one image, in any shape.
 
         Raises:
-            ValueError: one of them is NaN or infinite.
+            ValueError: a value is NaN or infinite.
         """
         flat = values.reshape(-1)
         low, high = (float(flat.min()), float(flat.max())) if flat.size else (0.0, 0.0)
@@ -66,7 +66,7 @@ class Histogram:
         if amax > 0.0:
             self._grow(math.frexp(amax)[1])
         for start in range(0, flat.size, _CHUNK):
-            # A float64 holds x divided by a power of two without rounding: no value lands in its neighbour's bin.
+            # A float64 holds x divided by a power of two without rounding, so every value lands in its own bin.
             magnitudes = np.abs(flat[start : start + _CHUNK], dtype=np.float64)
             magnitudes *= 1.0 / self.bin_width
             self.counts += np.bincount(magnitudes.astype(np.int64), minlength=NUM_BINS)
@@ -79,7 +79,7 @@ class Histogram:
         self.highs += high
 
     def merge(self, other: Histogram) -> None:
-        """Count all that another histogram counted; that one is left as it was."""
+        """Add the counts of another histogram, which is left unchanged."""
         self._grow(other.exponent)
         self.counts += _coarser(other.counts, self.exponent - other.exponent)
         self.zeros += other.zeros
@@ -96,7 +96,7 @@ class Histogram:
 
 
 def _coarser(counts: npt.NDArray[np.int64], doublings: int) -> npt.NDArray[np.int64]:
-    """The same data over a range 2^doublings times as wide."""
+    """Return the counts of the same data over a range 2^doublings times as wide."""
     merged = np.zeros_like(counts)
     sums = counts.reshape(-1, min(1 << doublings, NUM_BINS)).sum(axis=1)
     merged[: len(sums)] = sums

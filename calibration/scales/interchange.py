@@ -1,13 +1,13 @@
 """Scales in files: this project's JSON, and the calibration cache of TensorRT up to 10, which DLA needs.
 
-The cache is text, as TensorRT's sample ``sampleINT8`` documents it ("Calibration file"):
+The cache is a text file, as TensorRT's sample ``sampleINT8`` documents it ("Calibration file"):
 
     TRT-8502-EntropyCalibration2
     image: 3c008912
     conv1_out: 3c88edfc
 
-The first line names the version and the calibrator; then a tensor a line, with its scale, which is its largest
-magnitude / 127, as the eight hexadecimal digits of a float32, the highest byte first.
+The first line names the version and the calibrator. Each further line has a tensor and its scale, which is its largest
+magnitude / 127, as the eight hexadecimal digits of a float32, highest byte first.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from ssd_edge.errors import CalibrationError
 from ssd_edge.files import written_whole
 
 CALIBRATOR = "EntropyCalibration2"
-"""Whose cache is written: that of ``IInt8EntropyCalibrator2``, which trtexec uses and DLA asks for. TensorRT compares
-the name with the calibrator that reads the cache; how the scales were found, it cannot tell."""
+"""Name of the calibrator in a written cache: ``IInt8EntropyCalibrator2``, which trtexec uses and DLA requires. TensorRT
+compares the name with the calibrator that reads the cache, but cannot tell how the scales were computed."""
 
-# A denormal scale would be 0 on a GPU.
+# The limits of a scale: a GPU would flush a denormal one to 0.
 _LEAST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 _HEADER = re.compile(r"TRT-\w+-\w+")
@@ -35,12 +35,12 @@ _LINE = re.compile(r"(.+): ([0-9a-fA-F]{1,8})")
 
 
 def read_scales(path: Path) -> dict[str, float]:
-    """Scales by tensor name, from JSON or a calibration cache, whichever it is.
+    """Read scales by tensor name from a JSON file or a calibration cache.
 
-    A cache gives the scale 0 to tensors that TensorRT does not quantise; those are left out.
+    A cache gives the scale 0 to tensors that TensorRT does not quantise; these are left out.
 
     Raises:
-        CalibrationError: no such file, neither of the two, or a scale that is none.
+        CalibrationError: the file does not exist or has neither format, or a scale is not above 0 and finite.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -58,7 +58,7 @@ def read_scales(path: Path) -> dict[str, float]:
 
 
 def write_scales(path: Path, scales: Mapping[str, float]) -> None:
-    """Write JSON: {tensor name: scale}, in the network's order; the numbers read back exactly.
+    """Write scales as JSON, {tensor name: scale}, in the network's order; the numbers read back exactly.
 
     Raises:
         CalibrationError: the file cannot be written.
@@ -67,15 +67,16 @@ def write_scales(path: Path, scales: Mapping[str, float]) -> None:
 
 
 def cache_header(tensorrt: str) -> str:
-    """The first line of a cache for a version of TensorRT, such as 8.5.2 or 10.3: it refuses the cache of another.
+    """Return the first line of a cache for a version of TensorRT, such as 8.5.2 or 10.3.
 
-    The number is NV_TENSORRT_VERSION of its header file: from 10 on, two digits each for the minor version and patch.
+    TensorRT refuses the cache of another version. The number is NV_TENSORRT_VERSION of its header file: from 10 on, it
+    has two digits each for the minor version and patch.
 
     >>> cache_header("8.6.1"), cache_header("10.3")
     ('TRT-8601-EntropyCalibration2', 'TRT-100300-EntropyCalibration2')
 
     Raises:
-        CalibrationError: it is no version with calibration caches.
+        CalibrationError: this version has no calibration caches.
     """
     match = re.fullmatch(r"(\d+)\.(\d+)(?:\.(\d+))?(?:\.\d+)*", tensorrt)
     if match is None or not 7 <= int(match[1]) <= 10:
@@ -92,12 +93,12 @@ def write_cache(path: Path, scales: Mapping[str, float], header: str) -> None:
     """Write a calibration cache.
 
     Args:
-        path: the file.
-        scales: of all activations; a tensor that is absent is not quantised.
-        header: see ``cache_header``.
+        path: the file to write.
+        scales: scales of all activations; TensorRT does not quantise a tensor that is missing.
+        header: the first line, see ``cache_header``.
 
     Raises:
-        CalibrationError: a name cannot stand in a cache, or the file cannot be written.
+        CalibrationError: a tensor's name cannot be written in a cache, or the file cannot be written.
     """
     lines = [header]
     for name, scale in scales.items():

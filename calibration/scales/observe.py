@@ -1,4 +1,4 @@
-"""One pass of the FP32 network over the images, one at a time: a histogram of each tensor that matters."""
+"""Observation: one pass of the FP32 network over the images fills a histogram for each tensor that gets a scale."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ssd_edge.graph.session import EXACT, open_session
 
 @dataclass
 class Observations:
-    """What a pass over the calibration images saw; ``observe`` adds to it image by image.
+    """The histograms from a pass over the calibration images; ``observe`` adds to them image by image.
 
     Attributes:
-        histograms: by tensor name.
+        histograms: histogram of each tensor, by name.
         image_hashes: SHA-256 of each image as it entered the network, in order.
     """
 
@@ -30,17 +30,17 @@ class Observations:
 
     @classmethod
     def of(cls, tensors: Iterable[str]) -> Observations:
-        """Of these tensors, nothing seen yet."""
+        """Return empty observations of these tensors."""
         return cls({name: Histogram() for name in tensors})
 
     @property
     def num_images(self) -> int:
-        """Images seen."""
+        """Number of images observed."""
         return len(self.image_hashes)
 
     @property
     def image_set_sha256(self) -> str:
-        """One hash for all images; their order does not matter, as it does not to a histogram."""
+        """One hash for all images; like a histogram, it does not depend on their order."""
         return hashlib.sha256("".join(sorted(self.image_hashes)).encode()).hexdigest()
 
 
@@ -53,14 +53,14 @@ def observe(
     """Run an FP32 network over images, one at a time, and count the values of its tensors.
 
     Args:
-        network: a serialised ONNX model of one input that gives the tensors of ``seen`` among its outputs.
-        seen: counted into. As many images as it holds already are passed over: a pass can be taken up again.
-        images: (1, 3, H, W) float32, preprocessed.
-        each: called after each image, when ``seen`` is whole.
+        network: a serialised ONNX model with one input, whose outputs include the tensors of ``seen``.
+        seen: the observations to add to. As many images as it already holds are skipped, so a pass can be resumed.
+        images: (1, 3, H, W) float32 each, preprocessed.
+        each: called after each image, when ``seen`` is complete for it.
 
     Raises:
-        CalibrationError: no image; an image of another shape or dtype, a tensor that becomes NaN or infinite, or a
-            model that ONNX Runtime refuses. Then ``seen`` is of no further use.
+        CalibrationError: there is no image, an image has another shape or dtype, a tensor becomes NaN or infinite, or
+            ONNX Runtime refuses the model. After that ``seen`` must not be used.
     """
     runtime = session(network)
     (entry,) = runtime.get_inputs()
@@ -85,13 +85,18 @@ def observe(
 
 
 def session(network: bytes) -> Any:
-    """ONNX Runtime's session of a serialised model, whose Q/DQ is computed as it stands, in float.
+    """Open an ONNX Runtime session that computes a model's Q/DQ node by node, in float.
 
-    Fused into integer kernels, it would be another sum on a processor without VNNI than on one with.
+    If Q/DQ were fused into integer kernels, processors with and without VNNI would compute different sums.
 
     Raises:
-        CalibrationError: ONNX Runtime refuses it.
+        CalibrationError: ONNX Runtime refuses the model.
     """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # errors are raised, so nothing needs to be logged
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
         return open_session(network, settings=EXACT)
     except ModelError as error:
