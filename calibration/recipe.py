@@ -1,4 +1,4 @@
-"""A recipe for INT8 heads, and the bench that makes heads of recipes from one pass over the calibration images."""
+"""Recipes for INT8 heads, and the bench that makes heads from them after one pass over the calibration images."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from ssd_edge.calibration.scales.calibrators import DEFAULT_METHOD
 from ssd_edge.calibration.scales.observe import Observations
 
 SAMPLE = 32
-"""Images that distances from FP32 are measured on, and from which channel ranges and biases come."""
+"""Number of images that distances from FP32, channel ranges and bias corrections are measured on."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to INT8 heads.
+    """One way to make INT8 heads.
 
     Attributes:
-        method: a name of ``METHODS``.
-        bias_correction: whether biases make up for what quantisation adds on average.
-        learned_rounding: whether weights go up or down as their outputs ask for, not to the nearest.
-        in_float: names of convolutions left in float, beside those that the policy leaves.
+        method: the calibration method, a name of ``METHODS``.
+        bias_correction: whether biases make up for the mean error of quantisation.
+        learned_rounding: whether weights are rounded up or down to suit their convolution's output, not to the nearest.
+        in_float: names of convolutions left in float, in addition to those that the policy leaves.
     """
 
     method: str = DEFAULT_METHOD
@@ -47,10 +47,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Gain:
-    """What a correction brings: distances of INT8 heads from FP32, see ``divergence``.
+    """The gain of a correction: distances of INT8 heads from FP32, see ``divergence``.
 
     Attributes:
-        without: the distance without it.
+        without: the distance without the correction.
         applied: the distance with it.
     """
 
@@ -59,17 +59,17 @@ class Gain:
 
     @property
     def closer(self) -> bool:
-        """Whether it brings the heads closer."""
+        """Whether the correction brings the heads closer to FP32."""
         return self.applied < self.without
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What a convolution contributes to the distance from FP32; see ``divergence``.
+    """The contribution of a convolution to the distance from FP32, see ``divergence``.
 
     Attributes:
-        alone: the distance where it alone is INT8.
-        without: the distance where it alone, of those that are INT8, is in float.
+        alone: the distance if only this convolution is INT8.
+        without: the distance if this convolution goes back to float and all others stay as they are.
     """
 
     alone: float
@@ -77,14 +77,14 @@ class Sensitivity:
 
 
 class Bench:
-    """Makes INT8 heads of recipes, from one pass over the calibration images.
+    """Makes INT8 heads from recipes, after one pass over the calibration images.
 
     Args:
-        network: FP32, as it was observed: equalised or not.
-        policy: what stays in float in any case; that of the network.
-        seen: observations of every tensor that a recipe may ask a scale of.
-        reference: of the same network, on some of the calibration images.
-        equalisation: what that brought, for the provenance of what is written; None where it was not asked for.
+        network: the FP32 network that was observed, equalised or not.
+        policy: the policy of the network: what stays in float in any case.
+        seen: observations of every tensor for which a recipe may need a scale.
+        reference: outputs of the same network on some of the calibration images.
+        equalisation: the gain of equalisation, for the provenance of written files; None if it was not asked for.
     """
 
     def __init__(
@@ -102,12 +102,12 @@ class Bench:
         self.candidates = tuple(convolution.name for convolution in self.network.placement.convolutions)
 
     def divergence(self, recipe: Recipe) -> float:
-        """From FP32, on the images."""
+        """Return the distance of a recipe's heads from FP32 on the reference's images."""
         network, scales, weights = self._prepared(recipe)
         return self._reference.divergence(insert_qdq(network.model, network.placement, scales, weights))
 
     def sensitivity(self, recipe: Recipe, convolution: str) -> Sensitivity:
-        """Of one convolution, around a recipe."""
+        """Measure the sensitivity of one convolution, given a recipe for the others."""
         others = tuple(name for name in self.candidates if name != convolution)
         return Sensitivity(
             self.divergence(replace(recipe, in_float=others)),
@@ -115,14 +115,14 @@ class Bench:
         )
 
     def quick(self, number: int) -> Bench:
-        """The same with distances of the first ``number`` images only."""
+        """Return a bench that measures distances on the first ``number`` images only."""
         few = Reference(self.network.model, self._reference.spec, self._reference.images[:number])
         bench = Bench(self.network, self.policy, self.seen, few, self.equalisation)
-        bench._shifts, bench._learned = self._shifts, self._learned  # what recipes are made of stays the same
+        bench._shifts, bench._learned = self._shifts, self._learned  # corrections still come from all images
         return bench
 
     def write(self, recipe: Recipe, output: Path, contract: str = "none") -> CalibrationResult:
-        """The INT8 file of a recipe, with what it was made by, and the contract it keeps, in its provenance.
+        """Write the INT8 file of a recipe; its provenance records the recipe and the contract that the file keeps.
 
         Raises:
             CalibrationError: the file cannot be written.
@@ -144,25 +144,26 @@ class Bench:
         )
 
     def _prepared(self, recipe: Recipe) -> tuple[Network, dict[str, float], dict[str, Int8Weight]]:
-        """Network, scales and weights of a recipe.
+        """Return the network, scales and weights of a recipe.
 
-        Learned rounding and biases look at each convolution by itself, so that those of all serve any choice of them.
+        Learned rounding and bias correction treat each convolution by itself, so both are computed once for all
+        convolutions, and any subset of them can use the results.
         """
-        whole = self._weights(recipe)
+        all_weights = self._weights(recipe)
         network = self._without(recipe.in_float)
         scales = scales_of(network, self.seen, recipe.method)
         chosen = {convolution.name: convolution.weight for convolution in network.placement.convolutions}
         if recipe.bias_correction:
             key = recipe.method, recipe.learned_rounding
             if key not in self._shifts:
-                of_whole = scales_of(self.network, self.seen, recipe.method)
-                self._shifts[key] = output_shifts(self.network, of_whole, whole, self._reference.images)
+                all_scales = scales_of(self.network, self.seen, recipe.method)
+                self._shifts[key] = output_shifts(self.network, all_scales, all_weights, self._reference.images)
             shifts = self._shifts[key]
             network = corrected(network, {name: shift for name, shift in shifts.items() if name in chosen})
-        return network, scales, {weight: whole[weight] for weight in chosen.values()}
+        return network, scales, {weight: all_weights[weight] for weight in chosen.values()}
 
     def _weights(self, recipe: Recipe) -> dict[str, Int8Weight]:
-        """Of all convolutions that may be INT8."""
+        """Return the quantised weights of all convolutions that may be INT8."""
         nearest = quantised_weights(self.network.model, self.network.placement)
         if not recipe.learned_rounding:
             return nearest
@@ -173,7 +174,7 @@ class Bench:
         return self._learned[recipe.method]
 
     def _without(self, in_float: tuple[str, ...]) -> Network:
-        """The network with these in float too."""
+        """Return the network with these convolutions in float too."""
         policy = replace(self.policy, skip=(*self.policy.skip, *in_float))
         model = self.network.model
         return replace(self.network, placement=place(model, choose(model, policy)))
@@ -185,12 +186,12 @@ def _yes(holds: bool) -> str:
 
 @dataclass(frozen=True)
 class Made:
-    """INT8 heads, and what they were made with.
+    """INT8 heads, with the recipe and the bench that made them.
 
     Attributes:
-        result: the file.
-        recipe: by which it was made.
-        bench: that made it, and can make others.
+        result: the written file.
+        recipe: the recipe that it was made by.
+        bench: the bench that made it, and can make others.
     """
 
     result: CalibrationResult

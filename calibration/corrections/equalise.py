@@ -65,7 +65,7 @@ def joints(model: onnx.ModelProto) -> list[Joint]:
     """Return all joints of a model, in the graph's order.
 
     Args:
-        model: as ``read_heads`` gives it.
+        model: the FP32 model, as ``read_heads`` returns it.
     """
     view = GraphView(model)
     constants, readers, outputs = view.constants, view.readers, view.outputs

@@ -2,8 +2,8 @@
 
 Source: M. Nagel et al., "Up or Down? Adaptive Rounding for Post-Training Quantization" (AdaRound), arXiv 2004.10568:
 equation 21 for the objective, 23 and 24 for the rectified sigmoid and the regulariser that drives it to 0 or 1. Inputs
-are windows of what the FP32 network gives the convolution, on their grid as on the device; biases and the activation
-behind are left out, so that one convolution is a matter of matrix products.
+are windows of the convolution's input in the FP32 network, rounded to their grid as on the device. Biases and the
+activation behind are left out, so that a convolution is computed by matrix products alone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ssd_edge.graph.fp32 import initializers, to_array, with_outputs
 
 Floats = npt.NDArray[np.float32]
 
-# Of the rectified sigmoid: it reaches beyond 0 and 1, so that both can be met.
+# The rectified sigmoid reaches beyond 0 and 1, so that it can take both values.
 _STRETCH, _SHIFT = np.float32(1.2), np.float32(-0.1)
 _BATCH = 256
 _STEPS = 500
@@ -34,7 +34,7 @@ _STEEPEST, _FLATTEST = 20.0, 2.0
 
 
 def can_learn(network: Network) -> list[str]:
-    """Convolutions in INT8 whose groups are one: only these are taken, by name."""
+    """Return the names of the INT8 convolutions whose rounding can be learned: 2-D, one group, explicit padding."""
     constants = initializers(network.model)
     nodes = {node.name: node for node in network.model.graph.node}
     return [
@@ -49,14 +49,14 @@ def can_learn(network: Network) -> list[str]:
 def windows(
     network: Network, names: Sequence[str], images: Iterable[Floats], per_image: int = 64, seed: int = 0
 ) -> dict[str, Floats]:
-    """What convolutions read at random places: (P, I·kh·kw) float32 by name.
+    """Collect the inputs of convolutions at random places of their outputs: (P, I·kh·kw) float32 by name.
 
     Args:
-        network: FP32.
-        names: of ``can_learn``.
+        network: the FP32 network.
+        names: names of convolutions, from ``can_learn``.
         images: (1, 3, H, W) float32 each, preprocessed.
-        per_image: places of an image and convolution.
-        seed: of the places.
+        per_image: number of places for each image and convolution.
+        seed: random seed for the places.
     """
     rng = np.random.default_rng(seed)
     constants = initializers(network.model)
@@ -65,14 +65,14 @@ def windows(
     runtime = session(with_outputs(network.model, read))
     (entry,) = runtime.get_inputs()
     given = [name for name in read if name != entry.name]
-    found: dict[str, list[Floats]] = {name: [] for name in names}
+    collected: dict[str, list[Floats]] = {name: [] for name in names}
     for image in images:
         values = dict(zip(given, runtime.run(given, {entry.name: image}) if given else [], strict=True))
         values[entry.name] = image
         for name, node in nodes.items():
             kernel = tuple(constants[node.input[1]].dims[2:])
-            found[name].append(_windows(values[node.input[0]][0], node, kernel, per_image, rng))
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+            collected[name].append(_windows(values[node.input[0]][0], node, kernel, per_image, rng))
+    return {name: np.concatenate(parts) for name, parts in collected.items()}
 
 
 def learned(
@@ -82,13 +82,13 @@ def learned(
     seen: Mapping[str, Floats],
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Int8Weight]:
-    """Weights with the rounding learned where there are windows; the others as given.
+    """Learn the rounding of the weights of convolutions that have windows; return the other weights unchanged.
 
     Args:
-        network: FP32.
-        scales: of each tensor that has a pair.
-        weights: rounded to the nearest, by name of the weight.
-        seen: ``windows``, by name of the convolution.
+        network: the FP32 network.
+        scales: scale of each tensor that has a pair.
+        weights: weights rounded to the nearest step, by name of the weight.
+        seen: results of ``windows``, by name of the convolution.
         progress: called with the number of convolutions done.
     """
     constants = initializers(network.model)
@@ -106,17 +106,18 @@ def learned(
 def round_by_output(
     weight: Floats, scale: Floats, inputs: Floats, input_scale: float, seed: int = 0
 ) -> npt.NDArray[np.int8]:
-    """Steps (O, K) int8 of a weight (O, K) whose outputs for these inputs are closest to the float ones'.
+    """Round a weight (O, K) to steps (O, K) int8 whose outputs for these inputs are closest to the float outputs.
 
     Args:
         weight: (O, K) float32.
-        scale: (O,) of its grid.
+        scale: (O,) scales of the weight's grid.
         inputs: (P, K) float32.
-        input_scale: of their grid.
-        seed: of the batches.
+        input_scale: scale of the inputs' grid.
+        seed: random seed for the batches.
 
     Returns:
-        No worse on the inputs than rounding to the nearest: that is kept for each channel where learning did not help.
+        Steps that are no worse on the inputs than rounding to the nearest, which is kept for each channel where
+        learning did not help.
     """
     step = scale[:, None]
     on_grid = np.clip(np.rint(inputs / np.float32(input_scale)), -LARGEST, LARGEST) * np.float32(input_scale)
@@ -124,7 +125,7 @@ def round_by_output(
     wanted = inputs @ weight.T
     below = np.floor(weight / step)
     share = weight / step - below
-    # Start where the sigmoid gives the weight itself.
+    # Start where the rectified sigmoid gives the float weight itself.
     v = -np.log(_STRETCH / (share - _SHIFT) - 1).astype(np.float32)
     unit = np.float32(((on_grid @ (nearest * step).T - wanted) ** 2).mean() + 1e-20)
     moment, square = np.zeros_like(v), np.zeros_like(v)
@@ -152,7 +153,7 @@ def round_by_output(
 
 
 def _windows(x: Floats, node: onnx.NodeProto, kernel: tuple[int, ...], number: int, rng: np.random.Generator) -> Floats:
-    """(number, I·kh·kw) of (I, H, W) at random places of the output."""
+    """Cut windows (number, I·kh·kw) out of an input (I, H, W), at random places of the convolution's output."""
     given = _attributes(node)
     top, left, bottom, right = given.get("pads", [0, 0, 0, 0])
     strides, dilations = given.get("strides", [1, 1]), given.get("dilations", [1, 1])

@@ -1,4 +1,4 @@
-"""The report's charts: SVG that takes its colours from the page, and is read without a script."""
+"""Charts of the report: SVG that takes its colours from the page and needs no script."""
 
 from __future__ import annotations
 
@@ -9,31 +9,34 @@ from ssd_edge.calibration.recipe import Sensitivity
 from ssd_edge.calibration.report.facts import Activation
 
 MOST_BARS = 25
-"""Convolutions in the sensitivity chart; the others, which matter less, are in the JSON."""
+"""Number of convolutions in the sensitivity chart; the others, which matter less, are in the JSON."""
 
 _LONGEST = 44
 
 
 def histogram(one: Activation) -> str:
-    """|x| to the right, how many values upwards, by powers of ten; a line at each method's cut, a thick one at ours."""
+    """Draw an activation's histogram: |x| to the right, the number of values upwards, on a logarithmic axis.
+
+    A dotted line marks each method's cut, a thick line the cut that was used.
+    """
     width, height, left, base = 420, 150, 40, 120
     most = max(1, *one.bars)
     decades = max(1, len(str(most)))  # a power of ten above the largest
     step = (width - left - 10) / len(one.bars)
-    parts = [_open(width, height, f"values of {one.tensor}")]
+    parts = [_svg_start(width, height, f"values of {one.tensor}")]
     for decade in range(0, decades + 1, max(1, decades // 3)):
         y = base - decade / decades * (base - 12)
         parts.append(f'<line class="grid" x1="{left}" x2="{width - 10}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="tick end" x="{left - 5}" y="{y + 3:.1f}">{_power(decade)}</text>')
     for number, count in enumerate(one.bars):
         if count:
-            top = (log10(count) + 0.15) / (decades + 0.15) * (base - 12)  # a single value is seen too
+            top = (log10(count) + 0.15) / (decades + 0.15) * (base - 12)  # so that a single value is visible
             x, wide = left + number * step, max(step - 1, 0.5)
             parts.append(f'<rect class="bar" x="{x:.1f}" y="{base - top:.1f}" width="{wide:.1f}" height="{top:.1f}"/>')
     reach = one.amax or 1.0
     for cut in one.cuts.values():
-        parts.append(_upright("other", left + min(1.0, cut / reach) * (width - left - 10), base))
-    parts.append(_upright("cut", left + min(1.0, one.cut / reach) * (width - left - 10), base))
+        parts.append(_vertical_line("other", left + min(1.0, cut / reach) * (width - left - 10), base))
+    parts.append(_vertical_line("cut", left + min(1.0, one.cut / reach) * (width - left - 10), base))
     for share in (0.0, 0.5, 1.0):
         x = left + share * (width - left - 10)
         anchor = "" if share == 0 else " end" if share == 1 else " middle"
@@ -42,13 +45,13 @@ def histogram(one: Activation) -> str:
     return "".join(parts)
 
 
-def sensitivity(found: dict[str, Sensitivity]) -> str:
-    """A bar a convolution, worst first: the distance from FP32 with it alone in INT8."""
-    worst = sorted(found.items(), key=lambda pair: pair[1].alone, reverse=True)[:MOST_BARS]
+def sensitivity(sensitivities: dict[str, Sensitivity]) -> str:
+    """Draw a bar for each convolution, worst first: the distance from FP32 with only this one in INT8."""
+    worst = sorted(sensitivities.items(), key=lambda pair: pair[1].alone, reverse=True)[:MOST_BARS]
     width, left, row = 720, 300, 18
     height = row * len(worst) + 26
     reach = max((one.alone for _, one in worst), default=0.0) or 1.0
-    parts = [_open(width, height, "sensitivity of convolutions")]
+    parts = [_svg_start(width, height, "sensitivity of convolutions")]
     for number, (name, one) in enumerate(worst):
         y = number * row
         long = one.alone / reach * (width - left - 70)
@@ -65,18 +68,18 @@ def sensitivity(found: dict[str, Sensitivity]) -> str:
 
 
 def shortened(name: str) -> str:
-    """A long name with its middle left out: its ends tell most."""
+    """Shorten a long name by leaving out its middle, since its ends tell most."""
     if len(name) <= _LONGEST:
         return name
     head = _LONGEST // 3
     return f"{name[:head]}…{name[-(_LONGEST - head - 1) :]}"
 
 
-def _open(width: int, height: int, title: str) -> str:
+def _svg_start(width: int, height: int, title: str) -> str:
     return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">'
 
 
-def _upright(kind: str, x: float, base: int) -> str:
+def _vertical_line(kind: str, x: float, base: int) -> str:
     return f'<line class="{kind}" x1="{x:.1f}" x2="{x:.1f}" y1="8" y2="{base}"/>'
 
 

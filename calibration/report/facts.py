@@ -1,4 +1,4 @@
-"""What a calibration did and cost, as facts: what the report's page and its JSON say."""
+"""The facts about a calibration and its cost: as JSON for programs, and as a page for people (``report_page``)."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from ssd_edge.evaluation import Evaluation
 from ssd_edge.files import sha256
 
 HISTOGRAMS = 8
-"""Activations whose histograms are shown: those that the worst convolutions read."""
+"""Number of activations whose histograms are shown: the inputs of the most sensitive convolutions."""
 
 THUMBNAILS = 24
 
 SENSITIVITY_IMAGES = 8
-"""Few, since each convolution takes two passes over them."""
+"""Number of images for sensitivities: few, since each convolution takes two passes over them."""
 
 _BARS = 64
 
 
 @dataclass(frozen=True)
 class Activation:
-    """A tensor with a scale.
+    """A tensor with a scale, and how it was clipped.
 
     Attributes:
         tensor: its name.
-        readers: convolutions that take it in INT8.
-        amax: the largest |x| met.
+        readers: names of the convolutions that read it in INT8.
+        amax: the largest |x| observed.
         cut: the largest |x| that INT8 holds.
-        cuts: what each method would have chosen.
+        cuts: the cut that each method would have chosen.
         clipped: share of the values above the cut.
-        error: root mean square of what INT8 changes, as a share of that of the values.
-        bars: how many values lie in each of 64 equal stretches of 0 … amax.
+        error: RMS error of INT8, divided by the RMS of the values.
+        bars: number of values in each of 64 equal stretches of 0 … amax.
     """
 
     tensor: str
@@ -62,9 +62,9 @@ class Picture:
     """A calibration image.
 
     Attributes:
-        name: of the file, or of the video and the frame.
-        sha256: of what the network was given.
-        thumbnail: JPEG; empty for most.
+        name: name of the file, or of the video and the frame.
+        sha256: hash of the network's input for this image.
+        thumbnail: JPEG data; empty for images without a thumbnail, which are most.
     """
 
     name: str
@@ -74,27 +74,27 @@ class Picture:
 
 @dataclass(frozen=True)
 class Report:
-    """All that the page shows.
+    """Everything that the page shows.
 
     Attributes:
-        heads, heads_sha256: the FP32 file.
-        int8, int8_sha256: the INT8 file.
-        command: that makes it again.
-        made: when, in UTC.
-        version: of ssd-edge.
-        method: of the scales.
-        fp32, int8_ap: AP of the two files on the validation images, computed exactly; None where it was not measured.
-        engine_ap: AP of the INT8 engine of the machine that calibrated; None likewise.
-        fps: images/s of FP32 and INT8 on OpenVINO here.
-        corrections: what was tried beyond rounding, and what it brought; None after a search.
-        search: of a contract; None without.
-        sensitivities: of each INT8 convolution.
-        distance: from FP32, of the file.
-        num_int8, num_convolutions: how many became INT8, of how many.
-        in_float: convolutions that did not, and why.
-        activations: the worst, by the sensitivity of their readers.
-        pictures: calibrated with.
-        seed: of their choice.
+        heads, heads_sha256: name and hash of the FP32 file.
+        int8, int8_sha256: name and hash of the INT8 file.
+        command: the command that makes the INT8 file again.
+        made: when the report was made, in UTC.
+        version: version of ssd-edge.
+        method: calibration method of the scales.
+        fp32, int8_ap: AP of the two files on the validation images, computed exactly; None if it was not measured.
+        engine_ap: AP of the INT8 engine on the machine that calibrated; None if it was not measured.
+        fps: images/s of FP32 and INT8 on OpenVINO on this machine.
+        corrections: the corrections that were tried, and their gains; None after a search.
+        search: the search for a contract; None without one.
+        sensitivities: sensitivity of each INT8 convolution, by name.
+        distance: distance of the INT8 file from FP32.
+        num_int8, num_convolutions: number of INT8 convolutions, and of all convolutions.
+        in_float: the reason for each convolution that stays in float, by name.
+        activations: the activations with the most sensitive readers.
+        pictures: the calibration images.
+        seed: random seed for choosing them.
     """
 
     heads: str
@@ -121,7 +121,7 @@ class Report:
     seed: int
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for ``json.dumps``, thumbnails left out."""
+        """Return the report as plain values for ``json.dumps``, without thumbnails."""
         return {
             **asdict(self),
             "corrections": self.corrections.to_json() if self.corrections else None,
@@ -144,7 +144,7 @@ def gather(
     pictures: Sequence[Picture],
     seed: int,
 ) -> Report:
-    """Facts of what was made; arguments as in ``Report``."""
+    """Gather the report of a calibration; arguments as in ``Report``."""
     bench, result = made.bench, made.result
     left = in_float(bench.network.model, bench.policy)
     left |= dict.fromkeys(made.recipe.in_float, "the budget does not hold with it in INT8")
@@ -175,21 +175,21 @@ def gather(
 
 
 def sensitivities(made: Made, tell: Callable[[str, int, int], None]) -> dict[str, Sensitivity]:
-    """Of each INT8 convolution around the recipe, on a few of the calibration images; ``tell`` as for a search."""
-    bench, found = made.bench.quick(SENSITIVITY_IMAGES), {}
+    """Measure the sensitivity of each INT8 convolution on a few calibration images; ``tell`` as for a search."""
+    bench, measured = made.bench.quick(SENSITIVITY_IMAGES), {}
     names = [name for name in bench.candidates if name not in made.recipe.in_float]
     for number, name in enumerate(names):
         tell("sensitivity of convolutions", number, len(names))
-        found[name] = bench.sensitivity(made.recipe, name)
-    return found
+        measured[name] = bench.sensitivity(made.recipe, name)
+    return measured
 
 
 def pictures(images: Iterable[tuple[str, npt.NDArray[np.uint8]]], hashes: Sequence[str]) -> list[Picture]:
-    """The calibration images by name and hash, some of them with a thumbnail.
+    """List the calibration images by name and hash, some of them with a thumbnail.
 
     Args:
-        images: name and (height, width, 3) uint8 BGR of each, as they were observed.
-        hashes: of what the network was given, in the same order.
+        images: name and pixels, (height, width, 3) uint8 BGR, of each image, in the order in which they were observed.
+        hashes: hash of the network's input for each image, in the same order.
     """
     shown = set(np.linspace(0, len(hashes) - 1, min(THUMBNAILS, len(hashes))).astype(int).tolist())
     return [
@@ -198,14 +198,29 @@ def pictures(images: Iterable[tuple[str, npt.NDArray[np.uint8]]], hashes: Sequen
     ]
 
 
+def write_report(report: Report, path: Path) -> Path:
+    """Write the page, and JSON of the same name beside it, each whole or not at all; return the JSON's path.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    from ssd_edge.calibration.report.page import page
+
+    beside = path.with_suffix(".json")
+    for file, text in ((beside, json.dumps(report.to_json(), indent=2) + "\n"), (path, page(report))):
+        with written_whole(file) as partial:
+            partial.write_text(text, encoding="utf-8")
+    return beside
+
+
 def _activations(made: Made, sensitivities: dict[str, Sensitivity]) -> list[Activation]:
-    """Of the most sensitive convolutions first; without sensitivities, of the largest error."""
+    """List the inputs of the most sensitive convolutions; without sensitivities, those with the largest errors."""
     readers: dict[str, list[str]] = {}
     for convolution in made.bench.network.placement.convolutions:
         if convolution.name not in made.recipe.in_float:
             readers.setdefault(convolution.entry, []).append(convolution.name)
     seen, scales = made.bench.seen.histograms, made.result.scales
-    found = [
+    activations = [
         _activation(name, tuple(names), seen[name], scales[name] * LARGEST)
         for name, names in readers.items()
         if name in seen and name in scales
@@ -215,12 +230,12 @@ def _activations(made: Made, sensitivities: dict[str, Sensitivity]) -> list[Acti
         known = [sensitivities[name].alone for name in one.readers if name in sensitivities]
         return max(known, default=0.0), one.error
 
-    return sorted(found, key=worst, reverse=True)[:HISTOGRAMS]
+    return sorted(activations, key=worst, reverse=True)[:HISTOGRAMS]
 
 
 def _activation(tensor: str, readers: tuple[str, ...], seen: Histogram, cut: float) -> Activation:
     total = seen.zeros + int(seen.counts.sum())
-    beyond = int(seen.counts[min(NUM_BINS, int(np.ceil(cut / seen.bin_width))) :].sum())
+    num_clipped = int(seen.counts[min(NUM_BINS, int(np.ceil(cut / seen.bin_width))) :].sum())
     ends = np.linspace(0, seen.amax / seen.bin_width, _BARS + 1)
     running = np.concatenate([[0.0], np.cumsum(seen.counts)])
     bars = np.diff(np.interp(ends, np.arange(NUM_BINS + 1), running))
@@ -230,7 +245,7 @@ def _activation(tensor: str, readers: tuple[str, ...], seen: Histogram, cut: flo
         seen.amax,
         cut,
         {name: float(find(seen)) for name, find in METHODS.items()},
-        beyond / total if total else 0.0,
+        num_clipped / total if total else 0.0,
         relative_error(seen, cut),
         tuple(round(bar) for bar in bars.tolist()),
     )

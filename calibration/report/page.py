@@ -1,4 +1,4 @@
-"""A report as one HTML file, see ``ssd_edge.page``."""
+"""The report as one HTML file, see ``ssd_edge.page``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ssd_edge.page import render
 
 
 def page(report: Report) -> str:
-    """The HTML text. All that comes from files, such as labels and names of tensors, is escaped.
+    """Return the report's HTML. Text from files, such as labels and names of tensors, is escaped.
 
     Raises:
         MissingDependencyError: Jinja is not installed.
@@ -35,7 +35,7 @@ def page(report: Report) -> str:
 
 
 def verdict(report: Report) -> tuple[str, str]:
-    """The sentence at the top, and what it is: ``kept``, ``fine``, ``worse`` or ``unknown``."""
+    """Return the sentence at the top, and its kind: ``kept``, ``fine``, ``worse`` or ``unknown``."""
     share = f"{report.num_int8} of {report.num_convolutions} convolutions in INT8"
     if report.fp32 is None or report.int8_ap is None or report.fp32.ap is None or report.int8_ap.ap is None:
         return f"AP was not measured; {share}.", "unknown"
@@ -47,7 +47,7 @@ def verdict(report: Report) -> tuple[str, str]:
 
 
 def _ap_rows(fp32: Evaluation, int8: Evaluation, engine: Evaluation | None) -> list[dict[str, Any]]:
-    """A row each: all, by size, by class; numbers in points, None where nothing defines them."""
+    """Return the rows of the AP table: total, by size, by class; in points, None where AP is undefined."""
     results = fp32, int8, engine
     named = {"ap": "COCO's AP, all classes", "ap50": "AP50"}
     by_size = {"ap_small": "small, below 32 × 32", "ap_medium": "medium", "ap_large": "large, above 96 × 96"}
@@ -63,14 +63,14 @@ def _ap_rows(fp32: Evaluation, int8: Evaluation, engine: Evaluation | None) -> l
 
 
 def _in_points(fp32: float | None, int8: float | None, engine: float | None) -> dict[str, float | None]:
-    # Rounded here, and 0 added, so that no "-0.00" is shown.
+    # Rounding and adding 0 turns "-0.00" into "0.00".
     change = None if fp32 is None or int8 is None else round(100 * (int8 - fp32), 2) + 0.0
     points = {"fp32": fp32, "int8": int8, "engine": engine}
     return {name: None if value is None else 100 * value for name, value in points.items()} | {"change": change}
 
 
 def _gains(report: Report) -> list[tuple[str, float, float, bool]]:
-    """What each correction brought: name, distance without and with it, whether it was used."""
+    """Return each correction's name, the distance without and with it, and whether it was used."""
     named: dict[str, Any] = {}
     if report.corrections is not None:
         named = {name.replace("_", " "): gain for name, gain in vars(report.corrections).items()}

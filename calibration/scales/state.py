@@ -1,4 +1,4 @@
-"""What an interrupted calibration leaves beside its output, so that the next one goes on from there."""
+"""The file that an interrupted calibration leaves beside its output, so that the next run goes on from there."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from ssd_edge.errors import CalibrationError
 from ssd_edge.files import written_whole
 
 SECONDS_BETWEEN = 5.0
-"""Seconds of work that an interruption costs at most."""
+"""The most seconds of work that an interruption costs."""
 
 
 @dataclass
 class StateFile:
-    """Observations on disk, written whole or not at all, every few seconds.
+    """Observations saved on disk every few seconds, each time whole or not at all.
 
     Attributes:
         path: the file.
-        images_key: one hash of what images there will be, and in which order.
-        seconds_between: how long ``save`` waits after it has written.
-        stale: whether ``begin`` found observations of another network, or of other tensors or images.
-        resumed: images of the observations that ``begin`` found.
+        images_key: hash that identifies the images to come and their order.
+        seconds_between: the least seconds between two writes of ``save``.
+        stale: whether the file that ``begin`` read belongs to another network, or to other tensors or images.
+        resumed: number of images in the observations that ``begin`` read.
     """
 
     path: Path
@@ -41,18 +41,18 @@ class StateFile:
     _due: float = field(init=False, default=0.0)
 
     def begin(self, network: bytes, tensors: Sequence[str]) -> Observations:
-        """What was observed until the interruption; nothing yet where there was none, or it was of something else."""
+        """Return the observations saved before an interruption; empty ones if there are none that fit."""
         digest = hashlib.sha256(hashlib.sha256(network).digest())
         digest.update("\0".join([*tensors, "", self.images_key]).encode())
         self._key = digest.hexdigest()
         self._due = monotonic() + self.seconds_between
-        found = self._read()
-        self.stale = found is None and self.path.exists()
-        self.resumed = found.num_images if found else 0
-        return found or Observations.of(tensors)
+        saved = self._read()
+        self.stale = saved is None and self.path.exists()
+        self.resumed = saved.num_images if saved else 0
+        return saved or Observations.of(tensors)
 
     def save(self, seen: Observations) -> None:
-        """Write what was observed, unless that was done a moment ago.
+        """Write the observations, unless the last write was less than ``seconds_between`` ago.
 
         Raises:
             CalibrationError: the file cannot be written.
@@ -61,7 +61,7 @@ class StateFile:
             self.write(seen)
 
     def write(self, seen: Observations) -> None:
-        """Write what was observed, now.
+        """Write the observations now.
 
         Raises:
             CalibrationError: the file cannot be written.
@@ -87,7 +87,7 @@ class StateFile:
         self._due = monotonic() + self.seconds_between
 
     def remove(self) -> None:
-        """The work is done."""
+        """Delete the file when the calibration is complete."""
         self.path.unlink(missing_ok=True)
 
     def _read(self) -> Observations | None:
@@ -106,4 +106,4 @@ class StateFile:
                     content["image_hashes"].tolist(),
                 )
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
-            return None  # cut short, or not ours: as good as none
+            return None  # a truncated or foreign file counts as no file
