@@ -121,7 +121,7 @@ def test_the_page_says_what_the_facts_say(report):
     gain = report.corrections.bias_correction
     assert f"bias correction {gain.without:.4f} {gain.applied:.4f}" in text
     for one in report.activations:
-        assert f"cut at {one.cut:.4g} of {one.amax:.4g}" in text
+        assert f"clipped at {one.cut:.4g} of {one.amax:.4g}" in text
     for name, digest in ((report.heads, report.heads_sha256), (report.int8, report.int8_sha256)):
         assert f"{name} {digest}" in text
     assert all(f"{k}.png {report.pictures[k].sha256}" in text for k in range(6))
@@ -173,9 +173,9 @@ def test_what_was_not_measured_is_said(report):
     text = Page(page(bare)).text
     assert verdict(bare) == ("AP was not measured; 8 of 8 convolutions in INT8.", "unknown")
     assert "give calibrate a data set with labels" in text
-    assert "Sensitivity of convolutions It was not measured." in text
-    assert "None was asked for" in text
-    assert "Left in float No convolution." in text
+    assert "Sensitivity of convolutions Sensitivity was not measured." in text
+    assert "No correction was asked for" in text
+    assert "Left in float No convolution was left in float." in text
 
 
 def test_a_search_shows_its_trials(report):
