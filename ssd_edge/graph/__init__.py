@@ -1,1 +1,1 @@
-"""The room for heads as an ONNX graph: read, folded, rewritten."""
+"""Heads as an ONNX graph: reading, folding and rewriting it."""

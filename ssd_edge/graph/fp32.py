@@ -1,4 +1,4 @@
-"""Heads in ONNX: read, refused where they cannot be calibrated, and brought to convolutions with constant weights."""
+"""Reading FP32 heads from ONNX: refuses those that cannot be calibrated, and folds the rest into plain convolutions."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Convolution:
     """A Conv node with a constant weight.
 
     Attributes:
-        name: of the node.
-        entry: the tensor it reads.
-        weight: the name of its weight, an initializer.
-        depthwise: whether each output channel reads one input channel only.
+        name: name of the node.
+        entry: name of the tensor that it reads.
+        weight: name of its weight, an initializer.
+        depthwise: whether each output channel reads only one input channel.
     """
 
     name: str
@@ -45,19 +45,19 @@ class Convolution:
 
 
 def read_heads(path: Path) -> onnx.ModelProto:
-    """An FP32 model from a file, with BatchNormalization folded into its convolutions and constants computed.
+    """Read an FP32 model, fold BatchNormalization into its convolutions and compute constants.
 
     Activations behind a concatenation are moved before it.
 
     Raises:
-        CalibrationError: the file is missing, no ONNX or already quantised, keeps weights outside its own folder, has
-            no convolution, or not one float32 image input of fixed height and width.
+        CalibrationError: the file is missing, is no ONNX model or already quantised, keeps weights outside its own
+            folder, has no convolution, or does not have exactly one float32 image input of fixed height and width.
     """
     try:
         model = read_graph(path)
     except OSError as error:
         raise CalibrationError(f"cannot read {path}: {error.strerror}") from None
-    except ModelError:
+    except Exception:  # protobuf's own exception, whose message does not help a user
         raise CalibrationError(f"{path} is not an ONNX model") from None
     _refuse(model, path)
     try:
@@ -70,7 +70,7 @@ def read_heads(path: Path) -> onnx.ModelProto:
 
 
 def convolutions(model: onnx.ModelProto) -> list[Convolution]:
-    """All convolutions with constant weights, in the graph's order."""
+    """Return all convolutions with constant weights, in the graph's order."""
     weights = initializers(model)
     return [
         Convolution(node.name, node.input[0], node.input[1], is_depthwise(node, weights[node.input[1]]))
@@ -80,40 +80,45 @@ def convolutions(model: onnx.ModelProto) -> list[Convolution]:
 
 
 def count_convolutions(model: onnx.ModelProto) -> int:
-    """All Conv nodes, those with computed weights included."""
+    """Count all Conv nodes, including those with computed weights."""
     return sum(node.op_type == "Conv" for node in model.graph.node)
 
 
 def initializers(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
-    """Constant tensors by name."""
+    """Return the constant tensors by name."""
     return {tensor.name: tensor for tensor in model.graph.initializer}
 
 
 def to_array(tensor: onnx.TensorProto) -> npt.NDArray[np.float32]:
-    """A float tensor's values."""
+    """Return the values of a float tensor."""
     return np.asarray(numpy_helper.to_array(tensor), np.float32)
 
 
 def with_outputs(model: onnx.ModelProto, tensors: Collection[str]) -> bytes:
-    """The serialised model, giving these inner tensors as outputs as well; the model given is left as it was."""
+    """Serialise a copy of the model that also outputs these inner tensors."""
     wider = onnx.ModelProto()
     wider.CopyFrom(model)
     present = {value.name for value in (*model.graph.output, *model.graph.input)}
-    # A name alone will do: ONNX Runtime infers the type.
+    # The name is enough, since ONNX Runtime infers the type.
     wider.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors if name not in present)
     return bytes(wider.SerializeToString())
 
 
 def activations(model: onnx.ModelProto) -> list[str]:
-    """Names of the image and of all float32 tensors that nodes make, in the graph's order."""
+    """Return the names of the image and of all float32 tensors that nodes output, in the graph's order."""
+    import onnxruntime
+
     made = [name for node in model.graph.node for name in node.output if name]
-    session = open_session(with_outputs(model, made), level=NONE)
-    of_floats = {value.name for value in session.get_outputs() if value.type == "tensor(float)"}
-    return [*(value.name for value in model.graph.input), *(name for name in made if name in of_floats)]
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(with_outputs(model, made), options, providers=["CPUExecutionProvider"])
+    float_tensors = {value.name for value in session.get_outputs() if value.type == "tensor(float)"}
+    return [*(value.name for value in model.graph.input), *(name for name in made if name in float_tensors)]
 
 
 def _refuse(model: onnx.ModelProto, path: Path) -> None:
-    """Raise CalibrationError where the model is not one that can be calibrated."""
+    """Raise CalibrationError if the model cannot be calibrated."""
     kinds = {node.op_type for node in model.graph.node}
     if any(kind.startswith(("QuantizeLinear", "DequantizeLinear", "QLinear")) for kind in kinds):
         raise CalibrationError(f"{path} is already quantised: calibrate the FP32 model it was made from")
@@ -135,26 +140,77 @@ def _refuse(model: onnx.ModelProto, path: Path) -> None:
         raise CalibrationError(f"{path} takes {batch} images at once: export it with a batch of 1 or a free one")
 
 
+def _load_weights(model: onnx.ModelProto, path: Path) -> None:
+    """Load external weights, from the model's own folder only."""
+    folder = path.resolve().parent
+    for tensor in model.graph.initializer:
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        name = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+        file = (folder / name).resolve()
+        if folder not in file.parents:
+            raise CalibrationError(
+                f"{path} wants weights from {name!r}, outside its own folder: export it again with all weights inside"
+            )
+        if not file.is_file():
+            raise CalibrationError(f"{path} keeps weights in {name!r}, which does not lie beside it")
+    try:
+        external_data_helper.load_external_data_for_model(model, str(folder))
+    except Exception as error:  # truncated or linked files raise exceptions of several kinds
+        raise CalibrationError(f"the weights of {path} cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def _images(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """Return the inputs that are not weights, since older files list weights as inputs too."""
+    constant = initializers(model)
+    return [value for value in model.graph.input if value.name not in constant]
+
+
 def _type_name(elem_type: int) -> str:
     return str(onnx.TensorProto.DataType.Name(elem_type)).lower()
 
 
-def _prepared(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
-    """The folded model, in the opsets that it uses, its nodes with names of their own."""
-    try:
-        result = folded(model)
-    except ModelError as error:
-        raise CalibrationError(f"ONNX Runtime cannot load {path}: {error}") from None
-    used = {node.domain for node in result.graph.node} | {""}
-    opsets = [opset for opset in result.opset_import if opset.domain in used]
-    del result.opset_import[:]
-    result.opset_import.extend(opsets)
-    _name_nodes(result)
-    return result
+def _folded(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """Rewrite a model with ONNX Runtime's basic optimiser, which uses standard operators only.
+
+    It folds BatchNormalization and constant padding into convolutions, and computes everything that depends only on
+    constants.
+    """
+    import onnxruntime
+
+    # Weights that are also inputs could be replaced at run time, so the optimiser would not treat them as constants.
+    images = _images(model)
+    del model.graph.input[:]
+    model.graph.input.extend(images)
+    for node in model.graph.node:
+        # Absent optional inputs at the end mean the same as none, but keep the optimiser from folding a Pad.
+        while node.input and not node.input[-1]:
+            del node.input[-1]
+
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "folded.onnx"
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(target)
+        options.log_severity_level = 4  # errors are raised, so nothing needs to be logged
+        try:
+            onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exception classes have no common base
+            raise CalibrationError(f"ONNX Runtime cannot load {path}: {str(error).splitlines()[0]}") from None
+        folded = onnx.load(str(target))
+
+    used = {node.domain for node in folded.graph.node} | {""}
+    opsets = [opset for opset in folded.opset_import if opset.domain in used]
+    del folded.opset_import[:], folded.metadata_props[:]
+    folded.opset_import.extend(opsets)
+    folded.metadata_props.extend(model.metadata_props)
+    folded.producer_name, folded.producer_version = model.producer_name, model.producer_version
+    _name_nodes(folded)
+    return folded
 
 
 def _name_nodes(model: onnx.ModelProto) -> None:
-    """Give each node a name of its own: skip lists and reports go by it."""
+    """Give each node a unique name, since skip lists and reports refer to nodes by name."""
     seen: set[str] = set()
     for node in model.graph.node:
         if not node.name or node.name in seen:
@@ -163,7 +219,7 @@ def _name_nodes(model: onnx.ModelProto) -> None:
 
 
 def _with_opset(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
-    """In an opset that knows scales per channel; unchanged where it is one already."""
+    """Convert a model to an opset that has scales per channel; leave it unchanged if its opset already has them."""
     opset = next(opset.version for opset in model.opset_import if opset.domain == "")
     if opset >= _FIRST_OPSET_PER_CHANNEL:
         return model

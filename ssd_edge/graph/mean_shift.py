@@ -1,8 +1,8 @@
-"""Biases that make up for what weights on another grid add to a convolution's output on average.
+"""Correction of biases for the mean shift that weights on another grid cause in a convolution's output.
 
-A weight that is rounded again is off by an error that stays the same from pixel to pixel, and inputs behind a ReLU have
-a mean that is not 0: their product shifts the output. As in ``calibration.bias``, but from means of the input by
-channel, so that a handful of images are enough, and those of a proof will do.
+A weight that is rounded again has an error that is the same at every pixel, and inputs behind a ReLU have a mean that
+is not 0: their product shifts the output. This is the correction of ``calibration.bias``, but computed from the mean of
+the input by channel, so that a handful of images is enough, such as those of a proof.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ def absorb_shift(model: onnx.ModelProto, before: onnx.ModelProto, images: Sequen
     """Correct the biases of a model in place.
 
     Args:
-        model: with weights on another grid than before.
+        model: the model whose weights are on another grid than in ``before``.
         before: the same nodes with their first weights: Q/DQ, weights as int8 constants.
         images: (1, 3, H, W) float32 each, preprocessed.
 
     Returns:
-        How many convolutions were corrected; those without a constant weight or bias stay as they are.
+        Number of corrected convolutions; those without a constant weight or bias stay as they are.
     """
     old, new = _weights(before), _weights(model)
     changed = [node for node in _convolutions(model) if node.output[0] in old.keys() & new.keys()]
@@ -55,7 +55,7 @@ def absorb_shift(model: onnx.ModelProto, before: onnx.ModelProto, images: Sequen
 
 
 def _shift(difference: Floats, means: Floats) -> Floats:
-    """(O,): a weight's change, summed over its window (O, I/groups), times the mean input by channel (I,)."""
+    """Compute the shift (O,): a weight's change, summed over its window (O, I/groups), times the channel means (I,)."""
     groups = len(means) // difference.shape[1]
     by_group = difference.reshape(groups, -1, difference.shape[1])
     return np.asarray(np.einsum("goi,gi->go", by_group, means.reshape(groups, -1)).reshape(-1))
@@ -66,9 +66,10 @@ def _convolutions(model: onnx.ModelProto) -> list[onnx.NodeProto]:
 
 
 def _weights(model: onnx.ModelProto) -> dict[str, Floats]:
-    """Dequantised weights (O, I/groups, …), by the name of their convolution's output."""
-    view, weights = GraphView(model), {}
-    constants = view.constants
+    """Return dequantised weights (O, I/groups, …), by the name of their convolution's output."""
+    constants = initializers(model)
+    maker = {name: node for node in model.graph.node for name in node.output}
+    weights = {}
     for node in _convolutions(model):
         dequantise = view.maker.get(node.input[1])
         if dequantise is None or not {*dequantise.input[:2]} <= constants.keys():
@@ -85,7 +86,12 @@ def _weights(model: onnx.ModelProto) -> dict[str, Floats]:
 def _means(
     model: onnx.ModelProto, tensors: Sequence[str], images: Sequence[npt.NDArray[np.float32]]
 ) -> Mapping[str, Floats]:
-    """Mean by channel (C,) of tensors (1, C, H, W) over images and places."""
+    """Compute the mean by channel (C,) of tensors (1, C, H, W) over images and places."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.disable_quant_qdq", "1")  # exact on every processor
     names = list(dict.fromkeys(tensors))
     session = open_session(with_outputs(model, names), settings=EXACT)
     (entry,) = session.get_inputs()

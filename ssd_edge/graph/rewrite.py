@@ -1,4 +1,4 @@
-"""Graphs that compute the same, in a form in which more can be fused."""
+"""Rewrites of a graph into a form that computes the same and in which more can be fused."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from ssd_edge.graph.operators import ELEMENTWISE
 if TYPE_CHECKING:
     import onnx
 
+# Activations that treat each value by itself.
+_ELEMENTWISE = frozenset({"Clip", "Elu", "HardSigmoid", "HardSwish", "LeakyRelu", "Relu", "Sigmoid", "Tanh"})
+
 
 def activate_before_joining(model: onnx.ModelProto) -> None:
-    """Activation(Concat(a, b)) → Concat(Activation(a), Activation(b)), in place.
+    """Rewrite Activation(Concat(a, b)) as Concat(Activation(a), Activation(b)), in place.
 
-    Each convolution then takes in its activation, and the concatenation can join int8, see ``placement``.
+    Each convolution can then fuse with its activation, and the concatenation can join int8, see ``placement``.
     """
     graph = model.graph
     constants = {tensor.name for tensor in graph.initializer}

@@ -117,7 +117,7 @@ def test_the_page_says_what_the_facts_say(report):
     assert f"{after - before:+.2f} points of AP" in text
     assert f"{before:.2f} {after:.2f} {after - before:+.2f} {100 * report.engine_ap.ap:.2f}" in text
     assert "1.50 × the speed of FP32 on this CPU" in text
-    assert f"That of this file: {report.distance:.4f}." in text
+    assert f"This file's distance is {report.distance:.4f}." in text
     gain = report.corrections.bias_correction
     assert f"bias correction {gain.without:.4f} {gain.applied:.4f}" in text
     for one in report.activations:
