@@ -1,4 +1,4 @@
-"""How long the demo takes, and how good what it trains is."""
+"""Minutes that the demo takes, and AP50 of the model that it trains."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from figure import Figure
 
 
 def measure() -> Figure:
-    """``ssd-edge demo`` in an empty folder, as a newcomer runs it."""
+    """Run ``ssd-edge demo`` in an empty folder, as a newcomer does."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", "from ssd_edge.cli.main import main; main()", "demo", "--json"]
         result = subprocess.run(

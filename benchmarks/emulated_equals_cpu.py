@@ -1,7 +1,8 @@
-"""The GPU's way, emulated, against the CPU's: the very detections, on frames of a real video.
+"""Detections of the emulated GPU path compared with the CPU's, bit by bit, on frames of a real video.
 
-Heads by OpenVINO, the CPU engine; copies, order and launches by the real host code over the emulated driver; the
-kernels from their own source, on the CPU. The emulated driver stays in a process of its own.
+OpenVINO, the CPU engine, computes the heads. The real host code makes copies and launches in their order, over the
+emulated driver. The kernels are compiled from their own source and run on the CPU. The emulated driver runs in a
+separate process.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ SEEN = 0.3
 
 
 def measure() -> Figure:
-    """The comparison's answer, from the other process."""
+    """Run the comparison in another process, and return its result."""
     real_data("media/vtest.avi"), real_data("weights/pedestrian_ssdlite")
     child = subprocess.run(
         [sys.executable, __file__],
@@ -54,7 +55,7 @@ def measure() -> Figure:
 
 
 def compare() -> dict[str, Any]:
-    """Both ways over the same frames."""
+    """Detect on the same frames by both paths, and count the frames with equal detections."""
     from ssd_edge.engines.cuda.device import Device
     from ssd_edge.engines.gpu.engine import GpuEngine
     from ssd_edge.engines.kernels.compiler import compile_kernels

@@ -1,8 +1,8 @@
-"""Engines with planted faults before their model's proof: how many are caught, and what the check adds to a build.
+"""Planted faults in engines: how many the model's proof catches, and how many seconds the check adds to a build.
 
-The sample model on BCCD, FP32 and INT8. Each fault is planted into the engines of each backend after they were built
-right, and looked for by each who compares: build-engine, verify, and what run --verify does. A saturating engine is a
-real one: OpenVINO with weights of 8 bits, in a process where it is held to AVX2.
+The model is the sample model on BCCD, FP32 and INT8. Each fault is planted into correctly built engines of each
+backend, and each of build-engine, verify and run --verify has to catch it. One engine saturates for real: OpenVINO with
+8-bit weights, in a process that is limited to AVX2.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ MOST_SECONDS = 5.0
 
 
 def _moved(spec: ModelSpec) -> ModelSpec:
-    """Default boxes of the first level a quarter of a cell too far right and down, and so further in each row."""
+    """Shift the default boxes of the first level right and down: by up to a quarter of a cell, more with each cell."""
     first, *others = spec.levels
     step = (first.step[0] * (1 + 0.25 / first.grid[0]), first.step[1] * (1 + 0.25 / first.grid[1]))
     return replace(spec, levels=(replace(first, step=step), *others))
 
 
 def _wider(spec: ModelSpec) -> ModelSpec:
-    """The boxes of the second level a third too wide."""
+    """Make the boxes of the second level a third too wide."""
     first, second, *others = spec.levels
     sizes = tuple((1.33 * width, height) for width, height in second.sizes)
     return replace(spec, levels=(first, replace(second, sizes=sizes), *others))
@@ -67,11 +67,11 @@ FAULTS: dict[str, Callable[[ModelSpec], ModelSpec]] = {
     "sigmoid for softmax": lambda spec: replace(spec, score_function="sigmoid"),
     "no NMS": lambda spec: replace(spec, nms_iou=1.0),
 }
-"""What an engine takes for its model's spec."""
+"""Planted faults: each changes the spec that an engine uses."""
 
 
 def measure() -> Figure:
-    """Faults caught by everyone who looks, of those planted."""
+    """Count the planted faults that are caught, over all commands that check."""
     data = real_data("data/bccd")
     caught: dict[str, list[str]] = {}
     missed: list[str] = []
@@ -81,8 +81,8 @@ def measure() -> Figure:
         for precision, onnx in heads.items():
             for backend in BACKENDS:
                 for name, change in FAULTS.items():
-                    for who, found in _lookers(folder, onnx, backend, change):
-                        (caught.setdefault(who, []) if found else missed).append(
+                    for who, is_caught in _checks(folder, onnx, backend, change):
+                        (caught.setdefault(who, []) if is_caught else missed).append(
                             f"{name}, {backend} {precision}, {who}"
                         )
         saturating = _saturating(heads["INT8"])
@@ -103,7 +103,7 @@ def measure() -> Figure:
 
 
 def _heads(folder: Path, data: Path) -> dict[str, Path]:
-    """FP32 and INT8, with their proofs."""
+    """Write FP32 and INT8 heads with their proofs, and return their paths by precision."""
     fp32, int8 = folder / "model.onnx", folder / "model.int8.onnx"
     network = load_checkpoint(SAMPLE_CHECKPOINT)
     spec = export_onnx(network.eval(), fp32, SAMPLE_CHECKPOINT)
@@ -116,7 +116,7 @@ def _heads(folder: Path, data: Path) -> dict[str, Path]:
 
 @contextmanager
 def _planted(backend: str, change: Callable[[ModelSpec], ModelSpec]) -> Iterator[None]:
-    """Engines of a backend take another spec for their model's, while this lasts."""
+    """Make engines of a backend use the changed spec, inside the context."""
     right = get_backend(backend)
 
     def load(*arguments: Any) -> Any:
@@ -133,10 +133,10 @@ def _planted(backend: str, change: Callable[[ModelSpec], ModelSpec]) -> Iterator
         base.BACKENDS[backend] = kept
 
 
-def _lookers(
+def _checks(
     folder: Path, onnx: Path, backend: str, change: Callable[[ModelSpec], ModelSpec]
 ) -> Iterator[tuple[str, bool]]:
-    """Who looks, and whether the fault is caught."""
+    """Yield each command that checks, and whether it catches the fault."""
     bundle = folder / "right.engine"
     build_bundle(onnx, bundle, backend)
     with _planted(backend, change):
@@ -155,7 +155,7 @@ def _lookers(
 
 
 def _saturating(int8: Path) -> bool:
-    """Whether a build with 8-bit weights is refused where OpenVINO has no VNNI."""
+    """Whether a build with 8-bit weights is refused when OpenVINO may not use VNNI."""
     child = subprocess.run(
         [sys.executable, __file__, str(int8)],
         env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"},
@@ -167,7 +167,7 @@ def _saturating(int8: Path) -> bool:
 
 
 def _added(folder: Path, onnx: Path) -> float:
-    """Seconds that the proof adds to a build with OpenVINO: the median of three, of each in turns."""
+    """Return the seconds that the proof adds to a build with OpenVINO: the difference of medians of three, in turns."""
     bare = folder / "bare.onnx"
     bare.write_bytes(onnx.read_bytes())
     add_proof(bare, None)
@@ -181,7 +181,7 @@ def _added(folder: Path, onnx: Path) -> float:
 
 
 def main() -> None:
-    """Build with 8 bits in any case, and say what comes of it: what ``_saturating`` starts."""
+    """Build with 8 bits on any processor, and print the error if there is one; ``_saturating`` starts this."""
     weight_bits.bits_to_try = lambda host: (8,)
     onnx = Path(sys.argv[1])
     try:

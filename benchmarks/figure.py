@@ -1,4 +1,4 @@
-"""What every entry of ``show.py`` returns, and where the real data lies."""
+"""The result of every entry of ``show.py``, and the path of the real data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ssd_edge.evaluation import Evaluation
 
 LABELS = tuple(f"class {k}" for k in range(1, 21))
-"""As many classes as Pascal VOC has."""
+"""20 labels, as many as Pascal VOC has."""
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -20,13 +20,13 @@ class Figure:
     """One measured number.
 
     Attributes:
-        name: of the entry.
-        value: measured in this run; None where it could not be.
-        unit: of the value, in words.
-        goal: what was aimed at, in words.
-        met: whether the value, and all that the goal says beside it, is reached.
-        detail: the numbers behind it.
-        beside: those of them that belong beside it in a table, in words.
+        name: name of the entry.
+        value: the number measured in this run; None if it could not be measured.
+        unit: unit of the value, in words.
+        goal: the goal, in words.
+        met: whether the value, and everything else in the goal, is reached.
+        detail: the numbers behind the value.
+        beside: the most important of these numbers, in words, for a column of the table.
     """
 
     name: str
@@ -39,19 +39,19 @@ class Figure:
 
 
 def real_data(path: str) -> Path:
-    """A file or folder of the real data.
+    """Return a file or folder of the real data.
 
     Raises:
-        FileNotFoundError: it is not there.
+        FileNotFoundError: it does not exist.
     """
-    found = SHARED / path
-    if not found.exists():
-        raise FileNotFoundError(f"the real data is absent: {found}")
-    return found
+    full_path = SHARED / path
+    if not full_path.exists():
+        raise FileNotFoundError(f"the real data is absent: {full_path}")
+    return full_path
 
 
 def exact_ap(onnx: Path, data: Path, split: str = "") -> Evaluation:
-    """AP of heads computed exactly, which is the same on every processor."""
+    """Measure AP of heads computed exactly, which is the same on every processor."""
     from ssd_edge.engines.opening import open_model
     from ssd_edge.evaluation.model import evaluate_model
 

@@ -1,4 +1,4 @@
-"""Milliseconds of the host decode at a threshold of 0.01: a small network's heads, and noise of a large one."""
+"""Milliseconds of the host decode at a threshold of 0.01, for a small network's heads and a large network's noise."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SMALL = make_spec("ssdlite300_mobilenet_v2", ["a", "b", "c"])
 
 
 def heads(background: float, noise: float, objects: int, seed: int = 0) -> Heads:
-    """Heads of 8732 boxes: background wins by ``background`` but at ``objects`` clusters of 12 boxes."""
+    """Make heads of 8732 boxes where background leads by ``background``, except in ``objects`` clusters of 12 boxes."""
     rng = np.random.default_rng(seed)
     loc = rng.normal(0, 1, (8732, 4)).astype(np.float32)
     logits = rng.normal(0, noise, (8732, 91)).astype(np.float32)
@@ -35,7 +35,7 @@ def heads(background: float, noise: float, objects: int, seed: int = 0) -> Heads
 
 
 def crowded(objects: int, seed: int = 0) -> Heads:
-    """Heads of 1917 boxes that see ``objects``: the better a default box fits one, the surer, its box nearly that."""
+    """Make heads of 1917 boxes that detect ``objects``: the better a default box fits, the higher its score."""
     rng = np.random.default_rng(seed)
     defaults = boxes.default_boxes(SMALL)
     corners = boxes.to_xyxy(defaults).astype(np.float32)
@@ -60,13 +60,13 @@ CASES: dict[str, tuple[ModelSpec, Heads]] = {
     "half-trained": (LARGE, heads(6, 1.5, 40)),
     "trained": (LARGE, heads(9, 1.5, 40)),
 }
-"""A trained network is sure of its background; noise shows what the time grows to when it is not."""
+"""Heads by name. A trained network has clear background; noise shows the time when it has not."""
 
 GOALS = {"1917 boxes, 4 classes": 1.0, "8732 boxes, 91 classes, noise": 3.0}
 
 
 def measure(runs: int = 200) -> Figure:
-    """The medians over runs; cases take turns."""
+    """Measure the medians over runs, with the cases in turns."""
     decoders = {name: Decoder(spec) for name, (spec, _) in CASES.items()}
     times: dict[str, list[float]] = {name: [] for name in CASES}
     for _ in range(runs):
@@ -91,11 +91,11 @@ def measure(runs: int = 200) -> Figure:
 
 def _detail(name: str, times: list[float]) -> dict[str, Any]:
     spec, (loc, logits) = CASES[name]
-    found = Decoder(spec)(loc, logits, (480, 640))
+    detections = Decoder(spec)(loc, logits, (480, 640))
     return {
         "median ms": median(times),
         "best ms": min(times),
         "candidates": int(candidates(loc, logits, spec).counts.sum()),
-        "detections": len(found),
-        "cut by top-k": found.num_cut,
+        "detections": len(detections),
+        "cut by top-k": detections.num_cut,
     }

@@ -1,9 +1,9 @@
 """The contract of 0.2 points of AP: whether it is kept on each model, and how many convolutions stay in INT8.
 
-AP is measured on images that were not calibrated with, and the budget searched for on those same images, as the command
-does it. Depthwise convolutions are FP32 by policy unless asked for: the share is of the others.
+AP is measured on images that were not calibrated with; as in the command, the search uses these same images. Depthwise
+convolutions are FP32 by policy unless asked for, so the share counts only the others.
 
-python benchmarks/int8_contract.py     the table of docs/int8.md, in Markdown
+python benchmarks/int8_contract.py     prints the table of docs/int8.md, in Markdown
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ GOAL = 0.90
 
 @dataclass(frozen=True)
 class Row:
-    """One model.
+    """Results of one model.
 
     Attributes:
-        name: of the model and its images.
-        fp32: AP in points.
-        int8: AP of the file, in points; None where the budget was not kept.
-        share: convolutions in INT8, of those that may be.
-        of_all: convolutions in INT8, of all.
-        trials: files that were measured.
-        seconds: of the search.
-        sentence: what the command says.
+        name: name of the model and its images.
+        fp32: AP of FP32, in points.
+        int8: AP of the INT8 file, in points; None if the budget was not kept.
+        share: share of convolutions in INT8, of those that can be.
+        of_all: share of convolutions in INT8, of all.
+        trials: number of files that were measured.
+        seconds: seconds of the search.
+        sentence: the command's message.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Row:
 
 
 def rows() -> Iterator[Row]:
-    """One after the other, as they are measured.
+    """Measure the models, and yield each row when it is done.
 
     Raises:
         FileNotFoundError: the real data is absent.
@@ -65,7 +65,7 @@ def rows() -> Iterator[Row]:
 
 
 def measure() -> Figure:
-    """The smallest share of INT8 over the models."""
+    """Return the smallest share of INT8 over the models."""
     table = list(rows())
     kept = sum(row.int8 is not None for row in table)
     share = min(row.share for row in table)
@@ -96,7 +96,7 @@ def _row(case: Case) -> Row:
     except CalibrationError as error:
         return Row(case.name, fp32, None, 0.0, 0.0, 0, perf_counter() - began, str(error))
     seconds = perf_counter() - began
-    candidates = search.trials[0].num_int8  # the first trial leaves nothing in FP32 but what the policy does
+    candidates = search.trials[0].num_int8  # the first trial leaves in FP32 only what the policy leaves
     return Row(
         case.name,
         fp32,
@@ -110,8 +110,8 @@ def _row(case: Case) -> Row:
 
 
 def main() -> None:
-    """The table in Markdown."""
-    print("| | AP FP32 | AP INT8 | in INT8, of those that may be | of all | files measured | seconds |")
+    """Print the table in Markdown."""
+    print("| | AP FP32 | AP INT8 | in INT8, of those that can be | of all | files measured | seconds |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     for row in rows():
         ap = "broken" if row.int8 is None else f"{row.int8:.2f}"

@@ -1,10 +1,10 @@
-"""AP of INT8 files as engines compute them, beside what the files say: on this processor, and on one without VNNI.
+"""AP of INT8 engines compared with their files computed exactly, on this processor and on one without VNNI.
 
-Each model is calibrated once, and each set of instructions measures these same files in a process of its own. For what
-OpenVINO makes of them, ``ONEDNN_MAX_CPU_ISA=AVX2`` is such a processor. ONNX Runtime has no such switch: there, too, it
-gets weights of 7 bits, but computes them by this processor's instructions.
+Each model is calibrated once, and each set of instructions measures the same files in a separate process. With
+``ONEDNN_MAX_CPU_ISA=AVX2``, OpenVINO behaves as on a processor without VNNI. ONNX Runtime has no such switch: it gets
+7-bit weights there too, but computes with this processor's own instructions.
 
-python benchmarks/int8_exact.py FOLDER     measures the INT8 files of a folder, as JSON: what ``measure`` starts
+python benchmarks/int8_exact.py FOLDER     measures the INT8 files of a folder, as JSON; ``measure`` starts this
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ from ssd_edge.proof import POOL
 
 BACKENDS = ("openvino", "onnxruntime")
 INSTRUCTIONS = ("", "AVX2")
-"""Values of ``ONEDNN_MAX_CPU_ISA``: the processor's own, and those of one without VNNI."""
+"""Values of ``ONEDNN_MAX_CPU_ISA``: empty for the processor's own instructions, and AVX2 for one without VNNI."""
 
 GOAL = 0.1
 
 
 def measure() -> Figure:
-    """The largest difference of an engine's AP from that of its INT8 file."""
+    """Return the largest difference between an engine's AP and that of its INT8 file."""
     with tempfile.TemporaryDirectory() as folder:
         for case, int8 in _files(Path(folder)):
             calibrate_closest(case.job, int8)
             keep_proof(int8, case.images[:POOL])  # as ssd-edge calibrate does
             print(f"{case.name}: calibrated", file=sys.stderr, flush=True)
-        found = {row["instructions"]: row for row in (_in_a_process(Path(folder), cap) for cap in INSTRUCTIONS)}
-    rows = [(kind, model, row) for kind, of in found.items() for model, row in of["models"].items()]
+        results = {row["instructions"]: row for row in (_in_a_process(Path(folder), cap) for cap in INSTRUCTIONS)}
+    rows = [(kind, model, row) for kind, result in results.items() for model, row in result["models"].items()]
     differences = {
         (kind, model, name): row["engines"][name]["ap"] - row["exact"] for kind, model, row in rows for name in BACKENDS
     }
@@ -63,7 +63,7 @@ def measure() -> Figure:
         "points of AP between an engine and its INT8 file computed exactly, at most",
         f"<= {GOAL}",
         value <= GOAL,
-        {**found, "left out": reason},
+        {**results, "left out": reason},
         "; ".join(
             filter(
                 None,
@@ -79,7 +79,7 @@ def measure() -> Figure:
 
 
 def _files(folder: Path) -> Iterator[tuple[Case, Path]]:
-    """Each model with its INT8 file; SSD300 only where it has been trained already."""
+    """Yield each model with the path of its INT8 file; SSD300 only if it has been trained already."""
     number = None if SSD300_CHECKPOINT.exists() else 4
     for k, case in enumerate(islice(cases(folder), number)):
         yield case, folder / f"{k}.int8.onnx"
@@ -94,7 +94,7 @@ def _in_a_process(folder: Path, cap: str) -> dict[str, Any]:
 
 
 def _measured(folder: Path) -> dict[str, Any]:
-    """What this process's instructions make of the INT8 files in a folder."""
+    """Measure the INT8 files in a folder with this process's instructions."""
     models = {}
     for case, int8 in _files(folder):
         engines = {name: _engine(case, int8, name) for name in BACKENDS}
@@ -104,7 +104,7 @@ def _measured(folder: Path) -> dict[str, Any]:
 
 
 def _engine(case: Case, int8: Path, name: str) -> dict[str, Any]:
-    """AP of the engine that is built here, and of the weights that it is built with, computed exactly."""
+    """Measure the AP of the engine built here, and the exact AP of the weights that it was built with."""
     backend, spec = get_backend(name), read_spec(int8)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "plan"

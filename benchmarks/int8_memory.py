@@ -1,8 +1,8 @@
-"""Memory and images/s of calibrating SSD300-VGG16, beside ONNX Runtime's own calibrators; all in one run.
+"""Memory and images/s of calibrating SSD300-VGG16, compared with ONNX Runtime's own calibrators in the same run.
 
-Each is a process of its own, whose peak is what Linux counts (VmHWM). The network is untrained and the images are
-noise: neither memory nor time depends on the values. Ours feeds all its methods in one pass; theirs, one method each,
-keeps what the network computed for all images, so it gets few.
+Each calibrator runs in a separate process; its peak memory is Linux's VmHWM. The network is untrained and the images
+are noise, since neither memory nor time depends on the values. This project serves all its methods with one pass. ONNX
+Runtime's calibrators serve one method each and keep the network's activations for all images, so they get few images.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LIMIT = 2048
 
 
 def measure() -> Figure:
-    """The peak of MANY images, that of FEW, and images/s of each calibrator."""
+    """Measure the peak memory for MANY and for FEW images, and the images/s of each calibrator."""
     with tempfile.TemporaryDirectory() as folder:
         heads = Path(folder) / "heads.onnx"
         _export(heads)
@@ -58,8 +58,8 @@ def _export(heads: Path) -> None:
 def _child(kind: str, heads: Path, number: int) -> dict[str, Any]:
     command = [sys.executable, __file__, kind, str(heads), str(number)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 def _images(number: int) -> Iterator[npt.NDArray[np.float32]]:
@@ -69,7 +69,7 @@ def _images(number: int) -> Iterator[npt.NDArray[np.float32]]:
 
 
 def _ours(heads: Path, number: int) -> None:
-    """All that ``calibrate`` does, from reading to writing."""
+    """Run everything that ``calibrate`` does, from reading to writing."""
     from ssd_edge.calibration.closest import calibrate_closest
     from ssd_edge.calibration.job import Job
     from ssd_edge.graph.heads import read_spec
@@ -78,12 +78,12 @@ def _ours(heads: Path, number: int) -> None:
 
 
 def _theirs(name: str, heads: Path, number: int) -> None:
-    """What quantize_static does to find scales: one method, and tensors of convolutions only, as ours."""
+    """Find scales as quantize_static does: by one method, and only for tensors of convolutions, as here."""
     from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod
     from onnxruntime.quantization.calibrate import create_calibrator
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
-        """Images, one at a time."""
+        """Reader that gives one image at a time."""
 
         def __init__(self) -> None:
             self._images = _images(number)
@@ -100,7 +100,7 @@ def _theirs(name: str, heads: Path, number: int) -> None:
 
 
 def main() -> None:
-    """One child: a kind, the heads and how many images."""
+    """Measure one calibrator in this process; the arguments are its kind, the heads and the number of images."""
     kind, heads, number = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     began = perf_counter()
     if kind == "ours":

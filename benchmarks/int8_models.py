@@ -1,4 +1,4 @@
-"""The models that INT8 figures are measured on, each with images to calibrate with and others to be measured on."""
+"""The models for INT8 figures, each with images to calibrate with and other images to measure on."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from ssd_edge.training.checkpoints import load_checkpoint
 from ssd_edge.training.train import Recipe, train
 
 KEPT = Path(__file__).resolve().parents[1] / "build" / "benchmarks"
-"""What takes long to make and does not change: the trained SSD300, and its data set."""
+"""Folder for results that take long to make and do not change: the trained SSD300, and its data set."""
 
 SSD300_CHECKPOINT = KEPT / "ssd300_vgg16.pt"
 SSD300 = Recipe("ssd300_vgg16", epochs=60, batch_size=8, lr=0.004, minutes=80)
 SCENES = 400
 
 SURE, UNSURE = 0.5, 0.05
-"""Where nobody has drawn boxes, FP32 detections of at least the first score stand for the truth; those between the two
-need not be found, and finding them is no fault: whether they are objects FP32 does not know either."""
+"""Scores for images without hand-drawn boxes. FP32 detections of at least the first score count as the truth. Those
+between the two scores need not be detected, but may be: FP32 itself does not know whether they are objects."""
 
 SPECS = Path(__file__).parent / "specs"
 
@@ -48,11 +48,11 @@ class Case:
     """A model and its images.
 
     Attributes:
-        name: for tables.
-        heads: FP32.
-        spec: of the heads.
-        images: to calibrate with, BGR; none of them is measured on.
-        points: COCO's AP of heads on the other images, in points; AP75 where FP32 stands for the truth.
+        name: name in tables.
+        heads: the FP32 heads.
+        spec: the heads' ModelSpec.
+        images: images to calibrate with, BGR; none of them is measured on.
+        points: measures COCO's AP of heads on the other images, in points; AP75 if FP32 detections are the truth.
     """
 
     name: str
@@ -63,15 +63,15 @@ class Case:
 
     @property
     def job(self) -> Job:
-        """Its calibration, by the defaults."""
+        """Calibration job with the default settings."""
         return Job(self.heads, lambda: preprocessed(self.images, self.spec), self.spec)
 
 
 def cases(folder: Path) -> Iterator[Case]:
-    """One after the other, so that each is done before the next is made.
+    """Yield the models one after the other, each made only when the former is done.
 
     Args:
-        folder: receives the heads.
+        folder: the folder to write the heads to.
 
     Raises:
         FileNotFoundError: the real data is absent.
@@ -102,7 +102,7 @@ def cases(folder: Path) -> Iterator[Case]:
 
 
 def points(case: Case, model: Path, precision: str) -> float:
-    """AP of an ONNX file, or of OpenVINO's IR, as OpenVINO computes it."""
+    """Measure the AP of an ONNX file, or of OpenVINO's IR, on OpenVINO."""
     engine = OpenVinoEngine(model, case.spec, precision)
     ap = case.points(engine)
     engine.close()
@@ -110,7 +110,7 @@ def points(case: Case, model: Path, precision: str) -> float:
 
 
 def kindest(case: Case, model: Path) -> float:
-    """AP of another tool's INT8 file by the runtime that it fares better with, OpenVINO or ONNX Runtime.
+    """Measure the AP of another tool's INT8 file on OpenVINO and ONNX Runtime, and return the better one.
 
     OpenVINO 2026.4 computes a concatenation between pairs wrongly, which is no fault of the file.
     """
@@ -134,9 +134,9 @@ def _labelled(data: Path, *splits: str) -> Callable[[Heads], float]:
 
 
 def _agreement(fp32: Path, spec: ModelSpec, data: Path) -> Callable[[Heads], float]:
-    """AP75 against what the FP32 heads are sure of, of which they themselves have 100 points.
+    """Return a measure of AP75 against the sure detections of FP32 heads, which themselves score 100 points.
 
-    Not COCO's AP: an IoU of 0.95 with FP32's own boxes asks for more than one with boxes that were drawn by hand.
+    It is not COCO's AP, since an IoU of 0.95 with FP32's own boxes asks for more than one with hand-drawn boxes.
     """
     images = [read_image(file) for file in image_files(data)]
     engine = open_exact(fp32, spec)
@@ -153,7 +153,7 @@ def _agreement(fp32: Path, spec: ModelSpec, data: Path) -> Callable[[Heads], flo
 
 
 def _trained_ssd300(data: Path) -> Path:
-    """Made in ``SSD300.minutes`` the first time; any trained checkpoint that lies there is taken as it is."""
+    """Return the trained SSD300; train it in ``SSD300.minutes`` unless a checkpoint is already there."""
     kept = SSD300_CHECKPOINT
     if not kept.exists():
         print(f"training {SSD300.model} for {SSD300.minutes:g} minutes, once: {kept}", file=sys.stderr)

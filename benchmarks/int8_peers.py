@@ -1,7 +1,7 @@
-"""INT8 of other tools, each in a process of its own: ``python int8_peers.py TOOL HEADS IMAGES.npy OUTPUT``.
+"""INT8 by other tools, each in a separate process: ``python int8_peers.py TOOL HEADS IMAGES.npy OUTPUT``.
 
-It runs in an environment that holds the tools and nothing of ssd-edge, which ``environment`` makes once. Each tool gets
-its own defaults for an INT8 convolutional network, but what NVIDIA's compiler asks for: symmetric int8.
+The process runs in an environment with the tools and without ssd-edge, which ``environment`` makes once. Each tool uses
+its own defaults for an INT8 convolutional network, except where NVIDIA's compiler needs symmetric int8.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ PACKAGES = (
     "onnx==1.23.2",
     "onnxruntime==1.32.0",
     "torch==2.13.0",
-    # What Model Optimizer's quantisation of ONNX imports; all that it names would bring CUDA.
+    # Packages that Model Optimizer imports to quantise ONNX; all the packages that it requires would include CUDA.
     *("onnxscript", "omegaconf", "pulp", "tqdm", "pydantic", "regex", "scipy", "pyyaml", "onnxconverter-common"),
 )
 BARE = ("nvidia-modelopt==0.47.0", "onnx-graphsurgeon", "polygraphy", "nvidia-ml-py", "onnxslim", "lief")
 CHUNK = 8
-"""Images whose activations ONNX Runtime keeps at once; they take 100 MB each for SSD300."""
+"""Number of images whose activations ONNX Runtime keeps at once; for SSD300 each takes 100 MB."""
 
 
 def environment(folder: Path) -> Path:
-    """The Python of an environment with the tools, made in two minutes where it is not there yet.
+    """Return the Python of an environment with the tools; if it does not exist, making it takes two minutes.
 
     Raises:
-        FileNotFoundError: it cannot be made.
+        FileNotFoundError: the environment cannot be made.
     """
     python = folder / "bin" / "python"
     if not (folder / "whole").exists():
@@ -61,7 +61,7 @@ def _onnxruntime(method: str, heads: Path, images: Any, output: Path) -> None:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
-        """All images, or the range that is asked for."""
+        """Reader of all images, or of a range of them."""
 
         def __init__(self) -> None:
             self.set_range(0, len(images))
@@ -121,8 +121,9 @@ def _model_optimizer(heads: Path, images: Any, output: Path) -> None:
 
 
 def main() -> None:
-    """One child: a tool, the heads, images (N, 1, 3, H, W) float32, and the file to write."""
-    # As ssd_edge/__init__.py does, of which nothing is here: no report to the makers of OpenVINO, NNCF, ONNX Runtime.
+    """Run one tool; arguments: tool, heads, images (N, 1, 3, H, W) float32, and the file to write."""
+    # Switch off usage reports to the makers of OpenVINO, NNCF and ONNX Runtime. ssd_edge/__init__.py does it too, but
+    # ssd-edge is not in this environment.
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     tool, heads, images, output = sys.argv[1], Path(sys.argv[2]), np.load(sys.argv[3], mmap_mode="r"), Path(sys.argv[4])

@@ -1,7 +1,7 @@
-"""Q/DQ files of this project before TensorRT-RTX's own builder, for compute capabilities 8.6, 8.9 and 12.0.
+"""Q/DQ files of this project, built by TensorRT-RTX's own builder for compute capabilities 8.6, 8.9 and 12.0.
 
-Of each file it is compared how many convolutions calibration made INT8, and how many are INT8 in the plan, as the plan
-itself says. No GPU is needed for that, and none ran a plan.
+For each file, the number of convolutions that calibration made INT8 is compared with the number that the plan itself
+lists as INT8. This needs no GPU, and no GPU ran a plan.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ssd_edge.training.checkpoints import load_checkpoint
 
 CAPABILITIES = ("8.6", "8.9", "12.0")
 SPECS = Path(__file__).parent / "specs"
-IMAGES = 8  # to calibrate with: the scales do not change what is measured
+IMAGES = 8  # calibration images; the scales do not change the result
 
 POLICIES = {
     "the default": Policy(),
@@ -47,23 +47,23 @@ class File:
     """One Q/DQ file and its plan.
 
     Attributes:
-        name: model and how it was made INT8.
-        intended: convolutions that calibration made INT8.
-        found: convolutions that are INT8 in the plan; None where there is no plan.
+        name: name of the model, and how it was made INT8.
+        intended: number of convolutions that calibration made INT8.
+        in_plan: number of convolutions that are INT8 in the plan; None if there is no plan.
         plan: convolutions by precision, or why there is no plan.
     """
 
     name: str
     intended: int
-    found: int | None
+    in_plan: int | None
     plan: str
 
 
 def measure() -> Figure:
-    """Files that were accepted with as many INT8 convolutions as intended."""
+    """Count the files that were accepted with as many INT8 convolutions as intended."""
     with tempfile.TemporaryDirectory() as folder:
         files = list(_files(Path(folder)))
-    right = [file for file in files if file.found == file.intended]
+    right = [file for file in files if file.in_plan == file.intended]
     wrong = [f"{file.name}: {file.plan}" for file in files if file not in right]
     return Figure(
         "int8-rtx-accepts",
@@ -102,12 +102,12 @@ def _built(name: str, intended: int, int8: Path) -> File:
     except SsdEdgeError as error:
         return File(name, intended, None, str(error))
     counted = facts["convolutions"]
-    found = re.search(r"(\d+) INT8", counted)
-    return File(name, intended, int(found[1]) if found else 0, counted)
+    int8_count = re.search(r"(\d+) INT8", counted)
+    return File(name, intended, int(int8_count[1]) if int8_count else 0, counted)
 
 
 def _models() -> dict[str, Callable[[Path], ModelSpec]]:
-    """What writes the FP32 heads of a model: each of the registry untrained, the sample, and those from elsewhere."""
+    """Return functions that write the FP32 heads of a model: the untrained ones, the sample, and imported ones."""
 
     def untrained(model: str) -> Callable[[Path], ModelSpec]:
         return lambda heads: export_onnx(make_network(make_spec(model, LABELS)), heads)

@@ -1,4 +1,7 @@
-"""INT8 beside FP32 on OpenVINO, in turns on this CPU. Networks are untrained: speed does not depend on the weights."""
+"""Speed of INT8 compared with FP32, on OpenVINO, in turns on this CPU.
+
+Networks are untrained, since speed does not depend on the weights.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,11 @@ from ssd_edge.models.registry import make_network, make_spec
 from ssd_edge.speed import images_per_second
 
 GOALS = {"ssd300_vgg16": 1.7, "ssdlite300_mobilenet_v2": 1.0, "ssdlite320_mobilenet_v3_large": 1.0}
-IMAGES = 4  # to calibrate with: the scales do not change what is measured
+IMAGES = 4  # calibration images; the scales do not change the result
 
 
 def measure() -> Figure:
-    """How many times as fast INT8 is, of SSD300-VGG16; the SSDLites beside it."""
+    """Measure how many times as fast INT8 is as FP32: the figure is for SSD300-VGG16, with the SSDLites beside it."""
     detail, factors = {}, {}
     for model in GOALS:
         with tempfile.TemporaryDirectory() as folder:

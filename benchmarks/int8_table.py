@@ -1,10 +1,11 @@
-"""AP that INT8 costs, side by side with other tools: the same FP32 heads, the same images, the same runtime.
+"""AP lost by INT8, compared with other tools, from the same FP32 heads and the same images.
 
-Each tool is given images that are not measured on, and works by its own defaults; ours are those of ``calibrate``, and
-measured on OpenVINO; others on whichever of OpenVINO and ONNX Runtime is kinder to them. On a hundred images AP moves
-by tenths of a point by chance. UltraFace's images have no faces drawn: it is AP75 against what FP32 is sure of.
+Each tool uses its own defaults, and gets calibration images that are not measured on. This project's defaults are those
+of ``calibrate``, measured on OpenVINO; files of other tools are measured on OpenVINO and ONNX Runtime, and the better
+number counts. On a hundred images AP varies by tenths of a point by chance. UltraFace's images have no drawn faces, so
+its row is AP75 against the sure detections of FP32.
 
-python benchmarks/int8_table.py     the table of docs/int8.md, in Markdown: half an hour, and the first time two
+python benchmarks/int8_table.py     prints the table of docs/int8.md, in Markdown; half an hour, the first time two
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ BUDGET = 0.3
 
 @dataclass
 class Row:
-    """One model.
+    """Results of one model.
 
     Attributes:
-        name: of the model and its images.
-        fp32: AP in points.
-        lost: points below it, by tool; negative where INT8 is better.
-        seconds: that the tool took.
+        name: name of the model and its images.
+        fp32: AP of FP32, in points.
+        lost: points of AP lost, by tool; negative if INT8 is better.
+        seconds: seconds that each tool took.
         failed: why a tool made no heads, by tool.
     """
 
@@ -50,12 +51,12 @@ class Row:
 
     @property
     def smallest(self) -> bool:
-        """Whether ours loses least."""
+        """Whether ssd-edge loses least."""
         return self.lost[OURS] <= min(self.lost.values())
 
 
 def rows() -> Iterator[Row]:
-    """One after the other, as they are measured.
+    """Measure the models, and yield each row when it is done.
 
     Raises:
         FileNotFoundError: the real data is absent.
@@ -80,7 +81,7 @@ def rows() -> Iterator[Row]:
 
 
 def measure() -> Figure:
-    """What ours loses at most, over the models."""
+    """Return the most points of AP that ssd-edge loses on a model."""
     table = list(rows())
     worst = max(row.lost[OURS] for row in table)
     smallest = sum(row.smallest for row in table)
@@ -116,7 +117,7 @@ def _beside(row: Row) -> str:
 
 
 def main() -> None:
-    """The table in Markdown."""
+    """Print the table in Markdown."""
     tools = (OURS, *int8_peers.TOOLS)
     print(f"| AP lost, in points | AP FP32 | {' | '.join(tools)} |\n|---|{'---:|' * (len(tools) + 1)}")
     for row in rows():

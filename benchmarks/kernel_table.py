@@ -1,9 +1,9 @@
-"""What the kernels take of a GPU, by the compiler's report, and the least time that their memory traffic needs.
+"""Resources of the CUDA kernels, from the compiler's report, and the least time that their memory traffic needs.
 
-Nothing here was run on a GPU. The times are arithmetic: the bytes that a kernel must move, each input read once and
-each output written once, divided by the bandwidth that NVIDIA states. No launch is as quick as that.
+Nothing here was run on a GPU. The times are arithmetic: the bytes that a kernel must move (each input read once, each
+output written once), divided by the bandwidth that NVIDIA states. No launch is as quick as that.
 
-python benchmarks/kernel_table.py     the tables of docs/gpu.md, in Markdown
+python benchmarks/kernel_table.py     prints the tables of docs/gpu.md, in Markdown
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ from ssd_edge.models.registry import make_spec
 from ssd_edge.spec import ModelSpec
 
 JETPACK_6 = Path(sys.prefix) / "cuda-12.6"  # where make install puts it
-GOAL = 48  # KiB of shared memory: what every GPU gives a block without being asked for more
+GOAL = 48  # KiB of shared memory that a block gets by default on every GPU
 
 BANDWIDTH = {
     "AGX Orin": 204.8,  # NVIDIA Jetson AGX Orin Series, technical brief: LPDDR5, 256 bits × 6.4 Gb/s
     "RTX 4090": 1008.0,  # NVIDIA Ada GPU Architecture, whitepaper, appendix A: GDDR6X, 384 bits × 21 Gb/s
 }
-"""10⁹ bytes a second."""
+"""Memory bandwidth by device, in 10⁹ bytes a second."""
 
 FRAME = (720, 1280)
 CASES = {"SSD300, 20 classes": (20, "voc"), "SSD300, 90 classes": (90, "coco")}
-"""Numbers of labels and tables of box sizes; both have 8732 default boxes."""
+"""Number of labels and table of box sizes; both have 8732 default boxes."""
 
 
 def measure() -> Figure:
-    """The most shared memory that a kernel takes at sm_87; met where none spills there either."""
+    """Return the most shared memory that a kernel takes at sm_87; the goal also asks that no kernel spills there."""
     compiled = reports()
-    orin = [report for target, found in compiled.items() if target.startswith("sm_87") for report in found]
+    orin = [report for target, group in compiled.items() if target.startswith("sm_87") for report in group]
     value = max(report.shared for report in orin) / 1024
     spills = sum(report.spills + report.stack for report in orin)
     traffic = {case: {kernel: _with_times(size) for kernel, size in bytes_moved(case).items()} for case in CASES}
     detail = {
-        "reports": {target: [asdict(report) for report in found] for target, found in compiled.items()},
+        "reports": {target: [asdict(report) for report in group] for target, group in compiled.items()},
         "bytes moved and least microseconds, by arithmetic": traffic,
     }
     decode = traffic["SSD300, 90 classes"]["ssd_decode_fp16"]
@@ -65,15 +65,15 @@ def measure() -> Figure:
 
 
 def reports() -> Mapping[str, Sequence[KernelReport]]:
-    """The reports for every target: architectures by CUDA 13, and Orin's by CUDA 12.6 where that is installed."""
-    found = {architecture: compile_kernels(architecture).reports for architecture in ARCHITECTURES}
+    """Compile for every architecture with CUDA 13, and for Orin with CUDA 12.6 if installed; return all reports."""
+    by_target = {architecture: compile_kernels(architecture).reports for architecture in ARCHITECTURES}
     if JETPACK_6.is_dir():
-        found["sm_87, CUDA 12.6"] = compile_kernels("sm_87", JETPACK_6).reports
-    return found
+        by_target["sm_87, CUDA 12.6"] = compile_kernels("sm_87", JETPACK_6).reports
+    return by_target
 
 
 def bytes_moved(case: str) -> dict[str, int]:
-    """What each kernel must read and write, for one image, in bytes."""
+    """Return the bytes that each kernel must read and write for one image."""
     labels, box_sizes = CASES[case]
     spec = make_spec("ssd300_vgg16", [str(label) for label in range(labels)], box_sizes)
     moved = {}
@@ -91,7 +91,7 @@ def bytes_moved(case: str) -> dict[str, int]:
 
 
 def _bytes(launch: Launch, buffers: Mapping[str, Buffer], spec: ModelSpec) -> int:
-    # Boxes are read where a score asks for one: of select for what enters NMS, of merge for what is detected.
+    # Only some boxes are read: ssd_select reads those that enter NMS, ssd_merge those that are detected.
     asked_for = {
         ("ssd_select", "all_boxes"): len(spec.labels) * spec.top_k * 16,
         ("ssd_merge", "kept_boxes"): spec.max_detections * 16,
@@ -105,10 +105,10 @@ def _with_times(size: int) -> dict[str, float]:
 
 
 def table() -> str:
-    """Two tables in Markdown."""
+    """Return the two tables in Markdown."""
     lines = ["| target | kernel | registers | shared memory, bytes | spills, bytes |", "|---|---|---|---|---|"]
-    for target, found in reports().items():
-        for report in found:
+    for target, group in reports().items():
+        for report in group:
             lines.append(f"| {target} | {report.name} | {report.registers} | {report.shared} | {report.spills} |")
     times = " | ".join(f"{device}, least µs" for device in BANDWIDTH)
     lines += ["", f"| model | kernel | MB moved | {times} |", "|---|---|---|" + "---|" * len(BANDWIDTH)]

@@ -20,9 +20,9 @@ from ssd_edge.training.checkpoints import load_checkpoint
 
 
 def measure() -> Figure:
-    """The sample SSDLite, and an SSD300-VGG16 whose weights do not matter here, FP32 on OpenVINO; scores from 0.5 on.
+    """Measure the sample SSDLite and an untrained SSD300-VGG16, FP32 on OpenVINO, with scores from 0.5 on.
 
-    Many short rounds: of a machine with other work, engine and loop then see the same.
+    There are many short rounds, so that other work on the machine slows engine and loop alike.
     """
     torch.manual_seed(0)
     networks = {
@@ -58,7 +58,7 @@ def measure() -> Figure:
 
 
 def _sure_of_background(network: SSD) -> SSD:
-    """Random weights call everything an object; a trained network does not."""
+    """Make random weights predict background, as a trained network mostly does; otherwise everything is an object."""
     with torch.no_grad():
         for head, level in zip(network.class_heads, network.spec.levels, strict=True):
             bias = torch.zeros(len(level.sizes), network.spec.num_classes)

@@ -1,9 +1,9 @@
-"""Decode as TensorRT's plugins against the CPU's: the very detections, on frames of a real video.
+"""Detections of the TensorRT plugins compared with the CPU's, bit by bit, on frames of a real video.
 
-The plan is built and run by the project's code for TensorRT, over a fake builder and runtime that let the project's
-plugins decode: ahead-of-time ones, whose launches are evaluated, and those in Python, which are called for each run.
-Plugins are made through the real bindings of TensorRT 10 and 11; the GPU is emulated. See
-tests/tensorrt/plugin_network.py. Heads by OpenVINO; kernels from their own source, on the CPU.
+The project's TensorRT code builds and runs the plan over a fake builder and runtime, which let the project's plugins
+decode: ahead-of-time plugins, whose launches are evaluated, and Python plugins, which are called for each run. Plugins
+are made through the real bindings of TensorRT 10 and 11; the GPU is emulated, see tests/tensorrt/plugin_network.py.
+OpenVINO computes the heads; the kernels are compiled from their own source and run on the CPU.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ compared(trt, {form!r})
 
 
 def measure() -> Figure:
-    """Each release and form in a process of its own."""
+    """Compare each release and form in a separate process."""
     sys.path.insert(0, str(ROOT))  # for the emulation, which belongs to the tests
     import pytest
 
     from tests.tensorrt.bindings import run_over
 
     real_data("media/vtest.avi"), real_data("weights/pedestrian_ssdlite")
-    found: dict[str, dict[str, Any]] = {}
+    results: dict[str, dict[str, Any]] = {}
     for major in MAJORS:
         for form in PLUGINS:
             code = _CODE.format(folder=str(Path(__file__).parent), form=form)
@@ -50,23 +50,23 @@ def measure() -> Figure:
                 printed = run_over(major, code, seconds=600)
             except (AssertionError, pytest.skip.Exception) as error:
                 raise FileNotFoundError(f"TensorRT {major}, {form}: {error}") from None
-            found[f"TensorRT {major}, {form}"] = json.loads(printed.splitlines()[-1])
-    equal = min(one["equal frames"] for one in found.values())
-    boxes = {one["boxes"] for one in found.values()}
-    met = equal == FRAMES and min(boxes) > 0 and not any(one["leaks"] for one in found.values())
+            results[f"TensorRT {major}, {form}"] = json.loads(printed.splitlines()[-1])
+    equal = min(one["equal frames"] for one in results.values())
+    boxes = {one["boxes"] for one in results.values()}
+    met = equal == FRAMES and min(boxes) > 0 and not any(one["leaks"] for one in results.values())
     return Figure(
         "plugin-equals-cpu",
         equal,
         f"of {FRAMES} frames with equal detections",
-        f"{FRAMES}, to the last bit, in each of {len(found)}",
+        f"{FRAMES}, to the last bit, in each of {len(results)}",
         met,
-        found,
-        f"{max(boxes)} boxes; {'; '.join(found)}",
+        results,
+        f"{max(boxes)} boxes; {'; '.join(results)}",
     )
 
 
 def compared(trt: Any, form: str) -> None:
-    """Print, as JSON, what one form of decode gives beside the CPU engine."""
+    """Compare one form of decode with the CPU engine, and print the result as JSON."""
     from ssd_edge.engines.openvino import OpenVinoEngine
     from ssd_edge.importing import import_onnx
     from tests.tensorrt.plugin_network import compare

@@ -1,9 +1,10 @@
-"""The resize of frames, wherever it is computed: OpenCV here and on ARM, NumPy's integers, and the kernel, on a CPU.
+"""The resize of frames compared between OpenCV here, OpenCV on ARM, NumPy's integers, and the kernel run on a CPU.
 
-10 000 frames of random sizes, to inputs of random sizes. Those on ARM are compared by a hash over each hundred.
+10 000 frames of random sizes are resized to random input sizes. Results on ARM are compared by a hash for each hundred
+frames.
 
-python benchmarks/preprocess_equal.py hashes     a line a hundred frames: what ``measure`` starts on ARM
-python benchmarks/preprocess_equal.py compare    differing and compared values: what it starts here
+python benchmarks/preprocess_equal.py hashes     prints a hash for each hundred frames; ``measure`` starts this on ARM
+python benchmarks/preprocess_equal.py compare    prints the numbers of differing and compared values; started here
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import numpy.typing as npt
 
 ROOT = Path(__file__).resolve().parents[1]
 ARM = ROOT / "build" / "aarch64" / "python"
-"""A Python of aarch64 under qemu: ``make test-aarch64`` makes it."""
+"""An aarch64 Python under qemu, made by ``make test-aarch64``."""
 
 FRAMES, TOGETHER = 10_000, 100
 LARGE = ((480, 640), (720, 1280), (1080, 1920))
@@ -33,7 +34,7 @@ INPUT = (300, 300)
 
 
 def cases(number: int = FRAMES) -> Iterator[tuple[npt.NDArray[np.uint8], tuple[int, int]]]:
-    """A frame, and the size that it is brought to: most are small, so that all kinds of ratios come in little time."""
+    """Yield frames with the size to resize each to; most are small, to cover many ratios in little time."""
     random = np.random.default_rng(0)
     for k in range(number):
         if k % 250 == 0:
@@ -45,7 +46,7 @@ def cases(number: int = FRAMES) -> Iterator[tuple[npt.NDArray[np.uint8], tuple[i
 
 
 def hashes() -> Iterator[str]:
-    """Of each hundred frames, resized in both ways by the OpenCV that is here."""
+    """Yield a hash for each hundred frames, resized in both ways by this machine's OpenCV."""
     from ssd_edge.resize import RESIZES
 
     digest = hashlib.sha256()
@@ -57,7 +58,7 @@ def hashes() -> Iterator[str]:
 
 
 def measure() -> Any:
-    """Pixels that differ, of all that were compared."""
+    """Count the values that differ, of all that were compared."""
     from figure import Figure
 
     differing, pixels = map(int, _started(sys.executable, "compare"))
@@ -84,17 +85,17 @@ def measure() -> Any:
 
 
 def compare() -> Iterator[int]:
-    """How many values differ, and of how many."""
+    """Yield the number of values that differ, and the number of all values."""
     differing = pixels = 0
     for frame, size in cases():
-        for wanted, found in _computed(frame, size):
-            differing += int(np.count_nonzero(wanted != found))
+        for wanted, computed in _computed(frame, size):
+            differing += int(np.count_nonzero(wanted != computed))
             pixels += wanted.size
     yield from (differing, pixels)
 
 
 def _computed(frame: npt.NDArray[np.uint8], size: tuple[int, int]) -> Iterator[tuple[Any, Any]]:
-    """What ought to be equal: OpenCV's and NumPy's, and the kernel's, of both ways."""
+    """Yield pairs that must be equal: NumPy's linear and OpenCV's, then NumPy's and the kernel's in both ways."""
     from ssd_edge.resize import RESIZES, area, linear_in_integers
 
     yield linear_in_integers(frame, size), RESIZES["linear"](frame, size)
@@ -124,7 +125,7 @@ def _by_kernel(frame: npt.NDArray[np.uint8], size: tuple[int, int], how: Any) ->
 
 
 def _started(python: str, what: str) -> list[str]:
-    """The words that a process of its own prints; the emulation belongs to the tests, which are found from the root."""
+    """Run a process and return the words that it prints; it starts in the root, to import the tests' emulation."""
     child = subprocess.run(
         [python, __file__, what],
         capture_output=True,
@@ -137,7 +138,7 @@ def _started(python: str, what: str) -> list[str]:
 
 
 def _times(height: int, width: int, runs: int = 15) -> dict[str, float]:
-    """Milliseconds of each way to 300×300, in turns."""
+    """Measure the milliseconds of each way to resize to 300×300, in turns."""
     from ssd_edge.resize import RESIZES
 
     frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)

@@ -1,6 +1,6 @@
-"""How far ssd-edge's AP is from published numbers, on the published detections and ground truth.
+"""Difference of ssd-edge's AP from published numbers, on the published detections and ground truth.
 
-Both cases are of github.com/rafaelpadilla/review_object_detection_metrics (MIT), commit 2efe66d. The numbers are
+Both cases are from github.com/rafaelpadilla/review_object_detection_metrics (MIT), commit 2efe66d. The numbers are
 those that its tests expect: tests/test_eval_coco.py ("coco's official implementation") and tests/test_eval_pascal.py.
 """
 
@@ -45,9 +45,9 @@ PUBLISHED_VOC = {
 
 
 def coco_case(folder: Path) -> tuple[list[Detections], list[Target], list[str]]:
-    """100 images of COCO val2014 in order of id, 80 classes."""
+    """Read 100 images of COCO val2014 in order of id, 80 classes: detections, truth and class names."""
     truth = json.loads((folder / "test_coco_eval" / "gts" / "sampled_gts_bbox_area.json").read_text())
-    found = json.loads((folder / "test_coco_eval" / "cocoapi_results.json").read_text())
+    results = json.loads((folder / "test_coco_eval" / "cocoapi_results.json").read_text())
     categories = sorted(truth["categories"], key=lambda category: int(category["id"]))
     index = {category["id"]: i for i, category in enumerate(categories)}
     targets, detections = [], []
@@ -56,7 +56,7 @@ def coco_case(folder: Path) -> tuple[list[Detections], list[Target], list[str]]:
         labels = [index[entry["category_id"]] for entry in objects]
         crowd = [entry["iscrowd"] for entry in objects]
         targets.append(Target.of([_corners(entry["bbox"]) for entry in objects], labels, crowd=crowd))
-        mine = [entry for entry in found if entry["image_id"] == image]
+        mine = [entry for entry in results if entry["image_id"] == image]
         boxes = [_corners(entry["bbox"]) for entry in mine]
         scores = [entry["score"] for entry in mine]
         detections.append(_detections(boxes, scores, [index[entry["category_id"]] for entry in mine]))
@@ -64,22 +64,22 @@ def coco_case(folder: Path) -> tuple[list[Detections], list[Target], list[str]]:
 
 
 def voc_case(folder: Path) -> tuple[list[Detections], list[Target]]:
-    """7 images of one class."""
+    """Read 7 images of one class: detections and truth."""
     targets, detections = [], []
     for path in sorted((folder / "test_case_1" / "gts").glob("*.txt")):
         truth = [line.split() for line in path.read_text().splitlines()]
-        found = [line.split() for line in (folder / "test_case_1" / "dets" / path.name).read_text().splitlines()]
+        results = [line.split() for line in (folder / "test_case_1" / "dets" / path.name).read_text().splitlines()]
         targets.append(Target.of([_pixel_corners(row[1:]) for row in truth], [0] * len(truth)))
-        boxes = [_pixel_corners(row[2:]) for row in found]
-        detections.append(_detections(boxes, [float(row[1]) for row in found], [0] * len(found)))
+        boxes = [_pixel_corners(row[2:]) for row in results]
+        detections.append(_detections(boxes, [float(row[1]) for row in results], [0] * len(results)))
     return detections, targets
 
 
 def measure(folder: Path = REFERENCE) -> Figure:
-    """The largest difference from the published numbers, and each difference.
+    """Return the largest difference from the published numbers, with each difference in the detail.
 
     Raises:
-        DataError: the published detections are not there.
+        DataError: the published detections do not exist.
     """
     if not folder.is_dir():
         raise DataError(f"the published detections are not there: expected the folder {folder}")
@@ -107,6 +107,6 @@ def _corners(box: list[float]) -> list[float]:
 
 
 def _pixel_corners(row: list[str]) -> list[float]:
-    """The reference adds (width, height) to (left, top) and takes the sum for a pixel within the box."""
+    """Return corners as the reference means them: left + width, top + height is still a pixel within the box."""
     x, y, width, height = map(float, row)
     return [x, y, x + width + 1, y + height + 1]

@@ -1,4 +1,4 @@
-"""AP of two models with their frames resized in both ways: what averaging brings, and to whom."""
+"""AP of two models with frames resized in both ways: which model gains from averaging, and how much."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ SETS = {
 
 
 def measure() -> Figure:
-    """The largest gain in AP50, in points."""
-    found: dict[str, dict[str, tuple[float, float]]] = {}
+    """Return the largest gain in AP50, in points."""
+    measured: dict[str, dict[str, tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         heads = {"pedestrian": Path(scratch) / "pedestrian.onnx", "sample": Path(scratch) / "sample.onnx"}
         raw = real_data("weights/pedestrian_ssdlite/pedestrian_300_raw.onnx")
@@ -42,13 +42,13 @@ def measure() -> Figure:
                 spec = replace(specs[model], resize=how)
                 with closing(open_exact(heads[model], spec)) as engine:
                     result, _ = evaluate_model(engine, real_data(data), split)
-                found.setdefault(name, {})[how] = 100 * (result.ap or 0.0), 100 * (result.voc_map50 or 0.0)
-    gains = {name: one["area"][1] - one["linear"][1] for name, one in found.items()}
+                measured.setdefault(name, {})[how] = 100 * (result.ap or 0.0), 100 * (result.voc_map50 or 0.0)
+    gains = {name: one["area"][1] - one["linear"][1] for name, one in measured.items()}
     said = (
         f"{name}: AP {one['linear'][0]:.2f} → {one['area'][0]:.2f}, AP50 {one['linear'][1]:.2f} → {one['area'][1]:.2f}"
-        for name, one in found.items()
+        for name, one in measured.items()
     )
     best = max(gains.values())
     return Figure(
-        "resize-area", best, "points of AP50 gained by area, at most", "> 0", best > 0, found, "; ".join(said)
+        "resize-area", best, "points of AP50 gained by area, at most", "> 0", best > 0, measured, "; ".join(said)
     )

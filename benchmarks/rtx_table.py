@@ -1,9 +1,9 @@
-"""RTX bundles for compute capabilities 8.6, 8.9 and 12.0, built by NVIDIA's compiler here: what they take, not how
-fast they are.
+"""Sizes, layers and memory of RTX bundles for compute capabilities 8.6, 8.9 and 12.0, built here by NVIDIA's compiler.
 
-Nothing here was run on a GPU. Networks are untrained: a plan's size, layers and memory do not depend on the weights.
+Nothing here was run on a GPU, so there are no speeds. Networks are untrained, since a plan's size, layers and memory do
+not depend on the weights.
 
-python benchmarks/rtx_table.py     the table of docs/engines.md, in Markdown
+python benchmarks/rtx_table.py     prints the table of docs/engines.md, in Markdown
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ssd_edge.models.registry import make_network, make_spec
 
 SSD300, SSDLITE = "ssd300_vgg16", "ssdlite300_mobilenet_v2"
 CAPABILITIES = ("8.6", "8.9", "12.0")
-IMAGES = 4  # to calibrate with: the scales do not change what is measured
+IMAGES = 4  # calibration images; the scales do not change the result
 GOAL = 0.30
 PLACEMENTS = {
     "INT8": Policy(least_products=RTX_LEAST_PRODUCTS),
@@ -42,12 +42,12 @@ class Row:
 
     Attributes:
         model: a name of ``MODELS``.
-        precision: as asked for, and which convolutions are INT8.
-        seconds: of NVIDIA's compiler.
-        mebibytes: of the plan.
-        convolutions: by precision, read from the plan.
-        kernels: of which the plan holds the source, to be compiled on the device.
-        device_mebibytes: weights and activations of one context, by the compiler's log.
+        precision: the precision asked for, and which convolutions are INT8.
+        seconds: seconds that NVIDIA's compiler took.
+        mebibytes: size of the plan.
+        convolutions: number of convolutions by precision, read from the plan.
+        kernels: number of kernels whose source is in the plan, to be compiled on the device.
+        device_mebibytes: memory of the weights and activations of one context, from the compiler's log.
     """
 
     model: str
@@ -60,12 +60,12 @@ class Row:
 
 
 def measure() -> Figure:
-    """SSD300's INT8 plan as a share of its FP32 plan."""
-    found = list(rows())
-    sizes = {(row.model, row.precision): row.mebibytes for row in found}
+    """Return the size of SSD300's INT8 plan as a share of its FP32 plan."""
+    plans = list(rows())
+    sizes = {(row.model, row.precision): row.mebibytes for row in plans}
     share = sizes[SSD300, "INT8"] / sizes[SSD300, "FP32"]
     lite = sizes[SSDLITE, "INT8"] / sizes[SSDLITE, "FP32"]
-    all_read = not any("unread" in row.convolutions for row in found)
+    all_read = not any("unread" in row.convolutions for row in plans)
     beside = (
         f"SSDLite: {lite:.2f}; in MiB, FP32, FP16, INT8: "
         + "; ".join(
@@ -77,11 +77,11 @@ def measure() -> Figure:
     goal = f"SSD300 ≤ {GOAL:.2f}, SSDLite ≤ 1, each convolution of the precision asked for"
     met = share <= GOAL and lite <= 1 and all_read
     unit = "of FP32's size is an INT8 plan of SSD300 for 8.6, 8.9 and 12.0"
-    return Figure("rtx-table", share, unit, goal, met, {"rows": [asdict(row) for row in found]}, beside)
+    return Figure("rtx-table", share, unit, goal, met, {"rows": [asdict(row) for row in plans]}, beside)
 
 
 def rows() -> Iterator[Row]:
-    """Both models in each precision; SSDLite in the other placements of INT8 too."""
+    """Build both models in each precision, and SSDLite in the other placements of INT8 too."""
     with tempfile.TemporaryDirectory() as scratch:
         for model in (SSD300, SSDLITE):
             heads = Path(scratch) / f"{model}.onnx"
@@ -115,7 +115,7 @@ def _row(model: str, name: str, heads: Path, precision: str) -> Row:
 
 
 def table() -> str:
-    """In Markdown."""
+    """Return the table in Markdown."""
     heads = ("model", "precision", "build, s", "plan, MiB", "convolutions", "kernels in source", "device memory, MiB")
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for row in rows():

@@ -1,4 +1,4 @@
-"""The figures that the documentation quotes: measured anew, one JSON line each.
+"""Measures the figures that the documentation quotes, and prints one JSON line for each.
 
 python benchmarks/show.py --list
 python benchmarks/show.py --only pedestrian
@@ -22,31 +22,32 @@ from ssd_edge.machine.host import this_host
 
 ENTRIES = {
     "reference-ap": "evaluation against published AP numbers",
-    "pedestrian": "a model from elsewhere: its AP, FP32 and INT8, against an independent figure",
-    "bccd": "the sample model on BCCD's test images, FP32 and INT8 (--retrain: train it first, by its recipe)",
-    "preprocess-equal": "the resize of 10 000 frames: OpenCV here and on aarch64, NumPy, the kernel; and its time",
-    "resize-area": "AP with frames resized by averaging, beside bilinear",
-    "emulated-equals-cpu": "the GPU's way over an emulated driver: frames whose detections are the CPU's",
-    "plugin-equals-cpu": "decode as TensorRT plugins over fakes: frames whose detections are the CPU's",
-    "kernel-table": "what the CUDA kernels take of a GPU, by the compiler's report",
+    "pedestrian": "AP of an imported model, FP32 and INT8, against an independent figure",
+    "bccd": "AP50 of the sample model on BCCD's test images, FP32 and INT8 (--retrain: train it first, by its recipe)",
+    "preprocess-equal": "equality of 10 000 resized frames: OpenCV here and on aarch64, NumPy, the kernel; resize time",
+    "resize-area": "AP with frames resized by averaging, compared with bilinear",
+    "emulated-equals-cpu": "frames with the CPU's detections on the GPU path, over an emulated driver",
+    "plugin-equals-cpu": "frames with the CPU's detections from decode as TensorRT plugins, over fakes",
+    "kernel-table": "registers, shared memory and spills of the CUDA kernels, from the compiler's report",
     "rtx-table": "RTX bundles built here: size, convolutions by precision, device memory, build seconds",
-    "int8-table": "AP that INT8 costs five models, beside ONNX Runtime, NNCF and Model Optimizer: a quarter of an hour",
-    "int8-exact": "AP of INT8 engines beside their files computed exactly, on this processor and on one without VNNI",
+    "int8-table": "AP lost by INT8 on five models, compared with ONNX Runtime, NNCF and Model Optimizer: 15 minutes",
+    "int8-exact": "AP of INT8 engines and of their files computed exactly, on this processor and on one without VNNI",
     "int8-contract": "calibrate --max-drop 0.2 on each of these models, and the share of INT8",
-    "int8-rtx-accepts": "Q/DQ files before NVIDIA's compiler for RTX GPUs: INT8 convolutions, found and intended",
-    "engine-proof": "engines with planted faults before their model's proof, and seconds that it adds to a build",
-    "int8-speed": "INT8 beside FP32 on OpenVINO, images/s in one run",
-    "int8-memory": "peak memory and images/s of calibrating SSD300-VGG16 on 500 images, beside ONNX Runtime's",
+    "int8-rtx-accepts": "Q/DQ files that NVIDIA's compiler for RTX GPUs accepts with the intended INT8 convolutions",
+    "engine-proof": "planted faults in engines that the model's proof catches, and seconds that it adds to a build",
+    "int8-speed": "images/s of INT8 compared with FP32 on OpenVINO, in one run",
+    "int8-memory": "peak memory and images/s of calibrating SSD300-VGG16 on 500 images, compared with ONNX Runtime's",
     "host-decode": "milliseconds of decode: a small network in a crowd, and noise of 8732 boxes and 91 classes",
     "loop-efficiency": "the loop's FPS as a share of the bare engine's",
     "startup": "seconds of ssd-edge --help",
     "demo": "minutes and AP50 of ssd-edge demo",
 }
-"""By name; each is the module of that name with underscores, and has ``measure() -> Figure``."""
+"""Descriptions of the entries by name. Each entry is the module of that name, with underscores, and has
+``measure() -> Figure``."""
 
 
 def measure(name: str, retrain: bool = False) -> Figure:
-    """One figure, measured now."""
+    """Measure one figure now."""
     module = import_module(name.replace("-", "_"))
     try:
         figure: Figure = module.measure(retrain=True) if retrain and name == "bccd" else module.measure()
@@ -57,7 +58,7 @@ def measure(name: str, retrain: bool = False) -> Figure:
 
 def main() -> int:
     """Print the figures asked for; exit code 1 if one misses its goal."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the program does, and for its reason
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as ssd-edge itself does, for the same reason
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=ENTRIES, action="append", help="this figure; may be repeated")
     parser.add_argument("--list", action="store_true", help="name the figures and stop")

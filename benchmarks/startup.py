@@ -1,4 +1,4 @@
-"""Seconds from typing ``ssd-edge --help`` to reading it."""
+"""Seconds that ``ssd-edge --help`` takes, from start to exit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from figure import Figure
 
 
 def measure(runs: int = 7) -> Figure:
-    """The quickest of whole processes, after one that warms the disk's cache: others' load only adds to it."""
+    """Return the quickest of several runs, after one that warms the disk's cache; other load can only add time."""
     command = [sys.executable, "-c", "from ssd_edge.cli.main import main; main()", "--help"]
     times = []
     for _ in range(runs + 1):
