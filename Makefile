@@ -8,7 +8,7 @@ STUBS := .venv/tensorrt-stubs
 UV := .venv/uv
 HEADERS := .venv/tensorrt-headers/10.3 .venv/tensorrt-headers/10.16 .venv/tensorrt-headers/11.1
 
-.PHONY: install demo test test-aarch64 check sanitize docs structure
+.PHONY: install demo test test-fast test-aarch64 check sanitize docs structure
 
 install: .venv/.installed
 
@@ -39,6 +39,10 @@ test: check $(PYCUDA) $(TENSORRT) $(STUBS) $(UV) $(HEADERS)
 	@# INT8 as on a processor without VNNI, whatever this one has; then everything, as it is.
 	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest -q -m int8
 	$(BIN)/python -m pytest --durations=10
+
+# While writing: a minute and a half. The slowest are named, because one that takes long is to be marked slow.
+test-fast: install
+	$(BIN)/python -m pytest -q -m 'not slow and not sanitize' --durations=10 --durations-min=0.5
 
 # For its tests only, which are skipped without it: a minute, and the headers of a CUDA toolkit.
 $(PYCUDA): | install

@@ -66,6 +66,7 @@ def assert_same(spec, loc, logits, frame_size=(480, 640)):
     assert got.num_cut == cut
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -221,6 +222,7 @@ def test_a_score_equal_to_the_threshold_is_no_detection():
     assert len(Decoder(spec)(*heads, (1, 1))) == 0
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),

@@ -9,6 +9,7 @@ import runpy
 import shutil
 from dataclasses import fields
 from datetime import date
+from functools import cache
 
 import cv2
 import numpy as np
@@ -169,6 +170,7 @@ def sentences():
     return [quoted for quoted in re.findall(r"`([^`]+)`", text) if quoted.count(" ") > 1]
 
 
+@cache
 def string_parts(path):
     """Find the constant parts of all strings in a file; an f-string's placeholders separate its parts."""
     return [

@@ -297,6 +297,7 @@ def test_perfect_detections_have_an_ap_of_1(scene: tuple[list[Detections], list[
             assert value is None or value == pytest.approx(1.0), name
 
 
+@pytest.mark.slow
 @few
 @given(scenes(), st.randoms(use_true_random=False))
 def test_the_order_of_images_does_not_matter(scene: tuple[list[Detections], list[Target]], random: Random) -> None:
@@ -314,6 +315,7 @@ def test_only_the_order_of_scores_matters(scene: tuple[list[Detections], list[Ta
     assert_same(evaluate(squared, targets, LABELS), evaluate(detections, targets, LABELS))
 
 
+@pytest.mark.slow
 @few
 @given(scenes(), st.integers(0, 1))
 def test_a_wrong_detection_of_lower_score_never_raises_ap(

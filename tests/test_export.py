@@ -24,6 +24,8 @@ from ssd_edge.training.checkpoints import load_checkpoint
 from tests.helpers import small_spec
 from tests.models_for_tests import tiny_model
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 1e-4
 """Tolerance for heads of a few units: float32 sums of several thousand terms, added in another order."""
 
@@ -102,7 +104,6 @@ def test_ssdlite300(exported):
     check(network, path, ("onnxruntime", "openvino"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ssdlite320_mobilenet_v3_large", "ssd300_vgg16", "ssd512_vgg16"])
 def test_the_other_models(name, tmp_path):
     """A black frame once made L2Norm NaN, because its eps of 1e-10 was optimised away."""

@@ -107,6 +107,7 @@ def ultraface(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
 def test_pedestrian_ap_is_the_independent_figure(pedestrian, tmp_path, backend):
     """The independent figure is person AP50 0.372 ± 0.005, by other code, Pillow and pycocotools (shared/README.md)."""
@@ -119,6 +120,7 @@ def test_pedestrian_ap_is_the_independent_figure(pedestrian, tmp_path, backend):
     assert result.ap == pytest.approx(0.189, abs=0.005)
 
 
+@pytest.mark.slow
 def test_pedestrian_heads_are_those_of_the_original(pedestrian):
     """The tolerance is 1e-3 for logits up to 20, since folding constants reorders some sums."""
     original = onnxruntime.InferenceSession(

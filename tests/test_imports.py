@@ -65,6 +65,7 @@ def pictures(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_run_needs_neither_torch_nor_onnx(bundle, pictures, tmp_path):
     output = tmp_path / "found.jsonl"
     code, out, err = base_install(
@@ -75,12 +76,14 @@ def test_run_needs_neither_torch_nor_onnx(bundle, pictures, tmp_path):
     assert len(output.read_text().splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_eval_needs_neither_torch_nor_onnx(bundle, pictures):
     code, out, err = base_install("eval", bundle, pictures, "--json")
     assert code == 0, err
     assert json.loads(out)["num_images"] == 2
 
 
+@pytest.mark.slow
 def test_benchmark_needs_neither_torch_nor_onnx(bundle, pictures):
     code, out, err = base_install(
         "benchmark", bundle, "--camera", pictures / "images", "--frames", 10, "--warmup", 1, "--rounds", 1, "--json"
@@ -89,6 +92,7 @@ def test_benchmark_needs_neither_torch_nor_onnx(bundle, pictures):
     assert len(json.loads(out)["engines"]) == 1
 
 
+@pytest.mark.slow
 def test_inspect_and_build_engine_need_neither_torch_nor_onnx(heads_onnx, tmp_path):
     code, _, err = base_install("build-engine", heads_onnx, "--output", tmp_path / "a.engine")
     assert code == 0, err
@@ -106,6 +110,7 @@ print([make_spec(name, ["bolt"], table).num_default_boxes for name in MODELS for
     assert (code, json.loads(out)) == (0, [1917, 3234, 8732, 8732, 8732, 24564, 24564, 24564]), err
 
 
+@pytest.mark.slow
 def test_the_selftests_own_tests_need_no_torch():
     """The selftest runs on devices with the base install only, so its tests may import nothing else."""
     program = """
@@ -120,12 +125,14 @@ sys.exit(pytest.main(["--collect-only", "-qq", "-p", "no:cacheprovider", *tests]
     assert "test_kernels.py" in out
 
 
+@pytest.mark.slow
 def test_onnx_heads_run_without_onnx(heads_onnx, pictures):
     code, out, err = base_install("eval", heads_onnx, pictures, "--json")
     assert code == 0, err
     assert json.loads(out)["backend"] == "exact"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "extra"),
     [
@@ -156,6 +163,7 @@ def test_the_links_are_there(folder):
     assert (link / "__init__.py").is_file()
 
 
+@pytest.mark.slow
 def test_nobody_imports_a_bare_name():
     """``import engines`` would take the first such folder on the path; ruff's TID251 also forbids it."""
     for folder in ("ssd_edge", "calibration", "engines", "cli", "tests", "benchmarks"):

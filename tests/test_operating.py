@@ -58,6 +58,7 @@ def test_difficult_objects_count_for_nothing():
     assert (bolt.num_objects, bolt.score) == (0, None)
 
 
+@pytest.mark.slow
 @given(
     rows=st.lists(st.tuples(st.sampled_from([0.125, 0.25, 0.5, 0.75, 0.875]), st.booleans()), min_size=1, max_size=12),
     wish=st.sampled_from(["precision", "recall"]),

@@ -136,7 +136,8 @@ class Anything(Marks):
         return lambda: RawHeads(loc, logits)
 
 
-def test_a_proof_keeps_fewer_large_images():
+@pytest.mark.slow
+def test_large_images_are_fewer():
     spec = small_spec(input_size=(512, 512))
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 256, (512, 512, 3), np.uint8) for _ in range(4)]  # 768 KiB each, and incompressible

@@ -68,6 +68,7 @@ def test_a_frame_that_is_not_larger_is_not_averaged(frame, size):
     np.testing.assert_array_equal(area(noise(frame), size), linear(noise(frame), size))
 
 
+@pytest.mark.slow
 def test_sums_of_very_large_frames_do_not_overflow():
     """Above 8.4 megapixels, the sum of a white frame exceeds 2^31."""
     white = np.full((2900, 2950, 3), 255, np.uint8)

@@ -41,6 +41,7 @@ print("read nothing else")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mprotect of Linux's C library")
 @pytest.mark.parametrize("how", ["linear", "area"])
 def test_nothing_outside_the_frame_is_read(how):

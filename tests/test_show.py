@@ -25,6 +25,7 @@ def test_list_names_them_all() -> None:
     assert [line.split()[0] for line in listed.splitlines()] == list(show.ENTRIES)
 
 
+@pytest.mark.slow
 def test_only_one_prints_one_json_line() -> None:
     ran = subprocess.run([sys.executable, str(SCRIPT), "--only", "startup"], capture_output=True, text=True)
     (line,) = ran.stdout.splitlines()

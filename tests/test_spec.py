@@ -102,6 +102,7 @@ specs = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(specs)
 def test_json_round_trip_is_exact(spec):
@@ -121,6 +122,7 @@ anything = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(key=st.sampled_from(sorted(small_spec().to_json())), value=anything)
 def test_any_other_json_is_a_spec_or_one_sentence(key, value):

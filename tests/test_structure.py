@@ -167,6 +167,7 @@ def test_imports_in_one_direction_are_no_circle(project):
     assert project(ssd_edge__a="from . import b, c\n", ssd_edge__b="from . import c\n", ssd_edge__c="").circles == []
 
 
+@pytest.mark.slow
 def test_imports_are_those_that_import_linter_sees():
     grimp = pytest.importorskip("grimp")
     trees = {
@@ -236,6 +237,7 @@ def test_json_says_what_the_table_says(project, tmp_path):
     assert script(str(tmp_path)).splitlines() == list(structure.report(found))
 
 
+@pytest.mark.slow
 def test_this_project_can_be_measured():
     said = script()
     assert all(folder in said for folder in ("ssd_edge", "calibration", "engines", "cli", *structure.GOALS))

@@ -117,6 +117,7 @@ def test_int8_outputs_are_those_of_a_numpy_reference(heads, tmp_path):
         assert found["sum"] == pytest.approx(e.sum(), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_openvino_and_onnx_runtime_agree_and_are_near_fp32(heads, tmp_path, method):
     output = tmp_path / "int8.onnx"
@@ -186,6 +187,7 @@ def test_an_activation_that_is_not_finite_is_named(tmp_path):
     assert not (tmp_path / "int8.onnx").exists()
 
 
+@pytest.mark.slow
 def test_a_free_batch_and_other_opsets_are_taken(tmp_path):
     for number, model in enumerate([tiny_net(batch="N"), tiny_net(opset=13), tiny_net(opset=20)]):
         output = tmp_path / f"{number}.onnx"
@@ -329,6 +331,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing(heads, tmp_path):
     assert {entry.name for entry in tmp_path.iterdir()} == {"heads.onnx", "int8.onnx"}
 
 
+@pytest.mark.slow
 def test_the_pedestrian_detector_keeps_its_heads_in_int8(tmp_path):
     path = shared("weights/pedestrian_ssdlite/pedestrian_300_raw.onnx")
     import cv2
@@ -354,6 +357,7 @@ def test_the_pedestrian_detector_keeps_its_heads_in_int8(tmp_path):
     assert np.abs(scores[0] - scores[1]).mean() < 0.001
 
 
+@pytest.mark.slow
 def test_an_old_opset_with_weights_among_its_inputs_is_brought_up_to_date(tmp_path):
     path = shared("weights/ultraface/version-RFB-320_without_postprocessing.onnx")
     output, random = tmp_path / "int8.onnx", np.random.default_rng(2)

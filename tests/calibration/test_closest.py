@@ -54,6 +54,7 @@ def constants(path: Path) -> dict[str, np.ndarray]:
     return {one.name: numpy_helper.to_array(one) for one in onnx.load(path).graph.initializer}
 
 
+@pytest.mark.slow
 def test_distances_are_those_of_the_files(heads_onnx, images, tmp_path):
     """Tolerance 1e-4 relative: float32 there, float64 here."""
     plain, better = tmp_path / "plain.onnx", tmp_path / "better.onnx"
@@ -66,6 +67,7 @@ def test_distances_are_those_of_the_files(heads_onnx, images, tmp_path):
     assert gains.bias_correction.applied == pytest.approx(distance(heads_onnx, better, images), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_without_corrections_it_is_the_plain_chain(heads_onnx, images, tmp_path):
     gains = made(heads_onnx, tmp_path / "a.onnx", images, equalisation=False, bias_correction=False)
     assert gains == closest.Corrections()
@@ -75,6 +77,7 @@ def test_without_corrections_it_is_the_plain_chain(heads_onnx, images, tmp_path)
     assert all(np.array_equal(ours[name], plain[name]) for name in ours)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("helps", [True, False])
 def test_what_brings_nothing_is_left_out(heads_onnx, images, tmp_path, monkeypatch, helps):
     """Distances are planted; what is written says what was used."""
@@ -102,6 +105,7 @@ def test_equalisation_that_helps_is_used(heads_onnx, images, tmp_path, monkeypat
     assert any(not np.array_equal(ours[name], plain[name]) for name in ours.keys() & plain.keys())
 
 
+@pytest.mark.slow
 def test_the_state_goes_when_the_file_is_there(heads_onnx, images, tmp_path):
     state = StateFile(tmp_path / "state", "key", seconds_between=0)
     calibrate_closest(Job(heads_onnx, lambda: iter(images), read_spec(heads_onnx), state=state), tmp_path / "a.onnx")

@@ -53,6 +53,7 @@ def ap_that_costs(points: Mapping[str, float], always: float = 0.0) -> Callable[
     return lambda path: FP32_AP - always - sum(points.get(name, 0.0) for name in in_int8(path))
 
 
+@pytest.mark.slow
 def test_a_budget_that_holds_at_once_needs_one_trial(bench):
     found = search(bench, FP32_AP, ap_that_costs({}), 0.1)
     assert found.met
@@ -65,6 +66,7 @@ def test_a_budget_that_holds_at_once_needs_one_trial(bench):
     )
 
 
+@pytest.mark.slow
 def test_only_the_convolutions_that_cost_stay_in_float(bench):
     distances = {name: bench.sensitivity(Recipe(), name).without for name in bench.candidates}
     worst = sorted(distances, key=lambda name: distances[name])
@@ -77,6 +79,7 @@ def test_only_the_convolutions_that_cost_stay_in_float(bench):
     assert all(s.alone > 0 and s.without > 0 for s in found.sensitivities.values())
 
 
+@pytest.mark.slow
 def test_a_budget_that_cannot_hold_ends_the_search(bench):
     found = search(bench, FP32_AP, ap_that_costs({}, always=5.0), 0.5)
     assert not found.met
@@ -84,6 +87,7 @@ def test_a_budget_that_cannot_hold_ends_the_search(bench):
     assert "does not hold, not even with half of the 8 convolutions in float" in found.reason
 
 
+@pytest.mark.slow
 def test_time_that_is_up_ends_the_search_after_one_trial(bench):
     found = search(bench, FP32_AP, ap_that_costs({}, always=5.0), 0.5, deadline=monotonic() - 1)
     assert len(found.trials) == 1
@@ -91,6 +95,7 @@ def test_time_that_is_up_ends_the_search_after_one_trial(bench):
     assert "time is up" in found.reason
 
 
+@pytest.mark.slow
 def test_learned_rounding_is_used_where_it_comes_closer(bench):
     found = search(bench, FP32_AP, ap_that_costs({}), 0.1, learned_rounding=True)
     nearest, learned = found.rounding.without, found.rounding.applied
@@ -100,6 +105,7 @@ def test_learned_rounding_is_used_where_it_comes_closer(bench):
     assert bench.divergence(found.best.recipe) == min(nearest, learned)
 
 
+@pytest.mark.slow
 def test_the_contract_travels_in_the_file(heads_onnx, images, tmp_path):
     output = tmp_path / "int8.onnx"
     state = StateFile(tmp_path / "state", "key")
@@ -117,6 +123,7 @@ def test_the_contract_travels_in_the_file(heads_onnx, images, tmp_path):
     assert list(tmp_path.iterdir()) == [output]
 
 
+@pytest.mark.slow
 def test_a_broken_contract_writes_nothing_and_keeps_what_was_observed(heads_onnx, images, tmp_path):
     output = tmp_path / "int8.onnx"
     output.write_text("an older one")

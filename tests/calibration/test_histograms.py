@@ -22,6 +22,7 @@ def reference(values: np.ndarray) -> np.ndarray:
     return np.histogram(np.ldexp(magnitudes, -exponent), NUM_BINS, (0.0, 1.0))[0]
 
 
+@pytest.mark.slow
 @given(st.lists(arrays, min_size=1, max_size=6))
 def test_parts_in_any_order_give_the_histogram_of_all_data_at_the_final_range(parts):
     together, streamed, merged = Histogram(), Histogram(), Histogram()

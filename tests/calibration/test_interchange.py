@@ -134,6 +134,7 @@ def test_scales_in_place_of_images_give_the_same_file(tmp_path, form):
     assert models[0] == models[1]
 
 
+@pytest.mark.slow
 def test_a_cache_holds_every_activation_of_the_fp32_file(tmp_path):
     """By the names of its tensors. What folding takes away, between a convolution and BatchNorm, TensorRT fuses."""
     heads = saved(tiny_net(), tmp_path)

@@ -158,6 +158,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", REFUSED, ids=lambda spoil: spoil.__name__)
 def test_what_nvidias_parser_refuses_is_found(edited, spoil, tmp_path):
     model = edited()
@@ -171,6 +172,7 @@ def test_what_nvidias_parser_refuses_is_found(edited, spoil, tmp_path):
     assert plan_of(path).content == b""
 
 
+@pytest.mark.slow
 def test_what_calibrate_makes_is_taken(edited, tmp_path):
     assert plan_of(edited().save(tmp_path / "sound.onnx")).content
 
@@ -187,6 +189,7 @@ def with_an_unsigned_one(model):
         model.node(name).input[2] = "unsigned"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", [without_zero_point, with_an_unsigned_one])
 def test_uint8_that_nvidias_compiler_takes_for_int8(edited, spoil, tmp_path):
     """The plan's own kernels clamp to −128 … 127; 255 does not occur in them."""
@@ -248,6 +251,7 @@ def weight_by_input_channel(model):
     model.node("first.weight_DequantizeLinear").attribute[0].i = 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
@@ -386,6 +390,7 @@ def test_a_pair_before_an_output(edited, tmp_path):
 # Whole files.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PATTERNS)
 @pytest.mark.parametrize("depthwise", [False, True])
 def test_nothing_is_the_matter_with_what_calibrate_makes(name, depthwise, tmp_path):
@@ -419,6 +424,7 @@ def test_fp32_that_calibrate_does_not_take_says_why(tmp_path):
     assert "calibrate does not take this file: " in report.findings[0].sentence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", ORT)
 def test_files_of_onnx_runtime(options, tmp_path, capfd):
     """The builder takes the one without errors alone."""
@@ -434,6 +440,7 @@ def test_files_of_onnx_runtime(options, tmp_path, capfd):
         assert any("QLinearConv 'first_quant' is of ONNX Runtime's QOperator" in f.sentence for f in report.findings)
 
 
+@pytest.mark.slow
 def test_weights_as_floats_with_a_q_behind_are_as_good(edited, tmp_path):
     path = tmp_path / "modelopt.onnx"
     onnx.save(with_float_weights(edited().model), path)

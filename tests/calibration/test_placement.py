@@ -93,6 +93,7 @@ def test_what_shares_a_scale_has_the_same(name, tmp_path):
         assert scales[tensor] == scales[of]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PATTERNS)
 @pytest.mark.parametrize("depthwise", [False, True])
 def test_openvino_computes_what_onnx_runtime_computes(name, depthwise, tmp_path):
@@ -146,12 +147,14 @@ def dequantised_on_the_way(model: onnx.ModelProto) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(PATTERNS) - {"a sum that is an output", "max pool read in float too"}))
 def test_no_pair_between_the_last_convolutions_and_the_outputs(name, tmp_path):
     calibrate(saved(pattern(name), tmp_path), tmp_path / "int8.onnx", pictures(), policy=Policy(depthwise=True))
     assert dequantised_on_the_way(onnx.load(tmp_path / "int8.onnx")) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(PATTERNS)))
 def test_tensorrt_rtx_takes_it_and_computes_in_int8_what_shall_be(name, tmp_path):
     output = tmp_path / "int8.onnx"

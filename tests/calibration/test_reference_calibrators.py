@@ -73,6 +73,7 @@ def test_percentile_is_onnx_runtimes(name, share, capfd):
     assert percentile(ours, share) == pytest.approx(theirs, abs=bins if share < 99.99 else max(bins, 0.01 * theirs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TAILS)
 def test_entropy_is_near_onnx_runtimes_and_diverges_no_more(name, capfd):
     """By the divergence of the paper, which both go by, our cut is at least as good.
@@ -90,6 +91,7 @@ def test_entropy_is_near_onnx_runtimes_and_diverges_no_more(name, capfd):
     assert divergence(bins, ours_after) <= divergence(bins, theirs_after) + 1e-9
 
 
+@pytest.mark.slow
 def test_behind_a_relu_onnx_runtimes_entropy_cuts_much_and_ours_at_most_a_hundredth(capfd):
     """Why ours leaves zeros out and has a limit: half of these values are 0, and theirs cuts several hundredths of
     the others."""

@@ -34,6 +34,8 @@ from ssd_edge.detections import Detections
 from ssd_edge.evaluation import Evaluation, evaluate
 from ssd_edge.graph.heads import read_spec
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = "<script>alert('x')</script>&\""
 
 

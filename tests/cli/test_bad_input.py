@@ -32,12 +32,14 @@ def spoil(path):
 # Nothing, or not enough, to calibrate with.
 
 
+@pytest.mark.slow
 def test_too_few_images(cli, heads_onnx, pictures, tmp_path):
     arguments = ("calibrate", heads_onnx, pictures, "-o", tmp_path / "int8.onnx", "--no-eval")
     cli(*arguments).sentence("at least 32 images", "gives 9", "--force")
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_too_few_images_that_can_be_read(cli, heads_onnx, tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()
@@ -104,6 +106,7 @@ def test_a_missing_image_is_left_out_and_said(cli, heads_onnx, tmp_path):
     assert "gone.png" in done.out
 
 
+@pytest.mark.slow
 def test_a_truncated_image_is_left_out_and_said(cli, heads_onnx, spoilt, tmp_path):
     spoil(spoilt / "images" / "train" / "1.png")
     done = cli("eval", heads_onnx, spoilt)
@@ -117,6 +120,7 @@ def test_a_truncated_image_is_left_out_and_said(cli, heads_onnx, spoilt, tmp_pat
     assert "over 8 images" in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["eval", "calibrate", "train"])
 def test_no_image_that_can_be_read(cli, command, heads_onnx, spoilt, tmp_path):
     for path in (spoilt / "images").rglob("*.png"):
@@ -131,12 +135,14 @@ def test_no_image_that_can_be_read(cli, command, heads_onnx, spoilt, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_export_wants_images_that_can_be_read(cli, checkpoint, tmp_path):
     spoil(picture(tmp_path / "half.png"))
     cli("export", checkpoint, "-o", tmp_path / "heads.onnx", "--images", tmp_path).sentence("half.png")
     assert not (tmp_path / "heads.onnx").exists()
 
 
+@pytest.mark.slow
 def test_run_on_a_picture_that_is_gone_or_cut(cli, bundle, tmp_path):
     cli("run", bundle, "-c", tmp_path / "gone.png", *LOOP).sentence("gone.png")
     spoil(picture(tmp_path / "half.png"))
@@ -156,6 +162,7 @@ def test_run_skips_a_truncated_picture_and_counts_it(cli, bundle, tmp_path):
 # An empty data set.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["check-data", "train", "eval", "calibrate", "export"])
 @pytest.mark.parametrize("kind", ["empty", "absent", "no labels", "empty COCO"])
 def test_an_empty_data_set(cli, command, kind, heads_onnx, checkpoint, tmp_path):
@@ -178,6 +185,7 @@ def test_an_empty_data_set(cli, command, kind, heads_onnx, checkpoint, tmp_path)
     assert not output.exists()
 
 
+@pytest.mark.slow
 def test_a_folder_without_pictures_as_a_camera(cli, bundle, tmp_path):
     (tmp_path / "empty").mkdir()
     for command in (("run", bundle, *LOOP), ("benchmark", bundle)):
@@ -187,6 +195,7 @@ def test_a_folder_without_pictures_as_a_camera(cli, bundle, tmp_path):
 # A label of an unknown class.
 
 
+@pytest.mark.slow
 def test_a_label_of_an_unknown_class(cli, heads_onnx, spoilt):
     (spoilt / "labels" / "train" / "1.txt").write_text("7 0.5 0.5 0.2 0.2\n")
     done = cli("check-data", spoilt, "--json")
@@ -208,6 +217,7 @@ def test_a_model_that_knows_none_of_the_classes(cli, data, tmp_path):
     assert "12 boxes" in cli("eval", model, data).err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["bolt 0.5 0.5 0.2 0.2", "0 0.5 0.5", "0 nan nan 0.1 0.1", "\x00\x01", "0,1,2,3"])
 def test_a_label_file_that_is_none(cli, spoilt, heads_onnx, text):
     (spoilt / "labels" / "train" / "1.txt").write_text(text)
@@ -244,6 +254,7 @@ def test_a_file_that_is_no_video(cli, bundle, tmp_path, content, command):
     cli(command, bundle, "--camera", tmp_path / "film.mp4").sentence("film.mp4", "video")
 
 
+@pytest.mark.slow
 def test_an_output_for_which_there_is_no_place(cli, bundle, pictures, tmp_path):
     for option, name in (
         ("--save-video", "a.xyz"),
@@ -284,6 +295,7 @@ def other_checkpoints(checkpoint, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["backbone", "another", "unknown", "labels", "version", "list", "code", "text", "half", "gone"]
 )
@@ -319,6 +331,7 @@ def other_onnx(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["no spec", "other labels", "other network", "text", "empty", "half", "gone"])
 @pytest.mark.parametrize("command", ["build-engine", "calibrate", "run", "eval", "inspect", "benchmark"])
 def test_an_onnx_file_that_is_none_of_ours(cli, command, name, other_onnx, data, pictures, tmp_path):
@@ -394,6 +407,7 @@ def limited(size, *arguments):
     return line
 
 
+@pytest.mark.slow
 def test_a_full_disk_while_recording_json(bundle, tmp_path):
     path = tmp_path / "a.jsonl"
     line = limited(20_000, "run", bundle, "-c", "synthetic", "--min-score", "0", *LOOP, "--save-json", path)
@@ -403,6 +417,7 @@ def test_a_full_disk_while_recording_json(bundle, tmp_path):
     assert all(json.loads(text)["index"] >= 0 for text in lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi"])
 def test_a_full_disk_while_recording_a_video(bundle, tmp_path, name):
     """What is on the disk by then can be played."""
@@ -416,12 +431,14 @@ def test_a_full_disk_while_recording_a_video(bundle, tmp_path, name):
     assert image.std() > 5
 
 
+@pytest.mark.slow
 def test_a_full_disk_while_saving_pictures(bundle, tmp_path):
     line = limited(500, "run", bundle, "-c", "synthetic", *LOOP, "--save-images", tmp_path / "images")
     assert "cannot write" in line
     assert not list((tmp_path / "images").iterdir())  # half a picture is none
 
 
+@pytest.mark.slow
 def test_a_full_disk_while_building(heads_onnx, bundle, tmp_path):
     """The bundle that was there stays."""
     folder = shutil.copytree(bundle, tmp_path / "a.engine")
@@ -431,6 +448,7 @@ def test_a_full_disk_while_building(heads_onnx, bundle, tmp_path):
         assert [path.name for path in tmp_path.iterdir()] == ["a.engine"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_while_calibrating(heads_onnx, pictures, tmp_path):
     """The file that was there stays."""
     path = write_tiny(tmp_path / "int8.onnx")

@@ -30,6 +30,7 @@ def parsed(done):
     return json.loads(done.out)
 
 
+@pytest.mark.slow
 @pytest.mark.int8
 def test_the_whole_way_from_a_checkpoint_to_a_running_loop(cli, checkpoint, data, pictures, tmp_path):
     """export → calibrate → build-engine → inspect → eval → run → benchmark; each takes what the one before it made."""
@@ -119,6 +120,7 @@ def test_check_data_ends_with_1_where_something_is_wrong(cli, spoilt):
     assert len(json.loads(done.out)["issues"]) == 1
 
 
+@pytest.mark.slow
 def test_export_as_json(cli, checkpoint, heads_onnx, pictures, tmp_path, monkeypatch):
     """The export itself is spared here: the whole way has it."""
 
@@ -143,6 +145,7 @@ def test_build_engine_and_inspect(cli, heads_onnx, tmp_path):
         assert word in done.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["onnx", "checkpoint", "bundle"])
 def test_inspect_of_each_form(cli, form, heads_onnx, checkpoint, bundle):
     model = {"onnx": heads_onnx, "checkpoint": checkpoint, "bundle": bundle}[form]
@@ -156,6 +159,7 @@ def test_build_engine_puts_the_bundle_beside_the_onnx_file(cli, tmp_path):
     assert read_manifest(tmp_path / "a.int8.engine").provenance["onnx"] == "a.int8.onnx"
 
 
+@pytest.mark.slow
 def test_import_onnx(cli, tmp_path):
     onnx.save(tiny_model(), tmp_path / "theirs.onnx")
     (tmp_path / "theirs.json").write_text(json.dumps(TINY_DESCRIPTION))
@@ -181,6 +185,7 @@ def test_benchmark_shows_engines_side_by_side(cli, heads_onnx, bundle, pictures)
         assert word in done.out
 
 
+@pytest.mark.slow
 def test_calibrate_shows_the_ap_before_and_after(cli, heads_onnx, data, tmp_path):
     done = cli("calibrate", heads_onnx, data, "--force", "-o", tmp_path / "int8.onnx", "--method", "min-max")
     assert done.code == 0
@@ -191,6 +196,7 @@ def test_calibrate_shows_the_ap_before_and_after(cli, heads_onnx, data, tmp_path
     assert f"next: ssd-edge build-engine {tmp_path / 'int8.onnx'}" in done.err
 
 
+@pytest.mark.slow
 def test_calibrate_keeps_a_contract(cli, heads_onnx, data, tmp_path):
     output = tmp_path / "int8.onnx"
     arguments = ("calibrate", heads_onnx, data, "--force", "-o", output, "--max-drop")
@@ -214,11 +220,13 @@ def test_calibrate_keeps_a_contract(cli, heads_onnx, data, tmp_path):
     assert "--max-drop needs DATA" in refused.err
 
 
+@pytest.mark.slow
 def test_calibrate_with_a_folder_of_pictures(cli, heads_onnx, pictures, tmp_path):
     done = cli("calibrate", heads_onnx, pictures, "--force", "-o", tmp_path / "int8.onnx", "--no-eval")
     assert (done.code, done.out) == (0, "")
 
 
+@pytest.mark.slow
 def test_calibrate_with_a_video_and_then_with_its_scales(cli, heads_onnx, tmp_path):
     video, names = tmp_path / "clip.avi", ("int8.onnx", "again.onnx", "third.onnx")
     writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
@@ -243,6 +251,7 @@ def test_calibrate_with_a_video_and_then_with_its_scales(cli, heads_onnx, tmp_pa
         assert models[0] == models[1]
 
 
+@pytest.mark.slow
 def test_calibrate_names_the_classes_that_are_missing(cli, heads_onnx, spoilt, tmp_path):
     for path in (spoilt / "labels").rglob("*.txt"):
         path.write_text("0" + path.read_text()[1:])
@@ -251,6 +260,7 @@ def test_calibrate_names_the_classes_that_are_missing(cli, heads_onnx, spoilt, t
     assert "no image to calibrate with shows nut" in done.err
 
 
+@pytest.mark.slow
 def test_calibrate_goes_on_after_an_interruption(cli, heads_onnx, pictures, tmp_path, monkeypatch):
     from ssd_edge.calibration.scales import state
 
@@ -291,6 +301,7 @@ def stopping_after(number):
     return read
 
 
+@pytest.mark.slow
 def test_check_onnx_says_what_would_become_int8_and_what_is_in_the_way(cli, heads_onnx, pictures, tmp_path):
     int8, spoilt = tmp_path / "int8.onnx", tmp_path / "spoilt.onnx"
     done = cli("check-onnx", heads_onnx)
@@ -316,6 +327,7 @@ def test_check_onnx_says_what_would_become_int8_and_what_is_in_the_way(cli, head
 # The loop and its files.
 
 
+@pytest.mark.slow
 def test_run_writes_video_pictures_and_json(cli, bundle, tmp_path):
     outputs = {"--save-video": "a.mp4", "--save-images": "images", "--save-json": "a.jsonl"}
     options = [word for option, name in outputs.items() for word in (option, tmp_path / name)]
@@ -360,6 +372,7 @@ def test_run_every_frame_of_a_video(cli, bundle, tmp_path):
     assert (report["captured"], report["processed"], report["dropped"]) == (20, 20, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="SIGINT of another process")
 def test_ctrl_c_ends_a_run_and_closes_its_files(bundle, tmp_path):
     lines, video = tmp_path / "a.jsonl", tmp_path / "a.mp4"
@@ -405,6 +418,7 @@ def test_debug_shows_where_it_happened(cli, tmp_path, before):
     assert done.err.splitlines()[-1].startswith("ssd-edge: there is no file ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -426,6 +440,7 @@ def test_a_usage_error_ends_with_2(cli, arguments):
     assert "Traceback" not in done.err
 
 
+@pytest.mark.slow
 def test_the_installed_program_is_the_same(heads_onnx):
     """One command in a process of its own: what is printed goes where it should."""
     done = subprocess.run(
@@ -435,6 +450,7 @@ def test_the_installed_program_is_the_same(heads_onnx):
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_calibrate_writes_a_report(cli, heads_onnx, data, tmp_path):
     files = tmp_path / "int8.onnx", tmp_path / "report.html"
     done = cli("calibrate", heads_onnx, data, "--force", "-o", files[0], "--report", files[1])

@@ -158,6 +158,7 @@ def test_the_page_on_jetsons_shows_what_it_prints(tmp_path):
     assert printed[start:][: len(example.splitlines())] == example.splitlines()
 
 
+@pytest.mark.slow
 def test_it_imports_nothing_heavy():
     """NumPy, OpenCV and PyAV are loaded by children, which may hang or crash."""
     program = f"""

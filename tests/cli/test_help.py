@@ -52,6 +52,7 @@ def test_these_are_all_commands():
     assert set(COMMANDS) == set(NEXT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NEXT)
 def test_a_command_explains_itself(cli, name):
     done = cli(name, "--help")
@@ -103,6 +104,7 @@ def test_no_command_is_a_question_for_help(cli):
     assert "Usage: ssd-edge" in done.out
 
 
+@pytest.mark.slow
 def test_help_is_fast():
     """At most half a second (issue: startup), measured where the machine has other work: the best of five."""
     program = "from ssd_edge.cli.main import main; main()"

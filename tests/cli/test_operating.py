@@ -64,6 +64,7 @@ def test_they_are_chosen_told_and_kept(cli, heads, labelled, tmp_path):
     assert "no score gives precision=0.99 for nut" in unreachable.err
 
 
+@pytest.mark.slow
 def test_they_go_with_the_model(cli, heads, tmp_path):
     pictures = tmp_path / "pictures"
     pictures.mkdir()
@@ -102,6 +103,7 @@ def test_a_bundle_with_scores_of_its_own_takes_further_plans(cli, heads, tmp_pat
     assert read_manifest(bundle).spec.operating_scores == {"bolt": 0.7}
 
 
+@pytest.mark.slow
 def test_a_checkpoint_keeps_them(cli, checkpoint, tmp_path):
     import shutil
 

@@ -78,6 +78,7 @@ def test_the_guard_sees_python(guard, tmp_path, code):
     assert left == []
 
 
+@pytest.mark.slow
 def test_the_guard_sees_what_libraries_do_by_themselves(guard, heads_onnx, tmp_path):
     """OpenVINO in Python, ONNX Runtime in its own library: where neither does any more, this may go."""
     code = f"""

@@ -35,6 +35,7 @@ def foreign(tmp_path):
     return tmp_path / "raw.onnx", tmp_path / "raw.json"
 
 
+@pytest.mark.slow
 def test_the_whole_way_with_a_proof(cli, foreign, marks, tmp_path):
     heads = tmp_path / "heads.onnx"
     imported = cli("import-onnx", *foreign, "-o", heads, "--images", marks)
@@ -60,6 +61,7 @@ def test_the_whole_way_with_a_proof(cli, foreign, marks, tmp_path):
     assert "verified: " in ran.err
 
 
+@pytest.mark.slow
 def test_no_proof_is_kept_where_none_is_wanted(cli, foreign, marks, tmp_path):
     heads = tmp_path / "heads.onnx"
     assert cli("import-onnx", *foreign, "-o", heads, "--no-proof").code == 0
@@ -75,6 +77,7 @@ def test_no_proof_is_kept_where_none_is_wanted(cli, foreign, marks, tmp_path):
     cli("run", tmp_path / "heads.int8.engine", "--camera", marks, "--no-window", "--verify").sentence("without a proof")
 
 
+@pytest.mark.slow
 def test_calibrate_without_images_takes_the_pictures_of_the_fp32_heads(cli, foreign, marks, tmp_path):
     heads, scales = tmp_path / "heads.onnx", tmp_path / "scales.json"
     cli("import-onnx", *foreign, "-o", heads, "--images", marks)
@@ -85,6 +88,7 @@ def test_calibrate_without_images_takes_the_pictures_of_the_fp32_heads(cli, fore
     assert sorted(image.tobytes() for image in wanted.images) == sorted(image.tobytes() for image in found.images)
 
 
+@pytest.mark.slow
 def test_pictures_that_show_nothing_are_said(cli, foreign, tmp_path):
     imported = cli("import-onnx", *foreign, "-o", tmp_path / "heads.onnx")
     assert imported.code == 0
@@ -92,6 +96,7 @@ def test_pictures_that_show_nothing_are_said(cli, foreign, tmp_path):
     assert (proof.counted == 0) == ("its proof shows nothing: the model is sure of nothing" in imported.err)
 
 
+@pytest.mark.slow
 def test_export_keeps_one(cli, checkpoint, pictures, tmp_path):
     kept = cli("export", checkpoint, "-o", tmp_path / "a.onnx", "--images", pictures)
     assert kept.code == 0, kept.err
@@ -101,6 +106,7 @@ def test_export_keeps_one(cli, checkpoint, pictures, tmp_path):
     assert read_proof(tmp_path / "b.onnx") == b""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_told(cli, marks, tmp_path, monkeypatch, fault):
     from ssd_edge.engines.proof.prove import keep_proof

@@ -15,6 +15,7 @@ from tests.cuda.build import BUILD, HERE
 from tests.helpers import COMPILER, ROOT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("major", "version"), [("10", "10.16.1.11"), ("11", "11.4.0.106")])
 def test_launches_and_results_are_the_plans(major: str, version: str) -> None:
     folder = ROOT / ".venv" / f"tensorrt-{major}"

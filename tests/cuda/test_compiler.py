@@ -92,6 +92,7 @@ def check_images(compiled: CompiledKernels, architecture: str, cuda: tuple[int, 
     assert ".ftz" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_architecture(architecture):
     compiled = compile_kernels(architecture)
@@ -102,11 +103,13 @@ def test_every_architecture(architecture):
         assert report.shared < 48 * 1024
 
 
+@pytest.mark.slow
 def test_jetpack_6(jetpack_6):
     compiled = compile_kernels("sm_87", jetpack_6)
     check_images(compiled, "sm_87", (12, 6), "8.5")
 
 
+@pytest.mark.slow
 def test_orin_by_the_compilers_own_report(jetpack_6):
     """The goal of the design: under 48 KiB of shared memory, which needs no opt-in, and no spills."""
     for toolchain in (None, jetpack_6):
@@ -119,6 +122,7 @@ def test_orin_by_the_compilers_own_report(jetpack_6):
         assert by_name["ssd_select"].shared > CAPACITY * 24  # a key and a box each: the report is of these kernels
 
 
+@pytest.mark.slow
 def test_a_report_of_spills_is_read_as_such(tmp_path, own_cache):
     """A kernel with more live values than a thread's 255 registers makes the compiler spill, and report it."""
     source = tmp_path / "greedy.cu"

@@ -431,6 +431,7 @@ def test_a_stream_of_the_cuda_stream_protocol(gpu: None) -> None:
         assert stream.handle == owner.handle
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["cuda-bindings", "pycuda"])
 def test_a_context_and_a_stream_of_pycuda(gpu: None, library: str) -> None:
     """A program may have made them already, by pycuda.autoinit or by itself."""

@@ -80,6 +80,7 @@ def test_a_library_that_is_not_installed(name: str, monkeypatch: pytest.MonkeyPa
 # Memory.
 
 
+@pytest.mark.slow
 def test_out_of_memory_says_how_much_there_is(emulated: Emulated, library: str) -> None:
     emulated.machine(memory=100 << 20)
     with Device(driver=open_driver(library)) as device, device.buffer(60 << 20):

@@ -125,6 +125,7 @@ def test_memory_is_freed_once(parts: Parts) -> None:
     assert cuda.cuMemFree(address) == (R.CUDA_ERROR_INVALID_VALUE,)
 
 
+@pytest.mark.slow
 def test_the_cpu_cannot_read_device_memory(emulated: Emulated) -> None:
     program = (
         "import ctypes\n"
@@ -278,6 +279,7 @@ def test_which_gpu_takes_an_image(emulated: Emulated, kind: str, device: tuple[i
                 opened.module(host_kernels((8, 6), kind))
 
 
+@pytest.mark.slow
 def test_an_image_of_an_older_compiler(emulated: Emulated) -> None:
     """CUDA 13 writes the architecture into another field of a cubin than earlier releases."""
     toolchain = Path(sys.prefix) / "cuda-12.6"

@@ -122,6 +122,7 @@ def test_what_is_no_frame_is_refused(emulated: Emulated, cpu: OnnxRuntimeEngine)
     engine.close()  # a second time does nothing
 
 
+@pytest.mark.slow
 def test_each_failing_call_is_one_sentence_and_leaks_nothing(emulated: Emulated, cpu: OnnxRuntimeEngine) -> None:
     def scenario() -> None:
         engine = open_gpu(cpu)
@@ -144,6 +145,7 @@ def test_each_failing_call_is_one_sentence_and_leaks_nothing(emulated: Emulated,
         assert sum(leaks.values()) <= emulated.refused_releases(), f"call {number}: {leaks}"
 
 
+@pytest.mark.slow
 def test_each_copy_or_kernel_that_fails_on_the_gpu_is_one_sentence(emulated: Emulated, cpu: OnnxRuntimeEngine) -> None:
     """The first failure on the GPU ends the context: nothing can be released any more, but the program continues."""
     (frame,) = frames(1, [(60, 80)])

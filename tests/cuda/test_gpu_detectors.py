@@ -69,6 +69,7 @@ def test_detections_are_the_hosts_to_the_last_bit(
     engine.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("min_score", [0.3, 0.36, 1.0])
 def test_a_reader_of_high_scores_gets_those_alone(
     emulated: Emulated, cpu: OnnxRuntimeEngine, network, min_score
@@ -134,6 +135,7 @@ def test_copies(emulated: Emulated, cpu: OnnxRuntimeEngine, network: Network, in
     engine.close()
 
 
+@pytest.mark.slow
 def test_each_failing_call_where_memory_is_shared(emulated: Emulated, cpu: OnnxRuntimeEngine, network: Network) -> None:
     def scenario() -> None:
         engine = open_gpu(cpu, network)
@@ -204,6 +206,7 @@ def test_a_capture_that_the_driver_finds_invalid(emulated: Emulated, cpu: OnnxRu
 # Several detectors.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("integrated", [0, 1])
 def test_detectors_in_threads_of_their_own(
     emulated: Emulated, cpu: OnnxRuntimeEngine, network: Network, integrated: int

@@ -33,6 +33,7 @@ def test_no_more_boxes_are_read_than_there_are():
     assert moved["ssd_select"] == 8732 * 4 * labels + 8732 * 16 + labels * top_k * 20 + labels * 4
 
 
+@pytest.mark.slow
 def test_the_figure():
     figure = kernel_table.measure()
     assert figure.met

@@ -107,6 +107,7 @@ FRAME_SIZES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("order", ["rgb", "bgr"])
 @pytest.mark.parametrize("how", ["linear", "area"])
@@ -213,6 +214,7 @@ def test_merge_alone(kernels: KernelLibrary, kept: int) -> None:
 # ---- all three against the host decode
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -279,6 +281,7 @@ def test_no_score_above_the_threshold(kernels: KernelLibrary) -> None:
     assert not memory["num_detections"].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "labels", "batch", "half"),
     [

@@ -90,6 +90,7 @@ def with_fault(setting: Setting, name: str, change) -> Setting:
     return replace(setting, engine=engine)
 
 
+@pytest.mark.slow
 def test_equal_engines_pass(setting, all_run, monkeypatch):
     monkeypatch.delenv(engines.VARIABLE, raising=False)
     for work, keys in (
@@ -110,6 +111,7 @@ def test_equal_engines_pass(setting, all_run, monkeypatch):
     assert {"machine before", "machine after"} <= set(details)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize(
     ("work", "name"),

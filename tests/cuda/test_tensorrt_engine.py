@@ -60,6 +60,7 @@ def bundled(model: onnx.ModelProto, form: str, folder: Path) -> PlanEntry:
     return plan_entry(backend="tensorrt", version="10.16.1.11", files=names, facts={"decode": form})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_frames_become_detections(emulated: Emulated, model, form, known, tmp_path: Path) -> None:
     """Reference: the heads on ONNX Runtime between the host's preprocess and decode; equal to the last bit."""

@@ -113,6 +113,7 @@ def test_crop_keeps_what_has_its_centre_and_enough_of_itself_inside():
     assert dropped > 50
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(scenes(), st.integers(0, 2**32 - 1))
 def test_augment(scene, seed):

@@ -196,11 +196,13 @@ def test_command_as_json(tmp_path: Path) -> None:
     assert content["counts"] == {"missing-labels": 1, "duplicate-image": 1}
 
 
+@pytest.mark.slow
 def test_bccd_has_two_boxes_of_no_area() -> None:
     issues = [issue for split in ("train", "val", "test") for issue in _real("bccd", split)]
     assert [issue.kind for issue in issues] == ["no-area"] * 2
 
 
+@pytest.mark.slow
 def test_coco128_is_sound_but_for_its_label_files() -> None:
     assert [issue.kind for issue in _real("coco128_yolo", "")] == ["missing-labels"] * 2 + ["missing-image"] * 2
 

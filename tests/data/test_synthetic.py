@@ -63,6 +63,7 @@ def test_frame_is_bgr_uint8_of_the_size_asked_for():
     assert target.boxes[:, 2].max(initial=0) <= 200
 
 
+@pytest.mark.slow
 def test_boxes_of_fifty_frames_are_whole_pixels_inside_the_picture(conveyor):
     seen = set()
     for index in range(0, 2000, 40):
@@ -77,11 +78,13 @@ def test_boxes_of_fifty_frames_are_whole_pixels_inside_the_picture(conveyor):
     assert seen == set(range(len(LABELS)))
 
 
+@pytest.mark.slow
 def test_density_is_the_mean_number_of_parts_in_view():
     counts = [len(Conveyor(seed, SMALL, density=6).frame(60 * k)[1]) for seed in range(3) for k in range(6)]
     assert 4.5 < np.mean(counts) < 7.5
 
 
+@pytest.mark.slow
 def test_boxes_are_the_extents_of_what_can_be_seen(conveyor):
     """The reference paints the silhouettes pixel by pixel in plain Python, and finds what remains of each part."""
     width, height = SMALL
@@ -152,6 +155,7 @@ def written(tmp_path_factory) -> tuple[Path, list[tuple[int, int]]]:
     return folder, calls
 
 
+@pytest.mark.slow
 def test_dataset_is_read_back_by_the_usual_reader(written):
     folder, calls = written
     train, val = open_dataset(folder, "train"), open_dataset(folder, "val")

@@ -139,6 +139,7 @@ def test_empty_and_double_folders_are_refused(tmp_path: Path) -> None:
         voc.read(tmp_path)
 
 
+@pytest.mark.slow
 def test_bccd() -> None:
     root = shared("data/bccd")
     splits = {split: voc.read(root, split) for split in ("train", "val", "test", "trainval")}

@@ -138,6 +138,7 @@ def test_int8_heads_are_called_so(tmp_path, heads_onnx):
 # Damaged bundles.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["manifest.json", "heads.xml", "heads.bin"])
 def test_one_byte_changed_anywhere_is_seen(copy, name):
     """Sampled bytes of every file, each with a bit flipped."""
@@ -420,6 +421,7 @@ bundle.build_bundle(Path(onnx), Path(output), "onnxruntime")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is needed")
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_build_killed_midway_leaves_a_whole_bundle(copy, heads_onnx, when):

@@ -191,6 +191,7 @@ extern "C" int call(float* boxes, float* scores, int* classes, int places, int k
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which(COMPILER) is None, reason=f"no {COMPILER}")
 def test_the_parser(tmp_path):
     (tmp_path / "nvdsinfer_custom_impl.h").write_text(HEADER)

@@ -77,6 +77,7 @@ def with_biases_off(path, part):
     return path.with_name("off.onnx")
 
 
+@pytest.mark.slow
 def test_the_sample_model_comes_out_as_without_optimisation(sample):
     """In another order, the sum of 960 products in the widest layers is off by about √960 · 2⁻²⁴ = 2⁻¹⁹ of itself.
 

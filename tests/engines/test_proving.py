@@ -114,6 +114,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["FP32", "INT8"])
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
 def test_a_right_engine_is_written_and_says_so(heads, tmp_path, backend, precision):
@@ -129,6 +130,7 @@ def test_a_right_engine_is_written_and_says_so(heads, tmp_path, backend, precisi
         assert prove(engine, proof_for(folder, engine)).matched == result.agreement.counted > 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["FP32", "INT8"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_an_engine_with_a_fault_is_not_written(heads, tmp_path, monkeypatch, fault, precision):
@@ -143,6 +145,7 @@ def test_an_engine_with_a_fault_is_not_written(heads, tmp_path, monkeypatch, fau
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_that_comes_later_is_found_by_verify_and_run(heads, tmp_path, monkeypatch, fault):
     folder = tmp_path / "marks.engine"
@@ -314,6 +317,7 @@ def elsewhere(monkeypatch, tmp_path):
     return lambda kind="riscv64, none": monkeypatch.setattr(bundle.instructions, "kind", lambda host: kind)
 
 
+@pytest.mark.slow
 def test_a_bundle_that_moved_is_proved_once(heads, tmp_path, elsewhere):
     folder, said = tmp_path / "marks.engine", []
     build_bundle(heads["INT8"], folder, "openvino")
@@ -331,6 +335,7 @@ def test_a_bundle_that_moved_is_proved_once(heads, tmp_path, elsewhere):
     assert len(said) == 2
 
 
+@pytest.mark.slow
 def test_a_bundle_that_moved_and_is_wrong_there_does_not_open(heads, tmp_path, monkeypatch, elsewhere):
     folder = tmp_path / "marks.engine"
     build_bundle(heads["INT8"], folder, "openvino")
@@ -355,6 +360,7 @@ def test_a_bundle_that_moved_and_cannot_be_proved_says_so(tmp_path, elsewhere, m
     assert ("its proof shows nothing" if marks else "has no proof to be checked by") in said[0]
 
 
+@pytest.mark.slow
 def test_where_nothing_can_be_remembered_it_is_proved_each_time(heads, tmp_path, monkeypatch, elsewhere):
     folder, said = tmp_path / "marks.engine", []
     build_bundle(heads["INT8"], folder, "openvino")
@@ -369,6 +375,7 @@ def test_where_nothing_can_be_remembered_it_is_proved_each_time(heads, tmp_path,
 # A processor that lies about its instructions: weights of 7 bits are tried where 8 are wrong.
 
 
+@pytest.mark.slow
 def test_seven_bits_are_taken_where_eight_disagree(heads, tmp_path, monkeypatch):
     def build(onnx, *rest):
         build.bits = 7 if any(t.name.endswith("_7bit") for t in load(onnx).graph.initializer) else 8
@@ -391,6 +398,7 @@ def test_seven_bits_are_taken_where_eight_disagree(heads, tmp_path, monkeypatch)
         build_bundle(heads["INT8"], tmp_path / "other.engine", "openvino")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
 def test_seven_bits_by_choice_are_right_and_said(heads, tmp_path, monkeypatch, backend):
     monkeypatch.setattr(weight_bits, "bits_to_try", lambda host: (7,))

@@ -157,6 +157,7 @@ def test_the_library_does_not_make_graphs_of_its_own(plan):
     heads.close()
 
 
+@pytest.mark.slow
 def test_closing_releases_the_contexts(plan):
     library = FakeTensorRtRtx()
     heads = opened(plan, library)
@@ -254,6 +255,7 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_the_real_library_refuses_a_truncated_plan_and_lives(real, plan, tmp_path):
     """Without a GPU the library also refuses a complete plan; the test shows that the process survives.
 

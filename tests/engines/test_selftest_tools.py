@@ -38,6 +38,7 @@ def found_at(monkeypatch, tool: Path) -> None:
     monkeypatch.setattr(tools.shutil, "which", lambda name: str(tool))
 
 
+@pytest.mark.slow
 def test_a_sanitizer_that_saw_no_kernel_has_not_passed(setting, tmp_path, monkeypatch):
     """Runs ssd-edge itself, in a child process without a GPU."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")

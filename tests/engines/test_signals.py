@@ -36,12 +36,14 @@ def run(bundle: Path, how: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", SCRIPT, str(bundle), how], capture_output=True, text=True, timeout=60)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the fault is of OpenVINO on Linux")
 def test_a_signal_after_two_engines_are_gone_is_survived(bundle: Path) -> None:
     result = run(bundle, "as it is")
     assert result.stdout == "alive\n", (result.returncode, result.stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the fault is of OpenVINO on Linux")
 def test_this_check_sees_the_fault(bundle: Path) -> None:
     """OpenVINO puts up its stack only where the processor's registers need it (AVX-512 and more)."""

@@ -246,6 +246,7 @@ def test_each_convolution_gets_a_name_of_its_own():
 # The compiler in its own process, and the causes that end it.
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_a_child_compiles(heads_onnx, tmp_path):
     steps = []
@@ -255,6 +256,7 @@ def test_a_child_compiles(heads_onnx, tmp_path):
     assert steps
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_the_childs_error_is_this_ones(heads_onnx, tmp_path):
     with pytest.raises(BackendError, match=r"does not know compute capability 8\.7") as error:
@@ -363,6 +365,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals are needed")
 @pytest.mark.parametrize("everywhere", [True, False], ids=["the terminal's Ctrl-C", "to the parent alone"])
 def test_ctrl_c_ends_both(heads_onnx, tmp_path, monkeypatch, everywhere):
@@ -449,6 +452,7 @@ def test_a_model_that_the_kernels_do_not_hold(heads_onnx, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_a_plan_comes_with_kernels_for_its_gpus(heads_onnx, tmp_path):
     plan = build(heads_onnx, tmp_path, compute_capabilities=("8.9", "7.5"), precision="FP32")
@@ -550,6 +554,7 @@ def test_no_library_for_the_driver(monkeypatch):
     assert re.search(r"cannot run: .*cuda-bindings.*not installed: pip install 'ssd-edge\[\w+\]'", reason)
 
 
+@pytest.mark.slow
 def test_nothing_of_nvidias_is_imported_to_look_at_a_bundle():
     """NVIDIA's libraries are 89 MB."""
     program = (
@@ -583,6 +588,7 @@ def mixed_bundle(heads_onnx, int8_onnx, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_plans_of_all_backends_in_one_bundle(heads_onnx, tmp_path):
     """Built in one call, ordered best first, with distinct files."""
@@ -595,6 +601,7 @@ def test_plans_of_all_backends_in_one_bundle(heads_onnx, tmp_path):
     assert read_manifest(tmp_path / "a.engine") == manifest
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_each_plan_says_which_file_it_comes_from(mixed_bundle, heads_onnx, int8_onnx):
     manifest = read_manifest(mixed_bundle)
@@ -640,6 +647,7 @@ def test_a_plan_that_can_run_is_taken_before_a_slower_one(mixed_bundle, monkeypa
     assert said == []
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_adding_again_replaces_that_plan_only(mixed_bundle, heads_onnx, tmp_path):
     folder = tmp_path / "parts.engine"
@@ -716,6 +724,7 @@ def test_options_that_no_backend_takes(heads_onnx, tmp_path):
     build_bundle(heads_onnx, tmp_path / "a.engine", "openvino", options=BuildOptions())
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("place", [0, 4, 20, 0x1A, 5000, -1])
 def test_a_changed_or_cut_plan_is_seen_by_its_checksum(rtx_bundle, tmp_path, place):
@@ -784,6 +793,7 @@ def test_spellings_of_one_list(cli, spelling, tmp_path, monkeypatch):
     assert asked == [TARGETS]
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_build_inspect_and_run(cli, heads_onnx, tmp_path):
     folder = tmp_path / "parts.engine"
@@ -814,6 +824,7 @@ def test_build_inspect_and_run(cli, heads_onnx, tmp_path):
     assert "its openvino FP32 plan runs" in done.err
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_several_backends_in_one_command(cli, heads_onnx, tmp_path):
     command = ("build-engine", heads_onnx, "--backend", "openvino", "--backend", "tensorrt-rtx", "--precision", "fp32")
@@ -840,6 +851,7 @@ def test_options_that_are_wrong(cli, options, words, heads_onnx, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("kind", ["custom operator", "NonMaxSuppression", "wrong shape", "no heads", "not ONNX"])
 def test_heads_that_are_wrong(cli, kind, tmp_path):

@@ -56,6 +56,7 @@ def test_hanging_probes_are_left_behind(tmp_path):
     assert sections["hangs 3"] == [Finding("hangs 3", "no answer within 0.2 s", "unknown")]
 
 
+@pytest.mark.slow
 def test_the_start_of_python_is_not_counted(tmp_path):
     """While a child starts, the time limit of probes does not run."""
     started = Event()
@@ -80,6 +81,7 @@ def test_every_section_of_a_known_machine_is_found_out(tmp_path, name):
         assert json.loads(json.dumps([finding.to_json() for finding in findings]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MACHINES)
 @pytest.mark.parametrize("child", ["driver", "v4l2", "pyav", "opencv"])
 def test_every_child_may_hang(tmp_path, name, child):

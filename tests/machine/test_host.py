@@ -123,6 +123,7 @@ def slow_python(folder, monkeypatch, seconds):
     monkeypatch.setattr(sys, "executable", str(script))
 
 
+@pytest.mark.slow
 def test_the_start_of_python_is_not_the_childs_time(here, monkeypatch, tmp_path):
     """Otherwise doctor would report on a slow machine without a driver that its driver gives no answer."""
     slow_python(tmp_path, monkeypatch, module.PATIENCE + 0.5)

@@ -23,6 +23,8 @@ from ssd_edge.spec import DefaultBoxLevel, ModelSpec
 from ssd_edge.training.checkpoints import read_torch_file
 from tests.helpers import shared, small_spec
 
+NAMES = [pytest.param(name, marks=[pytest.mark.slow] * ("vgg16" in name)) for name in MODELS]
+
 
 def network(name: str, classes: int = 2) -> SSD:
     with torch.random.fork_rng():
@@ -91,7 +93,7 @@ def test_rows_are_level_row_column_box_value():
             assert logits[batch, a].tolist() == [base + value for value in range(3)]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_each_row_looks_at_its_own_cell_of_each_map(name):
     """The gradient of a row lies within the 3 × 3 neighbourhood of its default box's cell, for every grid."""
     made = network(name)
@@ -125,7 +127,7 @@ def test_each_row_looks_at_its_own_cell_of_each_map(name):
         first += level.count
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_spot_in_the_image_is_seen_by_the_boxes_that_lie_on_it(name):
     made = network(name)
     spec = made.spec
@@ -148,6 +150,7 @@ def test_a_spot_in_the_image_is_seen_by_the_boxes_that_lie_on_it(name):
 # --- published sizes ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_ssd300_has_as_many_parameters_as_torchvisions():
     """torchvision documents 35,641,826 parameters for its ssd300_vgg16 with 91 classes."""
     with torch.device("meta"):
@@ -237,6 +240,7 @@ def test_weights_of_another_architecture_are_refused(name):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", [{}, {"features.0.0.weight": torch.zeros(1)}, {"model": 3}])
 def test_weights_of_nothing_known_are_refused(state):
     for name in ("ssdlite300_mobilenet_v2", "ssd300_vgg16"):
@@ -272,6 +276,7 @@ def test_vgg_takes_torchvisions_features():
     assert torch.equal(made.backbone.fc6.weight, fc6)  # no classifier in the file: fc6 stays
 
 
+@pytest.mark.slow
 def test_vgg_thins_the_classifier_into_fc6_and_fc7():
     """Each number encodes its place: kept are output 4·o, row 3·r, column 3·c (à trous: 7 × 7 → 3 × 3)."""
     output = torch.arange(4096, dtype=torch.float32)
@@ -298,7 +303,7 @@ def test_vgg_thins_the_classifier_into_fc6_and_fc7():
 # --- numbers -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_black_frame_is_finite(name):
     made = network(name)
     loc, logits = made(torch.from_numpy(preprocess(np.zeros((48, 64, 3), np.uint8), made.spec)))

@@ -56,6 +56,7 @@ def measured(*networks, warmup=0):
     return benchmark(models, open_source("synthetic", realtime=False), frames=10, warmup=warmup, rounds=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("warmup", [0, 2])
 def test_an_engine_that_gives_no_heads_is_measured_without(warmup):
     both, inside = measured(Network(), Network(NoHeadsError("it decodes by itself")), warmup=warmup)
@@ -67,7 +68,8 @@ def test_an_engine_that_gives_no_heads_is_measured_without(warmup):
     assert json.loads(json.dumps(inside.to_json()))["engine_fps"] is None
 
 
-def test_the_table_shows_a_dash_without_heads():
+@pytest.mark.slow
+def test_the_table_says_that_it_cannot_be_had():
     columns = _table(measured(Network(), Network(NoHeadsError("it decodes by itself")))).columns
     rows = dict(zip(columns[0].cells, zip(columns[1].cells, columns[2].cells, strict=True), strict=True))
     for name in ("FPS of the engine alone", "share that the loop keeps"):
@@ -80,6 +82,7 @@ def test_another_failure_is_not_hidden():
         measured(Network(BackendError("the GPU is gone")))
 
 
+@pytest.mark.slow
 def test_detectors_are_closed():
     """Each round has its own detector, whose GPU memory would otherwise accumulate."""
     network = Network()

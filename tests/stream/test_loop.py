@@ -20,6 +20,7 @@ from tests.stream.conftest import Kept, Ticking
 MakeDetector = Callable[..., Detector]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [1, 2])
 def test_a_slow_model_drops_frames_and_never_lags(make_detector: MakeDetector, depth: int) -> None:
     kept = Kept()
@@ -42,6 +43,7 @@ def test_every_frame_is_processed_in_order(make_detector: MakeDetector, depth: i
     assert report.detections == 60
 
 
+@pytest.mark.slow
 def test_two_inferences_overlap(make_detector: MakeDetector) -> None:
     detector = make_detector(0.03, depth=2)
     report = run_loop(detector, Ticking(40, live=False), every_frame=True)
@@ -49,12 +51,14 @@ def test_two_inferences_overlap(make_detector: MakeDetector) -> None:
     assert report.fps > 1.6 / 0.03
 
 
+@pytest.mark.slow
 def test_two_inferences_overlap_with_a_camera_faster_than_one_of_them(make_detector: MakeDetector) -> None:
     report = run_loop(make_detector(0.05, depth=2), Ticking(60, 0.03))
     # One inference at a time would give 20 FPS; the camera gives 33.
     assert report.fps > 26
 
 
+@pytest.mark.slow
 def test_a_result_does_not_wait_for_a_slow_camera(make_detector: MakeDetector) -> None:
     kept = Kept()
     run_loop(make_detector(0.01, depth=2), Ticking(8, 0.12), [kept])

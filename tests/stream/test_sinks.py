@@ -149,6 +149,7 @@ def test_video_on_a_full_file_system(tiny_disk: Path) -> None:
     assert count_frames(path) > 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
 def test_video_of_a_process_that_was_killed(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"out{suffix}"
@@ -215,6 +216,7 @@ def test_json_lines_keeps_whole_lines_only(tmp_path: Path) -> None:
         JsonLines(tmp_path / "nowhere" / "out.jsonl", LABELS)
 
 
+@pytest.mark.slow
 def test_json_lines_to_a_pipe_that_closes() -> None:
     code = """
 from tests.stream.test_sinks import Detections, JsonLines, LABELS, StopLoop, noise

@@ -38,12 +38,14 @@ def equal_frames(major: int, form: str, heads: Path, fault: str = "") -> int:
     return equal
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("major", [10, 11])
 @pytest.mark.parametrize("form", ["ahead-of-time", "python"])
 def test_detections_are_the_cpus(heads_onnx: Path, major: int, form: str) -> None:
     assert equal_frames(major, form, heads_onnx) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "fault"), [("ahead-of-time", "ahead_of_time.TILE = 64"), ("python", "launch.TILE = 64")]
 )

@@ -10,6 +10,7 @@ import pytest
 from tests.tensorrt.bindings import run_over
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("major", [10, 11])
 def test_python_plugins(major: int) -> None:
     run_over(major, "from tests.tensorrt.python_plugins import PARTS\nfor part in PARTS:\n    part(trt)")

@@ -45,10 +45,12 @@ def complaints(folder: Path, scratch: Path) -> list[str]:
     return [diagnostic["message"] for diagnostic in answer["generalDiagnostics"] if diagnostic["severity"] == "error"]
 
 
+@pytest.mark.slow
 def test_what_is_used_of_tensorrt_is_there(tmp_path):
     assert complaints(ROOT / "engines" / "tensorrt", tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_wrong_name_and_a_wrong_call_are_seen(tmp_path):
     planted = tmp_path / "trt"
     shutil.copytree(ROOT / "engines" / "tensorrt", planted, ignore=shutil.ignore_patterns("__pycache__"))

@@ -111,6 +111,7 @@ def test_truncated_at_any_place(network, tmp_path):
         refused(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zipped", [True, False])
 def test_damage_is_a_model_error_whatever_torch_makes_of_it(tmp_path, zipped):
     path = tmp_path / "model.pt"

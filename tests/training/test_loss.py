@@ -48,6 +48,7 @@ def random_case(seed, batch, count, classes, share, ignored):
     return loc, logits, loc_target, target.astype(np.int64)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(
     seed=st.integers(0, 2**32 - 1),

@@ -101,6 +101,7 @@ def test_more_objects_than_default_boxes():
 thin = st.sampled_from([1e-7, 1e-5, 1e-3, 1e-2, 0.1, 1.0, 30.0])
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(
     st.lists(

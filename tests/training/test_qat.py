@@ -27,7 +27,7 @@ from ssd_edge.data.dataset import Dataset
 from ssd_edge.errors import ModelError
 from ssd_edge.export import export_onnx
 from ssd_edge.graph.fp32 import with_outputs
-from ssd_edge.models.registry import make_network, make_spec
+from ssd_edge.models.registry import MODELS, make_network, make_spec
 from ssd_edge.models.ssd import SSD
 from ssd_edge.spec import METADATA_KEY, ModelSpec
 from ssd_edge.training.checkpoints import SCALES_KEY, load_checkpoint, load_scales, read_torch_file, save_checkpoint
@@ -42,13 +42,6 @@ from ssd_edge.training.train import train_detector
 from tests.training.conftest import write_yolo
 
 RECIPE = Recipe(model="tiny", epochs=2, batch_size=4, validate_every=1, workers=0, precision="32-true", lr=0.01)
-
-REAL = (
-    "ssdlite300_mobilenet_v2",
-    "ssdlite320_mobilenet_v3_large",
-    pytest.param("ssd300_vgg16", marks=pytest.mark.slow),
-    pytest.param("ssd512_vgg16", marks=pytest.mark.slow),
-)
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -174,7 +167,8 @@ def test_the_gradient_to_a_step_is_that_of_the_paper():
 # BatchNorm
 
 
-@pytest.mark.parametrize("name", ["tiny", *REAL])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tiny", *MODELS])
 def test_folding_changes_no_output_and_the_export_folds_to_the_same_bits(name, tmp_path):
     """Outputs within 1e-5 of their size; the weights in the file's own folding are those of the network, each bit."""
     network = realistic(make_network(make_spec(name, ("bolt", "nut"))))
@@ -203,8 +197,9 @@ def test_a_batch_norm_without_a_convolution_is_refused():
 # What PyTorch computes is what the file computes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depthwise", [False, True])
-@pytest.mark.parametrize("name", ["tiny", *REAL])
+@pytest.mark.parametrize("name", ["tiny", *MODELS])
 def test_each_step_is_that_of_the_file(name, depthwise, tmp_path):
     """Every tensor of the INT8 file, made in PyTorch of the file's own tensors before it: within 1e-5 of its largest.
 
@@ -250,6 +245,7 @@ def on_exact_numbers(network: SSD) -> SSD:
     return network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tiny", "ssdlite300_mobilenet_v2"])
 def test_on_exact_numbers_the_heads_are_those_of_the_file_bit_by_bit(name, tmp_path):
     """End to end, residual adds included: with powers of two for steps, no sum is rounded, so none can differ."""
@@ -261,6 +257,7 @@ def test_on_exact_numbers_the_heads_are_those_of_the_file_bit_by_bit(name, tmp_p
             assert np.array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_a_pair_left_out_is_noticed(tmp_path):
     """The comparison above can fail: without one of the pairs the heads differ by more than sums do."""
     made = pair(on_exact_numbers(make_network(make_spec("tiny", ("bolt", "nut"))).eval()), tmp_path, powers_of_two=True)
@@ -272,6 +269,7 @@ def test_a_pair_left_out_is_noticed(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_batch_is_as_its_images_one_by_one(tmp_path):
     made = pair(on_exact_numbers(make_network(make_spec("tiny", ("bolt", "nut"))).eval()), tmp_path, powers_of_two=True)
     both = made.ours(np.concatenate(made.images))
@@ -280,6 +278,7 @@ def test_a_batch_is_as_its_images_one_by_one(tmp_path):
             assert np.array_equal(whole[k], one[0])
 
 
+@pytest.mark.slow
 def test_heads_of_another_network_are_refused(tmp_path):
     made = pair(realistic(make_network(make_spec("tiny", ("bolt", "nut")))), tmp_path)
     other = realistic(make_network(make_spec("tiny", ("bolt", "nut"))), seed=1)
@@ -327,6 +326,7 @@ def start_scales(pictures: tuple[Dataset, Dataset], folder: Path, start: Path) -
     return load_scales(tune(pictures, folder, start, replace(RECIPE, epochs=1, lr=1e-30)).checkpoint)
 
 
+@pytest.mark.slow
 def test_what_it_leaves_behind(pictures, start, tmp_path):
     tuned = tune(pictures, tmp_path / "run", start)
     assert tuned.epochs == 2
@@ -340,6 +340,7 @@ def test_what_it_leaves_behind(pictures, start, tmp_path):
     assert load_scales(start) == {}
 
 
+@pytest.mark.slow
 def test_export_writes_what_was_trained(pictures, start, tmp_path, monkeypatch):
     """model.int8.onnx of export has the scales of the checkpoint and its weights on their grids, bit by bit, and each
     of its steps is that of the network as it was trained: heads within 1 % of what INT8 changes."""
@@ -376,6 +377,7 @@ def test_export_writes_what_was_trained(pictures, start, tmp_path, monkeypatch):
             assert np.abs(found - wanted).mean() <= 0.01 * np.abs(wanted - unrounded).mean()
 
 
+@pytest.mark.slow
 def test_learned_scales_move_and_frozen_ones_do_not(pictures, start, tmp_path):
     """The best may be the start itself: so the last epoch counts."""
     first = start_scales(pictures, tmp_path / "first", start)
@@ -390,6 +392,7 @@ def test_learned_scales_move_and_frozen_ones_do_not(pictures, start, tmp_path):
     assert (learned > 0).all()
 
 
+@pytest.mark.slow
 def test_weights_and_biases_learn_and_statistics_stay(pictures, start, tmp_path):
     tune(pictures, tmp_path / "run", start)
     before = load_checkpoint(start)
@@ -400,6 +403,7 @@ def test_weights_and_biases_learn_and_statistics_stay(pictures, start, tmp_path)
         assert torch.equal(value, after[name]) != learns, name
 
 
+@pytest.mark.slow
 def test_resumed_equals_never_interrupted(pictures, start, tmp_path, monkeypatch):
     recipe = replace(RECIPE, epochs=3)
     tune(pictures, tmp_path / "whole", start, recipe)
@@ -443,6 +447,7 @@ def test_a_checkpoint_of_another_architecture(pictures, start, tmp_path):
         tune(pictures, tmp_path / "run", start, replace(RECIPE, model="ssd300_vgg16"))
 
 
+@pytest.mark.slow
 def test_one_kind_of_training_is_not_resumed_as_the_other(pictures, start, tmp_path):
     with pytest.raises(ModelError, match=r"last.ckpt is of training in float, and not of quantisation-aware training"):
         tune(pictures, start.parent, start, resume=True)
@@ -453,6 +458,7 @@ def test_one_kind_of_training_is_not_resumed_as_the_other(pictures, start, tmp_p
         tune(pictures, tmp_path / "empty", start, resume=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scales", [{"x": 0.0}, {"x": float("nan")}, {"x": "wide"}, [1.0]])
 def test_scales_that_are_none(start, tmp_path, scales):
     content = read_torch_file(start)
@@ -461,6 +467,7 @@ def test_scales_that_are_none(start, tmp_path, scales):
         load_scales(tmp_path / "bad.pt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "option", [("--model", "ssd300_vgg16"), ("--from", "x.pt"), ("--box-sizes", "voc"), ("--frozen-blocks", "3")]
 )
@@ -474,6 +481,7 @@ def test_ranges_without_qat_are_refused(tmp_path):
         app(["train", str(tmp_path), "--ranges", "frozen"], standalone_mode=False)
 
 
+@pytest.mark.slow
 def test_the_command(pictures, start, tmp_path, capsys):
     """With its own defaults, and JSON that says the AP of INT8 before and after."""
     arguments = ["train", str(write_yolo(pictures[0], tmp_path / "data")), "-o", str(tmp_path / "run")]

@@ -80,6 +80,7 @@ def test_what_it_leaves_behind(pictures, tmp_path):
     assert len(curves.Scalars("val/ap50")) == 2
 
 
+@pytest.mark.slow
 def test_it_learns(tmp_path):
     """Red squares and blue bars on grey: found in pictures it has not seen (five seeds gave 0.90 … 1.00)."""
     both = draw_dataset(tmp_path / "train", 24), draw_dataset(tmp_path / "val", 6, seed=1)
@@ -87,6 +88,7 @@ def test_it_learns(tmp_path):
     assert trained.ap50 > 0.75
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(pictures, tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         run(pictures, tmp_path / name, replace(RECIPE, seed=seed))
@@ -95,6 +97,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(pictures, tmp
     assert not torch.equal(weights(tmp_path / "a" / "last.ckpt")[first], weights(tmp_path / "c" / "last.ckpt")[first])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_resumed_training_equals_one_that_was_never_interrupted(pictures, tmp_path, monkeypatch, workers):
     recipe = replace(RECIPE, epochs=4, validate_every=2, workers=workers)
@@ -184,6 +187,7 @@ def test_the_last_epoch_is_validated_too(pictures, tmp_path):
     assert seen == [4, 6]  # two steps an epoch
 
 
+@pytest.mark.slow
 def test_time_that_is_up_before_the_first_validation(pictures, tmp_path):
     trained = run(pictures, tmp_path / "run", replace(RECIPE, epochs=100_000, validate_every=100_000, minutes=1 / 60))
     assert trained.epochs < 100_000
