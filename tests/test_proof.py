@@ -137,7 +137,7 @@ class Anything(Marks):
 
 
 @pytest.mark.slow
-def test_large_images_are_fewer():
+def test_a_proof_keeps_fewer_large_images():
     spec = small_spec(input_size=(512, 512))
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 256, (512, 512, 3), np.uint8) for _ in range(4)]  # 768 KiB each, and incompressible

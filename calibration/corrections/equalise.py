@@ -134,7 +134,7 @@ def equalised(model: onnx.ModelProto, ranges: Mapping[str, Floats]) -> onnx.Mode
             _scale(constants[name], factors, axis=0)
         for reader in (nodes[name] for name in joint.readers):
             # A depthwise weight (C, 1, …) has its input channel on axis 0, since it is also the output channel.
-            _scale(constants[reader.input[1]], np.float32(1) / factors, axis=0 if _groups(reader) > 1 else 1)
+            _scale(constants[reader.input[1]], np.float32(1) / factors, axis=0 if groups_of(reader) > 1 else 1)
     return result
 
 

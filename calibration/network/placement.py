@@ -118,9 +118,10 @@ class _Pairs:
 
     def made_by(self, tensor: str) -> int | None:
         """Return the index in the graph of the INT8 convolution that makes a tensor for one reader only, or None."""
-        node = self._maker.get(tensor, "")
-        alone = len(self._uses[tensor]) == 1 and tensor not in self._outputs
-        return self._order[node] if node in self._chosen and alone else None
+        maker = self._view.maker.get(tensor)
+        if maker is None or maker.name not in self._chosen:
+            return None
+        return self._order[maker.name] if len(self._uses[tensor]) == 1 and not self._is_output(tensor) else None
 
     def in_int8(self, tensor: str) -> bool:
         """Whether all readers of a tensor read it through a pair."""
@@ -129,9 +130,8 @@ class _Pairs:
 
     def activated(self, tensor: str) -> str:
         """Return the output of the activation that alone reads a tensor; the tensor itself if there is none."""
-        uses = self._uses[tensor]
-        reader = self._nodes[uses[0][0]] if len(uses) == 1 and tensor not in self._outputs else None
-        return reader.output[0] if reader is not None and reader.op_type in _ACTIVATIONS else tensor
+        reader = self._view.only_reader(tensor)
+        return str(reader.output[0]) if reader is not None and reader.op_type in ACTIVATIONS else tensor
 
     def only_this_in_float(self, tensor: str, node: onnx.NodeProto) -> bool:
         """Whether all readers of a tensor except this node read it through a pair."""

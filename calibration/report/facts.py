@@ -1,4 +1,4 @@
-"""The facts about a calibration and its cost: as JSON for programs, and as a page for people (``report_page``)."""
+"""The facts about a calibration and its cost, for the report's page and its JSON."""
 
 from __future__ import annotations
 
@@ -196,21 +196,6 @@ def pictures(images: Iterable[tuple[str, npt.NDArray[np.uint8]]], hashes: Sequen
         Picture(name, digest, jpeg_thumbnail(image) if number in shown else b"")
         for number, ((name, image), digest) in enumerate(zip(images, hashes, strict=False))
     ]
-
-
-def write_report(report: Report, path: Path) -> Path:
-    """Write the page, and JSON of the same name beside it, each whole or not at all; return the JSON's path.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
-    from ssd_edge.calibration.report.page import page
-
-    beside = path.with_suffix(".json")
-    for file, text in ((beside, json.dumps(report.to_json(), indent=2) + "\n"), (path, page(report))):
-        with written_whole(file) as partial:
-            partial.write_text(text, encoding="utf-8")
-    return beside
 
 
 def _activations(made: Made, sensitivities: dict[str, Sensitivity]) -> list[Activation]:

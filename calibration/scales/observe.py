@@ -92,11 +92,6 @@ def session(network: bytes) -> Any:
     Raises:
         CalibrationError: ONNX Runtime refuses the model.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # errors are raised, so nothing needs to be logged
-    options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
         return open_session(network, settings=EXACT)
     except ModelError as error:

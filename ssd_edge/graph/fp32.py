@@ -57,7 +57,7 @@ def read_heads(path: Path) -> onnx.ModelProto:
         model = read_graph(path)
     except OSError as error:
         raise CalibrationError(f"cannot read {path}: {error.strerror}") from None
-    except Exception:  # protobuf's own exception, whose message does not help a user
+    except ModelError:
         raise CalibrationError(f"{path} is not an ONNX model") from None
     _refuse(model, path)
     try:
@@ -106,13 +106,8 @@ def with_outputs(model: onnx.ModelProto, tensors: Collection[str]) -> bytes:
 
 def activations(model: onnx.ModelProto) -> list[str]:
     """Return the names of the image and of all float32 tensors that nodes output, in the graph's order."""
-    import onnxruntime
-
     made = [name for node in model.graph.node for name in node.output if name]
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(with_outputs(model, made), options, providers=["CPUExecutionProvider"])
+    session = open_session(with_outputs(model, made), level=NONE)
     float_tensors = {value.name for value in session.get_outputs() if value.type == "tensor(float)"}
     return [*(value.name for value in model.graph.input), *(name for name in made if name in float_tensors)]
 
@@ -140,73 +135,22 @@ def _refuse(model: onnx.ModelProto, path: Path) -> None:
         raise CalibrationError(f"{path} takes {batch} images at once: export it with a batch of 1 or a free one")
 
 
-def _load_weights(model: onnx.ModelProto, path: Path) -> None:
-    """Load external weights, from the model's own folder only."""
-    folder = path.resolve().parent
-    for tensor in model.graph.initializer:
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            continue
-        name = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-        file = (folder / name).resolve()
-        if folder not in file.parents:
-            raise CalibrationError(
-                f"{path} wants weights from {name!r}, outside its own folder: export it again with all weights inside"
-            )
-        if not file.is_file():
-            raise CalibrationError(f"{path} keeps weights in {name!r}, which does not lie beside it")
-    try:
-        external_data_helper.load_external_data_for_model(model, str(folder))
-    except Exception as error:  # truncated or linked files raise exceptions of several kinds
-        raise CalibrationError(f"the weights of {path} cannot be read: {str(error).splitlines()[0]}") from None
-
-
-def _images(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    """Return the inputs that are not weights, since older files list weights as inputs too."""
-    constant = initializers(model)
-    return [value for value in model.graph.input if value.name not in constant]
-
-
 def _type_name(elem_type: int) -> str:
     return str(onnx.TensorProto.DataType.Name(elem_type)).lower()
 
 
-def _folded(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
-    """Rewrite a model with ONNX Runtime's basic optimiser, which uses standard operators only.
-
-    It folds BatchNormalization and constant padding into convolutions, and computes everything that depends only on
-    constants.
-    """
-    import onnxruntime
-
-    # Weights that are also inputs could be replaced at run time, so the optimiser would not treat them as constants.
-    images = _images(model)
-    del model.graph.input[:]
-    model.graph.input.extend(images)
-    for node in model.graph.node:
-        # Absent optional inputs at the end mean the same as none, but keep the optimiser from folding a Pad.
-        while node.input and not node.input[-1]:
-            del node.input[-1]
-
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "folded.onnx"
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.optimized_model_filepath = str(target)
-        options.log_severity_level = 4  # errors are raised, so nothing needs to be logged
-        try:
-            onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exception classes have no common base
-            raise CalibrationError(f"ONNX Runtime cannot load {path}: {str(error).splitlines()[0]}") from None
-        folded = onnx.load(str(target))
-
-    used = {node.domain for node in folded.graph.node} | {""}
-    opsets = [opset for opset in folded.opset_import if opset.domain in used]
-    del folded.opset_import[:], folded.metadata_props[:]
-    folded.opset_import.extend(opsets)
-    folded.metadata_props.extend(model.metadata_props)
-    folded.producer_name, folded.producer_version = model.producer_name, model.producer_version
-    _name_nodes(folded)
-    return folded
+def _prepared(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """Fold a model, drop the opsets that it does not use, and name its nodes."""
+    try:
+        result = folded(model)
+    except ModelError as error:
+        raise CalibrationError(f"ONNX Runtime cannot load {path}: {error}") from None
+    used = {node.domain for node in result.graph.node} | {""}
+    opsets = [opset for opset in result.opset_import if opset.domain in used]
+    del result.opset_import[:]
+    result.opset_import.extend(opsets)
+    _name_nodes(result)
+    return result
 
 
 def _name_nodes(model: onnx.ModelProto) -> None:

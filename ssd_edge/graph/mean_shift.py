@@ -67,9 +67,8 @@ def _convolutions(model: onnx.ModelProto) -> list[onnx.NodeProto]:
 
 def _weights(model: onnx.ModelProto) -> dict[str, Floats]:
     """Return dequantised weights (O, I/groups, …), by the name of their convolution's output."""
-    constants = initializers(model)
-    maker = {name: node for node in model.graph.node for name in node.output}
-    weights = {}
+    view, weights = GraphView(model), {}
+    constants = view.constants
     for node in _convolutions(model):
         dequantise = view.maker.get(node.input[1])
         if dequantise is None or not {*dequantise.input[:2]} <= constants.keys():
@@ -87,11 +86,6 @@ def _means(
     model: onnx.ModelProto, tensors: Sequence[str], images: Sequence[npt.NDArray[np.float32]]
 ) -> Mapping[str, Floats]:
     """Compute the mean by channel (C,) of tensors (1, C, H, W) over images and places."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.disable_quant_qdq", "1")  # exact on every processor
     names = list(dict.fromkeys(tensors))
     session = open_session(with_outputs(model, names), settings=EXACT)
     (entry,) = session.get_inputs()

@@ -10,9 +10,6 @@ from ssd_edge.graph.operators import ELEMENTWISE
 if TYPE_CHECKING:
     import onnx
 
-# Activations that treat each value by itself.
-_ELEMENTWISE = frozenset({"Clip", "Elu", "HardSigmoid", "HardSwish", "LeakyRelu", "Relu", "Sigmoid", "Tanh"})
-
 
 def activate_before_joining(model: onnx.ModelProto) -> None:
     """Rewrite Activation(Concat(a, b)) as Concat(Activation(a), Activation(b)), in place.

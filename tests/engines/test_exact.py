@@ -45,8 +45,8 @@ def measured(request, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_exact_is_exact_to_the_last_bit(found):
-    assert found[1]["exact"] == 0
+def test_exact_is_exact_to_the_last_bit(measured):
+    assert measured[1]["exact"] == 0
 
 
 def test_what_calibration_runs_is_exact_too(measured):

@@ -69,7 +69,7 @@ def test_an_engine_that_gives_no_heads_is_measured_without(warmup):
 
 
 @pytest.mark.slow
-def test_the_table_says_that_it_cannot_be_had():
+def test_the_table_shows_a_dash_without_heads():
     columns = _table(measured(Network(), Network(NoHeadsError("it decodes by itself")))).columns
     rows = dict(zip(columns[0].cells, zip(columns[1].cells, columns[2].cells, strict=True), strict=True))
     for name in ("FPS of the engine alone", "share that the loop keeps"):

@@ -1,6 +1,6 @@
 """Python plugins and the C++ library, driven by a small TensorRT in C++ that is built from NVIDIA's own headers.
 
-The Python plugins use the real bindings. The reference is decode_ops.py, to the last bit.
+The Python plugins use the real bindings. The reference is decode_nodes/in_numpy.py, to the last bit.
 """
 
 from __future__ import annotations

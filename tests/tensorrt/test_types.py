@@ -1,4 +1,4 @@
-"""Everything of TensorRT that engines/trt calls or sets is in ``tensorrt-stubs`` with these parameters, says pyright.
+"""pyright finds everything of TensorRT that engines/tensorrt uses in ``tensorrt-stubs``, with these parameters.
 
 The stubs are of 10.13 and know some types too narrowly (``Dims`` takes any sequence): arguments' types are left out.
 """

@@ -32,7 +32,9 @@ def test_the_oldest_release_is_taken() -> None:
 @pytest.mark.parametrize("major", MAJORS)
 def test_strongly_typed(major: int) -> None:
     """The flag's bit differs in 11, where EXPLICIT_BATCH is gone: a fixed number would be wrong in one of them."""
-    printed = run_over(major, "from ssd_edge.engines.tensorrt.versions import strongly_typed\nprint(strongly_typed(trt))")
+    printed = run_over(
+        major, "from ssd_edge.engines.tensorrt.versions import strongly_typed\nprint(strongly_typed(trt))"
+    )
     assert printed == {10: "2", 11: "1"}[major]
 
 
