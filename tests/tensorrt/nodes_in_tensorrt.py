@@ -1,6 +1,6 @@
 """A process in which the small TensorRT builds, stores, loads and runs the decode nodes of one form of plugins.
 
-``python -m tests.tensorrt.nodes_in_tensorrt FORM RELEASE``; it exits with 0 if all results equal those of decode_nodes/in_numpy.py to
+``python -m tests.tensorrt.nodes_in_tensorrt FORM RELEASE``; it exits with 0 if all results equal those of in_numpy.py to
 the last bit.
 """
 
