@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import monotonic, perf_counter
 
@@ -19,7 +19,11 @@ from figure import Figure
 from int8_models import Case, cases, points
 
 from ssd_edge.calibration.contract import calibrate_within
+from ssd_edge.calibration.job import Measures
 from ssd_edge.errors import CalibrationError
+from ssd_edge.evaluation import Evaluation, evaluate
+from ssd_edge.graph.heads import precision_of
+from ssd_edge.progress import Progress
 
 BUDGET = 0.2
 MINUTES = 10.0
@@ -82,27 +86,27 @@ def measure() -> Figure:
 
 
 def _row(case: Case) -> Row:
-    fp32, began = points(case, case.heads, "FP32"), perf_counter()
-    output = case.heads.with_suffix(".int8.onnx")
+    def ap(heads: Path, progress: Progress) -> Evaluation:
+        measured = points(case, heads, precision_of(heads))
+        return replace(evaluate([], [], case.spec.labels), ap=measured / 100)
+
+    began = perf_counter()
+    job, output = replace(case.job, measures=Measures(ap)), case.heads.with_suffix(".int8.onnx")
     try:
-        made, search = calibrate_within(
-            case.job,
-            output,
-            fp32,
-            lambda file: points(case, file, "INT8"),
-            BUDGET,
-            deadline=monotonic() + 60 * MINUTES,
-        )
+        outcome = calibrate_within(job, output, BUDGET, deadline=monotonic() + 60 * MINUTES)
     except CalibrationError as error:
+        fp32 = points(case, case.heads, "FP32")
         return Row(case.name, fp32, None, 0.0, 0.0, 0, perf_counter() - began, str(error))
-    seconds = perf_counter() - began
+    seconds, search = perf_counter() - began, outcome.search
+    assert search is not None
+    assert outcome.after is not None
     candidates = search.trials[0].num_int8  # the first trial leaves in FP32 only what the policy leaves
     return Row(
         case.name,
-        fp32,
-        points(case, output, "INT8"),
-        made.result.num_quantised / candidates,
-        made.result.num_quantised / made.result.num_convolutions,
+        search.fp32_ap,
+        100 * (outcome.after.ap or 0.0),
+        outcome.file.num_quantised / candidates,
+        outcome.file.num_quantised / outcome.file.num_convolutions,
         len(search.trials),
         seconds,
         search.reason,

@@ -9,13 +9,12 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from figure import LABELS, Figure, real_data
 
-from ssd_edge.calibration.calibrate import calibrate
 from ssd_edge.calibration.closest import calibrate_closest
 from ssd_edge.calibration.job import Job
 from ssd_edge.calibration.network.policy import RTX_LEAST_PRODUCTS, Policy
@@ -84,14 +83,16 @@ def _files(folder: Path) -> Iterator[File]:
         def images(spec: ModelSpec = spec) -> Any:
             return preprocessed(sample_images(None, IMAGES), spec)
 
+        plain = Job(heads, images, spec, equalisation=False, bias_correction=False)
         made: dict[str, Callable[[], int]] = {
-            "corrected": lambda: calibrate_closest(Job(heads, images, spec), int8)[0].result.num_quantised,  # noqa: B023
+            "corrected": lambda: calibrate_closest(Job(heads, images, spec), int8).file.num_quantised,  # noqa: B023
         }
         for name, policy in POLICIES.items():
-            made[name] = lambda policy=policy: calibrate(heads, int8, images(), policy=policy).num_quantised  # type: ignore[misc] # noqa: B023
+            job = replace(plain, policy=policy)
+            made[name] = lambda job=job: calibrate_closest(job, int8).file.num_quantised  # type: ignore[misc] # noqa: B023
         if model == "sample":
             for method in METHODS:
-                made[method] = lambda method=method: calibrate(heads, int8, images(), method=method).num_quantised  # type: ignore[misc] # noqa: B023
+                made[method] = lambda method=method: calibrate_closest(plain, int8, method=method).file.num_quantised  # type: ignore[misc] # noqa: B023
         for name, make in made.items():
             yield _built(f"{model}, {name}", make(), int8)
 

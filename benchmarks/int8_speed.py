@@ -10,7 +10,8 @@ from pathlib import Path
 
 from figure import LABELS, Figure
 
-from ssd_edge.calibration.calibrate import calibrate
+from ssd_edge.calibration.closest import calibrate_closest
+from ssd_edge.calibration.job import Job
 from ssd_edge.cli.common import how_fast
 from ssd_edge.data.images import preprocessed, sample_images
 from ssd_edge.engines.openvino import OpenVinoEngine
@@ -29,7 +30,8 @@ def measure() -> Figure:
         with tempfile.TemporaryDirectory() as folder:
             heads, int8 = Path(folder) / "heads.onnx", Path(folder) / "int8.onnx"
             spec = export_onnx(make_network(make_spec(model, LABELS)), heads)
-            calibrate(heads, int8, preprocessed(sample_images(None, IMAGES), spec))
+            images = list(sample_images(None, IMAGES))
+            calibrate_closest(Job(heads, lambda: preprocessed(images, spec), spec), int8)  # noqa: B023
             engines = OpenVinoEngine(heads, spec, "FP32"), OpenVinoEngine(int8, spec, "INT8")
             fp32_rate, int8_rate = images_per_second(engines)
             for engine in engines:

@@ -26,13 +26,13 @@ def measure() -> Figure:
         heads, int8 = Path(scratch) / "heads.onnx", Path(scratch) / "heads.int8.onnx"
         spec = import_onnx(source, description, heads)
         images = list(sample_images(data, CALIBRATION_IMAGES))
-        made, _ = calibrate_closest(Job(heads, lambda: preprocessed(images, spec), spec), int8)
+        outcome = calibrate_closest(Job(heads, lambda: preprocessed(images, spec), spec), int8)
         ap = {name: exact_ap(onnx, data) for name, onnx in (("FP32", heads), ("INT8", int8))}
     value = ap["FP32"].ap50 or 0.0
     detail = {
         name: {"AP50": one.ap50, "AP": one.ap, "people": one.per_class[0].num_objects} for name, one in ap.items()
     }
-    detail["images"] = {"evaluated": len(image_files(data)), "calibrated with": made.result.num_images}
+    detail["images"] = {"evaluated": len(image_files(data)), "calibrated with": outcome.num_images}
     return Figure(
         "pedestrian",
         value,

@@ -17,7 +17,8 @@ from pathlib import Path
 import torch
 from figure import LABELS, Figure
 
-from ssd_edge.calibration.calibrate import calibrate
+from ssd_edge.calibration.closest import calibrate_closest
+from ssd_edge.calibration.job import Job
 from ssd_edge.calibration.network.policy import RTX_LEAST_PRODUCTS, Policy
 from ssd_edge.data.images import preprocessed, sample_images
 from ssd_edge.engines.base import BuildOptions
@@ -93,8 +94,9 @@ def rows() -> Iterator[Row]:
             for name, policy in PLACEMENTS.items():
                 if model == SSDLITE or name == "INT8":
                     int8 = heads.with_suffix(".int8.onnx")
-                    images = preprocessed(sample_images(None, IMAGES), spec)
-                    calibrate(heads, int8, images, policy=policy)
+                    images = list(sample_images(None, IMAGES))
+                    job = Job(heads, lambda: preprocessed(images, spec), spec, policy, False, False)  # noqa: B023
+                    calibrate_closest(job, int8)
                     yield _row(model, name, int8, "INT8")
 
 

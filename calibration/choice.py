@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from ssd_edge.data.dataset import Dataset, Image
-from ssd_edge.data.images import SUFFIXES, image_files, readable, spread
+from ssd_edge.data.images import SUFFIXES, image_files, preprocessed, readable, spread
 from ssd_edge.data.readers import open_dataset
 from ssd_edge.errors import CalibrationError
+from ssd_edge.progress import Note, no_note
+from ssd_edge.spec import ModelSpec
 from ssd_edge.stream.files import VideoSource
 
 LEAST_IMAGES = 32
@@ -37,7 +40,20 @@ class ChosenImages:
     number: int
     key: str
     missing: tuple[str, ...]
-    read: Callable[[Callable[[str], None]], Iterator[tuple[str, Image]]]
+    read: Callable[[Note], Iterator[tuple[str, Image]]]
+
+    def inputs(self, spec: ModelSpec, note: Note) -> Iterator[npt.NDArray[np.float32]]:
+        """Yield (1, 3, H, W) float32 of each image, as the network takes it; ``note`` as for ``read``."""
+        return preprocessed((image for _, image in self.read(note)), spec)
+
+    def some(self, number: int) -> Iterator[Image]:
+        """Yield about ``number`` of the images, evenly spread."""
+        images = (image for _, image in self.read(no_note))
+        return islice(images, 0, None, max(1, self.number // number))
+
+
+NO_IMAGES = ChosenImages(0, "", (), lambda note: iter(()))
+"""No images at all: for scales that are given."""
 
 
 def choose_images(
@@ -79,7 +95,7 @@ def _of_files(source: Path, number: int, split: str, seed: int, labels: Sequence
     files = spread(files, number, seed)
     facts = [f"{file.absolute()}\0{_size_and_time(file)}" for file in files]
     missing = _missing(dataset, files, labels) if dataset is not None else ()
-    return ChosenImages(len(files), _hash(facts), missing, lambda on_error: _read_files(files, on_error))
+    return ChosenImages(len(files), _hash(facts), missing, lambda note: _read_files(files, note))
 
 
 def _dataset(source: Path, split: str) -> Dataset | None:
@@ -103,7 +119,7 @@ def _of_video(path: Path, number: int, seed: int) -> ChosenImages:
     random = np.random.default_rng(seed)
     frames = sorted({int(random.integers(int(a), max(int(b), int(a) + 1))) for a, b in pairwise(edges)})
     facts = [f"{path.absolute()}\0{_size_and_time(path)}", *map(str, frames)]
-    return ChosenImages(len(frames), _hash(facts), (), lambda on_error: _read_frames(path, frames))
+    return ChosenImages(len(frames), _hash(facts), (), lambda note: _read_frames(path, frames))
 
 
 def _count_frames(path: Path) -> int:
@@ -119,9 +135,9 @@ def _count_frames(path: Path) -> int:
     return total
 
 
-def _read_files(files: Iterable[Path], on_error: Callable[[str], None]) -> Iterator[tuple[str, Image]]:
+def _read_files(files: Iterable[Path], note: Note) -> Iterator[tuple[str, Image]]:
     for file in files:
-        for image in readable([file], on_error):
+        for image in readable([file], note):
             yield file.name, image
 
 

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing, nullcontext
-from itertools import islice
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ssd_edge.cli.calibrate_output import ap_table, report_page, stages, trials_table, what_corrections_brought
-from ssd_edge.cli.common import how_fast, print_json, progress, say
-from ssd_edge.cli.proofs import WithProof, frames_for, keep
-from ssd_edge.errors import DataError
+from ssd_edge.cli.calibrate_output import show, write_report_page
+from ssd_edge.cli.common import needs, print_json, progress, say
+from ssd_edge.cli.measuring import measures_on
+from ssd_edge.cli.proofs import WithProof, keep_proof_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from ssd_edge.detector import Heads, Image
-    from ssd_edge.evaluation import Evaluation
-    from ssd_edge.spec import ModelSpec
+    from ssd_edge.calibration.choice import ChosenImages
+    from ssd_edge.calibration.scales.state import StateFile
 
 _IMAGES = "Images to calibrate with"
 _FLOAT = "What stays in FP32"
@@ -148,7 +143,7 @@ def calibrate(
             show_default=False,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the choice of images.", rich_help_panel=_IMAGES)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed for choosing the images.", rich_help_panel=_IMAGES)] = 0,
     force: Annotated[
         bool, typer.Option("--force", help="Make do with fewer than 32 images.", rich_help_panel=_IMAGES)
     ] = False,
@@ -166,28 +161,76 @@ def calibrate(
 
     Next: ssd-edge build-engine NAME.int8.onnx
     """
-    try:
-        from ssd_edge.calibration.calibrate import calibrate_with, every_scale
-        from ssd_edge.calibration.choice import LEAST_IMAGES, choose_images
+    with needs("calibrate", "calibrate"):
+        from ssd_edge.calibration.choice import LEAST_IMAGES, NO_IMAGES, choose_images
         from ssd_edge.calibration.closest import calibrate_closest
         from ssd_edge.calibration.contract import calibrate_within
+        from ssd_edge.calibration.given import calibrate_with_scales
         from ssd_edge.calibration.job import Job
         from ssd_edge.calibration.network.policy import Policy
         from ssd_edge.calibration.scales.interchange import cache_header, read_scales, write_cache, write_scales
         from ssd_edge.calibration.scales.state import StateFile
-    except ModuleNotFoundError as error:
-        from ssd_edge.errors import MissingDependencyError
-
-        raise MissingDependencyError(error.name or "onnx", "calibrate", "calibrate") from None
-    from rich.console import Console
-
-    from ssd_edge.data.images import preprocessed, validation_images
-    from ssd_edge.engines.cpu.this_machine import engine_of_this_machine
+    from ssd_edge.data.images import validation_images
     from ssd_edge.graph.heads import read_spec
     from ssd_edge.proof import POOL
-    from ssd_edge.speed import images_per_second
 
-    source = images or data
+    _refuse_contradictions(data, images, scales, report, max_drop, no_eval)
+    deadline = monotonic() + 60 * minutes if minutes else float("inf")
+    target, spec, header = output or onnx.with_suffix(".int8.onnx"), read_spec(onnx), cache_header(cache_for)
+    measures = measures_on(None if no_eval else data, eval_split, spec)
+    least, unreadable = 1 if force else LEAST_IMAGES, dict[str, None]()
+    chosen, state = NO_IMAGES, None
+    if scales is None:
+        source = _source(images or data)
+        chosen = choose_images(source, num_images, split=split, seed=seed, labels=spec.labels, least=least)
+        state = _state(StateFile(target.with_name(f"{target.name}.partial"), chosen.key), chosen, fresh)
+    frames = chosen.some(POOL) if scales is None else validation_images(data, POOL) if data else None
+    with progress("calibrating") as bar:
+        job = Job(
+            onnx,
+            lambda: chosen.inputs(spec, lambda sentence: unreadable.setdefault(sentence)),
+            spec,
+            Policy(tuple(skip or ()), depthwise, float_ends, least_products),
+            # Other programs use saved scales with the FP32 heads as they are, which nobody has equalised.
+            equalisation=equalisation and cache is None and save_scales is None,
+            bias_correction=bias_correction,
+            learned_rounding=learned_rounding,
+            num_images=chosen.number,
+            least=least,
+            state=state,
+            measures=measures,
+            on_written=keep_proof_in(onnx, frames, proof),
+            progress=bar,
+        )
+        if scales is not None:
+            outcome = calibrate_with_scales(job, target, read_scales(scales))
+        elif max_drop is not None:
+            outcome = calibrate_within(job, target, max_drop, deadline=deadline)
+        else:
+            outcome = calibrate_closest(job, target, method=method, everything=cache is not None)
+    _say_what_happened(list(unreadable), state)
+    if save_scales is not None:
+        write_scales(save_scales, outcome.file.scales)
+    if cache is not None:
+        write_cache(cache, outcome.every_scale(), header)
+    if report is not None:
+        write_report_page(report, outcome, chosen, seed)
+    if as_json:
+        print_json(outcome.to_json())
+    else:
+        origin = f"scales of {scales}" if scales else f"{outcome.method} over {outcome.num_images} images"
+        show(outcome, origin, report)
+
+
+def _refuse_contradictions(
+    data: Path | None,
+    images: Path | None,
+    scales: Path | None,
+    report: Path | None,
+    max_drop: float | None,
+    no_eval: bool,
+) -> None:
+    """Raise BadParameter if options contradict each other, or if AP is to be measured on nothing."""
     if scales is not None and images is not None:
         raise typer.BadParameter("--scales and --images exclude each other: scales come from one of them")
     if report is not None and (scales is not None or report.suffix != ".html"):
@@ -196,149 +239,29 @@ def calibrate(
         raise typer.BadParameter("AP is measured on DATA: give it, or add --no-eval")
     if max_drop is not None and (no_eval or scales is not None):
         raise typer.BadParameter("--max-drop needs DATA to measure AP on, and chooses scales itself")
-    deadline = monotonic() + 60 * minutes if minutes else float("inf")
-    target = output or onnx.with_suffix(".int8.onnx")
-    policy = Policy(tuple(skip or ()), depthwise, float_ends, least_products)
-    # Scales for elsewhere are read beside the FP32 heads as they are, whose channels nobody has equalised.
-    equalisation = equalisation and cache is None and save_scales is None
-    spec = read_spec(onnx)
-    header = cache_header(cache_for)
-    if data is not None and not no_eval:
-        _require_labels(data, eval_split, spec)
-    before = after = here = search = corrections = None
-    frames: Iterable[Image] | None
-    if scales is not None:
-        every = read_scales(scales)
-        result = calibrate_with(onnx, target, every, policy=policy)
-        frames = validation_images(data, POOL) if data is not None else None
-        origin = f"scales of {scales}"
-    elif source is not None:
-        least = 1 if force else LEAST_IMAGES
-        chosen = choose_images(source, num_images, split=split, seed=seed, labels=spec.labels, least=least)
-        if chosen.missing:
-            more = f" and {len(chosen.missing) - 5} classes more" if len(chosen.missing) > 5 else ""
-            shown = ", ".join(chosen.missing[:5]) + more
-            say(f"no image to calibrate with shows {shown}: take more, or others", "yellow")
-        state = StateFile(target.with_name(f"{target.name}.partial"), chosen.key)
-        if fresh:
-            state.remove()
-        unreadable: list[str] = []
-        if max_drop is not None and data is not None:
-            before = _ap(onnx, spec, "FP32", data, eval_split)
-        with ExitStack() as bars:
-            tell = stages(bars)
-            job = Job(
-                onnx,
-                lambda: preprocessed((image for _, image in chosen.read(unreadable.append)), spec),
-                spec,
-                policy,
-                equalisation,
-                bias_correction,
-                learned_rounding,
-                least,
-                state,
-                progress=lambda done: tell("calibrating", done, chosen.number),
-                tell=tell,
-            )
-            if before is not None and max_drop is not None and data is not None:
-                made, search = calibrate_within(
-                    job,
-                    target,
-                    _points(before),
-                    lambda path: _points(_ap(path, spec, "INT8", data, eval_split, quiet=True)),
-                    max_drop,
-                    deadline=deadline,
-                )
-                method = search.best.recipe.method
-            else:
-                made, corrections = calibrate_closest(job, target, method=method, everything=cache is not None)
-        result = made.result
-        for sentence in dict.fromkeys(unreadable):  # read more than once by a search
-            say(f"left out: {sentence}")
-        if state.stale:
-            say("an interrupted calibration was of another model, other images or options: begun anew")
-        if state.resumed:
-            say(f"went on where an interrupted calibration stopped, after {state.resumed} images")
-        every = every_scale(result, method)
-        origin = f"{method} over {result.num_images} images"
-        step = max(1, chosen.number // POOL)
-        frames = (image for _, image in islice(chosen.read(lambda _: None), 0, None, step))
-    else:
+
+
+def _source(path: Path | None) -> Path:
+    if path is None:
         raise typer.BadParameter("nothing to calibrate with: give DATA, --images or --scales")
-    keep(target, frames_for(target, onnx, frames, proof))
-    if save_scales is not None:
-        write_scales(save_scales, result.scales)
-    if cache is not None:
-        write_cache(cache, every, header)
-
-    if data is not None and not no_eval:
-        before = before or _ap(onnx, spec, "FP32", data, eval_split)
-        after = _ap(target, spec, "INT8", data, eval_split)
-    with engine_of_this_machine(onnx, spec) as fp32, engine_of_this_machine(target, spec) as int8:
-        if data is not None and not no_eval:
-            here = _ap_of(int8, "AP of the engine of this machine", data, eval_split)
-        with progress("speed of FP32 and INT8"):
-            fps = images_per_second([fp32, int8])
-    speed = fps[0], fps[1]
-    if report is not None:
-        report_page(report, made, chosen, before, after, here, speed, corrections, search, seed)
-    if as_json:
-        print_json(
-            {
-                "onnx": str(target),
-                "method": "given" if scales is not None else method,
-                "images": result.num_images,
-                "convolutions": result.num_convolutions,
-                "quantised": result.num_quantised,
-                "fp32": before.to_json() if before else None,
-                "int8": after.to_json() if after else None,
-                "int8_engine": here.to_json() if here else None,
-                "corrections": corrections.to_json() if corrections else None,
-                "contract": search.to_json() if search else None,
-                "speed": {"fp32": speed[0], "int8": speed[1]},
-            }
-        )
-        return
-    say(f"{target}: {result.num_quantised} of {result.num_convolutions} convolutions in INT8, {origin}")
-    if corrections:
-        say(what_corrections_brought(corrections))
-    if before and after and here:
-        Console().print(ap_table(before, after, here))
-    if search:
-        Console().print(trials_table(search))
-        say(search.reason)
-    if report:
-        say(f"{report}: the report, and {report.with_suffix('.json').name} beside it")
-    say(*how_fast(*speed))
-    say(f"next: ssd-edge build-engine {target}")
+    return path
 
 
-def _require_labels(data: Path, split: str, spec: ModelSpec) -> None:
-    """Found out now, not after the calibration."""
-    from ssd_edge.data.readers import open_dataset
-
-    try:
-        open_dataset(data, split, spec.labels)
-    except DataError as error:
-        raise DataError(f"{error}; for images without labels add --no-eval") from None
-
-
-def _ap(onnx: Path, spec: ModelSpec, precision: str, data: Path, split: str, *, quiet: bool = False) -> Evaluation:
-    """Of the file, computed exactly."""
-    from ssd_edge.engines.cpu.exact import open_exact
-
-    with closing(open_exact(onnx, spec)) as exact:
-        return _ap_of(exact, "" if quiet else f"AP of {precision}", data, split)
+def _state(state: StateFile, chosen: ChosenImages, fresh: bool) -> StateFile:
+    """Prepare the state of a calibration, and warn about classes that no chosen image shows."""
+    if chosen.missing:
+        more = f" and {len(chosen.missing) - 5} classes more" if len(chosen.missing) > 5 else ""
+        shown = ", ".join(chosen.missing[:5]) + more
+        say(f"no image to calibrate with shows {shown}: take more, or others", "yellow")
+    if fresh:
+        state.remove()
+    return state
 
 
-def _ap_of(heads: Heads, shown: str, data: Path, split: str) -> Evaluation:
-    from ssd_edge.evaluation.model import evaluate_model
-
-    with progress(shown) if shown else nullcontext() as advance:
-        return evaluate_model(heads, data, split, advance)[0]
-
-
-def _points(result: Evaluation) -> float:
-    if result.ap is None:
-        raise DataError("the images to measure AP on show no object that the model knows: take others for --max-drop")
-    return 100 * result.ap
+def _say_what_happened(unreadable: list[str], state: StateFile | None) -> None:
+    for sentence in unreadable:
+        say(f"left out: {sentence}")
+    if state is not None and state.stale:
+        say("an interrupted calibration was of another model, other images or options: begun anew")
+    if state is not None and state.resumed:
+        say(f"went on where an interrupted calibration stopped, after {state.resumed} images")

@@ -1,65 +1,65 @@
-"""What ``ssd-edge calibrate`` shows: bars, tables, sentences and the report."""
+"""What ``ssd-edge calibrate`` shows: the report, tables and sentences."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ssd_edge.cli.common import progress
+from ssd_edge.cli.common import how_fast, progress, say
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from ssd_edge.calibration.choice import ChosenImages
-    from ssd_edge.calibration.closest import Corrections
-    from ssd_edge.calibration.contract import Search
-    from ssd_edge.calibration.recipe import Made
+    from ssd_edge.calibration.outcome import Outcome
+    from ssd_edge.calibration.recipe import Corrections
+    from ssd_edge.calibration.search import Search
     from ssd_edge.evaluation import Evaluation
 
 
-def report_page(
-    path: Path,
-    made: Made,
-    chosen: ChosenImages,
-    before: Evaluation | None,
-    after: Evaluation | None,
-    here: Evaluation | None,
-    speed: tuple[float, float],
-    corrections: Corrections | None,
-    search: Search | None,
-    seed: int,
-) -> None:
-    """Write the page and JSON of ``calibrate --report``; arguments as in ``report.facts.gather``."""
-    from ssd_edge.calibration.report.facts import gather, pictures, sensitivities
+def write_report_page(path: Path, outcome: Outcome, chosen: ChosenImages, seed: int) -> None:
+    """Write the page of ``calibrate --report``, and JSON beside it."""
+    from ssd_edge.calibration.report.facts import gather, pictures
     from ssd_edge.calibration.report.files import write_report
+    from ssd_edge.progress import no_note
 
-    with ExitStack() as bars:
-        tell = stages(bars)
-        known = search.sensitivities if search else {}
-        known = known or sensitivities(made, tell)
-        tell("writing the report", 0, 1)
-        facts = gather(
-            made,
-            command=shlex.join(["ssd-edge", *sys.argv[1:]]),
-            fp32=before,
-            int8_ap=after,
-            engine_ap=here,
-            fps=speed,
-            corrections=corrections,
-            search=search,
-            sensitivities=known,
-            pictures=pictures(chosen.read(lambda _: None), made.bench.seen.image_hashes),
-            seed=seed,
-        )
-        write_report(facts, path)
+    hashes = outcome.making.quantiser.seen.image_hashes if outcome.making else []
+    with progress("writing the report") as bar:
+        command = shlex.join(["ssd-edge", *sys.argv[1:]])
+        shown = pictures(chosen.read(no_note), hashes)
+        write_report(gather(outcome, command=command, pictures=shown, seed=seed, progress=bar), path)
 
 
-def what_corrections_brought(corrections: Corrections) -> str:
-    """Each that was tried, and whether it was used."""
+def show(outcome: Outcome, origin: str, report: Path | None) -> None:
+    """Show an outcome to a person.
+
+    Args:
+        outcome: what the calibration made.
+        origin: the origin of the scales.
+        report: the report page that was written, if any.
+    """
+    from rich.console import Console
+
+    file, here = outcome.file, outcome.here
+    say(f"{file.path}: {file.num_quantised} of {file.num_convolutions} convolutions in INT8, {origin}")
+    if outcome.corrections:
+        say(_what_corrections_brought(outcome.corrections))
+    if outcome.before and outcome.after and here and here.ap:
+        Console().print(_ap_table(outcome.before, outcome.after, here.ap))
+    if outcome.search:
+        Console().print(_trials_table(outcome.search))
+        say(outcome.search.reason)
+    if report:
+        say(f"{report}: the report, and {report.with_suffix('.json').name} beside it")
+    if here:
+        say(*how_fast(*here.fps))
+    say(f"next: ssd-edge build-engine {file.path}")
+
+
+def _what_corrections_brought(corrections: Corrections) -> str:
+    """Say for each correction that was tried what it brought, and whether it was used."""
     parts = [
         f"{name.replace('_', ' ')} {gain.without:.4f} → {gain.applied:.4f}{'' if gain.closer else ' (left out)'}"
         for name, gain in vars(corrections).items()
@@ -68,21 +68,8 @@ def what_corrections_brought(corrections: Corrections) -> str:
     return f"distance from FP32 on calibration images: {', '.join(parts)}" if parts else "rounded to the nearest"
 
 
-def stages(shown: ExitStack) -> Callable[[str, int, int], None]:
-    """A bar for each stage of a search, one after the other."""
-    bars: dict[str, Callable[[int, int], None]] = {}
-
-    def tell(what: str, done: int, total: int) -> None:
-        if what not in bars:
-            shown.close()
-            bars[what] = shown.enter_context(progress(what))
-        bars[what](done, total)
-
-    return tell
-
-
-def trials_table(search: Search) -> Table:
-    """A row a file that a search measured; the one that was taken is bold."""
+def _trials_table(search: Search) -> Table:
+    """Make a table with a row for each file that a search measured; the one that was taken is bold."""
     from rich.table import Table
 
     table = Table()
@@ -97,8 +84,8 @@ def trials_table(search: Search) -> Table:
     return table
 
 
-def ap_table(before: Evaluation, after: Evaluation, here: Evaluation) -> Table:
-    """A row a class, and the mean: the FP32 file, the INT8 file, and the INT8 engine of this machine."""
+def _ap_table(before: Evaluation, after: Evaluation, here: Evaluation) -> Table:
+    """Make a table with a row for each class, and the mean: FP32 file, INT8 file, INT8 engine of this machine."""
     from rich.table import Table
 
     table = Table()

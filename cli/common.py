@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -13,6 +14,9 @@ from typer.core import TyperCommand
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress as Bars
+
+    from ssd_edge.progress import Progress
 
 NO_GAIN = 1.03
 """INT8 that is faster by less is not worth its loss: it lies within what a busy machine makes of one number."""
@@ -38,17 +42,46 @@ class NumberLists(TyperCommand):
         return super().parse_args(ctx, spelled)
 
 
+@cache
 def stderr() -> Console:
-    """Where people read; stdout is for results."""
+    """Return the console that people read; stdout is for results."""
     from rich.console import Console
 
     return Console(stderr=True)
 
 
+_bars: list[Bars] = []
+"""The bars on the screen: at most one display, to which inner work adds its bar."""
+
+
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar with an ETA on stderr; call what is yielded with (done, total). Before the first call it only spins."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+def progress(what: str) -> Iterator[Progress]:
+    """Show a bar with an ETA on stderr while the block runs; before the first call of what is yielded it only spins.
+
+    Args:
+        what: name of the work; a call with a stage shows that in its place.
+    """
+    with _display() as bars:
+        task, shown = bars.add_task(what, total=None), what
+
+        def show(done: int, total: int, stage: str = "") -> None:
+            nonlocal shown
+            if (stage or what) != shown:
+                shown = stage or what
+                bars.reset(task, description=shown)  # the ETA is that of the stage
+            bars.update(task, completed=done, total=total or None)
+
+        yield show
+        bars.remove_task(task)
+
+
+@contextmanager
+def _display() -> Iterator[Bars]:
+    if _bars:
+        yield _bars[-1]
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
 
     columns = (
         SpinnerColumn(),
@@ -58,9 +91,31 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
         TimeRemainingColumn(),
     )
     console = stderr()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        _bars.append(bars)
+        try:
+            yield bars
+        finally:
+            _bars.pop()
+
+
+@contextmanager
+def needs(extra: str, purpose: str) -> Iterator[None]:
+    """Name the extra that brings a package, if an import in the block does not find it.
+
+    Args:
+        extra: the extra of ssd-edge.
+        purpose: what the package is for, as the subject of "needs".
+
+    Raises:
+        MissingDependencyError: a package is missing.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        from ssd_edge.errors import MissingDependencyError
+
+        raise MissingDependencyError(error.name or extra, extra, purpose) from None
 
 
 def print_json(value: Any) -> None:

@@ -43,7 +43,7 @@ def demo(
         raise MissingDependencyError("PyTorch", "train,calibrate", "demo") from None
     from ssd_edge.calibration.closest import calibrate_closest
     from ssd_edge.calibration.job import Job
-    from ssd_edge.data.images import image_files, preprocessed, sample_images
+    from ssd_edge.data.images import preprocessed, sample_images
     from ssd_edge.data.readers import open_dataset
     from ssd_edge.data.synthetic import write_dataset
     from ssd_edge.engines.bundle import build_bundle
@@ -73,10 +73,9 @@ def demo(
 
     say("4/6 calibrate to INT8")
     int8 = folder / "parts.int8.onnx"
-    with progress("calibrating") as advance:
+    with progress("calibrating") as bar:
         images = list(sample_images(data, 64))
-        total = min(64, len(image_files(data)))
-        job = Job(fp32, lambda: preprocessed(images, spec), spec, progress=lambda done: advance(done, total))
+        job = Job(fp32, lambda: preprocessed(images, spec), spec, num_images=len(images), progress=bar)
         calibrate_closest(job, int8)
     keep(int8, sample_images(data, POOL, "val"))
 

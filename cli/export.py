@@ -14,7 +14,7 @@ from ssd_edge.cli.proofs import WithProof, keep
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ssd_edge.calibration.calibrate import CalibrationResult
+    from ssd_edge.calibration.network.quantise import Int8Heads
 
 
 def export(
@@ -84,8 +84,9 @@ def export(
         say(f"next: ssd-edge calibrate {target} DATA, or ssd-edge build-engine {target}")
 
 
-def _int8(heads: Path, scales: Mapping[str, float]) -> CalibrationResult:
-    from ssd_edge.calibration.calibrate import prepare, quantise
+def _int8(heads: Path, scales: Mapping[str, float]) -> Int8Heads:
+    from ssd_edge.calibration.network.network import prepare
+    from ssd_edge.calibration.network.quantise import quantise
 
     network = prepare(heads)
     return quantise(network, scales, heads.with_suffix(".int8.onnx"), calibration_method="quantisation-aware training")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,6 +39,11 @@ def keep(heads: Path, frames: Iterable[Image] | None) -> None:
         say(f"its proof: {proof.counted} detections in {len(proof.images)} images, which engines are checked by")
     else:
         say(f"its proof shows nothing: {CLEAR_ABOUT_NOTHING}", "yellow")
+
+
+def keep_proof_in(parent: Path, frames: Iterable[Image] | None, wanted: bool) -> Callable[[Path], None]:
+    """Return what stores a proof in heads made from others, see ``frames_for``."""
+    return lambda heads: keep(heads, frames_for(heads, parent, frames, wanted))
 
 
 def frames_for(heads: Path, parent: Path, frames: Iterable[Image] | None, wanted: bool) -> Iterable[Image] | None:

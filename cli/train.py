@@ -184,13 +184,14 @@ def _show(trained: Trained, measure: str) -> None:
 
 def _places(heads: Path, images: Iterator[Any], number: int) -> Places:
     """Place the Q/DQ pairs of exported heads and calibrate their scales, as ``calibrate`` would."""
-    from ssd_edge.calibration.calibrate import observe_images, prepare, scales_of
+    from ssd_edge.calibration.network.network import prepare
     from ssd_edge.calibration.scales.calibrators import DEFAULT_METHOD
+    from ssd_edge.calibration.scales.find import observe_images, scales_of
     from ssd_edge.training.int8_graph import Places
 
     network = prepare(heads)
-    with progress("calibrating") as advance:
-        observed = observe_images(network, images, progress=lambda done: advance(done, number))
+    with progress("calibrating") as bar:
+        observed = observe_images(network, images, number=number, progress=bar)
     placement = network.placement
     return Places(
         network.model,

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from ssd_edge.calibration.calibrate import Network
+from ssd_edge.calibration.network.network import Network
 from ssd_edge.calibration.network.qdq import Int8Weight
 from ssd_edge.calibration.scales.observe import session
 from ssd_edge.graph.fp32 import initializers, to_array

@@ -8,18 +8,19 @@ activation behind are left out, so that a convolution is computed by matrix prod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
-from ssd_edge.calibration.calibrate import Network
+from ssd_edge.calibration.network.network import Network
 from ssd_edge.calibration.network.qdq import Int8Weight
 from ssd_edge.calibration.scales.calibrators import LARGEST
 from ssd_edge.calibration.scales.observe import session
 from ssd_edge.graph.fp32 import initializers, to_array, with_outputs
+from ssd_edge.progress import Progress, no_progress
 
 Floats = npt.NDArray[np.float32]
 
@@ -80,7 +81,7 @@ def learned(
     scales: Mapping[str, float],
     weights: Mapping[str, Int8Weight],
     seen: Mapping[str, Floats],
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> dict[str, Int8Weight]:
     """Learn the rounding of the weights of convolutions that have windows; return the other weights unchanged.
 
@@ -93,13 +94,13 @@ def learned(
     """
     constants = initializers(network.model)
     result = dict(weights)
-    for number, convolution in enumerate(c for c in network.placement.convolutions if c.name in seen):
+    chosen = [convolution for convolution in network.placement.convolutions if convolution.name in seen]
+    for number, convolution in enumerate(chosen):
         weight = weights[convolution.weight]
         float_weight = to_array(constants[convolution.weight]).reshape(len(weight.scale), -1)
         steps = round_by_output(float_weight, weight.scale, seen[convolution.name], scales[convolution.entry])
         result[convolution.weight] = Int8Weight(steps.reshape(weight.steps.shape), weight.scale)
-        if progress is not None:
-            progress(number + 1)
+        progress(number + 1, len(chosen))
     return result
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -11,15 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from ssd_edge import __version__
-from ssd_edge.calibration.closest import Corrections
-from ssd_edge.calibration.contract import Search
 from ssd_edge.calibration.network.policy import in_float
-from ssd_edge.calibration.recipe import Made, Sensitivity
+from ssd_edge.calibration.outcome import Making, Outcome
+from ssd_edge.calibration.recipe import Corrections, Sensitivity
 from ssd_edge.calibration.scales.calibrators import LARGEST, METHODS, relative_error
 from ssd_edge.calibration.scales.histograms import NUM_BINS, Histogram
+from ssd_edge.calibration.search import Search
 from ssd_edge.data.images import jpeg_thumbnail
+from ssd_edge.errors import CalibrationError
 from ssd_edge.evaluation import Evaluation
 from ssd_edge.files import sha256
+from ssd_edge.progress import Progress, no_progress
 
 HISTOGRAMS = 8
 """Number of activations whose histograms are shown: the inputs of the most sensitive convolutions."""
@@ -85,7 +87,7 @@ class Report:
         method: calibration method of the scales.
         fp32, int8_ap: AP of the two files on the validation images, computed exactly; None if it was not measured.
         engine_ap: AP of the INT8 engine on the machine that calibrated; None if it was not measured.
-        fps: images/s of FP32 and INT8 on OpenVINO on this machine.
+        fps: images/s of FP32 and INT8 on OpenVINO on this machine; None if it was not measured.
         corrections: the corrections that were tried, and their gains; None after a search.
         search: the search for a contract; None without one.
         sensitivities: sensitivity of each INT8 convolution, by name.
@@ -108,7 +110,7 @@ class Report:
     fp32: Evaluation | None
     int8_ap: Evaluation | None
     engine_ap: Evaluation | None
-    fps: tuple[float, float]
+    fps: tuple[float, float] | None
     corrections: Corrections | None
     search: Search | None
     sensitivities: dict[str, Sensitivity]
@@ -131,56 +133,60 @@ class Report:
 
 
 def gather(
-    made: Made,
-    *,
-    command: str,
-    fp32: Evaluation | None,
-    int8_ap: Evaluation | None,
-    engine_ap: Evaluation | None,
-    fps: tuple[float, float],
-    corrections: Corrections | None,
-    search: Search | None,
-    sensitivities: dict[str, Sensitivity],
-    pictures: Sequence[Picture],
-    seed: int,
+    outcome: Outcome, *, command: str, pictures: Sequence[Picture], seed: int, progress: Progress = no_progress
 ) -> Report:
-    """Gather the report of a calibration; arguments as in ``Report``."""
-    bench, result = made.bench, made.result
-    left = in_float(bench.network.model, bench.policy)
-    left |= dict.fromkeys(made.recipe.in_float, "the budget does not hold with it in INT8")
+    """Gather the report of a calibration with images; the sensitivities that it lacks are measured.
+
+    Args:
+        outcome: what was made, and what it was made with.
+        command: the command that makes it again.
+        pictures: the calibration images.
+        seed: random seed for choosing them.
+        progress: called with how far the measuring is.
+
+    Raises:
+        CalibrationError: the scales were given, so that there is nothing to tell.
+    """
+    making, file, here = outcome.making, outcome.file, outcome.here
+    if making is None:
+        raise CalibrationError("a report tells of calibration images, and these scales were given: leave it out")
+    quantiser, search = making.quantiser, making.search
+    left = in_float(quantiser.network.model, quantiser.policy)
+    left |= dict.fromkeys(making.recipe.in_float, "the budget does not hold with it in INT8")
+    sensitivities = (search.sensitivities if search else {}) or _sensitivities(making, progress)
     return Report(
-        heads=bench.network.path.name,
-        heads_sha256=sha256(bench.network.path),
-        int8=result.path.name,
-        int8_sha256=sha256(result.path),
+        heads=quantiser.network.path.name,
+        heads_sha256=sha256(quantiser.network.path),
+        int8=file.path.name,
+        int8_sha256=sha256(file.path),
         command=command,
         made=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         version=__version__,
-        method=made.recipe.method,
-        fp32=fp32,
-        int8_ap=int8_ap,
-        engine_ap=engine_ap,
-        fps=fps,
-        corrections=corrections,
+        method=outcome.method,
+        fp32=outcome.before,
+        int8_ap=outcome.after,
+        engine_ap=here.ap if here else None,
+        fps=here.fps if here else None,
+        corrections=outcome.corrections,
         search=search,
         sensitivities=sensitivities,
-        distance=bench.divergence(made.recipe),
-        num_int8=result.num_quantised,
-        num_convolutions=result.num_convolutions,
+        distance=quantiser.divergence(making.recipe),
+        num_int8=file.num_quantised,
+        num_convolutions=file.num_convolutions,
         in_float=left,
-        activations=tuple(_activations(made, sensitivities)),
+        activations=tuple(_activations(making, file.scales, sensitivities)),
         pictures=tuple(pictures),
         seed=seed,
     )
 
 
-def sensitivities(made: Made, tell: Callable[[str, int, int], None]) -> dict[str, Sensitivity]:
-    """Measure the sensitivity of each INT8 convolution on a few calibration images; ``tell`` as for a search."""
-    bench, measured = made.bench.quick(SENSITIVITY_IMAGES), {}
-    names = [name for name in bench.candidates if name not in made.recipe.in_float]
+def _sensitivities(making: Making, progress: Progress) -> dict[str, Sensitivity]:
+    """Measure the sensitivity of each INT8 convolution on a few calibration images."""
+    quantiser, measured = making.quantiser.quick(SENSITIVITY_IMAGES), {}
+    names = [name for name in quantiser.candidates if name not in making.recipe.in_float]
     for number, name in enumerate(names):
-        tell("sensitivity of convolutions", number, len(names))
-        measured[name] = bench.sensitivity(made.recipe, name)
+        progress(number, len(names), "sensitivity of convolutions")
+        measured[name] = quantiser.sensitivity(making.recipe, name)
     return measured
 
 
@@ -198,13 +204,15 @@ def pictures(images: Iterable[tuple[str, npt.NDArray[np.uint8]]], hashes: Sequen
     ]
 
 
-def _activations(made: Made, sensitivities: dict[str, Sensitivity]) -> list[Activation]:
+def _activations(
+    making: Making, scales: Mapping[str, float], sensitivities: dict[str, Sensitivity]
+) -> list[Activation]:
     """List the inputs of the most sensitive convolutions; without sensitivities, those with the largest errors."""
     readers: dict[str, list[str]] = {}
-    for convolution in made.bench.network.placement.convolutions:
-        if convolution.name not in made.recipe.in_float:
+    for convolution in making.quantiser.network.placement.convolutions:
+        if convolution.name not in making.recipe.in_float:
             readers.setdefault(convolution.entry, []).append(convolution.name)
-    seen, scales = made.bench.seen.histograms, made.result.scales
+    seen = making.quantiser.seen.histograms
     activations = [
         _activation(name, tuple(names), seen[name], scales[name] * LARGEST)
         for name, names in readers.items()

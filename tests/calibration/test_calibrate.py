@@ -10,12 +10,12 @@ import openvino
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from ssd_edge.calibration.calibrate import calibrate
 from ssd_edge.calibration.network.policy import Policy
 from ssd_edge.calibration.scales.calibrators import METHODS
 from ssd_edge.calibration.scales.grid import weight_scales
 from ssd_edge.errors import CalibrationError, MissingDependencyError, SpecError
 from ssd_edge.spec import METADATA_KEY, ModelSpec
+from tests.calibration.chain import calibrate
 from tests.calibration.nets import convolved, fake_quantised, images, run, saved, tiny_net
 from tests.helpers import for_this_processor, shared, small_spec
 

@@ -9,16 +9,15 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from ssd_edge.calibration import closest
-from ssd_edge.calibration.calibrate import calibrate
 from ssd_edge.calibration.closest import calibrate_closest
 from ssd_edge.calibration.job import Job
 from ssd_edge.calibration.network.divergence import SEEN
-from ssd_edge.calibration.recipe import Gain
+from ssd_edge.calibration.recipe import Corrections, Gain, Recipe
 from ssd_edge.calibration.scales.observe import session
 from ssd_edge.calibration.scales.state import StateFile
 from ssd_edge.errors import CalibrationError
 from ssd_edge.graph.heads import read_spec
+from tests.calibration.chain import calibrate
 
 pytestmark = pytest.mark.int8
 
@@ -46,8 +45,8 @@ def distance(heads: Path, int8: Path, images: list[np.ndarray]) -> float:
     return amounts / count
 
 
-def made(heads: Path, output: Path, images: list[np.ndarray], **options: bool) -> closest.Corrections:
-    return calibrate_closest(Job(heads, lambda: iter(images), read_spec(heads), **options), output)[1]
+def made(heads: Path, output: Path, images: list[np.ndarray], **options: bool) -> Corrections:
+    return calibrate_closest(Job(heads, lambda: iter(images), read_spec(heads), **options), output).corrections
 
 
 def constants(path: Path) -> dict[str, np.ndarray]:
@@ -70,7 +69,7 @@ def test_distances_are_those_of_the_files(heads_onnx, images, tmp_path):
 @pytest.mark.slow
 def test_without_corrections_it_is_the_plain_chain(heads_onnx, images, tmp_path):
     gains = made(heads_onnx, tmp_path / "a.onnx", images, equalisation=False, bias_correction=False)
-    assert gains == closest.Corrections()
+    assert gains == Corrections()
     calibrate(heads_onnx, tmp_path / "b.onnx", images)
     ours, plain = constants(tmp_path / "a.onnx"), constants(tmp_path / "b.onnx")
     assert ours.keys() == plain.keys()
@@ -82,9 +81,9 @@ def test_without_corrections_it_is_the_plain_chain(heads_onnx, images, tmp_path)
 def test_what_brings_nothing_is_left_out(heads_onnx, images, tmp_path, monkeypatch, helps):
     """Distances are planted; what is written says what was used."""
     planted = iter([3.0, 2.0, 1.0] if helps else [1.0, 2.0, 3.0])
-    monkeypatch.setattr(closest.Recipe, "__hash__", lambda self: 0)
-    monkeypatch.setattr("ssd_edge.calibration.recipe.Bench.divergence", lambda self, recipe: next(planted))
-    monkeypatch.setattr("ssd_edge.calibration.job._distance", lambda *_: 1.0)
+    monkeypatch.setattr(Recipe, "__hash__", lambda self: 0)
+    monkeypatch.setattr("ssd_edge.calibration.quantiser.Quantiser.divergence", lambda self, recipe: next(planted))
+    monkeypatch.setattr("ssd_edge.calibration.quantiser._distance", lambda *_: 1.0)
     gains = made(heads_onnx, tmp_path / "a.onnx", images, learned_rounding=True)
     assert gains.equalisation == Gain(1.0, 1.0)
     assert gains.bias_correction == (Gain(3.0, 2.0) if helps else Gain(1.0, 2.0))
@@ -96,7 +95,7 @@ def test_what_brings_nothing_is_left_out(heads_onnx, images, tmp_path, monkeypat
 
 def test_equalisation_that_helps_is_used(heads_onnx, images, tmp_path, monkeypatch):
     planted = iter([2.0, 1.0])
-    monkeypatch.setattr("ssd_edge.calibration.job._distance", lambda *_: next(planted))
+    monkeypatch.setattr("ssd_edge.calibration.quantiser._distance", lambda *_: next(planted))
     gains = made(heads_onnx, tmp_path / "a.onnx", images, bias_correction=False)
     assert gains.used == ("equalisation",)
     assert read_spec(tmp_path / "a.onnx").provenance["equalisation"] == "yes"

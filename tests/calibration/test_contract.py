@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 
-from ssd_edge.calibration.calibrate import observe_images, prepare, quantise, scales_of
-from ssd_edge.calibration.contract import calibrate_within, search
+from ssd_edge.calibration.contract import calibrate_within
 from ssd_edge.calibration.corrections.bias import corrected, output_shifts
-from ssd_edge.calibration.job import Job
+from ssd_edge.calibration.job import Job, Measures
 from ssd_edge.calibration.network.divergence import Reference
+from ssd_edge.calibration.network.network import prepare
 from ssd_edge.calibration.network.policy import DEFAULT_POLICY
 from ssd_edge.calibration.network.qdq import quantised_weights
-from ssd_edge.calibration.recipe import Bench, Recipe
+from ssd_edge.calibration.network.quantise import quantise
+from ssd_edge.calibration.quantiser import Quantiser
+from ssd_edge.calibration.recipe import Recipe
 from ssd_edge.calibration.scales.calibrators import METHODS
+from ssd_edge.calibration.scales.find import observe_images, scales_of
 from ssd_edge.calibration.scales.observe import session
 from ssd_edge.calibration.scales.state import StateFile
+from ssd_edge.calibration.search import Contract, search
 from ssd_edge.errors import CalibrationError
+from ssd_edge.evaluation import Evaluation, evaluate
 from ssd_edge.graph.heads import read_spec
+from ssd_edge.progress import Progress
 from ssd_edge.spec import METADATA_KEY
 
 pytestmark = pytest.mark.int8
@@ -37,10 +45,10 @@ def images() -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def bench(heads_onnx: Path, images: list[np.ndarray]) -> Bench:
+def quantiser(heads_onnx: Path, images: list[np.ndarray]) -> Quantiser:
     network = prepare(heads_onnx)
     seen = observe_images(network, images, everything=True)
-    return Bench(network, DEFAULT_POLICY, seen, Reference(network.model, read_spec(heads_onnx), images))
+    return Quantiser(network, DEFAULT_POLICY, seen, Reference(network.model, read_spec(heads_onnx), images))
 
 
 def in_int8(path: Path) -> set[str]:
@@ -49,17 +57,31 @@ def in_int8(path: Path) -> set[str]:
 
 
 def ap_that_costs(points: Mapping[str, float], always: float = 0.0) -> Callable[[Path], float]:
-    """AP that loses so many points where a convolution is INT8."""
+    """AP that loses so many points where a convolution is INT8, and so many in every INT8 file."""
     return lambda path: FP32_AP - always - sum(points.get(name, 0.0) for name in in_int8(path))
 
 
+def contract(measure: Callable[[Path], float], budget: float, **options: Any) -> Contract:
+    return Contract(FP32_AP, budget, measure, **options)
+
+
+def measures(points: Callable[[Path], float]) -> Measures:
+    """What measures a file as this many points of AP; the FP32 file has its own."""
+
+    def evaluation(path: Path, progress: Progress) -> Evaluation:
+        ap = (points(path) if in_int8(path) else FP32_AP) / 100
+        return replace(evaluate([], [], ["bolt"]), ap=ap)
+
+    return Measures(evaluation)
+
+
 @pytest.mark.slow
-def test_a_budget_that_holds_at_once_needs_one_trial(bench):
-    found = search(bench, FP32_AP, ap_that_costs({}), 0.1)
+def test_a_budget_that_holds_at_once_needs_one_trial(quantiser):
+    found = search(quantiser, contract(ap_that_costs({}), 0.1))
     assert found.met
     assert len(found.trials) == 1
     assert found.best.recipe.in_float == ()
-    assert found.best.num_int8 == len(bench.candidates) == 8
+    assert found.best.num_int8 == len(quantiser.candidates) == 8
     assert set(found.distances) == set(METHODS)
     assert found.reason == (
         "the budget of 0.1 points holds: AP goes from 40.00 to 40.00 with 8 of 8 convolutions in INT8"
@@ -67,59 +89,56 @@ def test_a_budget_that_holds_at_once_needs_one_trial(bench):
 
 
 @pytest.mark.slow
-def test_only_the_convolutions_that_cost_stay_in_float(bench):
-    distances = {name: bench.sensitivity(Recipe(), name).without for name in bench.candidates}
+def test_only_the_convolutions_that_cost_stay_in_float(quantiser):
+    distances = {name: quantiser.sensitivity(Recipe(), name).without for name in quantiser.candidates}
     worst = sorted(distances, key=lambda name: distances[name])
     guilty = {worst[0]: 1.0, worst[2]: 0.7}  # what the search tries first, one in between is innocent
-    found = search(bench, FP32_AP, ap_that_costs(guilty), 0.5)
+    found = search(quantiser, contract(ap_that_costs(guilty), 0.5))
     assert found.met
     assert set(found.best.recipe.in_float) == set(guilty)
     assert found.best.num_int8 == 6
-    assert set(found.sensitivities) == set(bench.candidates)
+    assert set(found.sensitivities) == set(quantiser.candidates)
     assert all(s.alone > 0 and s.without > 0 for s in found.sensitivities.values())
 
 
 @pytest.mark.slow
-def test_a_budget_that_cannot_hold_ends_the_search(bench):
-    found = search(bench, FP32_AP, ap_that_costs({}, always=5.0), 0.5)
+def test_a_budget_that_cannot_hold_ends_the_search(quantiser):
+    found = search(quantiser, contract(ap_that_costs({}, always=5.0), 0.5))
     assert not found.met
     assert max(len(trial.recipe.in_float) for trial in found.trials) == 4  # half of them, and no further
     assert "does not hold, not even with half of the 8 convolutions in float" in found.reason
 
 
 @pytest.mark.slow
-def test_time_that_is_up_ends_the_search_after_one_trial(bench):
-    found = search(bench, FP32_AP, ap_that_costs({}, always=5.0), 0.5, deadline=monotonic() - 1)
+def test_time_that_is_up_ends_the_search_after_one_trial(quantiser):
+    found = search(quantiser, contract(ap_that_costs({}, always=5.0), 0.5, deadline=monotonic() - 1))
     assert len(found.trials) == 1
     assert not found.sensitivities
     assert "time is up" in found.reason
 
 
 @pytest.mark.slow
-def test_learned_rounding_is_used_where_it_comes_closer(bench):
-    found = search(bench, FP32_AP, ap_that_costs({}), 0.1, learned_rounding=True)
+def test_learned_rounding_is_used_where_it_comes_closer(quantiser):
+    found = search(quantiser, contract(ap_that_costs({}), 0.1, learned_rounding=True))
     nearest, learned = found.rounding.without, found.rounding.applied
     assert nearest == min(min(pair) for pair in found.distances.values())
     assert learned != nearest
     assert found.best.recipe.learned_rounding == (learned < nearest)
-    assert bench.divergence(found.best.recipe) == min(nearest, learned)
+    assert quantiser.divergence(found.best.recipe) == min(nearest, learned)
 
 
 @pytest.mark.slow
 def test_the_contract_travels_in_the_file(heads_onnx, images, tmp_path):
     output = tmp_path / "int8.onnx"
     state = StateFile(tmp_path / "state", "key")
-    made, found = calibrate_within(
-        Job(heads_onnx, lambda: iter(images), read_spec(heads_onnx), state=state),
-        output,
-        FP32_AP,
-        ap_that_costs({"stem/Conv": 3.0}),
-        0.2,
-    )
+    measured = measures(ap_that_costs({"stem/Conv": 3.0}))
+    job = Job(heads_onnx, lambda: iter(images), read_spec(heads_onnx), state=state, measures=measured)
+    outcome = calibrate_within(job, output, 0.2)
     assert "stem/Conv" not in in_int8(output)
-    assert made.result.num_quantised == len(in_int8(output)) == found.best.num_int8
+    assert outcome.file.num_quantised == len(in_int8(output)) == outcome.search.best.num_int8
+    assert outcome.before.ap == outcome.after.ap == FP32_AP / 100
     (entry,) = (e for e in onnx.load(output).metadata_props if e.key == METADATA_KEY)
-    assert found.reason in entry.value
+    assert outcome.search.reason in entry.value
     assert list(tmp_path.iterdir()) == [output]
 
 
@@ -128,28 +147,23 @@ def test_a_broken_contract_writes_nothing_and_keeps_what_was_observed(heads_onnx
     output = tmp_path / "int8.onnx"
     output.write_text("an older one")
     state = StateFile(tmp_path / "state", "key")
+    measured = measures(ap_that_costs({}, always=9.0))
+    job = Job(heads_onnx, lambda: iter(images), read_spec(heads_onnx), state=state, measures=measured)
     with pytest.raises(CalibrationError, match=r"does not hold.*no file is written: allow a larger --max-drop"):
-        calibrate_within(
-            Job(heads_onnx, lambda: iter(images), read_spec(heads_onnx), state=state),
-            output,
-            FP32_AP,
-            ap_that_costs({}, always=9.0),
-            0.2,
-            deadline=monotonic() - 1,
-        )
+        calibrate_within(job, output, 0.2, deadline=monotonic() - 1)
     assert output.read_text() == "an older one"
     assert (tmp_path / "state").exists()
 
 
 def test_no_images(heads_onnx, tmp_path):
+    job = Job(heads_onnx, lambda: iter(()), read_spec(heads_onnx), measures=measures(lambda path: 0.0))
     with pytest.raises(CalibrationError, match="needs images"):
-        calibrate_within(
-            Job(heads_onnx, lambda: iter(()), read_spec(heads_onnx)),
-            tmp_path / "a.onnx",
-            FP32_AP,
-            lambda path: 0.0,
-            1.0,
-        )
+        calibrate_within(job, tmp_path / "a.onnx", 1.0)
+
+
+def test_a_contract_without_a_measure(heads_onnx, images, tmp_path):
+    with pytest.raises(CalibrationError, match="a contract needs labelled images"):
+        calibrate_within(Job(heads_onnx, lambda: iter(images), read_spec(heads_onnx)), tmp_path / "a.onnx", 1.0)
 
 
 def test_bias_correction_takes_away_what_quantisation_adds(heads_onnx, images, tmp_path):

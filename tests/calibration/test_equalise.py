@@ -9,8 +9,10 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from ssd_edge.calibration.calibrate import observe_images, prepare, quantise, scales_of
 from ssd_edge.calibration.corrections.equalise import channel_ranges, equalise, equalised, joints
+from ssd_edge.calibration.network.network import prepare
+from ssd_edge.calibration.network.quantise import quantise
+from ssd_edge.calibration.scales.find import observe_images, scales_of
 from ssd_edge.calibration.scales.observe import session
 
 SIZES = np.asarray([1.0, 0.2, 3.0, 0.01], np.float32)

@@ -9,11 +9,11 @@ import numpy as np
 import onnx
 import pytest
 
-from ssd_edge.calibration.calibrate import calibrate, calibrate_with, every_scale
 from ssd_edge.calibration.network.policy import Policy
 from ssd_edge.calibration.scales import interchange
 from ssd_edge.calibration.scales.interchange import cache_header, read_scales, write_cache, write_scales
 from ssd_edge.errors import CalibrationError
+from tests.calibration.chain import calibrate, calibrate_with, every_scale
 from tests.calibration.nets import images, saved, tiny_net
 
 SCALES = {"image": float(np.float32(0.1)), "b/Relu:0": float(np.float32(1 / 3))}

@@ -10,11 +10,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from ssd_edge.calibration.calibrate import calibrate
 from ssd_edge.calibration.lint.check import check_onnx
 from ssd_edge.calibration.lint.finding import KINDS
 from ssd_edge.calibration.network.policy import Policy
 from ssd_edge.errors import CalibrationError
+from tests.calibration.chain import calibrate
 from tests.calibration.nets import images, saved, tiny_net
 from tests.calibration.patterns import PATTERNS, conv, network, op, pattern, pictures
 from tests.calibration.rtx import plan_of

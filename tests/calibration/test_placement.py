@@ -7,11 +7,13 @@ import onnx
 import openvino
 import pytest
 
-from ssd_edge.calibration.calibrate import calibrate, observe_images, prepare, scales_of
+from ssd_edge.calibration.network.network import prepare
 from ssd_edge.calibration.network.placement import place
 from ssd_edge.calibration.network.policy import Policy, choose, first_convolutions, last_convolutions
+from ssd_edge.calibration.scales.find import observe_images, scales_of
 from ssd_edge.errors import CalibrationError
 from ssd_edge.graph.fp32 import read_heads
+from tests.calibration.chain import calibrate
 from tests.calibration.nets import run, saved
 from tests.calibration.patterns import PATTERNS, network, op, pattern, pictures
 from tests.calibration.rtx import plan_of

@@ -7,8 +7,9 @@ import pytest
 from onnxruntime.quantization import CalibrationMethod
 from onnxruntime.quantization.calibrate import HistogramCollector, create_calibrator
 
-from ssd_edge.calibration.calibrate import observe_images, prepare
+from ssd_edge.calibration.network.network import prepare
 from ssd_edge.calibration.scales.calibrators import METHODS, entropy, percentile
+from ssd_edge.calibration.scales.find import observe_images
 from ssd_edge.calibration.scales.histograms import Histogram
 from tests.calibration.nets import images, saved, tiny_net
 from tests.calibration.test_calibrators import divergence

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from ssd_edge.calibration.closest import calibrate_closest
-from ssd_edge.calibration.contract import Search, Trial
-from ssd_edge.calibration.job import Job
+from ssd_edge.calibration.job import Job, OnThisMachine
 from ssd_edge.calibration.recipe import Gain, Recipe, Sensitivity
 from ssd_edge.calibration.report.charts import MOST_BARS, histogram, sensitivity, shortened
 from ssd_edge.calibration.report.facts import (
@@ -23,12 +22,12 @@ from ssd_edge.calibration.report.facts import (
     Report,
     gather,
     pictures,
-    sensitivities,
 )
 from ssd_edge.calibration.report.files import write_report
 from ssd_edge.calibration.report.page import page, verdict
 from ssd_edge.calibration.scales.calibrators import relative_error
 from ssd_edge.calibration.scales.histograms import Histogram
+from ssd_edge.calibration.search import Search, Trial
 from ssd_edge.data.dataset import Target
 from ssd_edge.detections import Detections
 from ssd_edge.evaluation import Evaluation, evaluate
@@ -84,20 +83,15 @@ def report(heads_onnx: Path, tmp_path_factory) -> Report:
     rng = np.random.default_rng(0)
     images = [rng.normal(0, 1, (1, 3, 32, 32)).astype(np.float32) for _ in range(6)]
     output = tmp_path_factory.mktemp("report") / "int8.onnx"
-    made, corrections = calibrate_closest(Job(heads_onnx, lambda: iter(images), read_spec(heads_onnx)), output)
+    outcome = calibrate_closest(Job(heads_onnx, lambda: iter(images), read_spec(heads_onnx)), output)
+    outcome = replace(
+        outcome, before=evaluation(0), after=evaluation(4), here=OnThisMachine(evaluation(5), (100.0, 150.0))
+    )
     frames = [(f"{k}.png", rng.integers(0, 255, (48, 64, 3), np.uint8)) for k in range(6)]
-    told: list[tuple[str, int, int]] = []
     return gather(
-        made,
+        outcome,
         command="ssd-edge calibrate heads.onnx data",
-        fp32=evaluation(0),
-        int8_ap=evaluation(4),
-        engine_ap=evaluation(5),
-        fps=(100.0, 150.0),
-        corrections=corrections,
-        search=None,
-        sensitivities=sensitivities(made, lambda *what: told.append(what)),
-        pictures=pictures(iter(frames), made.bench.seen.image_hashes),
+        pictures=pictures(iter(frames), outcome.making.quantiser.seen.image_hashes),
         seed=7,
     )
 

@@ -9,9 +9,10 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from ssd_edge.calibration.calibrate import observe_images, prepare, scales_of
 from ssd_edge.calibration.corrections.rounding import can_learn, learned, round_by_output, windows
+from ssd_edge.calibration.network.network import prepare
 from ssd_edge.calibration.network.qdq import quantised_weights
+from ssd_edge.calibration.scales.find import observe_images, scales_of
 from ssd_edge.calibration.scales.observe import session
 from ssd_edge.graph.fp32 import initializers, to_array
 
@@ -95,8 +96,8 @@ def test_weights_keep_their_grid_and_their_shape(tmp_path):
     images = [np.random.default_rng(k).normal(0, 1, (1, 3, 12, 10)).astype(np.float32) for k in range(4)]
     scales = scales_of(network, observe_images(network, images), "min-max")
     weights = quantised_weights(network.model, network.placement)
-    told: list[int] = []
-    result = learned(network, scales, weights, windows(network, ["conv"], images), told.append)
+    told: list[tuple[int, int]] = []
+    result = learned(network, scales, weights, windows(network, ["conv"], images), lambda *step: told.append(step))
     assert result["w"].steps.shape == (8, 3, 3, 3)
     np.testing.assert_array_equal(result["w"].scale, weights["w"].scale)
-    assert told == [1]
+    assert told == [(1, 1)]

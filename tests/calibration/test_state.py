@@ -10,10 +10,10 @@ import numpy as np
 import onnx
 import pytest
 
-from ssd_edge.calibration.calibrate import calibrate
 from ssd_edge.calibration.network.policy import Policy
 from ssd_edge.calibration.scales.state import StateFile
 from ssd_edge.errors import CalibrationError
+from tests.calibration.chain import calibrate
 from tests.calibration.nets import images, saved, tiny_net
 
 

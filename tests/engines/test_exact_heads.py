@@ -11,7 +11,6 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from ssd_edge.calibration.calibrate import calibrate
 from ssd_edge.data.images import preprocessed
 from ssd_edge.engines.cpu.exact import open_exact
 from ssd_edge.engines.openvino import OpenVinoEngine
@@ -19,6 +18,7 @@ from ssd_edge.errors import ModelError
 from ssd_edge.export import export_onnx
 from ssd_edge.samples import SAMPLE_CHECKPOINT
 from ssd_edge.training.checkpoints import load_checkpoint
+from tests.calibration.chain import calibrate
 from tests.engines.integer_heads import computed, images, write_integer_heads
 from tests.engines.pipelining import CHECKS
 from tests.helpers import small_spec

@@ -1,7 +1,7 @@
 """A process in which the small TensorRT builds, stores, loads and runs the decode nodes of one form of plugins.
 
-``python -m tests.tensorrt.nodes_in_tensorrt FORM RELEASE``; it exits with 0 if all results equal those of in_numpy.py to
-the last bit.
+``python -m tests.tensorrt.nodes_in_tensorrt FORM RELEASE``; it exits with 0 if all results equal those of in_numpy.py
+to the last bit.
 """
 
 from __future__ import annotations

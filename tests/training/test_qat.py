@@ -17,9 +17,11 @@ import torch
 import typer
 from torch import Tensor, nn
 
-from ssd_edge.calibration.calibrate import Network, observe_images, prepare, quantise, scales_of
+from ssd_edge.calibration.network.network import Network, prepare
 from ssd_edge.calibration.network.policy import DEFAULT_POLICY, Policy
 from ssd_edge.calibration.network.qdq import quantised_weights
+from ssd_edge.calibration.network.quantise import quantise
+from ssd_edge.calibration.scales.find import observe_images, scales_of
 from ssd_edge.calibration.scales.grid import rounded, weight_scales
 from ssd_edge.cli.main import app
 from ssd_edge.cli.train import _places

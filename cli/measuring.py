@@ -1,0 +1,71 @@
+"""How ``ssd-edge calibrate`` measures heads: with the engines, which calibration itself does not know."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ssd_edge.errors import DataError
+
+if TYPE_CHECKING:
+    from ssd_edge.calibration.job import Measures, OnThisMachine
+    from ssd_edge.evaluation import Evaluation
+    from ssd_edge.progress import Progress
+    from ssd_edge.spec import ModelSpec
+
+
+def measures_on(data: Path | None, split: str, spec: ModelSpec) -> Measures:
+    """Return the measures of a calibration.
+
+    Args:
+        data: the data set to measure AP on; None if AP is not measured.
+        split: the part of the data set.
+        spec: the spec of the heads.
+
+    Raises:
+        DataError: the data set cannot be used; found out now, not after the calibration.
+    """
+    from ssd_edge.calibration.job import Measures
+
+    if data is not None:
+        _require_labels(data, split, spec)
+
+    def ap(onnx: Path, progress: Progress) -> Evaluation:
+        from ssd_edge.engines.cpu.exact import open_exact
+        from ssd_edge.evaluation.model import evaluate_model
+
+        with closing(open_exact(onnx, spec)) as exact:
+            return evaluate_model(exact, _known(data), split, progress)[0]
+
+    def on_this_machine(fp32: Path, int8: Path, progress: Progress) -> OnThisMachine:
+        from ssd_edge.calibration.job import OnThisMachine
+        from ssd_edge.engines.cpu.this_machine import engine_of_this_machine
+        from ssd_edge.evaluation.model import evaluate_model
+        from ssd_edge.progress import named
+        from ssd_edge.speed import images_per_second
+
+        with engine_of_this_machine(fp32, spec) as plain, engine_of_this_machine(int8, spec) as engine:
+            here = None
+            if data is not None:
+                here = evaluate_model(engine, data, split, named(progress, "AP of the engine of this machine"))[0]
+            progress(0, 0, "speed of FP32 and INT8")
+            fps = images_per_second([plain, engine])
+        return OnThisMachine(here, (fps[0], fps[1]))
+
+    return Measures(ap if data is not None else None, on_this_machine)
+
+
+def _known(data: Path | None) -> Path:
+    if data is None:
+        raise ValueError("AP is measured on a data set, and there is none")
+    return data
+
+
+def _require_labels(data: Path, split: str, spec: ModelSpec) -> None:
+    from ssd_edge.data.readers import open_dataset
+
+    try:
+        open_dataset(data, split, spec.labels)
+    except DataError as error:
+        raise DataError(f"{error}; for images without labels add --no-eval") from None
