@@ -151,7 +151,7 @@ def _no_tensorrt(host: Host) -> Obstacle:
     system = cuda.system_tensorrt(host)
     if "python3-libnvinfer" in jetson.system_packages(host):
         reason = f"TensorRT {system or ''} of the system is not seen by this Python"
-        remedy = Remedy("make the environment anew", "python3 -m venv --system-site-packages .venv")
+        remedy = Remedy("create the environment again", "python3 -m venv --system-site-packages .venv")
         return Obstacle(reason, remedy)
     if system is not None:
         remedy = Remedy(command="sudo apt install python3-libnvinfer")

@@ -107,7 +107,7 @@ def _check_heads(heads: onnx.ModelProto, spec: ModelSpec) -> int | str:
     types = {value.name: value.type.tensor_type for value in heads.graph.output}
     wanted = {"loc": 4, "logits": spec.num_classes}
     if sorted(types) != sorted(wanted):
-        raise ModelError(f"heads have the outputs loc and logits, but this network has {', '.join(sorted(types))}")
+        raise ModelError(f"heads must have the outputs loc and logits, but this network has {', '.join(sorted(types))}")
     batches: list[int | str] = []
     for name, width in wanted.items():
         shape = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in types[name].shape.dim]
@@ -121,7 +121,7 @@ def _check_heads(heads: onnx.ModelProto, spec: ModelSpec) -> int | str:
     kinds = [types[name].elem_type for name in wanted]
     if kinds not in ([TensorProto.FLOAT] * 2, [TensorProto.FLOAT16] * 2):
         named = " and ".join(TensorProto.DataType.Name(kind) for kind in kinds)
-        raise ModelError(f"loc and logits are both FLOAT or both FLOAT16, but here they are {named}")
+        raise ModelError(f"loc and logits must both be FLOAT or both FLOAT16, but they are {named}")
     if batches[0] != batches[1]:
-        raise ModelError(f"loc and logits are of one batch, but here of {batches[0]} and {batches[1]}")
+        raise ModelError(f"loc and logits must have the same batch, but have {batches[0]} and {batches[1]}")
     return batches[0]

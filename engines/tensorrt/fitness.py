@@ -96,7 +96,7 @@ def _by_a_newer_driver(plan: PlanEntry, release: tuple[int, int]) -> str | None:
         return None
     needed, here = ".".join(map(str, built)), ".".join(map(str, release))
     return (
-        f"was built beside a driver of CUDA {needed}, and this one is of {here}: install a newer driver, or {_REBUILD}"
+        f"was built with a driver for CUDA {needed}, and this one is for {here}: install a newer driver, or {_REBUILD}"
     )
 
 

@@ -213,7 +213,7 @@ FACTS = {
         ({"major": 7, "minor": 5}, "10.16.1.11", {"hardware_compatible": "ampere-plus"}, r"compute capability 8\.0"),
         ({}, "10.16.1.11", {"hardware_compatible": "ampere-plus", "dla_core": "0"}, "build it again"),
         ({}, "10.16.1.11", {"plugin_version": "2"}, "decode plugins of version 2, and this ssd-edge has version 1"),
-        ({"release": 12060}, "10.16.1.11", {}, r"beside a driver of CUDA 13\.0, and this one is of 12\.6"),
+        ({"release": 12060}, "10.16.1.11", {}, r"with a driver for CUDA 13\.0, and this one is for 12\.6"),
     ],
 )  # fmt: skip
 def test_why_a_plan_does_not_run_here(emulated: Emulated, monkeypatch, machine, installed, facts, words) -> None:

@@ -187,21 +187,23 @@ def test_heads_of_other_labels() -> None:
 
 def test_a_network_that_already_has_a_decode() -> None:
     spec = small_spec()
-    with pytest.raises(ModelError, match="heads have the outputs loc and logits, but this network has boxes, classes"):
+    with pytest.raises(
+        ModelError, match="heads must have the outputs loc and logits, but this network has boxes, classes"
+    ):
         with_decode(with_decode(heads_given(spec), spec), spec)
 
 
 def test_heads_of_two_types() -> None:
     heads = heads_given(small_spec())
     heads.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT16
-    with pytest.raises(ModelError, match=r"here they are FLOAT16 and FLOAT$"):
+    with pytest.raises(ModelError, match=r"but they are FLOAT16 and FLOAT$"):
         with_decode(heads, small_spec())
 
 
 def test_heads_of_two_batches() -> None:
     heads = heads_given(small_spec())
     heads.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 3
-    with pytest.raises(ModelError, match="one batch, but here of 3 and 2"):
+    with pytest.raises(ModelError, match="the same batch, but have 3 and 2"):
         with_decode(heads, small_spec())
 
 
