@@ -364,7 +364,7 @@ def test_bindings_that_find_no_library(small, monkeypatch):
     assert nvrtc.answer({}) == {"missing": "Failed to dlopen libnvrtc.so.13"}
 
 
-def test_a_folder_that_holds_no_toolchain(small, tmp_path):
+def test_a_folder_without_a_toolchain(small, tmp_path):
     (tmp_path / "empty").mkdir()
     for folder, reason in (("nowhere", "there is no such folder"), ("empty", "cuda-bindings is not in it")):
         with pytest.raises(BackendError) as caught:

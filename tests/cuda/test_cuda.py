@@ -66,7 +66,7 @@ def test_cuda_bindings_come_before_pycuda(emulated: Emulated) -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.float16, np.float32])
 @pytest.mark.parametrize("shape", [(1,), (3, 5, 7), (0, 4), (1000, 1000)])
-def test_what_goes_up_comes_down(device: Device, dtype: type, shape: tuple[int, ...]) -> None:
+def test_uploads_come_back_unchanged(device: Device, dtype: type, shape: tuple[int, ...]) -> None:
     wanted = np.random.default_rng(0).integers(0, 100, shape).astype(dtype)
     with (
         device.buffer(wanted.nbytes) as buffer,
@@ -147,7 +147,7 @@ def test_everything_is_closed_once(device: Device, module: Module) -> None:
 # Order.
 
 
-def test_nothing_is_there_before_it_was_waited_for(emulated: Emulated, device: Device) -> None:
+def test_results_are_there_only_after_a_wait(emulated: Emulated, device: Device) -> None:
     """The emulated GPU does nothing before it is waited for, so that host code which does not wait always fails."""
     with device.buffer(4) as buffer, device.pinned((1,), np.int32) as pinned, device.stream() as stream:
         pinned.array[0] = 7
@@ -411,7 +411,7 @@ def test_an_adopted_stream_is_left_as_it_is(device: Device) -> None:
         assert pinned.array[0] == 3
 
 
-def test_what_is_no_stream(device: Device) -> None:
+def test_objects_that_are_no_stream(device: Device) -> None:
     for wrong in ("stream", None.__class__, 1.5):
         with pytest.raises(TypeError, match="stream"):
             device.stream(wrong)

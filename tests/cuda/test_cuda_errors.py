@@ -263,7 +263,7 @@ def test_a_kernel_that_writes_beside_its_memory(emulated: Emulated, fresh: Calla
 
 
 @pytest.mark.parametrize("first", [None, ZeroDivisionError("first")])
-def test_what_went_wrong_first_is_told(emulated: Emulated, first: Exception | None) -> None:
+def test_the_first_error_is_reported(emulated: Emulated, first: Exception | None) -> None:
     """Later failures of releases are not reported, unless there is no earlier error."""
 
     def work() -> None:

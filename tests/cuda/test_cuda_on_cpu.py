@@ -238,7 +238,7 @@ def test_a_mask_without_the_lane_itself(kernels):
     ("grid", "block"),
     [((0, 1, 1), (32, 1, 1)), ((1, 1, 1), (0, 1, 1)), ((1, 1, 1), (1025, 1, 1)), ((1, 1, 1), (64, 64, 1))],
 )
-def test_what_cannot_be_launched(kernels, grid, block):
+def test_invalid_launches(kernels, grid, block):
     with pytest.raises(LaunchError, match=re.escape(f"a grid of {grid} blocks of {block} threads cannot be launched")):
         kernels.launch("part_at_barrier", grid, block, [np.zeros(1, np.int32)])
 

@@ -235,7 +235,7 @@ def test_leaks_are_counted(emulated: Emulated) -> None:
 # Captures.
 
 
-def test_what_must_not_fall_into_a_capture(parts: Parts) -> None:
+def test_calls_that_invalidate_a_capture(parts: Parts) -> None:
     """Calls that the documentation calls unsafe; they invalidate the capture."""
     for work in (
         lambda: parts.device.buffer(4),

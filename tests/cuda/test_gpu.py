@@ -114,7 +114,7 @@ def test_heads_in_half(emulated: Emulated, cpu: OnnxRuntimeEngine) -> None:
     engine.close()
 
 
-def test_what_is_no_frame_is_refused(emulated: Emulated, cpu: OnnxRuntimeEngine) -> None:
+def test_arrays_that_are_not_frames_are_refused(emulated: Emulated, cpu: OnnxRuntimeEngine) -> None:
     engine = open_gpu(cpu)
     with pytest.raises(ValueError, match="must be"):
         engine.detector().submit(np.zeros((8, 8), np.uint8))

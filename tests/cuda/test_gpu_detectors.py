@@ -181,7 +181,7 @@ class Uncapturable(HostDetections):
         return made
 
 
-def test_what_cannot_be_captured_runs_without_a_graph(emulated: Emulated, cpu: OnnxRuntimeEngine) -> None:
+def test_work_that_cannot_be_captured_runs_without_a_graph(emulated: Emulated, cpu: OnnxRuntimeEngine) -> None:
     """The rest of the work still runs as graphs."""
     engine, images = open_gpu(cpu, Uncapturable), frames(3, [(60, 80)])
     assert emulated.leaks()["executable graphs"] == 2
@@ -283,9 +283,7 @@ def test_frames_under_way_are_waited_for(emulated: Emulated, cpu: OnnxRuntimeEng
         second.submit(images[0])
 
 
-def test_nothing_is_released_before_its_work_was_waited_for(
-    emulated: Emulated, cpu: OnnxRuntimeEngine, network: Network
-) -> None:
+def test_releases_wait_for_the_work(emulated: Emulated, cpu: OnnxRuntimeEngine, network: Network) -> None:
     """A GPU continues the work of a destroyed stream, and so may use memory that was freed."""
     engine, (image,) = open_gpu(cpu, network), frames(1, [(60, 80)])
     detector = engine.detector()

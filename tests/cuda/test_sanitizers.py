@@ -277,7 +277,7 @@ def test_a_planted_fault_is_named(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kernel", ["shuffle_as_barrier", "blocks_share_a_number"])
-def test_what_orders_no_memory(kernel: str, tmp_path: Path) -> None:
+def test_functions_that_do_not_order_memory(kernel: str, tmp_path: Path) -> None:
     launch = Launch(kernel, (2, 1, 1), (32, 1, 1), (), (), ("result",))
     work = Work([launch], {"result": np.zeros(64, np.int32)})
     # In plain order the even block writes, then has a barrier, then the odd block has one, and then writes.

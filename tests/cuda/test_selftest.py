@@ -145,14 +145,14 @@ def test_one_that_fails_does_not_keep_the_others_from_being_tried(setting, all_r
     assert (section.status, section.details) == ("failed", error.value.details)
 
 
-def test_nothing_found_proves_nothing(setting, all_run):
+def test_a_model_that_finds_nothing_is_not_run(setting, all_run):
     empty = lambda d: Detections.empty()  # noqa: E731 - as in FAULTS
     blind = with_fault(with_fault(setting, "cpu-openvino-FP32", empty), "cpu-onnxruntime-FP32", empty)
     with pytest.raises(NotRunError, match="finds nothing in these frames"):
         engines.cpu(blind)
 
 
-def test_what_is_missing_is_never_passed(setting, monkeypatch):
+def test_sections_with_missing_parts_never_pass(setting, monkeypatch):
     """This machine has no GPU; nor is there a model in the second setting."""
     bare = Setting(None, None, None, setting.frames, setting.folder, setting.engine)
     for work in (engines.cpu, engines.decode_forms, engines.precisions, engines.latency, kernels.kernels):
@@ -196,7 +196,7 @@ def test_a_pixel_that_differs_leaves_no_decode_untried(emulated: Emulated, setti
     assert len(set(tried)) == 2 * 6
 
 
-def test_what_passed_says_what_it_did_not_run(setting, monkeypatch):
+def test_a_passed_section_lists_what_was_not_run(setting, monkeypatch):
     """The CPU's latency says nothing about a GPU, so the GPU backends are listed as not run."""
     monkeypatch.setattr(available, "why_not", lambda backend: None if backend == "openvino" else "no NVIDIA GPU")
     sentence, details = engines.latency(setting)
@@ -210,7 +210,7 @@ def test_no_gpu_is_not_run(emulated: Emulated, setting):
         kernels.kernels(setting)
 
 
-def test_each_end_of_a_section(setting):
+def test_each_outcome_of_a_section(setting):
     def raising(error):
         def work(setting):
             raise error
@@ -252,7 +252,7 @@ def test_the_page_and_the_json(tmp_path):
     assert (tmp_path / "selftest.html").read_text().startswith("<!doctype html>")
 
 
-def test_what_trtexec_prints():
+def test_reading_the_output_of_trtexec():
     line = (
         "[01/01/2026-00:00:00] [I] GPU Compute Time: min = 1.01 ms, max = 2.5 ms, mean = 1.2 ms, median = 1.11 ms, "
         "percentile(90%) = 1.3 ms"
@@ -261,7 +261,7 @@ def test_what_trtexec_prints():
     assert gpu_milliseconds("[E] failed") is None
 
 
-def test_what_tegrastats_prints():
+def test_reading_the_output_of_tegrastats():
     """A line of an AGX Orin, JetPack 6."""
     line = (
         "01-08-2025 10:00:00 RAM 3181/62841MB (lfb 12x4MB) SWAP 0/31421MB CPU [1%@729,0%@729] GR3D_FREQ 0% "

@@ -157,7 +157,7 @@ def test_a_plan_whose_tensors_are_others(
         ({"dla_core": "1"}, False, 1),
     ],
 )
-def test_what_a_runtime_is_told(emulated: Emulated, heads_onnx, tmp_path: Path, facts, allowed, core) -> None:
+def test_settings_of_the_runtime(emulated: Emulated, heads_onnx, tmp_path: Path, facts, allowed, core) -> None:
     """Settings are made before the runtime gets the plan with its host code."""
     library = OnTheStream(FakeTensorRt).library
     library.dla_cores = 2

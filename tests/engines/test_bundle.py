@@ -83,7 +83,7 @@ def test_a_bundle_gives_the_heads_of_its_onnx_file(backend, heads_onnx, tmp_path
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_what_the_manifest_says(backend, tmp_path):
+def test_the_content_of_the_manifest(backend, tmp_path):
     spec = small_spec().with_provenance(parent="model.pt", parent_sha256="ab" * 32, dataset="bolts")
     onnx = write_tiny(tmp_path / "heads.onnx", spec)
     built = build_bundle(onnx, tmp_path / "a.engine", backend)

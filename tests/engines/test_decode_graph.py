@@ -71,7 +71,7 @@ SPECS = [
 
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("spec", SPECS, ids=["plain", "sigmoid", "cut", "nothing", "real"])
-def test_it_gives_the_host_decodes_bits(spec: ModelSpec, half: bool) -> None:
+def test_results_equal_the_host_decodes_bit_for_bit(spec: ModelSpec, half: bool) -> None:
     kind, dtype = (TensorProto.FLOAT16, np.float16) if half else (TensorProto.FLOAT, np.float32)
     heads = random_heads(spec, dtype)
     results = evaluated(with_decode(heads_given(spec, kind), spec), heads)
@@ -90,7 +90,7 @@ def test_it_gives_the_host_decodes_bits(spec: ModelSpec, half: bool) -> None:
 
 
 @pytest.mark.parametrize("spec", SPECS[:4], ids=["plain", "sigmoid", "cut", "nothing"])
-def test_it_gives_the_kernels_bits_with_what_lies_between_them(spec: ModelSpec) -> None:
+def test_all_buffers_equal_the_kernels_bit_for_bit(spec: ModelSpec) -> None:
     heads = random_heads(spec)
     model = with_decode(heads_given(spec), spec)
     between = [value for value in model.graph.value_info if value.name.startswith(("all_", "kept_", "cut"))]
@@ -215,6 +215,6 @@ def test_a_name_that_decode_needs() -> None:
         with_decode(heads, small_spec())
 
 
-def test_what_the_kernels_cannot_hold() -> None:
+def test_models_beyond_the_kernels_limits() -> None:
     with pytest.raises(BackendError, match="hold top_k up to 1024"):
         with_decode(heads_given(small_spec()), small_spec(top_k=1025))

@@ -74,7 +74,7 @@ def test_triton_reads_it(max_batch, dla, tmp_path):
 
 
 @pytest.mark.parametrize("order", ["rgb", "bgr"])
-def test_what_a_client_is_told_to_do_is_what_the_model_was_trained_on(order, tmp_path):
+def test_the_pages_preprocess_equals_the_models(order, tmp_path):
     """The page's function against ``preprocess``, to the last bit."""
     spec = small_spec(channel_order=order)
     (code,) = re.findall(r"```python\n(.*?)```", triton.page(model(tmp_path, spec)), re.DOTALL)
@@ -280,7 +280,7 @@ def test_a_copy_that_fails_leaves_nothing(tmp_path):
     assert not list((tmp_path / "models").iterdir())
 
 
-def test_what_is_no_plan_of_tensorrt(bundle, tmp_path, monkeypatch, capsys):
+def test_bundles_without_a_servable_plan(bundle, tmp_path, monkeypatch, capsys):
     assert app.info.name == "ssd-edge"
     assert run(monkeypatch, bundle, "--to", "triton", tmp_path / "models") == 2
     words = " ".join(capsys.readouterr().err.split())

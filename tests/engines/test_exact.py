@@ -49,7 +49,7 @@ def test_exact_is_exact_to_the_last_bit(measured):
     assert measured[1]["exact"] == 0
 
 
-def test_what_calibration_runs_is_exact_too(measured):
+def test_calibration_is_exact_too(measured):
     assert measured[1]["calibration"] == 0
 
 

@@ -28,7 +28,7 @@ def test_the_best_of_a_release(release: tuple[int, int], best: str) -> None:
 
 @pytest.mark.parametrize("release", [(10, 3), (10, 16), (11, 4)])
 @pytest.mark.parametrize("asked", ["python", "library", "host-launch"])
-def test_what_is_asked_for(asked: str, release: tuple[int, int]) -> None:
+def test_a_form_that_is_asked_for(asked: str, release: tuple[int, int]) -> None:
     assert choose_form(asked, release) == asked
 
 
@@ -45,7 +45,7 @@ def test_no_such_form() -> None:
         make_known("nms", b"PTX", TENSORRT)
 
 
-def test_those_needed_at_run_time_are_forms() -> None:
+def test_forms_needed_at_run_time_are_forms() -> None:
     assert set(FORMS) > NEEDED_AT_RUN_TIME
 
 

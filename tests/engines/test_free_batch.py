@@ -57,7 +57,7 @@ def test_several_images_give_what_each_gives(make):
     assert with_free_batch(free).graph.output == free.graph.output
 
 
-def test_a_batch_that_is_held_fast_is_an_error():
+def test_a_node_that_depends_on_the_batch_is_an_error():
     model = tiny_model()
     concat = next(node for node in model.graph.node if "logits" in node.output)
     concat.output[0] = "before"

@@ -151,7 +151,7 @@ def test_l2norm_does_not_overflow(kind, features):
 
 
 @pytest.mark.parametrize("kind", KINDS[:4])
-def test_that_test_can_fail(kind, features, monkeypatch):
+def test_l2norm_overflows_if_nothing_stays_in_float(kind, features, monkeypatch):
     """With nothing kept in FP32, the sum of squares is infinite and all results are lost."""
     monkeypatch.setattr(half, "kept_in_float", lambda graph: set())
     (outputs,) = evaluated(to_half(l2norm(kind)), x=features)
@@ -229,7 +229,7 @@ def session(model):
 # INT8: what was calibrated stays to the last bit.
 
 
-def test_what_is_int8_stays_as_it_was():
+def test_int8_parts_are_unchanged():
     model = quantised(tiny_model())
     converted = to_half(model)
     tensor_types, before = types(converted), {tensor.name: tensor for tensor in model.graph.initializer}

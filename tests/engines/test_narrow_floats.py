@@ -41,7 +41,7 @@ def build(onnx, folder, precision):
         (NONE, "FP32", "FP32"),
     ],
 )
-def test_never_unasked(heads_onnx, tmp_path, monkeypatch, floats, asked, got):
+def test_narrow_floats_are_used_only_if_asked_for(heads_onnx, tmp_path, monkeypatch, floats, asked, got):
     on(monkeypatch, floats)
     assert build(heads_onnx, tmp_path / "a", asked).precision == got
 
@@ -64,7 +64,7 @@ def test_refused_in_a_sentence(heads_onnx, tmp_path, monkeypatch, floats, asked,
     assert not list((tmp_path / "a").iterdir())
 
 
-def test_not_of_int8_heads(tmp_path, monkeypatch):
+def test_int8_heads_are_refused(tmp_path, monkeypatch):
     on(monkeypatch, BF16)
     with pytest.raises(BackendError, match="BF16 needs FP32 heads, and these are INT8"):
         build(write_integer_heads(tmp_path / "heads.onnx"), tmp_path / "a", "BF16")

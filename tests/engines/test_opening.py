@@ -42,7 +42,7 @@ def test_a_checkpoint_without_pytorch(tmp_path, monkeypatch):
         open_model(tmp_path / "model.pt")
 
 
-def test_what_is_no_model(tmp_path, checkpoint):
+def test_paths_that_are_no_model(tmp_path, checkpoint):
     with pytest.raises(ModelError, match="there is no model"):
         open_model(tmp_path / "none.engine")
     (tmp_path / "notes.txt").write_text("hello")

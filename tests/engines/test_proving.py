@@ -246,7 +246,7 @@ def test_a_proof_of_a_model_of_another_size(heads, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["no base64!", "AAAA"])
-def test_what_is_no_proof(heads, tmp_path, text):
+def test_entries_that_are_no_proof(heads, tmp_path, text):
     model = onnx.load(heads["FP32"])
     onnx.helper.set_model_props(
         model, {entry.key: entry.value for entry in model.metadata_props} | {"ssd_edge.proof": text}

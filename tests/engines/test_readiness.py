@@ -42,7 +42,7 @@ def test_every_backend_is_asked_for():
         ("laptop", {"openvino", "onnxruntime"}),
     ],
 )
-def test_what_runs_where(tmp_path, name, run):
+def test_backends_that_run_on_each_machine(tmp_path, name, run):
     ready = readiness(MACHINES[name](tmp_path), ALL)
     assert {backend for backend, one in ready.items() if one.runs} == run
     for one in ready.values():
@@ -52,7 +52,7 @@ def test_what_runs_where(tmp_path, name, run):
             assert str(obstacle.remedy)
 
 
-def test_what_it_runs_on(tmp_path):
+def test_the_release_and_hardware_of_a_backend(tmp_path):
     ready = readiness(rtx_desktop(tmp_path))
     assert ready["tensorrt-rtx"].runs_on == "TensorRT-RTX 1.7.1.116 on NVIDIA GeForce RTX 4090"
     assert ready["openvino"].runs_on == "OpenVINO 2025.3.0 on the CPU"
@@ -113,7 +113,7 @@ def test_a_driver_that_is_too_old(tmp_path):
     assert ready(gpu(tmp_path, release=(13, 0), packages=packages), "tensorrt-rtx").runs
 
 
-def test_all_that_is_in_the_way_is_said(tmp_path):
+def test_all_obstacles_are_reported(tmp_path):
     one = ready(gpu(tmp_path, release=(12, 8), packages={}), "tensorrt-rtx")
     assert [obstacle.reason.split(" ", 2)[:2] for obstacle in one.obstacles] == [
         ["the", "kernels"],

@@ -126,7 +126,7 @@ def test_heads_run_where_they_are_bound(plan):
     heads.close()
 
 
-def test_what_heads_say_of_themselves(plan):
+def test_attributes_of_loaded_heads(plan):
     heads = opened(plan)
     kind = onnx.load(plan).graph.input[0].type.tensor_type.elem_type
     assert heads.bound == heads_buffers(small_spec(), 1, kind == onnx.TensorProto.FLOAT16)
@@ -290,7 +290,7 @@ def test_the_real_library_refuses_a_truncated_plan_and_lives(real, plan, tmp_pat
         ),
     ],
 )
-def test_what_the_library_says_as_part_of_a_sentence(said, left):
+def test_messages_of_the_library_become_plain(said, left):
     assert plain(said) == left
 
 
@@ -303,7 +303,7 @@ def user_caches(monkeypatch, tmp_path):
     return tmp_path / "user"
 
 
-def test_what_was_compiled_is_kept_in_the_bundle(plan):
+def test_the_jit_cache_is_written_into_the_bundle(plan):
     library = FakeTensorRtRtx()
     heads = opened(plan, library)
     assert not (plan.parent / "jit.sm_89.cache").exists()
@@ -312,7 +312,7 @@ def test_what_was_compiled_is_kept_in_the_bundle(plan):
     heads.close()
 
 
-def test_the_next_start_is_given_it(plan, monkeypatch):
+def test_the_next_start_reads_the_jit_cache(plan, monkeypatch):
     given = []
     original = fake_tensorrt_rtx.IRuntimeCache.deserialize
 
@@ -373,7 +373,7 @@ def test_a_bundle_that_cannot_be_written_to(plan, user_caches, monkeypatch):
     assert JitCache(plan.with_name("other.rtx"), (8, 9)).read() == b""
 
 
-def test_no_place_at_all(plan, user_caches):
+def test_no_writable_place_for_the_cache(plan, user_caches):
     user_caches.write_text("a file where a folder should be")
     (plan.parent / "jit.sm_89.cache").mkdir()
     JitCache(plan, (8, 9)).write(b"lost")

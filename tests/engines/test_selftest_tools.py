@@ -61,7 +61,7 @@ def test_a_sanitizer_that_saw_no_kernel_has_not_passed(setting, tmp_path, monkey
         (1, "failed", "memcheck: under it, off by one"),
     ],
 )
-def test_what_a_sanitizer_finds(setting, tmp_path, monkeypatch, code, status, ends):
+def test_errors_that_a_sanitizer_reports(setting, tmp_path, monkeypatch, code, status, ends):
     tool = tmp_path / "compute-sanitizer"
     tool.touch()
     found_at(monkeypatch, tool)

@@ -162,7 +162,7 @@ def test_the_release_of_a_jetson_is_a_fact(asked, heads_onnx, tmp_path, monkeypa
     assert "jetpack" not in backend.build(heads_onnx, small_spec(), tmp_path, BuildOptions(), silent).facts
 
 
-def test_what_is_too_old_too_much_or_missing(asked, heads_onnx, tmp_path, monkeypatch):
+def test_old_releases_large_models_and_missing_packages(asked, heads_onnx, tmp_path, monkeypatch):
     with pytest.raises(BackendError, match="hold batch up to 65535"):
         backend.build(heads_onnx, small_spec(), tmp_path, BuildOptions(max_batch=70000), silent)
     monkeypatch.setattr(backend, "installed_version", lambda: "8.6.1")

@@ -85,7 +85,7 @@ def test_decode_is_in_the_plan(form, known, heads_onnx, tmp_path):
     assert [value.name for value in graph.output] == ["num_detections", "boxes", "scores", "classes", "num_cut"]
 
 
-def test_all_that_can_be_asked_for(heads_onnx, tmp_path):
+def test_all_options(heads_onnx, tmp_path):
     trt = FakeTensorRt()
     asked = request(
         heads_onnx,
@@ -119,7 +119,7 @@ def test_another_precision_than_asked_for_is_an_error(int8_onnx, tmp_path):
     assert not (tmp_path / "plan").exists()
 
 
-def test_what_the_inspector_does_not_say_is_not_claimed(heads_onnx, tmp_path):
+def test_unknown_precisions_are_reported_as_unread(heads_onnx, tmp_path):
     trt = FakeTensorRt()
     trt.changed = {"body/Conv": "a form of a later release"}
     assert compile_plan(request(heads_onnx, tmp_path), silent, trt)["convolutions"] == "7 FP16, 1 unread"
@@ -205,7 +205,7 @@ def test_a_profile_of_batches(precision, heads_onnx, int8_onnx, known, tmp_path)
         ("add_optimization_profile", "", ""),
     ],
 )
-def test_what_tensorrt_refuses_is_one_sentence(name, said, words, heads_onnx, tmp_path):
+def test_each_refusal_of_tensorrt_is_one_sentence(name, said, words, heads_onnx, tmp_path):
     trt = FakeTensorRt()
     trt.fails = {name: said}
     if not words:  # not asked for here
@@ -281,7 +281,7 @@ def int32_bias(constants, model):
         (int32_bias, "node 'bias/DQ' dequantises a bias of int32"),
     ],
 )
-def test_what_is_not_taken_is_named_by_node(change, words):
+def test_nodes_that_tensorrt_does_not_take_are_named(change, words):
     with pytest.raises(ModelError, match=words) as error:
         check_qdq(qdq("", change))
     assert "node '" in sentence(error)
@@ -289,7 +289,7 @@ def test_what_is_not_taken_is_named_by_node(change, words):
     check_qdq(quantised(tiny_model()))
 
 
-def test_it_is_found_before_the_parser_meets_it(tmp_path):
+def test_such_nodes_are_reported_before_parsing(tmp_path):
     write_heads(qdq("", zero_point), small_spec(), tmp_path / "zero.onnx")
     trt = FakeTensorRt()
     with pytest.raises(ModelError, match="has a zero point that is not 0"):

@@ -62,7 +62,7 @@ def saved(model, folder, spec=None):
 # The precision of each convolution.
 
 
-def test_what_a_file_asks_for():
+def test_the_precision_that_a_file_asks_for():
     assert set(asked_for(tiny_model()).values()) == {"FP32"}
     assert set(asked_for(prepared(tiny_model(), "FP16", "TensorRT-RTX")).values()) == {"FP16"}
     mixed = quantised(tiny_model())
@@ -94,7 +94,7 @@ PLAN = b"""
 NAMES = ("one", "two", "three", "mixed", "odd", "twice", "unknown", "fused", "elsewhere")
 
 
-def test_what_a_plan_has():
+def test_the_precision_of_convolutions_in_a_plan():
     """Ambiguous convolutions are omitted: two types, an unknown type, two operations that disagree."""
     assert in_plan(PLAN, NAMES) == {"one": "FP16", "two": "FP32", "three": "INT8"}
     assert in_plan(b"", NAMES) == {}
@@ -332,7 +332,7 @@ def fake_library(folder, code, monkeypatch):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are needed")
 @pytest.mark.parametrize("kind", DEATHS)
-def test_whatever_ends_the_child_is_a_sentence(kind, heads_onnx, tmp_path, monkeypatch):
+def test_each_death_of_the_child_is_a_sentence(kind, heads_onnx, tmp_path, monkeypatch):
     code, words = DEATHS[kind]
     fake_library(tmp_path, code, monkeypatch)
     with pytest.raises(BackendError) as error:
@@ -341,7 +341,7 @@ def test_whatever_ends_the_child_is_a_sentence(kind, heads_onnx, tmp_path, monke
     assert not (tmp_path / "heads.rtx").exists()
 
 
-def test_what_the_library_prints_is_no_answer(heads_onnx, tmp_path, monkeypatch):
+def test_output_of_the_library_is_not_an_answer(heads_onnx, tmp_path, monkeypatch):
     """Text on stdout, printed from Python and from native code."""
     fake_library(tmp_path, "import os; print('{'); os.write(1, b'}{'); os._exit(4)", monkeypatch)
     with pytest.raises(BackendError, match="exit code 4"):
@@ -435,7 +435,7 @@ def build(onnx_file, folder, **options):
     return backend.build(onnx_file, small_spec(), folder, BuildOptions(**options), silent)
 
 
-def test_what_is_not_installed(heads_onnx, tmp_path, monkeypatch):
+def test_packages_that_are_not_installed(heads_onnx, tmp_path, monkeypatch):
     monkeypatch.setattr(backend, "find_spec", lambda name: None)
     if backend.installed_version() is not None:
         with pytest.raises(MissingDependencyError, match=r"needs onnx, .*'ssd-edge\[rtx\]'"):

@@ -42,7 +42,7 @@ def test_a_proof_corrects_biases_and_brings_the_heads_closer(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("bits", [7, 8])
-def test_what_is_built_is_said(tmp_path, monkeypatch, bits):
+def test_the_manifest_says_how_weights_were_built(tmp_path, monkeypatch, bits):
     monkeypatch.setattr(weight_bits, "bits_to_try", lambda host: (bits,))
     path = write_integer_heads(tmp_path / "heads.onnx")
     assert seven(path, tmp_path)[1].startswith(str(bits))
