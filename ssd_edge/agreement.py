@@ -104,7 +104,7 @@ class Agreement:
 
     def sentence(self) -> str:
         """Describe the result and the criteria of a match in one sentence."""
-        extra = f", and {self.extra} stand where there should be none" if self.extra else ""
+        extra = f", and {self.extra} are extra" if self.extra else ""
         worst = min(self.lost, key=lambda label: self.of_class[label][1] / self.of_class[label][0], default=None)
         if worst is not None and len(self.of_class) > 1:
             extra += f", {self.of_class[worst][1]} of {self.of_class[worst][0]} of class {worst}"

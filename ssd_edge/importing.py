@@ -90,11 +90,13 @@ def read_description(path: Path) -> ModelSpec:
         raise SpecError(f"{path} lacks {', '.join(missing)}: ssd-edge import-onnx --help shows an example")
     unknown = set(content) - {field.name for field in fields(ModelSpec)} - {"spec_version"}
     if unknown:
-        raise SpecError(f"{path} says {', '.join(sorted(unknown))}, which no model spec has")
+        raise SpecError(
+            f"{path} holds {', '.join(sorted(unknown))}, which a model spec does not have: remove or rename it"
+        )
     try:
         levels = [_level(level) for level in content["levels"]]
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise SpecError(f"{path}: a level needs grid and boxes or sizes, and one does not: {error!r}") from None
+        raise SpecError(f"{path}: each level needs grid, and boxes or sizes, but one lacks them: {error!r}") from None
     try:
         return ModelSpec.from_json(
             {"architecture": "imported", "spec_version": SPEC_VERSION, **content, "levels": levels}
@@ -199,7 +201,9 @@ def _outputs(
             raise ModelError(f"{must}: name it with --{role}, or correct the levels and labels of the description")
         result[role] = fitting[0]
     if result["loc"] == result["logits"]:
-        raise ModelError(f"{source}: loc and logits cannot both be {result['loc']}")
+        raise ModelError(
+            f"{source}: loc and logits cannot both be {result['loc']}: name two outputs with --loc and --logits"
+        )
     return result
 
 
@@ -221,7 +225,10 @@ def _before_activation(model: onnx.ModelProto, output: str, spec: ModelSpec, sou
 
     bare = without(output)
     if len(ends) > 1:
-        raise ModelError(f"{source}: only a part of its {output} goes through {' and '.join(sorted(ends - {''}))}")
+        raise ModelError(
+            f"{source}: only a part of its {output} goes through {' and '.join(sorted(ends - {''}))}: "
+            "export it with one activation on all of it, or with none"
+        )
     for kind in ends - {""}:
         if _SCORE_FUNCTIONS[kind] != spec.score_function:
             raise ModelError(f"{source} ends in {kind}, but its score_function is {spec.score_function!r}")

@@ -35,7 +35,7 @@ from ssd_edge.resize import resize
 from ssd_edge.spec import ModelSpec
 
 PROOF_KEY = "ssd_edge.proof"
-"""The key under which an ONNX file's ``metadata_props`` hold a packed proof, in base64."""
+"""Key of the packed proof, in base64, in an ONNX file's ``metadata_props``."""
 
 NUM_IMAGES = 8
 POOL = 32

@@ -39,7 +39,7 @@ def test_softmax_and_sigmoid_are_within_a_few_units_of_float64(seed, classes, sp
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_row_with_nan_or_infinity_is_nan_and_spoils_no_other(bad):
+def test_a_row_with_nan_or_infinity_is_nan_and_changes_no_other(bad):
     logits = np.zeros((3, 40), np.float32)
     logits[1, 33] = bad
     got = arithmetic.softmax(logits)

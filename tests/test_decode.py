@@ -212,7 +212,7 @@ def test_heads_of_another_shape_are_refused():
         Decoder(spec)(np.zeros((3, 4), np.float32), np.zeros((3, 3), np.float32), (1, 1))
 
 
-def test_a_score_equal_to_the_threshold_is_no_detection():
+def test_a_score_equal_to_the_threshold_is_not_a_detection():
     # softmax of two equal logits is exactly one half
     spec = small_spec(labels=("a",), score_threshold=0.5)
     heads = (
@@ -267,7 +267,7 @@ def test_a_reader_of_all_scores_gets_the_specs_own():
     assert for_reader(spec, 1.0).score_threshold < 1  # which a spec must have
 
 
-def test_only_what_is_read_is_decoded():
+def test_num_cut_counts_only_what_is_read():
     """num_cut counts only candidates that the caller reads: it lost none, though 56 of a class exceeded 0.01."""
     spec = small_spec(top_k=10, labels=("a",))
     logits = np.zeros((56, 2), np.float32)

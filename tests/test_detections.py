@@ -44,7 +44,7 @@ def test_a_wrong_shape_or_dtype_is_named(name, array, said):
         Detections(**{**some(3), name: array})
 
 
-def test_above_keeps_equal_scores_and_what_was_cut():
+def test_above_keeps_equal_scores_and_num_cut():
     detections = Detections(**some(5), num_cut=7).above(0.5)
     assert detections.scores.tolist() == [1.0, 0.75, 0.5]
     assert detections.labels.tolist() == [0, 1, 2]

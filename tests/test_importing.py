@@ -413,7 +413,7 @@ def test_the_spec_of_the_fp32_heads_serves_as_description(tmp_path):
     ("make", "words"),
     [
         (lambda path: None, "cannot read"),
-        (lambda path: path.write_text("text"), "is no ONNX file"),
+        (lambda path: path.write_text("text"), "is not an ONNX file"),
         (lambda path: onnx.save(tiny_model(), path), "carries no model spec"),
     ],
 )
@@ -490,10 +490,10 @@ def test_a_file_that_is_not_onnx(tmp_path, content):
 
 
 def test_a_truncated_file(tmp_path):
-    refused(tmp_path, ModelError, r"source\.onnx is no ONNX file", content=tiny_model().SerializeToString()[:-2000])
+    refused(tmp_path, ModelError, r"source\.onnx is not an ONNX file", content=tiny_model().SerializeToString()[:-2000])
 
 
-def test_an_operator_that_nobody_knows(tmp_path):
+def test_an_unknown_operator(tmp_path):
     model = tiny_model()
     model.graph.node[1].domain = "my.company"
     model.opset_import.append(helper.make_opsetid("my.company", 1))

@@ -152,7 +152,7 @@ def test_a_command_names_the_extra_it_needs(arguments, extra):
     assert len(err.splitlines()) == 1
 
 
-# The frame of the project.
+# Layers and links of the project.
 
 
 @pytest.mark.parametrize("folder", ["calibration", "engines", "cli"])

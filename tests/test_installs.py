@@ -1,7 +1,7 @@
 """A fresh install of every extra resolves on each Python and processor; uv resolves for other machines.
 
-It reads what the index says of each package and installs nothing. All extras at once: what can be had together can be
-had alone.
+It reads each package's metadata from the index, and installs nothing. All extras are resolved together: if they resolve
+together, each also resolves alone.
 """
 
 from __future__ import annotations

@@ -143,7 +143,7 @@ def check_dataset(dataset: Dataset, progress: Progress | None = None) -> Report:
 
 
 class Problem(NamedTuple):
-    """What is wrong with one box; the fields are those of ``Issue``."""
+    """One problem of a box; the fields are those of ``Issue``."""
 
     kind: str
     detail: str
@@ -164,7 +164,7 @@ def check_boxes(target: Target, width: int, height: int) -> tuple[Target, list[P
         shown = f"box ({', '.join(f'{value:g}' for value in raw.tolist())})"
         key = (int(label), raw.tobytes())
         if not np.isfinite(raw).all():
-            problems.append(Problem("no-area", f"{shown} has a coordinate that is no number", "box left out"))
+            problems.append(Problem("no-area", f"{shown} has a coordinate that is not a number", "box left out"))
         elif raw[2] <= raw[0] or raw[3] <= raw[1]:
             problems.append(Problem("no-area", f"{shown} has no area", "box left out"))
         elif clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:

@@ -106,7 +106,7 @@ def _load(source: Path) -> tuple[list[Any], list[Any], list[Any]]:
     lists = [content.get(key) if isinstance(content, dict) else None for key in _KEYS]
     for key, value in zip(_KEYS, lists, strict=True):
         if not isinstance(value, list):
-            raise DataError(f'{source} is no COCO file of objects: it has no list "{key}"')
+            raise DataError(f'{source} is not a COCO file of objects: it has no list "{key}"')
     images, annotations, categories = lists
     return images or [], annotations or [], categories or []
 

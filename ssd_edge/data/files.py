@@ -37,11 +37,11 @@ def number(value: object) -> float:
         LabelsError: the value is not a number.
     """
     if not isinstance(value, (str, int, float)):
-        raise LabelsError(f"{_short(value)} is no number")
+        raise LabelsError(f"{_short(value)} is not a number")
     try:
         result = float(value)
     except (ValueError, OverflowError):
-        raise LabelsError(f"{_short(value)} is no number") from None
+        raise LabelsError(f"{_short(value)} is not a number") from None
     return result if abs(result) < 1e30 else float("nan")
 
 
@@ -55,7 +55,7 @@ def inside(folder: Path, name: object) -> Path:
         LabelsError: the name is not text, is empty or absolute, or contains ``..``.
     """
     if not isinstance(name, str) or not _can_be_a_file(name):
-        raise LabelsError(f"{_short(name)} is no file name")
+        raise LabelsError(f"{_short(name)} is not a file name")
     relative = PurePosixPath(name.replace("\\", "/"))
     if relative.is_absolute() or PureWindowsPath(name).drive or ".." in relative.parts:
         raise LabelsError(f"the file name {_short(name)} leads out of the data set's folder")

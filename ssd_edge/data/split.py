@@ -65,7 +65,9 @@ def hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Datase
         DataError: there are fewer than two images.
     """
     if len(dataset) < 2:
-        raise DataError(f"{dataset.root} has {len(dataset)} image; training needs one and validation another")
+        raise DataError(
+            f"{dataset.root} has {len(dataset)} image, but training needs one and validation another: add images"
+        )
     number = min(len(dataset) - 1, max(1, round(len(dataset) * share)))
     held = set(np.random.default_rng(seed).permutation(len(dataset))[:number].tolist())
     rest = [sample for k, sample in enumerate(dataset.samples) if k not in held]

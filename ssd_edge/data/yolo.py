@@ -107,7 +107,7 @@ def _load(file: Path) -> dict[Any, Any]:
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise DataError(f"cannot read {file} as yaml: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
-        raise DataError(f"{file} is no YOLO data file: it should hold names: and the class names")
+        raise DataError(f"{file} is not a YOLO data file: it should hold names: and the class names")
     return content
 
 

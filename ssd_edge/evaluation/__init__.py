@@ -197,7 +197,7 @@ def _check(whose: str, labels: npt.NDArray[np.int64], num_labels: int, *numbers:
     if len(wrong):
         raise DataError(f"{whose} have label {wrong[0]}, but there are {num_labels} labels, counted from 0")
     if not all(np.isfinite(array).all() for array in numbers):
-        raise DataError(f"{whose} hold a number that is NaN or infinite, which cannot be evaluated")
+        raise DataError(f"{whose} hold a NaN or infinite number, which cannot be evaluated")
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -8,8 +8,8 @@ from ssd_edge.machine.finding import Finding, Remedy
 from ssd_edge.machine.host import Host, UnansweredError
 
 _SYSTEM_OPENCV = Remedy(
-    "this OpenCV has no GStreamer, which it needs; the system's has, and was built for numpy 1. In an environment made "
-    "by python3 -m venv --system-site-packages",
+    "this OpenCV has no GStreamer, which the camera needs; the system's OpenCV has it, but needs numpy 1. In an "
+    "environment made by python3 -m venv --system-site-packages",
     "sudo apt install python3-opencv && pip uninstall opencv-python && pip install 'numpy<2'",
 )
 
@@ -67,7 +67,7 @@ def _unreadable(device: str, name: str, error: str) -> Finding:
     facts = {"device": f"/dev/{device}", "camera": name, "error": error}
     remedy = Remedy("plug it in again")
     if error == "Permission denied":
-        remedy = Remedy("join the group that may, and log in again", "sudo usermod -aG video $USER")
+        remedy = Remedy("join the group video, and log in again", "sudo usermod -aG video $USER")
     return Finding(f"/dev/{device}", value, "problem", remedy, facts)
 
 
@@ -82,7 +82,7 @@ def _csi(host: Host, device: str, name: str, sensor: int) -> Finding:
     facts = {"device": f"/dev/{device}", "camera": chip, "connection": "CSI", "pipeline": line}
     value = f"{chip} on CSI, sensor {sensor}"
     if not host.names("/usr/lib/aarch64-linux-gnu/gstreamer-1.0", "libgstnvarguscamerasrc.so"):
-        remedy = Remedy("GStreamer's plugin for it is missing", "sudo apt install nvidia-l4t-gstreamer")
+        remedy = Remedy("GStreamer's plugin for CSI cameras is missing", "sudo apt install nvidia-l4t-gstreamer")
         return Finding(f"/dev/{device}", value, "problem", remedy, facts)
     if not _has_gstreamer(host):
         return Finding(f"/dev/{device}", value, "problem", _SYSTEM_OPENCV, facts)

@@ -92,4 +92,4 @@ class _Asking(Thread, Generic[_Answer]):
         except SsdEdgeError as error:
             self.answer = UnansweredError(str(error))
         except Exception as error:  # a bug in a probe, or a system file in an unknown form
-            self.answer = UnansweredError(f"this could not be found out: {type(error).__name__}: {error}")
+            self.answer = UnansweredError(f"this check failed: {type(error).__name__}: {error}")

@@ -31,7 +31,7 @@ START_UP = 30.0
 """Seconds that a child's Python may take to start; from a slow card or under emulation, one second is not enough."""
 
 _CHILDREN = {"driver": "NVIDIA's driver", "v4l2": "a camera", "pyav": "PyAV", "opencv": "OpenCV"}
-"""The thing that each module of ``ssd_edge.machine.children`` asks, for error sentences."""
+"""Name, for error sentences, of what each module of ``ssd_edge.machine.children`` asks."""
 
 _LARGEST = 1 << 20  # bytes read of a file at most; files in /proc and /sys are far smaller
 

@@ -89,5 +89,5 @@ def finding(host: Host) -> Finding:
         cap = f" that {_CAP}={host.environment[_CAP]} leaves" if host.environment.get(_CAP) else ""
         remedy = Remedy("INT8 engines that are built here get weights of 7 bits, so that nothing saturates")
         return Finding("INT8", f"no VNNI or AMX{cap}{floats}", "fine", remedy, facts)
-    known = " and ".join(int8(host)) or "nothing known of INT8 instructions"
+    known = " and ".join(int8(host)) or "no known INT8 instructions"
     return Finding("INT8", f"{known}{floats}", facts=facts)

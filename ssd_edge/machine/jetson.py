@@ -81,7 +81,7 @@ def _jetpack(host: Host, l4t: tuple[int, ...]) -> Finding:
     facts = {"l4t": text, "jetpack": version or _by_release(l4t), "components": installed is not None}
     if version:
         return Finding("JetPack", f"{version}, Jetson Linux {text}", facts=facts)
-    value = f"Jetson Linux {text}, that of JetPack {_by_release(l4t) or 'unknown'}, whose libraries are not installed"
+    value = f"Jetson Linux {text} of JetPack {_by_release(l4t) or 'unknown'}, whose libraries are not installed"
     # In a container they belong to the image, where dpkg does not have the package nvidia-jetpack.
     return Finding("JetPack", value, "note", Remedy("CUDA and TensorRT come with them", INSTALL), facts)
 
@@ -95,7 +95,7 @@ def _power(host: Host) -> Finding:
     mode = _mode_from_command(host) or _mode_from_status_file(host, modes)
     if mode is None:
         remedy = Remedy("ask it as root", "sudo nvpmodel -q")
-        return Finding("power mode", "nvpmodel does not say it", "unknown", remedy)
+        return Finding("power mode", "nvpmodel does not report it", "unknown", remedy)
     facts = {"number": mode.number, "mode": mode.name, "modes": {one.name: one.number for one in modes}}
     best = next((one for one in reversed(modes) if one.name.startswith("MAXN")), None)
     if best is None or mode.name.startswith("MAXN"):

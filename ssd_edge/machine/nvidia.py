@@ -12,7 +12,7 @@ from ssd_edge.machine.host import Host, NotInstalledError, UnansweredError
 from ssd_edge.machine.processor import GIB, os_release
 
 _VENDORS = {"0x10de": "NVIDIA", "0x8086": "Intel", "0x1002": "AMD"}
-_RESTART = Remedy("see what the kernel says of it; mostly a restart helps", "sudo dmesg | grep -i nvrm")
+_RESTART = Remedy("read the kernel's messages; a restart usually helps", "sudo dmesg | grep -i nvrm")
 _DRIVERS = "https://www.nvidia.com/drivers"
 
 # Values of CUresult in <cuda.h>.
@@ -30,7 +30,7 @@ _FIELDS = (
     "power.limit",
 )
 SMI = ("nvidia-smi", f"--query-gpu={','.join(_FIELDS)}", "--format=csv,noheader,nounits")
-_HOT = 87.0  # °C; GeForce GPUs are slowed down from about 83 to 90
+_HOT = 87.0  # °C; GeForce GPUs slow down from about 83 to 90
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ def _sensors(row: list[str | None], named: bool) -> Finding | None:
     keys = ("memory_mib", "memory_used_mib", "mhz", "most_mhz", "celsius", "watts", "watts_limit")
     facts = {"gpu": name, **dict(zip(keys, numbers, strict=True))}
     if celsius is not None and celsius >= _HOT:
-        return Finding("GPU state", ", ".join(parts), "note", Remedy("cool it: a hot GPU is slowed down"), facts)
+        return Finding("GPU state", ", ".join(parts), "note", Remedy("cool it: a hot GPU slows down"), facts)
     return Finding("GPU state", ", ".join(parts), facts=facts)
 
 

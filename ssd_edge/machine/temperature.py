@@ -20,10 +20,10 @@ def probe(host: Host) -> list[Finding]:
     value = f"{temperatures[hottest]:.0f} °C ({hottest})" + (f"; {others}" if others else "")
     facts = {"celsius": temperatures}
     if temperatures[hottest] >= _HOT:
-        remedy = Remedy("cool it: it is slowed down, or soon will be")
+        remedy = Remedy("cool it: it slows down now, or will soon")
         return [Finding("temperature", value, "problem", remedy, facts)]
     if temperatures[hottest] >= _WARM:
-        remedy = Remedy("see to fan and dust: it is slowed down when hotter")
+        remedy = Remedy("check the fan, and remove dust: it slows down when hotter")
         return [Finding("temperature", value, "note", remedy, facts)]
     return [Finding("temperature", value, facts=facts)]
 

@@ -55,7 +55,9 @@ def make_spec(name: str, labels: Sequence[str], box_sizes: str = "") -> ModelSpe
     architecture = _find(name)
     table = box_sizes or next(iter(architecture.levels))
     if table not in architecture.levels:
-        raise ModelError(f"{name} has default-box sizes {_listed(architecture.levels)}, but not {table!r}")
+        raise ModelError(
+            f"{name} has default-box sizes {_listed(architecture.levels)}, but not {table!r}: choose one of these"
+        )
     return ModelSpec(name, architecture.input_size, tuple(labels), architecture.levels[table])
 
 

@@ -130,7 +130,7 @@ def _keep(source: Source) -> list[Frame]:
     while len(kept) < _KEPT_FRAMES and (frame := source.read()) is not None:
         kept.append(frame)
     if not kept:
-        raise SourceError(f"{source.name} gives no frame to measure with")
+        raise SourceError(f"{source.name} gives no frame to measure with: give another source")
     return kept
 
 

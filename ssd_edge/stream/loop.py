@@ -103,7 +103,7 @@ def detect(
             now = monotonic()
             more = left != 0 and (stop_at is None or now < stop_at) and not capture.ended
             if more and len(pending) < detector.depth:
-                # 0.9 fetches results early: if they were always fetched late, the delay would count as inference time.
+                # The 0.9 makes it fetch early: if results were always late, the delay would count as inference time.
                 patience = pending[0][1] + 0.9 * typical - now if pending else _BEAT
                 frame = capture.take(max(0.0, patience))
                 if frame is not None:
@@ -130,4 +130,4 @@ def detect(
 def _refuse_to_overwrite(source: Source, sinks: Sequence[Sink]) -> None:
     for sink in sinks:
         if source.path and sink.path and sink.path.resolve() == source.path.resolve():
-            raise SinkError(f"{sink.path} is what is being read: write the results elsewhere")
+            raise SinkError(f"{sink.path} is the source that is being read: write the results elsewhere")

@@ -88,7 +88,7 @@ def test_crop(scene, seed):
         assert pixels < max(MIN_VISIBLE, 0.51) * (x2 - x1) * (y2 - y1)
 
 
-def test_crop_keeps_what_has_its_centre_and_enough_of_itself_inside():
+def test_crop_keeps_objects_with_centre_and_enough_area_inside():
     """The image's pixels encode their position, so that the window can be read from the crop."""
     image = np.zeros((80, 120, 3), np.uint8)
     image[..., 0], image[..., 1] = np.arange(120), np.arange(80)[:, None]

@@ -85,8 +85,8 @@ def test_splits_must_be_named_and_known(tmp_path: Path) -> None:
     [
         (box(3, numbers=[1, 2, 3]), "four numbers"),
         (box(3, numbers=None), "four numbers"),
-        (box(3, numbers=[1, 2, 3, "x"]), "'x' is no number"),
-        (box(3, numbers=[1, 2, 3, [4]]), "is no number"),
+        (box(3, numbers=[1, 2, 3, "x"]), "'x' is not a number"),
+        (box(3, numbers=[1, 2, 3, [4]]), "is not a number"),
         (box(3, category_id=None), "category_id"),
     ],
 )

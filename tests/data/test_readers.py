@@ -12,7 +12,7 @@ from tests.data import test_coco, test_voc, test_yolo
 from tests.helpers import shared
 
 
-def test_each_format_is_told_apart(tmp_path: Path) -> None:
+def test_each_format_is_recognised(tmp_path: Path) -> None:
     voc = test_voc.make(tmp_path / "voc", {"a": test_voc.annotation()})
     test_coco.write(tmp_path / "coco" / "annotations" / "instances_val.json", test_coco.TWO, [])
     yolo = test_yolo.make(tmp_path / "yolo", {"a": ""})

@@ -59,7 +59,7 @@ def test_splits_agree_on_the_classes(tmp_path: Path) -> None:
         voc.read(root, "test")
 
 
-def test_trainval_is_what_no_split_means(tmp_path: Path) -> None:
+def test_trainval_is_the_default_split(tmp_path: Path) -> None:
     root = make(tmp_path, {"a": annotation(), "b": annotation()}, {"trainval": "b", "test": "a"})
     dataset = voc.read(root)
     assert dataset.split == "trainval"
@@ -72,7 +72,7 @@ def test_trainval_is_what_no_split_means(tmp_path: Path) -> None:
         ("<annotation>", "no XML"),
         ("", "no XML"),
         ("<html></html>", "<html>"),
-        (annotation(("nut", "x", 1, 2, 3)), "object 1: 'x' is no number"),
+        (annotation(("nut", "x", 1, 2, 3)), "object 1: 'x' is not a number"),
         (annotation(("", 1, 1, 2, 3)), "object 1: <name>"),
         ("<annotation><object><name>nut</name></object></annotation>", "bndbox/xmin"),
         ('<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>', "DOCTYPE"),

@@ -62,7 +62,7 @@ def test_a_polygon_becomes_its_bounds(tmp_path: Path) -> None:
         max_size=5,
     )
 )
-def test_pixels_survive_the_way_through_text(tmp_path: Path, boxes: list[tuple[float, ...]]) -> None:
+def test_pixels_survive_writing_and_reading_text(tmp_path: Path, boxes: list[tuple[float, ...]]) -> None:
     lines = [f"0 {(x + w / 2) / WIDTH!r} {(y + h / 2) / HEIGHT!r} {w / WIDTH!r} {h / HEIGHT!r}" for x, y, w, h in boxes]
     (read,) = yolo.read(make(tmp_path, {"a": "\n".join(lines)}))
     expected = np.array([(x, y, x + w, y + h) for x, y, w, h in boxes]).reshape(-1, 4)

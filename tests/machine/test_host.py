@@ -147,7 +147,7 @@ def test_a_child_that_hangs(here, monkeypatch, tmp_path):
         here.ask("pyav")
 
 
-def test_a_file_in_the_users_folder_is_no_library(here, monkeypatch, tmp_path):
+def test_a_file_in_the_users_folder_is_not_imported(here, monkeypatch, tmp_path):
     if sys.version_info < (3, 11):
         pytest.skip("Python 3.10 has no PYTHONSAFEPATH")
     (tmp_path / "json.py").write_text("raise SystemExit('not this one')")

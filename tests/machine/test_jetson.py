@@ -33,7 +33,7 @@ def test_jetpack_7(tmp_path):
     assert findings["GPU clock"].value == "held at 1300 MHz"
 
 
-def test_other_machines_have_none_of_it(tmp_path):
+def test_other_machines_have_no_jetson_findings(tmp_path):
     assert everything(laptop(tmp_path)) == {}
 
 
@@ -64,7 +64,7 @@ def test_a_jetpack_of_the_future(tmp_path):
     (finding, *_) = jetson.probe(
         machine(tmp_path, {"/etc/nv_tegra_release": "# R45 (release), REVISION: 1.0, GCID: 1\n"})
     )
-    assert "Jetson Linux 45.1.0, that of JetPack unknown" in finding.value
+    assert "Jetson Linux 45.1.0 of JetPack unknown" in finding.value
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_jetpack_of_the_future(tmp_path):
         "NV Fan Mode:quiet\nNV Power Mode: MODE_50W\n3",
     ],
 )
-def test_what_nvpmodel_says(tmp_path, out):
+def test_answers_of_nvpmodel(tmp_path, out):
     host = but(agx_orin_6(tmp_path), commands={"nvpmodel": Ran(0, out, "")})
     assert everything(host)["power mode"].facts["mode"] == "MODE_50W"
 
@@ -88,7 +88,7 @@ def test_the_fastest_mode_has_not_always_the_number_0(tmp_path):
 
 
 @pytest.mark.parametrize("status", ["", "pmode:0009", "nonsense"])
-def test_a_mode_that_nobody_knows(tmp_path, status):
+def test_an_unknown_power_mode(tmp_path, status):
     files = {
         "/etc/nv_tegra_release": "# R36 (release), REVISION: 4.3,\n",
         "/etc/nvpmodel.conf": NVPMODEL_CONF,

@@ -65,7 +65,7 @@ def test_clocks_that_are_held(tmp_path):
     assert by_name(processor.probe(host))["CPU clock"].value == "held at 2202 MHz, governor schedutil"
 
 
-def test_clocks_that_are_not_all_told(tmp_path):
+def test_clocks_that_some_cores_do_not_report(tmp_path):
     """Cores that are switched off do not report them."""
     folder = "/sys/devices/system/cpu/cpufreq/policy"
     files = {**clocks(800000, 900000, 2000000, (0, 4), "schedutil"), f"{folder}4/scaling_cur_freq": "<unknown>\n"}

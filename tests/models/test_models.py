@@ -220,7 +220,7 @@ def classify(backbone: nn.Module, state: dict[str, torch.Tensor], image: np.ndar
         ("coffee.png", (504, 967, 968)),  # coffee mug, espresso, cup
     ],
 )
-def test_the_backbone_and_preprocess_tell_what_is_in_a_photo(photo, classes):
+def test_the_backbone_and_preprocess_classify_a_photo(photo, classes):
     """ImageNet's classifier runs on top of our features: wrong channels, mean or taps would give another class."""
     state = read_torch_file(shared(WEIGHTS))
     made = make_network(make_spec("ssdlite300_mobilenet_v2", ["object"]))

@@ -71,7 +71,7 @@ def test_an_empty_folder(tmp_path: Path) -> None:
         open_source(str(tmp_path))
 
 
-def test_a_folder_in_the_order_of_its_names_without_what_is_truncated(tmp_path: Path) -> None:
+def test_a_folder_in_the_order_of_names_without_truncated_files(tmp_path: Path) -> None:
     for number in (1, 2, 10, 11):
         cv2.imwrite(str(tmp_path / f"{number}.jpg"), grey(number * 10))
     data = (tmp_path / "10.jpg").read_bytes()
