@@ -23,7 +23,7 @@ LABELS = ("bolt", "nut")
 
 
 class TinyBackbone(nn.Module):
-    """32 × 32 → one feature map of 4 × 4."""
+    """A backbone that turns 32 × 32 pixels into one feature map of 4 × 4."""
 
     channels = (16,)
 
@@ -55,8 +55,8 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture(autouse=True)
-def _same_chance_afterwards() -> Iterator[None]:
-    """Training seeds everything; no other test shall notice."""
+def _random_state_restored() -> Iterator[None]:
+    """Restore the random state after each test, since training sets the seeds."""
     state, numpy_state = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
     yield
     torch.set_rng_state(state)
@@ -64,7 +64,7 @@ def _same_chance_afterwards() -> Iterator[None]:
 
 
 def draw_dataset(folder: Path, number: int, seed: int = 0) -> Dataset:
-    """Red squares ("bolt") and blue wide boxes ("nut") on grey noise, 40 × 36 pixels; the last has no object."""
+    """Draw red squares ("bolt") and blue wide boxes ("nut") on grey noise, 40 × 36 pixels; the last has no object."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     samples = []
@@ -85,7 +85,7 @@ def draw_dataset(folder: Path, number: int, seed: int = 0) -> Dataset:
 
 
 def write_yolo(pictures: Dataset, folder: Path) -> Path:
-    """The pictures as a data set of YOLO."""
+    """Write pictures as a YOLO data set, and return its folder."""
     for part in ("images", "labels"):
         (folder / part).mkdir(parents=True)
     (folder / "data.yaml").write_text("names: [bolt, nut]\n")
@@ -100,5 +100,5 @@ def write_yolo(pictures: Dataset, folder: Path) -> Path:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> tuple[Dataset, Dataset]:
-    """Eight to train on, three to validate on."""
+    """Two data sets: eight pictures to train on, three to validate on."""
     return draw_dataset(tmp_path / "train", 8), draw_dataset(tmp_path / "val", 3, seed=1)

@@ -1,4 +1,4 @@
-"""The checkpoint: what comes back, and what is refused in one sentence."""
+"""Checkpoints: what is read back, and what is refused in one sentence."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def network(tiny):
 def test_round_trip(network, tmp_path):
     path = tmp_path / "new" / "folder" / "model.pt"
     save_checkpoint(path, network, network.spec.with_provenance(dataset="screws"))
-    found = load_checkpoint(path)
-    assert not found.training
-    assert found.spec.labels == ("bolt", "nut")
-    assert found.spec.provenance["dataset"] == "screws"
-    assert len(found.spec.provenance["checkpoint_sha256"]) == 64
-    theirs, ours = found.state_dict(), network.state_dict()
+    loaded = load_checkpoint(path)
+    assert not loaded.training
+    assert loaded.spec.labels == ("bolt", "nut")
+    assert loaded.spec.provenance["dataset"] == "screws"
+    assert len(loaded.spec.provenance["checkpoint_sha256"]) == 64
+    theirs, ours = loaded.state_dict(), network.state_dict()
     assert list(theirs) == list(ours)
     assert all(torch.equal(theirs[key], ours[key]) for key in ours)
     images = torch.randn(2, 3, 32, 32)
-    for a, b in zip(found(images), network.eval()(images), strict=True):
+    for a, b in zip(loaded(images), network.eval()(images), strict=True):
         assert torch.equal(a, b)
 
 
@@ -54,10 +54,10 @@ def test_half_is_half_the_size_and_loads_as_float32(network, tmp_path):
         for name in ("whole.pt", "half.pt")
     }
     assert sizes["half.pt"] * 2 == sizes["whole.pt"]
-    found, ours = load_checkpoint(tmp_path / "half.pt").state_dict(), network.state_dict()
+    loaded, ours = load_checkpoint(tmp_path / "half.pt").state_dict(), network.state_dict()
     for key, value in ours.items():
-        assert found[key].dtype == value.dtype
-        torch.testing.assert_close(found[key], value, rtol=1e-3, atol=1e-6)
+        assert loaded[key].dtype == value.dtype
+        torch.testing.assert_close(loaded[key], value, rtol=1e-3, atol=1e-6)
 
 
 def test_half_keeps_what_fp16_cannot_hold(network, tmp_path):
@@ -84,7 +84,7 @@ def test_a_folder(tmp_path):
 
 
 class Payload:
-    """What unpickling would run."""
+    """An object that runs code when it is unpickled."""
 
     def __reduce__(self):
         return (Path.touch, (Path("was-executed"),))

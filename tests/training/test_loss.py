@@ -21,12 +21,12 @@ def reference(loc, logits, loc_target, class_target, alpha, ratio):
         negatives = []
         matched = 0
         for a in range(loc.shape[1]):
-            wanted = class_target[b, a]
-            if wanted == IGNORE:
+            target = class_target[b, a]
+            if target == IGNORE:
                 continue
             row = logits[b, a].astype(np.float64)
-            loss = math.log(np.exp(row - row.max()).sum()) + row.max() - row[wanted]
-            if wanted == 0:
+            loss = math.log(np.exp(row - row.max()).sum()) + row.max() - row[target]
+            if target == 0:
                 negatives.append(loss)
                 continue
             matched += 1
@@ -67,8 +67,8 @@ def test_equals_the_reference(seed, batch, count, classes, share, ignored, alpha
     tensors[0].requires_grad_()
     tensors[1].requires_grad_()
     losses = multibox_loss(*tensors, alpha, ratio)
-    for found, wanted in zip(losses, reference(*case, alpha, ratio), strict=True):
-        assert found.item() == pytest.approx(wanted, rel=1e-4, abs=1e-5)
+    for ours, expected in zip(losses, reference(*case, alpha, ratio), strict=True):
+        assert ours.item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
     losses.total.backward()
     assert torch.isfinite(tensors[0].grad).all()
     assert torch.isfinite(tensors[1].grad).all()

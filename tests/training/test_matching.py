@@ -1,4 +1,4 @@
-"""What each default box must answer: objects, background, and what is left out."""
+"""Targets of default boxes: objects, background, and boxes left out of the loss."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ thin = st.sampled_from([1e-7, 1e-5, 1e-3, 1e-2, 0.1, 1.0, 30.0])
     st.booleans(),
 )
 def test_targets_are_finite_for_every_sound_box(rows, mirrored):
-    """A box of 1e-7 pixels is no box after rounding: it may not bring an infinity into the loss."""
+    """A box of 1e-7 pixels has no area after rounding; it must not put an infinity into the loss."""
     target = Target.of(
         [[x, y, np.nextafter(np.float32(x + w), np.float32(999)), np.float32(y + h)] for x, y, w, h, *_ in rows],
         [row[-1] for row in rows],
@@ -127,8 +127,8 @@ def test_targets_are_finite_for_every_sound_box(rows, mirrored):
     assert classes.max() <= 2
 
 
-def test_what_a_real_model_answers_for():
-    """All six sizes of an object, one at a time: somebody of SSD300 answers for each, at an IoU of 0.5 or more."""
+def test_a_real_model_matches_objects_of_all_sizes():
+    """Each of six object sizes is matched to a default box of SSD300, at an IoU of 0.5 or more."""
     spec = make_spec("ssd300_vgg16", ["object"])
     defaults = boxes.default_boxes(spec)
     for side in (24, 40, 80, 140, 200, 280):

@@ -49,7 +49,7 @@ pytestmark = pytest.mark.usefixtures("tiny")
 
 
 def realistic(network: SSD, seed: int = 0) -> SSD:
-    """BatchNorm that is not the identity, biases that are not zero."""
+    """Give a network BatchNorm that is not the identity, and biases that are not zero."""
     chance = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for part in network.modules():
@@ -68,7 +68,7 @@ def some_images(network: SSD, number: int = 2) -> list[np.ndarray]:
 
 
 class Pair(NamedTuple):
-    """The same in PyTorch and in a file."""
+    """The same INT8 network in PyTorch and in a file."""
 
     int8: Int8Graph
     network: Network
@@ -80,7 +80,7 @@ class Pair(NamedTuple):
             return [head.numpy() for head in self.int8(torch.from_numpy(image))]
 
     def theirs(self, image: np.ndarray, tensors: Sequence[str] = ("loc", "logits")) -> list[np.ndarray]:
-        """By ONNX Runtime, with nothing fused: each operator as ONNX defines it."""
+        """Run the file in ONNX Runtime with nothing fused: each operator as ONNX defines it."""
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         model = with_outputs(onnx.load(self.file), tensors)
@@ -112,18 +112,18 @@ def pair(network: SSD, folder: Path, policy: Policy = DEFAULT_POLICY, powers_of_
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (7, 5, 3, 3), (16, 1, 5, 5)])
 def test_weights_lie_on_the_grid_of_the_file(shape):
-    """Bit by bit what weight_scales and rounded make of them, a channel of zeros and one of denormals included."""
+    """Equal bit by bit to the result of weight_scales and rounded, also for channels of zeros and of denormals."""
     weight = np.random.default_rng(0).normal(0, 1, shape).astype(np.float32)
     weight[0] *= 0
     if shape[0] > 1:
         weight[1] *= 1e-40
     scale = weight_scales(weight)
-    wanted = rounded(weight, scale).astype(np.float32) * scale.reshape(-1, 1, 1, 1)
-    assert np.array_equal(quantised_weight(torch.from_numpy(weight)).numpy(), wanted)
+    expected = rounded(weight, scale).astype(np.float32) * scale.reshape(-1, 1, 1, 1)
+    assert np.array_equal(quantised_weight(torch.from_numpy(weight)).numpy(), expected)
 
 
 def test_activations_lie_on_the_grid_of_the_file():
-    """Bit by bit what ONNX Runtime's QuantizeLinear and DequantizeLinear make of them: halves, ends, what is cut."""
+    """Equal bit by bit to ONNX Runtime's QuantizeLinear and DequantizeLinear, also for halves, ends and values cut."""
     step = 0.037
     exact = np.arange(-140, 140, 0.5, np.float32) * np.float32(step)
     x = np.concatenate([exact, np.random.default_rng(0).normal(0, 3, 5000)]).astype(np.float32).reshape(1, -1)
@@ -136,9 +136,9 @@ def test_activations_lie_on_the_grid_of_the_file():
     values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, list(x.shape)) for name in ("x", "y")]
     graph = onnx.helper.make_graph(nodes, "pair", values[:1], values[1:], [scale, zero])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=9)
-    (wanted,) = ort.InferenceSession(model.SerializeToString()).run(None, {"x": x})
+    (expected,) = ort.InferenceSession(model.SerializeToString()).run(None, {"x": x})
     ours = quantised_activation(torch.from_numpy(x), torch.tensor(step)).numpy()
-    assert np.array_equal(ours, wanted)
+    assert np.array_equal(ours, expected)
     assert ours.min() == np.float32(-128) * np.float32(step)
     assert ours.max() == np.float32(127) * np.float32(step)
 
@@ -162,8 +162,8 @@ def test_the_gradient_to_a_step_is_that_of_the_paper():
     step = torch.tensor(0.01, requires_grad=True)
     gradient = torch.tensor([[2.0, 3.0, 5.0, 7.0], [1.0, 1.0, 1.0, 1.0]])
     (quantised_activation(x, step) * gradient).sum().backward()
-    wanted = (2 * -128 + 3 * (1 - 1.3) + 5 * (41 - 40.8) + 7 * 127) / (4 * 127) ** 0.5
-    assert step.grad.item() == pytest.approx(wanted, rel=1e-5)
+    expected = (2 * -128 + 3 * (1 - 1.3) + 5 * (41 - 40.8) + 7 * 127) / (4 * 127) ** 0.5
+    assert step.grad.item() == pytest.approx(expected, rel=1e-5)
 
 
 # BatchNorm
@@ -172,7 +172,7 @@ def test_the_gradient_to_a_step_is_that_of_the_paper():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["tiny", *MODELS])
 def test_folding_changes_no_output_and_the_export_folds_to_the_same_bits(name, tmp_path):
-    """Outputs within 1e-5 of their size; the weights in the file's own folding are those of the network, each bit."""
+    """Outputs within 1e-5 of their size; the exporter's own folding gives the network's weights bit by bit."""
     network = realistic(make_network(make_spec(name, ("bolt", "nut"))))
     image = torch.from_numpy(some_images(network, 1)[0])
     with torch.no_grad():
@@ -203,27 +203,27 @@ def test_a_batch_norm_without_a_convolution_is_refused():
 @pytest.mark.parametrize("depthwise", [False, True])
 @pytest.mark.parametrize("name", ["tiny", *MODELS])
 def test_each_step_is_that_of_the_file(name, depthwise, tmp_path):
-    """Every tensor of the INT8 file, made in PyTorch of the file's own tensors before it: within 1e-5 of its largest.
+    """Each tensor of the INT8 file, computed in PyTorch from the file's earlier tensors, is within 1e-5 of its largest.
 
-    Not from end to end: where two sums differ in the last bit, one value in a million is rounded the other way, and
-    each of those moves others. Any two runtimes differ so.
+    The test does not run end to end: where two sums differ in the last bit, one value in a million is rounded the
+    other way, and changes others. Any two runtimes differ in this way.
     """
     network = realistic(make_network(make_spec(name, ("bolt", "nut"))))
     made = pair(network, tmp_path, Policy(depthwise=depthwise))
     here = {name for node in onnx.load(made.file).graph.node for name in node.output}
-    # Of a concatenation that joins int8 the file has no float tensor.
+    # The file has no float tensor for a concatenation of int8 tensors.
     tensors = [step.output for step in made.int8._steps if step.output in here]
     assert len(tensors) == len(made.int8._steps)
     image = made.images[0]
-    wanted = dict(zip(tensors, made.theirs(image, tensors), strict=True))
+    expected = dict(zip(tensors, made.theirs(image, tensors), strict=True))
     worst = 0.0
 
     def watched(output: str, run: Any) -> Any:
         def one(*taken: Tensor) -> Tensor:
             nonlocal worst
-            found = run(*taken).numpy()
-            worst = max(worst, np.abs(found - wanted[output]).max() / max(np.abs(wanted[output]).max(), 1e-6))
-            return torch.from_numpy(wanted[output])
+            ours = run(*taken).numpy()
+            worst = max(worst, np.abs(ours - expected[output]).max() / max(np.abs(expected[output]).max(), 1e-6))
+            return torch.from_numpy(expected[output])
 
         return one
 
@@ -233,7 +233,7 @@ def test_each_step_is_that_of_the_file(name, depthwise, tmp_path):
 
 
 def on_exact_numbers(network: SSD) -> SSD:
-    """Weights that are few whole steps of a power of two: every sum is exact in float32, in whatever order."""
+    """Set weights to a few whole steps of a power of two, so that every sum is exact in float32, in any order."""
     chance = np.random.default_rng(0)
     fold_batch_norm(network)
     with torch.no_grad():
@@ -250,7 +250,7 @@ def on_exact_numbers(network: SSD) -> SSD:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["tiny", "ssdlite300_mobilenet_v2"])
 def test_on_exact_numbers_the_heads_are_those_of_the_file_bit_by_bit(name, tmp_path):
-    """End to end, residual adds included: with powers of two for steps, no sum is rounded, so none can differ."""
+    """Compare end to end, residual adds included: with powers of two as steps no sum is rounded, so none can differ."""
     network = on_exact_numbers(make_network(make_spec(name, ("bolt", "nut"))).eval())
     made = pair(network, tmp_path, Policy(depthwise=True), powers_of_two=True)
     for image in made.images:
@@ -261,7 +261,7 @@ def test_on_exact_numbers_the_heads_are_those_of_the_file_bit_by_bit(name, tmp_p
 
 @pytest.mark.slow
 def test_a_pair_left_out_is_noticed(tmp_path):
-    """The comparison above can fail: without one of the pairs the heads differ by more than sums do."""
+    """The comparison above can fail: without one of the pairs the heads differ."""
     made = pair(on_exact_numbers(make_network(make_spec("tiny", ("bolt", "nut"))).eval()), tmp_path, powers_of_two=True)
     step = made.int8._steps[2]
     assert any(step.through)
@@ -306,7 +306,7 @@ def test_operators_of_no_published_model_are_refused(node, sentence):
 
 @pytest.fixture
 def start(pictures, tmp_path) -> Path:
-    """A checkpoint that a few epochs of training in float made."""
+    """A checkpoint after a few epochs of training in float."""
     recipe = replace(RECIPE, epochs=3, validate_every=3, lr=0.05)
     return train_detector(TrainingRun(*pictures, tmp_path / "float", recipe, show_bar=False)).checkpoint
 
@@ -324,7 +324,7 @@ def tune(
 
 
 def start_scales(pictures: tuple[Dataset, Dataset], folder: Path, start: Path) -> dict[str, float]:
-    """Those before the first step: a learning rate next to 0 leaves them as they are."""
+    """Scales before the first step: a learning rate near 0 does not change them."""
     return load_scales(tune(pictures, folder, start, replace(RECIPE, epochs=1, lr=1e-30)).checkpoint)
 
 
@@ -375,13 +375,13 @@ def test_export_writes_what_was_trained(pictures, start, tmp_path, monkeypatch):
         with torch.no_grad():
             ours = [head.numpy() for head in kept[-1].heads(torch.from_numpy(image))]
         files = (session.run(None, {"image": image}) for session in (int8, floats))
-        for found, wanted, unrounded in zip(ours, *files, strict=True):
-            assert np.abs(found - wanted).mean() <= 0.01 * np.abs(wanted - unrounded).mean()
+        for head, expected, unrounded in zip(ours, *files, strict=True):
+            assert np.abs(head - expected).mean() <= 0.01 * np.abs(expected - unrounded).mean()
 
 
 @pytest.mark.slow
 def test_learned_scales_move_and_frozen_ones_do_not(pictures, start, tmp_path):
-    """The best may be the start itself: so the last epoch counts."""
+    """Compares the last epoch, since the best may be the start itself."""
     first = start_scales(pictures, tmp_path / "first", start)
     tune(pictures, tmp_path / "frozen", start, ranges="frozen")
     tune(pictures, tmp_path / "learned", start, ranges="learned")
@@ -428,10 +428,10 @@ def test_resumed_equals_never_interrupted(pictures, start, tmp_path, monkeypatch
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-# What cannot be
+# What is refused
 
 
-def test_ranges_of_no_kind(pictures, start, tmp_path):
+def test_ranges_that_do_not_exist(pictures, start, tmp_path):
     with pytest.raises(ModelError, match="ranges must be one of learned, frozen, but got 'moving'"):
         tune(pictures, tmp_path / "run", start, ranges="moving")
 
@@ -485,7 +485,7 @@ def test_ranges_without_qat_are_refused(tmp_path):
 
 @pytest.mark.slow
 def test_the_command(pictures, start, tmp_path, capsys):
-    """With its own defaults, and JSON that says the AP of INT8 before and after."""
+    """Runs with the defaults of --qat; the JSON has the AP in INT8 before and after."""
     arguments = ["train", str(write_yolo(pictures[0], tmp_path / "data")), "-o", str(tmp_path / "run")]
     app([*arguments, "--qat", str(start), "--workers", "0", "--json"], standalone_mode=False)
     said = json.loads(capsys.readouterr().out)

@@ -46,7 +46,7 @@ def assert_equal_weights(one: Path, other: Path) -> None:
 
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, epoch: int, act: Any) -> None:
-    """Do something at the start of an epoch."""
+    """Call ``act`` at the start of an epoch."""
     usual = DetectorModule.on_train_epoch_start
 
     def start(module: DetectorModule) -> None:
@@ -82,7 +82,7 @@ def test_what_it_leaves_behind(pictures, tmp_path):
 
 @pytest.mark.slow
 def test_it_learns(tmp_path):
-    """Red squares and blue bars on grey: found in pictures it has not seen (five seeds gave 0.90 … 1.00)."""
+    """AP50 for red squares and blue bars on grey in new pictures is high (five seeds gave 0.90 … 1.00)."""
     both = draw_dataset(tmp_path / "train", 24), draw_dataset(tmp_path / "val", 6, seed=1)
     trained = run(both, tmp_path / "run", replace(RECIPE, epochs=60, batch_size=8, validate_every=20, lr=0.05))
     assert trained.ap50 > 0.75
@@ -163,7 +163,7 @@ def test_resuming_from_damage_or_from_something_else(pictures, tmp_path):
 
 
 def test_early_stop(pictures, tmp_path):
-    """With a learning rate that changes nothing, AP50 never gets better: one validation, then two in vain."""
+    """With a learning rate near 0, AP50 never improves: one validation, then two without a better one."""
     trained = run(pictures, tmp_path / "run", replace(RECIPE, epochs=20, patience=2, lr=1e-12))
     assert trained.epochs == 3
 
@@ -271,13 +271,15 @@ def test_fine_tuning_starts_from_the_weights_given(pictures, tmp_path):
     network = make_network(make_spec("tiny", ["bolt", "gear", "nut"]))
     save_checkpoint(source, network, network.spec)
     run(pictures, tmp_path / "run", replace(RECIPE, epochs=1, lr=1e-12), start_from=source)
-    found = weights(tmp_path / "run" / "model.pt")
-    torch.testing.assert_close(found["loc_heads.0.weight"], network.loc_heads[0].weight.detach(), rtol=0, atol=1e-6)
+    trained_weights = weights(tmp_path / "run" / "model.pt")
+    torch.testing.assert_close(
+        trained_weights["loc_heads.0.weight"], network.loc_heads[0].weight.detach(), rtol=0, atol=1e-6
+    )
     assert "start_from_sha256" in load_checkpoint(tmp_path / "run" / "model.pt").spec.provenance
 
 
 def test_what_fine_tuning_leaves_out_is_said_and_listed(pictures, tmp_path):
-    """A checkpoint of three classes for a model of two: all but the class heads; nothing is said of it on --resume."""
+    """From three classes to two, all but the class heads is taken; a resumed run does not say it again."""
     source = tmp_path / "source.pt"
     network = make_network(make_spec("tiny", ["bolt", "gear", "nut"]))
     save_checkpoint(source, network, network.spec)
@@ -325,10 +327,10 @@ def test_backbone_weights_and_frozen_blocks(pictures, tmp_path):
     state = make_network(make_spec("tiny", ["bolt", "nut"])).backbone.state_dict()
     torch.save(state, file)
     run(pictures, tmp_path / "run", replace(RECIPE, frozen_blocks=2), backbone_weights=file)
-    found = weights(tmp_path / "run" / "last.ckpt")
+    trained_weights = weights(tmp_path / "run" / "last.ckpt")
     for key, value in state.items():
         frozen = int(key.split(".")[1]) < 2
-        assert torch.equal(found[f"backbone.{key}"], value) == frozen, key
+        assert torch.equal(trained_weights[f"backbone.{key}"], value) == frozen, key
     assert "backbone_sha256" in load_checkpoint(tmp_path / "run" / "model.pt").spec.provenance
 
 
@@ -392,14 +394,14 @@ def test_a_checkpoint_as_heads(pictures, tmp_path):
     images = np.random.default_rng(0).normal(0, 1, (2, 3, 32, 32)).astype(np.float32)
     loc, logits = heads.submit(images)()
     with torch.no_grad():
-        wanted = network.eval()(torch.from_numpy(images))
-    np.testing.assert_array_equal(loc, wanted[0].numpy())
-    np.testing.assert_array_equal(logits, wanted[1].numpy())
+        expected = network.eval()(torch.from_numpy(images))
+    np.testing.assert_array_equal(loc, expected[0].numpy())
+    np.testing.assert_array_equal(logits, expected[1].numpy())
     heads.close()
 
 
 def test_progress_goes_to_the_end(tmp_path, capfd):
-    """With a progress bar, and nothing of Lightning's advice on the screen."""
+    """Train with a progress bar; none of Lightning's advice reaches the screen."""
     both = draw_dataset(tmp_path / "train", 4), draw_dataset(tmp_path / "val", 2, seed=1)
     train(*both, tmp_path / "run", replace(RECIPE, epochs=1))
     printed = "".join(capfd.readouterr())
