@@ -139,6 +139,15 @@ def test_resuming_longer(pictures, tmp_path):
     assert run(pictures, tmp_path / "run", replace(RECIPE, epochs=3), resume=True).epochs == 3
 
 
+def test_the_keys_of_what_is_resumed_stay_as_they_are(pictures, tmp_path):
+    """A last.ckpt of an earlier version can be resumed only while its keys are those that are read."""
+    trained = run(pictures, tmp_path / "run")
+    content = read_torch_file(tmp_path / "run" / "last.ckpt")
+    assert content["callbacks"]["_BestModel"] == {"ap50": trained.ap50, "step": 4, "at_start": None}
+    assert content["ssd_edge_training"] == "training in float"
+    assert "ssd_edge.spec" in content
+
+
 def test_nothing_to_resume_from(pictures, tmp_path):
     with pytest.raises(ModelError, match=r"nothing to resume from .* start without --resume"):
         run(pictures, tmp_path / "run", resume=True)
