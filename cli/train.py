@@ -115,9 +115,10 @@ def train(
 
     _refuse_contradictions(context, qat)
     usual = USUAL if qat is None else USUAL_OF_QAT
+    model = model if qat is None else _architecture(qat)
     training, validation = training_and_validation(data, split, val_split, seed)
     recipe = Recipe(
-        model=model if qat is None else _architecture(qat),
+        model=model,
         box_sizes=box_sizes,
         epochs=usual.epochs if epochs is None else epochs,
         batch_size=batch_size,
