@@ -123,7 +123,7 @@ def kindest(case: Case, model: Path) -> float:
 
 
 def _labelled(data: Path, *splits: str) -> Callable[[Heads], float]:
-    """AP on the images of all these splits together, as ``evaluate_model`` chooses them."""
+    """Return a measure of AP on the images of all these splits together, chosen as ``evaluate_model`` does."""
 
     def ap(heads: Heads) -> float:
         labels = heads.spec.labels

@@ -1,4 +1,4 @@
-"""Tiny convolutional heads for the calibration tests, and what INT8 must make of them, in NumPy."""
+"""Tiny convolutional heads for the calibration tests, and a NumPy reference of their INT8 results."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ SIZE = 8
 
 
 def tiny_net(batch: Any = 1, opset: int = 18, with_spec: bool = True, **changes: Floats) -> onnx.ModelProto:
-    """image (1, 3, 8, 8) → first 3×3 conv, ReLU → depthwise → BatchNorm → ReLU → two 1×1 heads and their sum.
+    """Build a net: image (1, 3, 8, 8) → 3×3 conv, ReLU → depthwise → BatchNorm → ReLU → two 1×1 heads and their sum.
 
     Args:
         batch: first dimension of the input.
-        opset: of the file.
-        with_spec: whether a ModelSpec stands in the metadata.
+        opset: opset of the file.
+        with_spec: whether the metadata has a ModelSpec.
         changes: weights to use instead of the random ones, by name.
     """
     random = np.random.default_rng(5)
@@ -69,20 +69,20 @@ def tiny_net(batch: Any = 1, opset: int = 18, with_spec: bool = True, **changes:
 
 
 def saved(model: onnx.ModelProto, folder: Path) -> Path:
-    """The model's file in a folder."""
+    """Save a model in a folder, and return its path."""
     path = folder / "heads.onnx"
     path.write_bytes(model.SerializeToString())
     return path
 
 
 def images(count: int = 4) -> list[Floats]:
-    """(1, 3, 8, 8) float32 each, seeded."""
+    """Make seeded images, (1, 3, 8, 8) float32 each."""
     random = np.random.default_rng(11)
     return [random.normal(0, 1, (1, 3, SIZE, SIZE)).astype(np.float32) for _ in range(count)]
 
 
 def run(path: Path, image: Floats) -> dict[str, Floats]:
-    """Outputs by name, from ONNX Runtime without its optimiser: what the file says, operator by operator."""
+    """Run a file operator by operator, in ONNX Runtime without its optimiser, and return the outputs by name."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -94,13 +94,13 @@ def run(path: Path, image: Floats) -> dict[str, Floats]:
 
 
 def fake_quantised(x: Floats, scale: npt.ArrayLike) -> Floats:
-    """x on the int8 grid of a scale: round half to even, saturate."""
+    """Round x to the int8 grid of a scale: half to even, saturating."""
     step = np.asarray(scale, np.float32)
     return (np.clip(np.rint(x / step), -128, 127) * step).astype(np.float32)
 
 
 def convolved(x: Floats, weight: Floats, bias: Floats, depthwise: bool = False) -> Floats:
-    """(1, C, H, W) by (O, C/groups, k, k), stride 1, padded to the same size; written out from the definition."""
+    """Convolve (1, C, H, W) with (O, C/groups, k, k) by the definition, stride 1, padded to the same size."""
     k = weight.shape[2]
     padded = np.pad(x[0].astype(np.float64), ((0, 0), (k // 2, k // 2), (k // 2, k // 2)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (k, k), axis=(1, 2))

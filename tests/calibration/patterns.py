@@ -1,4 +1,4 @@
-"""Small networks, each of one pattern that placement and the lint have a rule for; every value may be negative."""
+"""Small networks, each with one pattern that placement and the lint have a rule for; values may be negative."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Step = tuple[str, Sequence[str], str, dict[str, Any]]
 
 
 def conv(source: str, made: str, inputs: int = 4, group: int = 1) -> Step:
-    """A 3×3 convolution to four channels; its node has the name of what it makes."""
+    """Make a 3×3 convolution to four channels; its node is named after its output."""
     return "Conv", (source,), made, {"inputs": inputs, "group": group}
 
 
 def op(kind: str, *sources: str, made: str, **attributes: Any) -> Step:
-    """Any other node."""
+    """Make any other node."""
     return kind, sources, made, attributes
 
 
@@ -124,12 +124,12 @@ PATTERNS: dict[str, list[Step]] = {
 
 
 def pattern(name: str) -> onnx.ModelProto:
-    """image (1, 4, 8, 8) → all that no other node reads; the weights are seeded."""
+    """Build a pattern: image (1, 4, 8, 8) → all tensors that no other node reads; the weights are seeded."""
     return network(PATTERNS[name])
 
 
 def network(steps: Sequence[Step], *also: str) -> onnx.ModelProto:
-    """The graph of these steps; some inner tensors may be outputs also."""
+    """Build the graph of these steps; some inner tensors may also be outputs."""
     random = np.random.default_rng(7)
     nodes, weights = [], []
     for kind, sources, made, attributes in steps:
@@ -156,6 +156,6 @@ def network(steps: Sequence[Step], *also: str) -> onnx.ModelProto:
 
 
 def pictures(count: int = 4) -> list[np.ndarray]:
-    """Seeded images for these networks."""
+    """Make seeded images for these networks."""
     random = np.random.default_rng(3)
     return [random.normal(0, 1, SHAPE).astype(np.float32) for _ in range(count)]

@@ -1,6 +1,6 @@
-"""TensorRT-RTX's real builder, which needs no GPU: does it take a file, and what does it make of the convolutions?
+"""TensorRT-RTX's real builder, which needs no GPU: whether it takes a file, and the precisions of its convolutions.
 
-``python -m tests.calibration.rtx FILE.onnx FILE.plan`` builds in a process of its own: some files kill it.
+``python -m tests.calibration.rtx FILE.onnx FILE.plan`` builds in a separate process, since some files kill it.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from tests.helpers import ROOT
 
 @dataclass(frozen=True)
 class RtxPlan:
-    """What the builder made; no bytes where it refused, or died."""
+    """The plan that the builder made; empty if it refused the file or died."""
 
     content: bytes
 
     def convolutions(self, model: onnx.ModelProto) -> Mapping[str, str]:
-        """Precision by name of the node, as the plan has it."""
+        """Return the precision of each convolution in the plan, by the name of its node."""
         return in_plan(self.content, asked_for(model))
 
 
 def plan_of(path: Path) -> RtxPlan:
-    """Build for an RTX 30; the test is skipped where TensorRT-RTX is not installed."""
+    """Build for an RTX 30; skip the test if TensorRT-RTX is not installed."""
     if util.find_spec("tensorrt_rtx") is None:
         pytest.skip("TensorRT-RTX is not installed: pip install 'ssd-edge[rtx]'")
     made = path.with_suffix(".plan")
@@ -44,7 +44,7 @@ def plan_of(path: Path) -> RtxPlan:
 
 
 def main() -> None:
-    """Write the plan, or nothing."""
+    """Build a plan and write it; write nothing if the file is refused."""
     import tensorrt_rtx as trt
 
     source, target = map(Path, sys.argv[1:])

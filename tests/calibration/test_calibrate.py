@@ -32,14 +32,14 @@ def weights_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
 
 
 def quantised_convolutions(path) -> dict[str, bool]:
-    """Of each Conv in a file, whether both its activation and its weight come from a DequantizeLinear."""
+    """Return, for each Conv in a file, whether its activation and its weight both come from a DequantizeLinear."""
     model = onnx.load(path)
     made_by = {output: node.op_type for node in model.graph.node for output in node.output}
     both = ["DequantizeLinear"] * 2
     return {n.name: [made_by.get(i) for i in n.input[:2]] == both for n in model.graph.node if n.op_type == "Conv"}
 
 
-def test_the_file_is_explicit_qdq_as_nvidias_parser_wants_it(heads, tmp_path):
+def test_the_file_is_explicit_qdq_as_nvidias_parser_requires(heads, tmp_path):
     output = tmp_path / "out" / "int8.onnx"
     result = calibrate(heads, output, images())
     model = onnx.load(output)
@@ -49,7 +49,7 @@ def test_the_file_is_explicit_qdq_as_nvidias_parser_wants_it(heads, tmp_path):
     assert quantised_convolutions(output) == {"first": True, "depthwise": False, "loc": True, "logits": True}
     assert (result.num_quantised, result.num_convolutions) == (3, 4)
     assert list(result.scales) == ["image", "e"]
-    # One pair for each tensor, shared by its readers, and one DQ for each weight.
+    # Each tensor has one pair, shared by its readers; each weight has one DQ.
     assert kinds.count("QuantizeLinear") == 2
     assert kinds.count("DequantizeLinear") == 2 + 3
     assert "BatchNormalization" not in kinds
@@ -85,13 +85,13 @@ def test_depthwise_and_skipped_convolutions(heads, tmp_path):
     [(8, {"first", "depthwise", "loc", "logits"}), (9, {"first", "depthwise"}), (10, {"first"}), (27, {"first"})],
 )
 def test_convolutions_of_few_products_stay_in_float(heads, tmp_path, least, int8):
-    """first sums 3·3·3 products to a value, depthwise 3·3, loc and logits 8."""
+    """For an output value, "first" sums 3·3·3 products, "depthwise" 3·3, "loc" and "logits" 8."""
     output = tmp_path / "int8.onnx"
     calibrate(heads, output, images(), policy=Policy(depthwise=True, least_products=least))
     assert {name for name, quantised in quantised_convolutions(output).items() if quantised} == int8
 
 
-def test_int8_outputs_are_those_of_a_numpy_reference(heads, tmp_path):
+def test_int8_outputs_equal_a_numpy_reference(heads, tmp_path):
     output = tmp_path / "int8.onnx"
     result = calibrate(heads, output, images(), method="min-max")
     c = {name: array.astype(np.float32) for name, array in weights_of(tiny_net()).items()}
@@ -107,14 +107,14 @@ def test_int8_outputs_are_those_of_a_numpy_reference(heads, tmp_path):
         d = convolved(b, folded, c["norm.bias"] - c["norm.mean"] * factor, depthwise=True)
         e = np.maximum(d, 0)
         q = fake_quantised(e, result.scales["e"])
-        found = run(output, image)
-        # A value of e on the border of two steps may round either way: one step, times the largest weight.
+        outputs = run(output, image)
+        # A value of e between two steps may round either way: an error of one step, times the largest weight.
         step = result.scales["e"] * 3
         for name in ("loc", "logits"):
             wanted = convolved(q, grid(c[f"{name}.weight"]), c[f"{name}.bias"])
-            assert np.abs(found[name] - wanted).max() < step
-            assert np.mean(np.abs(found[name] - wanted) < 1e-4) > 0.98
-        assert found["sum"] == pytest.approx(e.sum(), rel=1e-4)
+            assert np.abs(outputs[name] - wanted).max() < step
+            assert np.mean(np.abs(outputs[name] - wanted) < 1e-4) > 0.98
+        assert outputs["sum"] == pytest.approx(e.sum(), rel=1e-4)
 
 
 @pytest.mark.slow
@@ -125,20 +125,20 @@ def test_openvino_and_onnx_runtime_agree_and_are_near_fp32(heads, tmp_path, meth
     here = for_this_processor(output)
     compiled = openvino.Core().compile_model(str(here), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     for image in images(3):
-        exact, found, wanted = run(heads, image), run(output, image), run(here, image)
+        exact, int8, wanted = run(heads, image), run(output, image), run(here, image)
         others = compiled({"image": image})
         for name in ("loc", "logits"):
             size = np.abs(exact[name]).max()
             assert np.abs(others[name] - wanted[name]).max() < 0.02 * size
-            assert np.abs(found[name] - exact[name]).max() < 0.1 * size
+            assert np.abs(int8[name] - exact[name]).max() < 0.1 * size
 
 
-def test_metadata_is_kept_and_the_spec_says_where_it_comes_from(heads, tmp_path):
+def test_metadata_is_kept_and_the_spec_records_its_provenance(heads, tmp_path):
     output = tmp_path / "int8.onnx"
     result = calibrate(heads, output, images(3), method="entropy")
-    found = {entry.key: entry.value for entry in onnx.load(output).metadata_props}
-    assert found["made_by"] == "a test"
-    spec = ModelSpec.from_text(found[METADATA_KEY])
+    metadata = {entry.key: entry.value for entry in onnx.load(output).metadata_props}
+    assert metadata["made_by"] == "a test"
+    spec = ModelSpec.from_text(metadata[METADATA_KEY])
     assert spec.provenance == {
         "dataset": "none",
         "parent": "heads.onnx",
@@ -150,7 +150,7 @@ def test_metadata_is_kept_and_the_spec_says_where_it_comes_from(heads, tmp_path)
     assert spec.with_provenance() == small_spec(provenance=spec.provenance)
 
 
-def test_heads_without_a_spec_stay_without(tmp_path):
+def test_heads_without_a_spec_get_none(tmp_path):
     output = tmp_path / "int8.onnx"
     calibrate(saved(tiny_net(with_spec=False), tmp_path), output, images())
     assert METADATA_KEY not in {entry.key for entry in onnx.load(output).metadata_props}
@@ -165,7 +165,7 @@ def test_a_damaged_spec_is_refused(tmp_path):
 
 @pytest.mark.parametrize("image", [np.zeros((1, 3, 8, 8), np.float32), np.full((1, 3, 8, 8), 0.7, np.float32)])
 @pytest.mark.parametrize("method", METHODS)
-def test_images_that_are_all_alike_still_give_a_sound_file(heads, tmp_path, image, method):
+def test_uniform_images_give_a_valid_file(heads, tmp_path, image, method):
     output = tmp_path / "int8.onnx"
     result = calibrate(heads, output, [image] * 3, method=method)
     assert all(np.isfinite(scale) and scale > 0 for scale in result.scales.values())
@@ -180,7 +180,7 @@ def test_a_channel_of_zero_weights_gives_its_bias(tmp_path):
     assert np.allclose(run(output, images(1)[0])["loc"], bias.reshape(1, -1, 1, 1))
 
 
-def test_an_activation_that_is_not_finite_is_named(tmp_path):
+def test_a_tensor_that_becomes_nan_or_infinite_is_named(tmp_path):
     path = saved(tiny_net(**{"norm.weight": np.full(8, np.inf, np.float32)}), tmp_path)
     with pytest.raises(CalibrationError, match=r"tensor 'e' becomes NaN or infinite on calibration image 1"):
         calibrate(path, tmp_path / "int8.onnx", images())
@@ -242,7 +242,7 @@ def test_a_model_that_cannot_be_calibrated_is_refused_in_one_sentence(tmp_path, 
 
 
 def with_weights_outside(folder, name="weights.bin"):
-    """heads.onnx, its convolutions' weights in another file; all else stays inside."""
+    """Write heads.onnx with its convolutions' weights in another file, and everything else inside."""
     folder.mkdir(exist_ok=True)
     model, content = tiny_net(), b""
     for tensor in model.graph.initializer:
@@ -255,7 +255,7 @@ def with_weights_outside(folder, name="weights.bin"):
     return saved(model, folder), content
 
 
-def test_weights_beside_the_file_are_taken_in(heads, tmp_path):
+def test_external_weights_beside_the_file_are_loaded(heads, tmp_path):
     outside, content = with_weights_outside(tmp_path / "outside")
     (outside.parent / "weights.bin").write_bytes(content)
     first, second = tmp_path / "a.onnx", tmp_path / "b.onnx"
@@ -278,7 +278,7 @@ def test_weights_beside_the_file_are_taken_in(heads, tmp_path):
         ("short.bin", r"the weights of .*heads\.onnx cannot be read"),
     ],
 )
-def test_weights_from_elsewhere_are_not(tmp_path, name, sentence):
+def test_external_weights_from_other_folders_are_refused(tmp_path, name, sentence):
     path, content = with_weights_outside(tmp_path / "outside", name)
     (tmp_path / "weights.bin").write_bytes(content)
     (path.parent / "link.bin").symlink_to(tmp_path / "weights.bin")
@@ -289,14 +289,14 @@ def test_weights_from_elsewhere_are_not(tmp_path, name, sentence):
     assert not (tmp_path / "int8.onnx").exists()
 
 
-def test_what_is_already_quantised_is_refused(heads, tmp_path):
+def test_an_already_quantised_file_is_refused(heads, tmp_path):
     output = tmp_path / "int8.onnx"
     calibrate(heads, output, images())
     with pytest.raises(CalibrationError, match="already quantised"):
         calibrate(output, tmp_path / "again.onnx", images())
 
 
-def test_files_that_are_no_models_are_refused(tmp_path):
+def test_files_that_are_not_models_are_refused(tmp_path):
     with pytest.raises(CalibrationError, match="cannot read"):
         calibrate(tmp_path / "absent.onnx", tmp_path / "int8.onnx", images())
     text = tmp_path / "text.onnx"
@@ -314,7 +314,7 @@ def test_files_that_are_no_models_are_refused(tmp_path):
         ({"policy": Policy(least_products=28)}, "no convolution is left"),
     ],
 )
-def test_choices_that_cannot_be_met_are_refused_before_any_image_is_read(heads, tmp_path, choice, sentence):
+def test_invalid_options_are_refused_before_any_image_is_read(heads, tmp_path, choice, sentence):
     def unread():
         pytest.fail("an image was read")
         yield
@@ -352,8 +352,8 @@ def test_the_pedestrian_detector_keeps_its_heads_in_int8(tmp_path):
     assert sum(info["runtimePrecision"].astype(str) in ("u8", "i8") for info in convolutions) == 55
 
     exact = run(path, inputs[4])
-    found = compiled({"image": inputs[4]})
-    scores = [1 / (1 + np.exp(-logits[0, :, 1])) for logits in (exact["logits"], found["logits"])]
+    int8 = compiled({"image": inputs[4]})
+    scores = [1 / (1 + np.exp(-logits[0, :, 1])) for logits in (exact["logits"], int8["logits"])]
     assert np.abs(scores[0] - scores[1]).mean() < 0.001
 
 

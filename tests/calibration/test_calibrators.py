@@ -20,7 +20,7 @@ def of(values) -> Histogram:
 
 
 def divergence(bins: np.ndarray, i: int) -> float:
-    """KL(P ‖ Q) of the pseudocode of S7310 for a cut after i bins; infinite where Q is empty and P is not."""
+    """Compute KL(P ‖ Q) by the pseudocode of S7310 for a cut after i bins; infinite where Q is empty and P is not."""
     p = bins[:i].copy()
     p[i - 1] += bins[i:].sum()
     level = np.arange(i) * 128 // i
@@ -35,7 +35,7 @@ def divergence(bins: np.ndarray, i: int) -> float:
 
 
 def slow_entropy(histogram: Histogram) -> float:
-    """The pseudocode as it stands, with the rule that no more than 1 % are cut."""
+    """Follow the pseudocode literally, with the rule that no more than 1 % of the values are clipped."""
     bins = histogram.counts.astype(float)
     bins = bins[: np.flatnonzero(bins)[-1] + 1]
     if len(bins) <= 128:
@@ -44,9 +44,9 @@ def slow_entropy(histogram: Histogram) -> float:
     for i in range(128, len(bins) + 1):
         if bins[i:].sum() > 0.01 * bins.sum():
             continue
-        found = divergence(bins, i)
-        if found <= smallest + 1e-12:
-            best, smallest = i, found
+        divergence_here = divergence(bins, i)
+        if divergence_here <= smallest + 1e-12:
+            best, smallest = i, divergence_here
     return min((best + 0.5) * histogram.bin_width, histogram.amax)
 
 
@@ -64,7 +64,7 @@ SAMPLES = {
 @pytest.mark.parametrize("name", SAMPLES)
 def test_entropy_is_the_published_algorithm(name):
     histogram = of(SAMPLES[name])
-    # Candidates whose divergences differ by rounding alone may trade places: bins of one level.
+    # If divergences differ by rounding only, another candidate may win: allow the bins of one level.
     assert entropy(histogram) == pytest.approx(slow_entropy(histogram), abs=1.5 * histogram.bin_width)
 
 
@@ -101,7 +101,7 @@ def test_min_max_cuts_nothing():
 
 
 def test_the_moving_average_is_the_range_of_an_average_image():
-    """By hand: minima −4 and 0, maxima 1 and 2: means −2 and 1.5. ORT's, see test_reference_calibrators."""
+    """Worked out by hand: minima −4 and 0, maxima 1 and 2: means −2 and 1.5. ORT: see test_reference_calibrators."""
     histogram = of([-4, 1])
     histogram.add(np.asarray([0, 2], np.float32))
     assert moving_average(histogram) == 2.0
@@ -109,14 +109,14 @@ def test_the_moving_average_is_the_range_of_an_average_image():
 
 
 def square_error(values, amax) -> float:
-    """Of rounding to ±127 steps, written out."""
+    """Compute the mean square error of rounding to ±127 steps, by the definition."""
     step = amax / 127
     return float(np.mean((values - np.clip(np.rint(values / step), -127, 127) * step) ** 2))
 
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_mse_is_within_a_hundredth_of_the_best_of_two_thousand_cuts(name):
-    """Brute force over the values themselves. The spike of a ReLU6 at its bound, too, is judged by where it lies."""
+    """The reference is brute force over the values themselves, including the spike of a ReLU6 at 6."""
     values = np.asarray(SAMPLES[name], np.float32).astype(np.float64)
     largest = np.abs(values).max()
     best = min(square_error(values, cut) for cut in largest * np.linspace(0.0005, 1, 2000))
@@ -152,7 +152,7 @@ def test_an_unknown_method_is_refused():
 
 
 @pytest.mark.parametrize("amax", [-1.0, np.nan, np.inf])
-def test_a_magnitude_that_is_none_is_refused(amax):
+def test_an_invalid_magnitude_is_refused(amax):
     with pytest.raises(ValueError, match="finite"):
         to_scale(np.asarray([amax], np.float32))
 

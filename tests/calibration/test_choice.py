@@ -1,4 +1,4 @@
-"""Which images to calibrate with."""
+"""Choosing the calibration images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ssd_edge.errors import CalibrationError, DataError, SourceError
 
 
 def numbered(folder, count=40):
-    """Pictures whose grey tells their number."""
+    """Folder of pictures, each with its number as its grey level."""
     folder.mkdir(parents=True, exist_ok=True)
     for k in range(count):
         cv2.imwrite(str(folder / f"{k:03}.png"), np.full((16, 24, 3), k, np.uint8))
@@ -31,7 +31,7 @@ def pictures(tmp_path):
 
 @pytest.fixture
 def labelled(tmp_path):
-    """A YOLO data set of 40 pictures: bolts in all, a nut in one, a washer in none."""
+    """YOLO data set of 40 pictures: all show bolts, one shows a nut, none a washer."""
     root = tmp_path / "set"
     numbered(root / "images")
     (root / "labels").mkdir()
@@ -43,7 +43,7 @@ def labelled(tmp_path):
 
 @pytest.fixture
 def video(tmp_path):
-    """200 frames, each brighter than the one before."""
+    """Video of 200 frames, each brighter than the one before."""
     path = tmp_path / "clip.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"FFV1"), 25, (24, 16))
     for k in range(200):
@@ -60,22 +60,22 @@ def test_the_same_seed_chooses_the_same(pictures):
     assert numbers(first) == sorted(numbers(first))
 
 
-def test_the_key_sees_a_file_that_changes(pictures):
+def test_the_key_changes_with_a_file(pictures):
     before = choose_images(pictures, 40)
     os.utime(pictures / "003.png", ns=(1, 1))
     assert choose_images(pictures, 40).key != before.key
 
 
-def test_a_frame_of_each_stretch_of_a_video(video):
+def test_one_frame_is_chosen_from_each_stretch_of_a_video(video):
     chosen = choose_images(video, 50, seed=3)
-    found = np.asarray(numbers(chosen))
-    assert chosen.number == len(found) == 50
-    assert (found // 4 == np.arange(50)).all()
+    frames = np.asarray(numbers(chosen))
+    assert chosen.number == len(frames) == 50
+    assert (frames // 4 == np.arange(50)).all()
     assert chosen.missing == ()
     assert chosen.key == choose_images(video, 50, seed=3).key != choose_images(video, 50, seed=4).key
 
 
-def test_a_video_of_fewer_frames_gives_all(video):
+def test_all_frames_of_a_short_video_are_chosen(video):
     assert numbers(choose_images(video, 500)) == list(range(200))
 
 
@@ -87,17 +87,17 @@ def test_classes_that_are_missing(labelled, labels, missing):
     assert choose_images(labelled, 40, labels=labels).missing == missing
 
 
-def test_a_class_is_missing_where_its_picture_was_not_chosen(labelled):
-    """Of 40 pictures 32 are chosen; the one with the nut is among them for some seeds and not for others."""
-    found = {choose_images(labelled, 32, seed=seed, labels=("bolt", "nut")).missing for seed in range(30)}
-    assert found == {(), ("nut",)}
+def test_a_class_is_missing_if_its_picture_is_not_chosen(labelled):
+    """32 of 40 pictures are chosen: some seeds include the one with the nut, others do not."""
+    missing = {choose_images(labelled, 32, seed=seed, labels=("bolt", "nut")).missing for seed in range(30)}
+    assert missing == {(), ("nut",)}
 
 
-def test_a_plain_folder_tells_nothing_of_classes(pictures):
+def test_a_plain_folder_reports_no_missing_classes(pictures):
     assert choose_images(pictures, 40, labels=("bolt",)).missing == ()
 
 
-def test_fewer_than_are_needed_are_refused(pictures, tmp_path):
+def test_too_few_images_are_refused(pictures, tmp_path):
     numbered(tmp_path / "few", 5)
     assert LEAST_IMAGES == 32
     with pytest.raises(CalibrationError, match=r"at least 32 images, but .*few gives 5: .* or --force"):
@@ -108,7 +108,7 @@ def test_fewer_than_are_needed_are_refused(pictures, tmp_path):
     assert choose_images(tmp_path / "few" / "000.png", 100, least=1).number == 1
 
 
-def test_an_unreadable_image_is_passed_over_and_said(pictures):
+def test_an_unreadable_image_is_skipped_and_reported(pictures):
     (pictures / "004.png").write_bytes(b"no picture")
     said = []
     assert len(list(choose_images(pictures, 40).read(said.append))) == 39
@@ -116,7 +116,7 @@ def test_an_unreadable_image_is_passed_over_and_said(pictures):
     assert "004.png" in sentence
 
 
-def test_nothing_there(tmp_path):
+def test_a_missing_source_is_refused(tmp_path):
     with pytest.raises(DataError, match="there is no file or folder"):
         choose_images(tmp_path / "absent", 40)
     (tmp_path / "empty").mkdir()

@@ -1,4 +1,4 @@
-"""Heads with each correction that brings them closer to FP32, and no other."""
+"""Calibration with exactly those corrections that bring the heads closer to FP32."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def images() -> list[np.ndarray]:
 
 
 def distance(heads: Path, int8: Path, images: list[np.ndarray]) -> float:
-    """The definition, of softmax scores, written out."""
+    """Compute the distance by its definition, for softmax scores."""
     amounts, count = 0.0, 0
     for image in images:
-        found = []
+        outputs = []
         for path in (heads, int8):
             loc, logits = session(path.read_bytes()).run(["loc", "logits"], {"image": image})
             powers = np.exp(logits[0].astype(np.float64))
             scores = (powers / powers.sum(axis=1, keepdims=True))[:, 1:]
-            found.append((scores, loc[0] * np.repeat(read_spec(heads).variances, 2)))
-        (wanted, wanted_loc), (scores, loc) = found
+            outputs.append((scores, loc[0] * np.repeat(read_spec(heads).variances, 2)))
+        (wanted, wanted_loc), (scores, loc) = outputs
         seen = np.maximum(wanted, scores).max(axis=1) > SEEN
         amounts += np.abs(scores - wanted)[seen].sum() + np.abs(loc - wanted_loc)[seen].sum()
         count += int(seen.sum())
@@ -78,8 +78,8 @@ def test_without_corrections_it_is_the_plain_chain(heads_onnx, images, tmp_path)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("helps", [True, False])
-def test_what_brings_nothing_is_left_out(heads_onnx, images, tmp_path, monkeypatch, helps):
-    """Distances are planted; what is written says what was used."""
+def test_a_correction_that_does_not_help_is_left_out(heads_onnx, images, tmp_path, monkeypatch, helps):
+    """Distances are planted; the written file's provenance records the corrections used."""
     planted = iter([3.0, 2.0, 1.0] if helps else [1.0, 2.0, 3.0])
     monkeypatch.setattr(Recipe, "__hash__", lambda self: 0)
     monkeypatch.setattr("ssd_edge.calibration.quantiser.Quantiser.divergence", lambda self, recipe: next(planted))

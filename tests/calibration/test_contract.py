@@ -1,4 +1,4 @@
-"""The search for a recipe within a budget, over heads whose AP is what a test says it is; and bias correction."""
+"""The search for a recipe within a budget, with AP set by the test; and bias correction."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def quantiser(heads_onnx: Path, images: list[np.ndarray]) -> Quantiser:
 
 
 def in_int8(path: Path) -> set[str]:
-    """Names of the convolutions whose weights are dequantised."""
+    """Return the names of the convolutions whose weights are dequantised."""
     return {n.name for n in onnx.load(path).graph.node if n.op_type == "Conv" and n.input[1].endswith("_dequantised")}
 
 
@@ -166,8 +166,8 @@ def test_a_contract_without_a_measure(heads_onnx, images, tmp_path):
         calibrate_within(Job(heads_onnx, lambda: iter(images), read_spec(heads_onnx)), tmp_path / "a.onnx", 1.0)
 
 
-def test_bias_correction_takes_away_what_quantisation_adds(heads_onnx, images, tmp_path):
-    """The first convolution reads the image itself, so its mean is exact; scales that cut hard plant a shift."""
+def test_bias_correction_removes_the_mean_error_of_quantisation(heads_onnx, images, tmp_path):
+    """The first convolution reads the image itself, so its mean is exact; scales that clip hard cause a shift."""
     network = prepare(heads_onnx)
     bright = [np.abs(image) + 1 for image in images]
     scales = {name: value / 3 for name, value in scales_of(network, observe_images(network, bright), "min-max").items()}

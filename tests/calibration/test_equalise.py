@@ -1,4 +1,4 @@
-"""Equalisation: the same function to the last bit, with channels that are closer in size."""
+"""Equalisation: computes the same to the last bit, with the ranges of channels closer together."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ssd_edge.calibration.scales.find import observe_images, scales_of
 from ssd_edge.calibration.scales.observe import session
 
 SIZES = np.asarray([1.0, 0.2, 3.0, 0.01], np.float32)
-"""Of the four channels between the convolutions."""
+"""Factors that make the four channels between the convolutions differ in size."""
 
 
 def net(path: Path, activation: str, second: str = "dense", ceiling: float = 6.0) -> Path:
-    """image → conv (channels of very different size) → activation → conv."""
+    """Build a net: image → conv (channels of very different size) → activation → conv."""
     rng = np.random.default_rng(0)
     first = rng.normal(0, 0.5, (4, 3, 3, 3)) * SIZES[:, None, None, None]
     shape = (4, 1, 3, 3) if second == "depthwise" else (5, 4, 3, 3)
@@ -76,8 +76,8 @@ def test_it_computes_the_same_bits(tmp_path, activation, second):
     assert after.max() / after.min() < 0.3 * before.max() / before.min()
 
 
-def test_relu6_is_not_made_to_cut_what_an_image_reaches(tmp_path):
-    """Channel 2 is cut already, and the others may grow no further than to the ceiling."""
+def test_relu6_never_clips_more_on_the_images(tmp_path):
+    """Channel 2 is clipped already; the others may grow only up to the ceiling."""
     model = prepare(net(tmp_path / "net.onnx", "relu6", ceiling=2.0)).model
     (joint,) = joints(model)
     assert joint.ceiling == 2.0
@@ -88,7 +88,7 @@ def test_relu6_is_not_made_to_cut_what_an_image_reaches(tmp_path):
         np.testing.assert_array_equal(run(changed, image), run(model, image))
 
 
-def test_what_cannot_be_scaled_through_is_left_alone(tmp_path):
+def test_activations_that_do_not_scale_are_left_alone(tmp_path):
     assert joints(prepare(net(tmp_path / "net.onnx", "sigmoid")).model) == []
 
 

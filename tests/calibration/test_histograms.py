@@ -16,7 +16,7 @@ arrays = stnp.arrays(
 
 
 def reference(values: np.ndarray) -> np.ndarray:
-    """numpy's histogram of |x| > 0 over 0 … the power of two above the largest."""
+    """Compute numpy's histogram of |x| > 0, over 0 … the power of two above the largest value."""
     magnitudes = np.abs(values[values != 0]).astype(np.float64)
     exponent = math.frexp(magnitudes.max())[1]
     return np.histogram(np.ldexp(magnitudes, -exponent), NUM_BINS, (0.0, 1.0))[0]
@@ -34,9 +34,9 @@ def test_parts_in_any_order_give_the_histogram_of_all_data_at_the_final_range(pa
         alone.add(part)
         merged.merge(alone)
 
-    for found in (streamed, merged):
-        assert np.array_equal(found.counts, together.counts)
-        assert (found.exponent, found.zeros, found.amax) == (together.exponent, together.zeros, together.amax)
+    for each in (streamed, merged):
+        assert np.array_equal(each.counts, together.counts)
+        assert (each.exponent, each.zeros, each.amax) == (together.exponent, together.zeros, together.amax)
     assert together.zeros == np.sum(whole == 0)
     assert together.amax == np.abs(whole).max(initial=0)
     if np.any(whole):
@@ -51,7 +51,7 @@ def test_more_values_than_are_counted_at_once():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_value_that_is_not_finite_is_refused_and_leaves_no_trace(bad):
+def test_a_value_that_is_not_finite_is_refused_and_changes_nothing(bad):
     histogram = Histogram()
     with pytest.raises(ValueError, match="finite"):
         histogram.add(np.asarray([1, bad, 2], np.float32))
@@ -59,7 +59,7 @@ def test_a_value_that_is_not_finite_is_refused_and_leaves_no_trace(bad):
 
 
 def test_the_ranges_of_images_are_added_up():
-    """By hand: (−1, 3), (2, 5) and an image of no values, whose range is 0 … 0."""
+    """Worked out by hand: (−1, 3), (2, 5) and an image of no values, whose range is 0 … 0."""
     histogram, other = Histogram(), Histogram()
     histogram.add(np.asarray([-1, 3], np.float32))
     other.add(np.asarray([2, 5], np.float32))

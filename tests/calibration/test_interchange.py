@@ -1,4 +1,4 @@
-"""Scales in files."""
+"""Scales in JSON files and in TensorRT's calibration caches."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ip1: 3db6bd6e
 ip2: 3e691968
 prob: 3c010a14
 """
-"""From the documentation of TensorRT's sample sampleINT8, "Calibration file"."""
+"""A cache from the documentation of TensorRT's sample sampleINT8, "Calibration file"."""
 
 
 def test_json_reads_back_exactly(tmp_path):
@@ -46,7 +46,7 @@ def test_a_cache_reads_back_exactly_as_float32(tmp_path):
 
 
 def test_nvidias_own_example_is_read(tmp_path):
-    """prob comes from a softmax: its largest magnitude is 1, and its scale 1/127, as exactly as a histogram tells."""
+    """``prob`` comes from a softmax: its largest magnitude is 1 and its scale 1/127, within a histogram's accuracy."""
     (tmp_path / "theirs").write_text(NVIDIAS)
     scales = read_scales(tmp_path / "theirs")
     assert list(scales) == ["data", "conv1", "pool1", "conv2", "pool2", "ip1", "ip2", "prob"]
@@ -62,7 +62,7 @@ def test_tensors_that_are_not_quantised_are_left_out_of_a_cache(tmp_path):
     assert list(read_scales(tmp_path / "a")) == ["x:0"]
 
 
-def test_the_number_of_a_version():
+def test_the_header_has_the_version_number():
     assert doctest.testmod(interchange).failed == 0
     assert cache_header("8.5") == "TRT-8500-EntropyCalibration2"
     assert cache_header("10.14.1.48") == "TRT-101401-EntropyCalibration2"
@@ -97,7 +97,7 @@ def test_a_version_without_caches_is_refused(version):
         ("TRT-8502-EntropyCalibration2\nx: bc010a14", "must be above 0 and finite"),
     ],
 )
-def test_a_file_that_holds_no_scales(tmp_path, text, words):
+def test_a_file_without_scales_is_refused(tmp_path, text, words):
     (tmp_path / "scales").write_text(text)
     with pytest.raises(CalibrationError, match=words) as caught:
         read_scales(tmp_path / "scales")
@@ -136,7 +136,7 @@ def test_scales_in_place_of_images_give_the_same_file(tmp_path, form):
 
 @pytest.mark.slow
 def test_a_cache_holds_every_activation_of_the_fp32_file(tmp_path):
-    """By the names of its tensors. What folding takes away, between a convolution and BatchNorm, TensorRT fuses."""
+    """Tensors that folding removes, between a convolution and BatchNorm, need no scale, since TensorRT fuses them."""
     heads = saved(tiny_net(), tmp_path)
     result = calibrate(heads, tmp_path / "int8.onnx", images(), everything=True)
     every = every_scale(result, "mse")
