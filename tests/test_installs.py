@@ -18,6 +18,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.helpers import ROOT
+from tests.pythons import VERSIONS
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +35,7 @@ class Target(NamedTuple):
     pinned: bool
 
 
-TARGETS = [Target(*each) for each in product(("3.10", "3.11", "3.12", "3.13"), ("x86_64", "aarch64"), (False, True))]
+TARGETS = [Target(*each) for each in product(VERSIONS, ("x86_64", "aarch64"), (False, True))]
 
 
 @pytest.fixture(scope="module")
