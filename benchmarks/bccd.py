@@ -16,7 +16,8 @@ from ssd_edge.evaluation import Evaluation
 from ssd_edge.export import export_onnx
 from ssd_edge.samples import SAMPLE_CHECKPOINT
 from ssd_edge.training.checkpoints import load_checkpoint, save_checkpoint
-from ssd_edge.training.train import Recipe, train
+from ssd_edge.training.run import Recipe, TrainingRun
+from ssd_edge.training.train import train
 
 RECIPE = Recipe(epochs=60)
 CALIBRATION_IMAGES = 128
@@ -61,7 +62,7 @@ def _train(data: Path) -> None:
     backbone = real_data("weights/mobilenet_v2_imagenet/mobilenet_v2-b0353104.pth")
     with tempfile.TemporaryDirectory() as folder:
         training, validation = open_dataset(data, "train"), open_dataset(data, "val")
-        trained = train(training, validation, Path(folder), RECIPE, backbone_weights=backbone)
+        trained = train(TrainingRun(training, validation, Path(folder), RECIPE), backbone_weights=backbone)
         network = load_checkpoint(trained.checkpoint)
     # FP16 halves the file, and changes the results far less than INT8 does.
     facts = {"training_seconds": f"{trained.seconds:.0f}", "training_threads": str(torch.get_num_threads())}

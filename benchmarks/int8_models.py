@@ -27,7 +27,8 @@ from ssd_edge.importing import import_onnx
 from ssd_edge.samples import SAMPLE_CHECKPOINT
 from ssd_edge.spec import ModelSpec
 from ssd_edge.training.checkpoints import load_checkpoint
-from ssd_edge.training.train import Recipe, train
+from ssd_edge.training.run import Recipe, TrainingRun
+from ssd_edge.training.train import train
 
 KEPT = Path(__file__).resolve().parents[1] / "build" / "benchmarks"
 """Folder for results that take long to make and do not change: the trained SSD300, and its data set."""
@@ -158,7 +159,7 @@ def _trained_ssd300(data: Path) -> Path:
     if not kept.exists():
         print(f"training {SSD300.model} for {SSD300.minutes:g} minutes, once: {kept}", file=sys.stderr)
         with tempfile.TemporaryDirectory() as folder:
-            trained = train(open_dataset(data, "train"), open_dataset(data, "val"), Path(folder), SSD300)
+            trained = train(TrainingRun(open_dataset(data, "train"), open_dataset(data, "val"), Path(folder), SSD300))
             kept.parent.mkdir(parents=True, exist_ok=True)
             trained.checkpoint.replace(kept)
     return kept

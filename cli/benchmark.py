@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,19 +46,16 @@ def benchmark(
     from ssd_edge.stream.sources import open_source
 
     where = summary()
-    engines = {str(path): open_model(path, say) for path in models}
-    with progress("measuring") as advance:
+    with ExitStack() as opened, progress("measuring") as bar:
         results = measure(
-            {name: (engine, engine.backend, engine.precision) for name, engine in engines.items()},
+            {str(path): opened.enter_context(open_model(path, say)) for path in models},
             open_source(camera, realtime=False),
             frames=frames,
             warmup=warmup,
             rounds=rounds,
             min_score=min_score,
-            progress=advance,
+            progress=bar,
         )
-    for engine in engines.values():
-        engine.close()
     if as_json:
         print_json({"machine": where, "engines": [result.to_json() for result in results]})
         return

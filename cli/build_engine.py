@@ -110,9 +110,9 @@ def build_engine(
         strict=strict,
         max_batch=max_batch,
     )
-    with progress("building") as advance:
+    with progress("building") as bar:
         manifest = build_bundle(
-            onnx, target, *_split(backend or ["openvino"]), options=options, add=add, progress=advance
+            onnx, target, *_split(backend or ["openvino"]), options=options, add=add, progress=bar
         )
     if as_json:
         print_json(manifest.to_json())

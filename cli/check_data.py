@@ -50,8 +50,8 @@ def check_data(
     from ssd_edge.data.readers import open_dataset
 
     dataset = open_dataset(data, split)
-    with progress("looking at images") as advance:
-        report = check_dataset(dataset, advance)
+    with progress("looking at images") as bar:
+        report = check_dataset(dataset, bar)
     console = Console()
     if as_json:
         console.print_json(data=report.to_json(), ensure_ascii=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ssd_edge.cli.common import print_json
+from ssd_edge.cli.common import needs, print_json
 
 if TYPE_CHECKING:
     from ssd_edge.calibration.lint.check import LintReport
@@ -31,12 +31,8 @@ def check_onnx(
 
     Next: ssd-edge calibrate HEADS.onnx DATA, or ssd-edge build-engine NAME.int8.onnx
     """
-    try:
+    with needs("calibrate", "check-onnx"):
         from ssd_edge.calibration.lint.check import check_onnx as check
-    except ModuleNotFoundError as error:
-        from ssd_edge.errors import MissingDependencyError
-
-        raise MissingDependencyError(error.name or "onnx", "calibrate", "check-onnx") from None
     report = check(onnx)
     if as_json:
         print_json({"onnx": str(onnx), **report.to_json()})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ssd_edge.cli.common import print_json, progress, say
+from ssd_edge.cli.common import needs, print_json, progress, say
 from ssd_edge.cli.proofs import keep
 
 if TYPE_CHECKING:
@@ -35,12 +36,8 @@ def demo(
 
     Next: ssd-edge check-data DATA, and then ssd-edge train DATA
     """
-    try:
+    with needs("train,calibrate", "demo"):
         import torch  # noqa: F401 - asked for before the first minute is spent
-    except ModuleNotFoundError:
-        from ssd_edge.errors import MissingDependencyError
-
-        raise MissingDependencyError("PyTorch", "train,calibrate", "demo") from None
     from ssd_edge.calibration.closest import calibrate_closest
     from ssd_edge.calibration.job import Job
     from ssd_edge.data.images import preprocessed, sample_images
@@ -52,17 +49,19 @@ def demo(
     from ssd_edge.samples import SAMPLE_CHECKPOINT
     from ssd_edge.stream.video import Video
     from ssd_edge.training.checkpoints import load_checkpoint
-    from ssd_edge.training.train import Recipe, train
+    from ssd_edge.training.run import Recipe, TrainingRun
+    from ssd_edge.training.train import train
 
     began = monotonic()
     say("1/6 render a conveyor with bolts, nuts, washers and gears")
-    with progress("rendering") as advance:
-        data = write_dataset(folder / "data", images=IMAGES, seed=0, progress=advance)
+    with progress("rendering") as bar:
+        data = write_dataset(folder / "data", images=IMAGES, seed=0, progress=bar)
 
     say("2/6 train ssdlite300_mobilenet_v2 on them")
     recipe = Recipe(epochs=EPOCHS, lr=0.03, frozen_blocks=FROZEN_BLOCKS, validate_every=max(1, EPOCHS // 2))
     training, validation = open_dataset(data, "train"), open_dataset(data, "val")
-    trained = train(training, validation, folder / "train", recipe, start_from=SAMPLE_CHECKPOINT)
+    run = TrainingRun(training, validation, folder / "train", recipe, note=say)
+    trained = train(run, start_from=SAMPLE_CHECKPOINT)
     say(f"    AP50 {trained.ap50:.3f} on {len(validation)} images of other scenes, {trained.seconds:.0f} s")
 
     say("3/6 export to ONNX")
@@ -111,11 +110,8 @@ def _evaluate(bundle: Path, data: Path) -> Evaluation:
     from ssd_edge.engines.bundle import load_bundle
     from ssd_edge.evaluation.model import evaluate_model
 
-    engine = load_bundle(bundle)
-    with progress(f"AP of {engine.precision}") as advance:
-        result, _ = evaluate_model(engine, data, "val", advance)
-    engine.close()
-    return result
+    with load_bundle(bundle) as engine, progress(f"AP of {engine.precision}") as bar:
+        return evaluate_model(engine, data, "val", bar)[0]
 
 
 def _benchmark(bundles: dict[str, Path]) -> dict[str, float]:
@@ -123,16 +119,13 @@ def _benchmark(bundles: dict[str, Path]) -> dict[str, float]:
     from ssd_edge.stream.benchmark import benchmark
     from ssd_edge.stream.sources import open_source
 
-    engines = {name: load_bundle(bundle) for name, bundle in bundles.items()}
-    with progress("measuring") as advance:
+    with ExitStack() as opened, progress("measuring") as bar:
         results = benchmark(
-            {name: (engine, engine.backend, engine.precision) for name, engine in engines.items()},
+            {name: opened.enter_context(load_bundle(bundle)) for name, bundle in bundles.items()},
             open_source("synthetic", realtime=False),
             frames=BENCHMARK_FRAMES,
-            progress=advance,
+            progress=bar,
         )
-    for engine in engines.values():
-        engine.close()
     return {result.name: result.loop_fps for result in results}
 
 
@@ -141,16 +134,14 @@ def _record(bundle: Path, video: Any, seconds: float) -> dict[str, Any]:
     from ssd_edge.stream.loop import run_loop
     from ssd_edge.stream.sources import open_source
 
-    engine = load_bundle(bundle)
-    with progress("recording") as advance:
+    with load_bundle(bundle) as engine, progress("recording") as bar:
         report = run_loop(
             engine.detector(0.5),
             open_source("synthetic:1"),
             [video],
             duration=seconds,
-            on_progress=lambda now: advance(round(now.seconds), round(seconds)),
+            on_progress=lambda now: bar(round(now.seconds), round(seconds)),
         )
-    engine.close()
     return report.to_json()
 
 

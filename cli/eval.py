@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,8 +46,8 @@ def evaluate(
     from ssd_edge.evaluation.operating import choose
 
     wish, value = _wish(choose_thresholds) if choose_thresholds else (None, 0.0)
-    with closing(open_model(model, say)) as engine, progress("evaluating") as advance:
-        detections, targets, report = detect_in(engine, data, split, advance)
+    with open_model(model, say) as engine, progress("evaluating") as bar:
+        detections, targets, report = detect_in(engine, data, split, bar)
     labels = engine.spec.labels
     result = evaluate_detections(detections, targets, labels)
     points = choose(detections, targets, labels, wish, value) if wish else []

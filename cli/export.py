@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ssd_edge.cli.common import print_json, progress, say
+from ssd_edge.cli.common import needs, print_json, progress, say
 from ssd_edge.cli.proofs import WithProof, keep
 
 if TYPE_CHECKING:
@@ -43,13 +43,9 @@ def export(
 
     Next: ssd-edge calibrate, or ssd-edge build-engine
     """
-    try:
+    with needs("train", "export"):
         from ssd_edge.export import compare, export_onnx
         from ssd_edge.training.checkpoints import load_checkpoint, load_scales
-    except ModuleNotFoundError as error:
-        from ssd_edge.errors import MissingDependencyError
-
-        raise MissingDependencyError(error.name or "PyTorch", "train", "export") from None
     from ssd_edge.data.images import preprocessed, validation_images
     from ssd_edge.engines.opening import open_model
     from ssd_edge.proof import POOL
@@ -60,9 +56,8 @@ def export(
     target = output or checkpoint.with_suffix(".onnx")
     with progress("exporting"):
         spec = export_onnx(network, target, checkpoint)
-        engine = open_model(target)
-        agreement = compare(network, lambda image: engine.submit(image)(), preprocessed(pictures[:16], spec))
-        engine.close()
+        with open_model(target) as engine:
+            agreement = compare(network, lambda image: engine.submit(image)(), preprocessed(pictures[:16], spec))
     keep(target, pictures if proof else None)
     int8 = _int8(target, scales) if scales else None
     if int8 is not None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ssd_edge.cli.common import print_json, say
+from ssd_edge.cli.common import needs, print_json, say
 
 
 def export_decode(
@@ -31,12 +31,8 @@ def export_decode(
 
     Next: trtexec --onnx=NAME.decode.onnx --staticPlugins=libssd_edge_plugin.so
     """
-    try:
+    with needs("calibrate", "export-decode"):
         from ssd_edge.engines.plugins.decode_file import write_with_decode
-    except ModuleNotFoundError as error:
-        from ssd_edge.errors import MissingDependencyError
-
-        raise MissingDependencyError(error.name or "onnx", "calibrate", "export-decode") from None
     target = output or onnx.with_suffix(".decode.onnx")
     spec, outputs = write_with_decode(onnx, target, half)
     if as_json:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ssd_edge.cli.common import print_json, say
+from ssd_edge.cli.common import needs, print_json, say
 from ssd_edge.cli.proofs import WithProof, frames_for, keep
 
 if TYPE_CHECKING:
@@ -51,12 +51,8 @@ def import_onnx(
 
     Next: ssd-edge eval OUTPUT DATA
     """
-    try:
+    with needs("calibrate", "import-onnx"):
         from ssd_edge.importing import import_onnx as import_heads
-    except ModuleNotFoundError as error:
-        from ssd_edge.errors import MissingDependencyError
-
-        raise MissingDependencyError(error.name or "onnx", "calibrate", "import-onnx") from None
     from ssd_edge.data.images import validation_images
     from ssd_edge.proof import POOL
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +34,7 @@ def measures_on(data: Path | None, split: str, spec: ModelSpec) -> Measures:
         from ssd_edge.engines.cpu.exact import open_exact
         from ssd_edge.evaluation.model import evaluate_model
 
-        with closing(open_exact(onnx, spec)) as exact:
+        with open_exact(onnx, spec) as exact:
             return evaluate_model(exact, _known(data), split, progress)[0]
 
     def on_this_machine(fp32: Path, int8: Path, progress: Progress) -> OnThisMachine:

@@ -78,36 +78,35 @@ def run(
     from ssd_edge.stream.sources import open_source
     from ssd_edge.stream.video import Video
 
-    engine = open_model(model, say)
-    if verify:
-        say(f"verified: {prove(engine, proof_for(model, engine)).sentence()}")
-    labels = engine.spec.labels
-    least = np.asarray(engine.spec.operating_score_of_each(USUAL_SCORE), np.float32)
-    if min_score is not None:
-        least[:] = min_score
-    source = open_source(camera)
-    sinks: list[Sink] = []
-    if save_video:
-        sinks.append(Video(save_video, labels, source.fps))
-    if save_images:
-        sinks.append(Images(save_images, labels))
-    if save_json:
-        sinks.append(JsonLines(str(save_json), labels))
-    if window or (window is None and not sinks and has_display()):
-        sinks.append(Window(labels))
-    say(f"{model}: {engine.backend} {engine.precision}, on {source.name}; Ctrl-C ends it")
-    with Live(console=stderr(), transient=True, refresh_per_second=2) as live:
-        report = run_loop(
-            engine.detector(float(least.min())),
-            source,
-            sinks,
-            every_frame=every_frame,
-            max_frames=frames,
-            duration=seconds,
-            min_score=least,
-            on_progress=lambda now: live.update(report_table(now)),
-        )
-    engine.close()
+    with open_model(model, say) as engine:
+        if verify:
+            say(f"verified: {prove(engine, proof_for(model, engine)).sentence()}")
+        labels = engine.spec.labels
+        least = np.asarray(engine.spec.operating_score_of_each(USUAL_SCORE), np.float32)
+        if min_score is not None:
+            least[:] = min_score
+        source = open_source(camera)
+        sinks: list[Sink] = []
+        if save_video:
+            sinks.append(Video(save_video, labels, source.fps))
+        if save_images:
+            sinks.append(Images(save_images, labels))
+        if save_json:
+            sinks.append(JsonLines(str(save_json), labels))
+        if window or (window is None and not sinks and has_display()):
+            sinks.append(Window(labels))
+        say(f"{model}: {engine.backend} {engine.precision}, on {source.name}; Ctrl-C ends it")
+        with Live(console=stderr(), transient=True, refresh_per_second=2) as live:
+            report = run_loop(
+                engine.detector(float(least.min())),
+                source,
+                sinks,
+                every_frame=every_frame,
+                max_frames=frames,
+                duration=seconds,
+                min_score=least,
+                on_progress=lambda now: live.update(report_table(now)),
+            )
     if as_json:
         print_json({"model": str(model), "backend": engine.backend, "precision": engine.precision, **report.to_json()})
         return

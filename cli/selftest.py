@@ -13,7 +13,8 @@ from ssd_edge.cli.common import print_json, progress, say
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ssd_edge.engines.base import BuildOptions, Engine
+    from ssd_edge.detector import Engine
+    from ssd_edge.engines.base import BuildOptions
     from ssd_edge.engines.selftest.sections import Section, Work
 
 FRAMES = 24
@@ -71,8 +72,8 @@ def selftest(
         write_results(done, machine, folder)
         say(f"{section.status:8} {section.name}: {section.sentence}", _COLOURS[section.status])
 
-    with progress("selftest") as advance:
-        run_sections(setting, works, lambda name, number, total: advance(number, total), keep)
+    with progress("selftest") as bar:
+        run_sections(setting, works, bar, keep)
     if as_json:
         print_json({"counts": counts(done), "sections": [one.to_json() for one in done], "machine": machine})
     page = folder / "selftest.html"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from ssd_edge.cli.common import print_json, progress, say
+from ssd_edge.cli.common import needs, print_json, progress, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,13 +104,9 @@ def train(
 
     Next: ssd-edge export OUTPUT/model.pt
     """
-    try:
+    with needs("train", "training"):
         from ssd_edge.training.run import Recipe, TrainingRun
-        from ssd_edge.training.train import train_detector
-    except ModuleNotFoundError as error:
-        from ssd_edge.errors import MissingDependencyError
-
-        raise MissingDependencyError(error.name or "PyTorch", "train", "training") from None
+        from ssd_edge.training.train import train
     from ssd_edge.data.split import training_and_validation
 
     _refuse_contradictions(context, qat)
@@ -132,15 +128,15 @@ def train(
         frozen_blocks=frozen_blocks,
     )
     with ExitStack() as checking:
-        advance = checking.enter_context(progress("looking at images"))
+        bar = checking.enter_context(progress("looking at images"))
 
         def note(sentence: str) -> None:
             checking.close()  # its bar ends where Lightning's begins
             say(sentence)
 
-        run = TrainingRun(training, validation, output, recipe, resume=resume, progress=advance, note=note)
+        run = TrainingRun(training, validation, output, recipe, resume=resume, progress=bar, note=note)
         if qat is None:
-            trained = train_detector(run, backbone_weights, start_from)
+            trained = train(run, backbone_weights, start_from)
         else:
             from ssd_edge.training.qat import fine_tune
 

@@ -8,12 +8,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
-from ssd_edge.detector import Heads
+from ssd_edge.detector import Engine
 from ssd_edge.errors import BackendError
+from ssd_edge.progress import Progress
 from ssd_edge.spec import ModelSpec
-
-Progress = Callable[[int, int], None]
-"""Called with (done, total)."""
 
 
 @dataclass(frozen=True)
@@ -95,16 +93,6 @@ class PlanEntry:
     provenance: Mapping[str, str]
     facts: Mapping[str, str]
     proof: str = ""
-
-
-class Engine(Heads, Protocol):
-    """Heads that hold native resources."""
-
-    backend: str
-    precision: str
-
-    def close(self) -> None:
-        """Release the native resources. Do not submit afterwards."""
 
 
 class Backend(Protocol):

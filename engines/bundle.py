@@ -12,7 +12,7 @@ import json
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
@@ -20,7 +20,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ssd_edge import __version__
-from ssd_edge.engines.base import BACKENDS, Backend, BuildOptions, Engine, PlanEntry, Progress, get_backend
+from ssd_edge.detector import Engine
+from ssd_edge.engines.base import BACKENDS, Backend, BuildOptions, PlanEntry, get_backend
 from ssd_edge.engines.proof.prove import CLEAR_ABOUT_NOTHING, proof_of, prove, write_proof
 from ssd_edge.errors import (
     BackendError,
@@ -33,6 +34,7 @@ from ssd_edge.errors import (
 from ssd_edge.files import replace_folder, sha256, user_cache, written_whole
 from ssd_edge.machine import instructions
 from ssd_edge.machine.host import this_host
+from ssd_edge.progress import Note, Progress, no_note, no_progress
 from ssd_edge.spec import ModelSpec
 
 SCHEMA_VERSION = 2
@@ -74,7 +76,7 @@ def build_bundle(
     *backend_names: str,
     options: BuildOptions | None = None,
     add: bool = False,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> Manifest:
     """Compile heads into a bundle; an existing bundle of that name is replaced once the new one is complete.
 
@@ -332,7 +334,7 @@ def _plain_name(name: object) -> str:
     return text
 
 
-def load_bundle(folder: Path, note: Callable[[str], None] = lambda sentence: None) -> Engine:
+def load_bundle(folder: Path, note: Note = no_note) -> Engine:
     """Check a bundle and load the best of its plans that can run here.
 
     Args:
@@ -368,7 +370,7 @@ def load_bundle(folder: Path, note: Callable[[str], None] = lambda sentence: Non
     )
 
 
-def _check_on_first_use(folder: Path, plan: PlanEntry, engine: Engine, note: Callable[[str], None]) -> None:
+def _check_on_first_use(folder: Path, plan: PlanEntry, engine: Engine, note: Note) -> None:
     """Prove a plan once on a kind of processor other than the one that built it, and remember the success.
 
     Raises:

@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from ssd_edge.detector import HostDetector, RawHeads
-from ssd_edge.engines.base import BuildOptions, Plan, PlanEntry, Progress
+from ssd_edge.detector import Engine, RawHeads
+from ssd_edge.engines.base import BuildOptions, Plan, PlanEntry
 from ssd_edge.engines.cpu.releases import newer_than_installed
 from ssd_edge.errors import BackendError
 from ssd_edge.graph.heads import open_heads, precision_of
 from ssd_edge.graph.session import reason
+from ssd_edge.progress import Progress
 from ssd_edge.spec import ModelSpec
 
 NAME = "onnxruntime"
@@ -28,7 +29,7 @@ ANY_PROCESSOR = True
 CARRIED = ()
 
 
-class OnnxRuntimeEngine:
+class OnnxRuntimeEngine(Engine):
     """Heads in an ONNX file, computed in worker threads so that ``submit`` does not block.
 
     Attributes:
@@ -58,10 +59,6 @@ class OnnxRuntimeEngine:
         except Exception as error:  # its exceptions have no common base
             raise BackendError(f"ONNX Runtime failed: {reason(error)}") from None
         return RawHeads(np.asarray(loc, np.float32), np.asarray(logits, np.float32))
-
-    def detector(self, min_score: float = 0.0) -> HostDetector:
-        """See ``Heads``."""
-        return HostDetector(self, min_score)
 
     def close(self) -> None:
         """See ``Engine``."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from ssd_edge.engines.base import Engine
+from ssd_edge.detector import Engine
 from ssd_edge.engines.bundle import load_bundle, read_manifest
 from ssd_edge.engines.bundle import replace_spec as replace_bundles_spec
 from ssd_edge.engines.proof.prove import proof_of
 from ssd_edge.errors import MissingDependencyError, ModelError, ProofError
 from ssd_edge.graph.heads import replace_spec as replace_heads_spec
+from ssd_edge.progress import Note, no_note
 from ssd_edge.proof import Proof
 from ssd_edge.spec import ModelSpec
 
@@ -71,7 +72,7 @@ def set_operating_scores(path: Path, spec: ModelSpec, scores: Mapping[str, float
         replace_checkpoints_spec(path, replace(spec, provenance=facts))
 
 
-def open_model(path: Path, note: Callable[[str], None] = lambda sentence: None) -> Engine:
+def open_model(path: Path, note: Note = no_note) -> Engine:
     """Open a model file or folder as an engine, chosen by the name's suffix; an ONNX file is computed exactly.
 
     Args:

@@ -12,14 +12,15 @@ import numpy as np
 import numpy.typing as npt
 import openvino
 
-from ssd_edge.detector import HostDetector, RawHeads
-from ssd_edge.engines.base import BuildOptions, Plan, PlanEntry, Progress
+from ssd_edge.detector import Engine, RawHeads
+from ssd_edge.engines.base import BuildOptions, Plan, PlanEntry
 from ssd_edge.engines.cpu.releases import newer_than_installed
 from ssd_edge.engines.nvidia.convolutions import choose_precision
 from ssd_edge.errors import BackendError
 from ssd_edge.graph.heads import precision_of
 from ssd_edge.machine import instructions
 from ssd_edge.machine.host import this_host
+from ssd_edge.progress import Progress
 from ssd_edge.spec import ModelSpec
 
 NAME = "openvino"
@@ -45,7 +46,7 @@ def _core() -> Any:
     return openvino.Core()
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(Engine):
     """Compiled model with two requests, so that one frame is prepared while the other is inferred."""
 
     depth = 2
@@ -81,10 +82,6 @@ class OpenVinoEngine:
             return RawHeads(request.get_tensor("loc").data, request.get_tensor("logits").data)
 
         return result
-
-    def detector(self, min_score: float = 0.0) -> HostDetector:
-        """See ``Heads``."""
-        return HostDetector(self, min_score)
 
     def close(self) -> None:
         """See ``Engine``."""

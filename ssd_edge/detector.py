@@ -16,6 +16,7 @@ from ssd_edge.preprocess import preprocess
 from ssd_edge.spec import ModelSpec
 
 _Self = TypeVar("_Self", bound="Detector")
+_Engine = TypeVar("_Engine", bound="Engine")
 
 Image = npt.NDArray[np.uint8]
 """(height, width, 3) uint8 BGR."""
@@ -51,6 +52,38 @@ class Heads(Protocol):
             min_score: lowest score that the caller reads. If it is above the spec's threshold, detections below it are
                 not decoded, see ``decode.for_reader``.
         """
+
+
+class Engine(ABC):
+    """``Heads`` that hold native resources; a context manager, closed at the end of its ``with``.
+
+    Attributes:
+        backend: name of what runs the heads.
+        precision: precision of most of the arithmetic, such as ``FP32`` or ``INT8``.
+    """
+
+    spec: ModelSpec
+    depth: int
+    backend: str
+    precision: str
+
+    @abstractmethod
+    def submit(self, images: npt.NDArray[np.float32]) -> Callable[[], RawHeads]:
+        """See ``Heads``."""
+
+    def detector(self, min_score: float = 0.0) -> Detector:
+        """See ``Heads``."""
+        return HostDetector(self, min_score)
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the engine's resources; do not submit afterwards."""
+
+    def __enter__(self: _Engine) -> _Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class StageTimes(NamedTuple):

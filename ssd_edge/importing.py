@@ -160,7 +160,7 @@ def _simplified(
         model = folded(model)
         session = open_session(model.SerializeToString())
     except ModelError as error:
-        raise ModelError(f"{source} is no ONNX file that can be imported: {error}") from None
+        raise ModelError(f"{source} is not an ONNX file that can be imported: {error}") from None
     _refuse_nonstandard_operators(model, source)
     own = [opset for opset in model.opset_import if opset.domain in ("", "ai.onnx")]
     del model.opset_import[:]
@@ -170,7 +170,7 @@ def _simplified(
         arrays = session.run(names, {image: np.zeros((1, 3, *spec.input_size), np.float32)})
         converted = onnx.version_converter.convert_version(model, OPSET)
     except Exception as error:  # neither library has a common base class of its exceptions
-        raise ModelError(f"{source} is no ONNX file that can be imported: {first_line(error)}") from None
+        raise ModelError(f"{source} is not an ONNX file that can be imported: {first_line(error)}") from None
     return converted, {name: tuple(np.shape(array)) for name, array in zip(names, arrays, strict=True)}
 
 
@@ -231,7 +231,9 @@ def _before_activation(model: onnx.ModelProto, output: str, spec: ModelSpec, sou
         )
     for kind in ends - {""}:
         if _SCORE_FUNCTIONS[kind] != spec.score_function:
-            raise ModelError(f"{source} ends in {kind}, but its score_function is {spec.score_function!r}")
+            raise ModelError(
+                f"{source} ends in {kind}, but its score_function is {spec.score_function!r}: correct the description"
+            )
     return bare
 
 

@@ -34,3 +34,8 @@ def no_note(sentence: str) -> None:
 def named(progress: Progress, stage: str) -> Progress:
     """Return a progress that names the stage, for work that does not name it itself."""
     return lambda done, total, inner="": progress(done, total, inner or stage)
+
+
+def part(progress: Progress, first: int, total: int) -> Progress:
+    """Return a progress for a part of a longer work: it counts from ``first``, of ``total``."""
+    return lambda done, _, stage="": progress(first + done, total, stage)

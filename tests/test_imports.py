@@ -164,7 +164,7 @@ def test_the_links_are_there(folder):
 
 
 @pytest.mark.slow
-def test_nobody_imports_a_bare_name():
+def test_no_import_uses_a_bare_folder_name():
     """``import engines`` would take the first such folder on the path; ruff's TID251 also forbids it."""
     for folder in ("ssd_edge", "calibration", "engines", "cli", "tests", "benchmarks"):
         for path in (ROOT / folder).rglob("*.py"):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from ssd_edge.engines import openvino
 from ssd_edge.engines.base import BuildOptions, PlanEntry, get_backend
 from ssd_edge.engines.cpu.weight_bits import heads_to_try
 from ssd_edge.engines.openvino import OpenVinoEngine
+from ssd_edge.progress import no_progress
 from ssd_edge.spec import ModelSpec
 
 
@@ -26,7 +27,7 @@ def engine_of_this_machine(onnx: Path, spec: ModelSpec) -> Iterator[OpenVinoEngi
         folder = Path(scratch) / "plan"
         folder.mkdir()
         heads, facts = next(heads_to_try(onnx, spec, get_backend(openvino.NAME), Path(scratch)))
-        plan = openvino.build(heads, spec, folder, BuildOptions(), lambda done, total: None)
+        plan = openvino.build(heads, spec, folder, BuildOptions(), no_progress)
         entry = PlanEntry(openvino.NAME, plan.version, plan.precision, "", plan.files, onnx.name, "", {}, facts)
-        with closing(openvino.load(folder, entry, spec)) as engine:
+        with openvino.load(folder, entry, spec) as engine:
             yield engine

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ssd_edge.boxes import default_boxes
-from ssd_edge.detector import Detector, Image, RawHeads, Result
+from ssd_edge.detector import Detector, Engine, Image, RawHeads, Result
 from ssd_edge.engines.cuda.device import Device
 from ssd_edge.engines.gpu.network import DeviceNetwork, decode_after, gives_heads
 from ssd_edge.engines.gpu.slots import FrameSlot, HeadsSlot, Pipeline
@@ -32,8 +32,8 @@ DEPTH = 2
 _Slot = TypeVar("_Slot")
 
 
-class GpuEngine:
-    """A network on a GPU, with preprocess before it and decode after it. See ``ssd_edge.engines.base.Engine``.
+class GpuEngine(Engine):
+    """A network on a GPU, with preprocess before it and decode after it. See ``ssd_edge.detector.Engine``.
 
     Args:
         backend: name of the backend that runs the network.

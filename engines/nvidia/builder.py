@@ -6,11 +6,11 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from ssd_edge.engines.base import Progress
 from ssd_edge.engines.nvidia.messages import plain
 from ssd_edge.errors import BackendError, ModelError
 from ssd_edge.graph.free_batch import with_free_batch
 from ssd_edge.graph.half import to_half
+from ssd_edge.progress import Progress
 
 if TYPE_CHECKING:
     import onnx

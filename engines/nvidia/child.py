@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from ssd_edge.engines.base import Progress
 from ssd_edge.errors import BackendError, SsdEdgeError
+from ssd_edge.progress import Progress
 
 
 def ask_child(module: str, library: str, request: Mapping[str, Any], progress: Progress) -> dict[str, str]:
@@ -73,7 +73,7 @@ def answer(work: Callable[[dict[str, Any], Progress], dict[str, str]]) -> None:
         answers.write(json.dumps(content) + "\n")
 
     try:
-        facts = work(json.loads(sys.argv[1]), lambda done, total: say({"progress": [done, total]}))
+        facts = work(json.loads(sys.argv[1]), lambda done, total, stage="": say({"progress": [done, total]}))
     except MemoryError:
         say({"error": "there is not enough memory to build this plan"})
     except (SsdEdgeError, OSError) as error:

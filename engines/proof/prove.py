@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ssd_edge.agreement import TOLERANCES, Agreement
 from ssd_edge.decode import Decoder
-from ssd_edge.detector import Image
-from ssd_edge.engines.base import Engine, PlanEntry
+from ssd_edge.detector import Engine, Image
+from ssd_edge.engines.base import PlanEntry
 from ssd_edge.errors import BackendError, DisagreementError, NoHeadsError, ProofError
 from ssd_edge.graph.heads import add_proof
 from ssd_edge.preprocess import preprocess
@@ -33,11 +33,8 @@ def keep_proof(heads: Path, frames: Iterable[Image]) -> Proof:
     from ssd_edge.engines.cpu.exact import open_exact
     from ssd_edge.graph.heads import read_spec
 
-    exact = open_exact(heads, read_spec(heads))
-    try:
+    with open_exact(heads, read_spec(heads)) as exact:
         proof = record(exact, frames)
-    finally:
-        exact.close()
     add_proof(heads, proof)
     return proof
 
@@ -106,11 +103,8 @@ def _of_these_heads(heads: Path, proof: Proof) -> bool:
     from ssd_edge.engines.cpu.exact import open_exact
     from ssd_edge.graph.heads import read_spec
 
-    exact = open_exact(heads, read_spec(heads))
-    try:
+    with open_exact(heads, read_spec(heads)) as exact:
         return check(exact, proof, exact.precision).holds
-    finally:
-        exact.close()
 
 
 def _fault(engine: Engine, proof: Proof) -> tuple[str, str]:

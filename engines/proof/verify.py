@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -63,7 +62,7 @@ def verify_bundle(folder: Path) -> Iterator[Verified]:
         spec = replace(manifest.spec, provenance=plan.provenance)
         try:
             proof = proof_of(folder, plan, spec)
-            with closing(get_backend(plan.backend).load(folder, plan, spec)) as engine:
+            with get_backend(plan.backend).load(folder, plan, spec) as engine:
                 yield Verified(plan, prove(engine, proof), "")
         except DisagreementError as error:
             yield Verified(plan, None, str(error), disagrees=True)

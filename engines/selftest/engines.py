@@ -14,8 +14,8 @@ import numpy as np
 
 from ssd_edge.boxes import iou
 from ssd_edge.detections import Detections
-from ssd_edge.detector import Image
-from ssd_edge.engines.base import BuildOptions, Engine
+from ssd_edge.detector import Engine, Image
+from ssd_edge.engines.base import BuildOptions
 from ssd_edge.engines.plugins.forms import AHEAD_OF_TIME_SINCE, FORMS
 from ssd_edge.engines.plugins.library_plugin import VARIABLE
 from ssd_edge.engines.selftest import available
@@ -105,9 +105,8 @@ def latency(setting: Setting) -> tuple[str, Mapping[str, Any]]:
     for backend in (name for name in backends if name not in left_out):
         for kind, onnx in (("default", heads), ("INT8", setting.int8)):
             if onnx is not None:
-                engine = setting.engine(f"latency-{backend}-{kind}", onnx, backend, None)
-                details[f"{backend} {kind}"] = _latency(engine, setting.frames, 30 if setting.quick else 200)
-                engine.close()
+                with setting.engine(f"latency-{backend}-{kind}", onnx, backend, None) as engine:
+                    details[f"{backend} {kind}"] = _latency(engine, setting.frames, 30 if setting.quick else 200)
     if not details:
         raise NotRunError("; ".join(f"{backend}: {why}" for backend, why in left_out.items()))
     medians = ", ".join(f"{name} {one['p50']:.1f}" for name, one in details.items())
@@ -188,12 +187,8 @@ def rails(line: str) -> dict[str, float]:
 
 
 def _detected(setting: Setting, name: str, onnx: Any, backend: str, options: BuildOptions | None) -> list[Detections]:
-    engine = setting.engine(name, onnx, backend, options)
-    try:
-        with engine.detector() as detector:
-            return [detector(frame).above(0.05) for frame in setting.frames]
-    finally:
-        engine.close()
+    with setting.engine(name, onnx, backend, options) as engine, engine.detector() as detector:
+        return [detector(frame).above(0.05) for frame in setting.frames]
 
 
 def _agreement(wanted: Sequence[Detections], actual: Sequence[Detections]) -> dict[str, float]:

@@ -8,9 +8,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
-from ssd_edge.detector import Image
-from ssd_edge.engines.base import BuildOptions, Engine
+from ssd_edge.detector import Engine, Image
+from ssd_edge.engines.base import BuildOptions
 from ssd_edge.errors import SsdEdgeError
+from ssd_edge.progress import Progress
 from ssd_edge.spec import ModelSpec
 
 Status = Literal["passed", "failed", "not run"]
@@ -95,21 +96,21 @@ failure too."""
 
 
 def run_sections(
-    setting: Setting, works: Mapping[str, Work], tell: Callable[[str, int, int], None], done: Callable[[Section], None]
+    setting: Setting, works: Mapping[str, Work], progress: Progress, keep: Callable[[Section], None]
 ) -> list[Section]:
     """Run sections one after the other; a failure does not stop the rest.
 
     Args:
         setting: input of the sections.
         works: functions of the sections by name.
-        tell: called before each section with its name, its number and the number of sections.
-        done: called after each section with its result.
+        progress: called before each section.
+        keep: called after each section with its result.
     """
     sections = []
     for number, (name, work) in enumerate(works.items()):
-        tell(name, number, len(works))
+        progress(number, len(works), name)
         sections.append(_run(name, work, setting))
-        done(sections[-1])
+        keep(sections[-1])
     return sections
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from ssd_edge.engines.base import BuildOptions, Engine, Plan, PlanEntry, Progress
+from ssd_edge.detector import Engine
+from ssd_edge.engines.base import BuildOptions, Plan, PlanEntry
 from ssd_edge.engines.cuda.device import open_driver
 from ssd_edge.engines.cuda.driver import Driver
 from ssd_edge.engines.gpu.plan import NO_GPU
@@ -29,6 +30,7 @@ from ssd_edge.errors import BackendError, MissingDependencyError
 from ssd_edge.graph.heads import precision_of
 from ssd_edge.machine import jetson
 from ssd_edge.machine.host import this_host
+from ssd_edge.progress import Progress
 from ssd_edge.spec import ModelSpec
 
 NAME = "tensorrt"

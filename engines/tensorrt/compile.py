@@ -9,7 +9,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from ssd_edge.engines.base import Progress
 from ssd_edge.engines.nvidia.builder import log_of, monitor_of, parse_failure, prepared, start
 from ssd_edge.engines.nvidia.child import answer
 from ssd_edge.engines.nvidia.convolutions import asked_for, check, counted
@@ -25,6 +24,7 @@ from ssd_edge.errors import BackendError
 from ssd_edge.graph.files import read_model
 from ssd_edge.graph.heads import read_spec
 from ssd_edge.graph.refusals import check_qdq
+from ssd_edge.progress import Progress
 
 if TYPE_CHECKING:
     import tensorrt

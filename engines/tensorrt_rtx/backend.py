@@ -13,7 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ssd_edge.engines.base import BuildOptions, Engine, Plan, PlanEntry, Progress
+from ssd_edge.detector import Engine
+from ssd_edge.engines.base import BuildOptions, Plan, PlanEntry
 from ssd_edge.engines.cuda.device import Device, Driver, open_driver
 from ssd_edge.engines.gpu.engine import GpuEngine
 from ssd_edge.engines.gpu.plan import open_plan, why_no_gpu, why_no_kernels
@@ -26,6 +27,7 @@ from ssd_edge.engines.tensorrt_rtx.runtime import RtxHeads
 from ssd_edge.errors import BackendError, MissingDependencyError
 from ssd_edge.graph.heads import precision_of
 from ssd_edge.machine.cuda import TENSORRT_RTX, installed, tensorrt_rtx_package
+from ssd_edge.progress import Progress
 from ssd_edge.spec import ModelSpec
 
 NAME = "tensorrt-rtx"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssd_edge.engines.base import Progress
 from ssd_edge.engines.nvidia.child import ask_child
+from ssd_edge.progress import Progress
 
 
 def compile_in_child(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -14,6 +14,7 @@ from ssd_edge.engines.nvidia.convolutions import asked_for, check, counted
 from ssd_edge.engines.tensorrt_rtx.layers import in_plan
 from ssd_edge.errors import BackendError
 from ssd_edge.graph.files import read_model
+from ssd_edge.progress import Progress
 
 _MEMORY = {
     "weight_bytes": re.compile(r"Total Weights Memory: (\d+) bytes"),
@@ -23,7 +24,7 @@ _MEMORY = {
 
 
 def compile_plan(
-    source: Path, plan: Path, precision: str, compute_capabilities: Sequence[str], progress: Callable[[int, int], None]
+    source: Path, plan: Path, precision: str, compute_capabilities: Sequence[str], progress: Progress
 ) -> dict[str, str]:
     """Compile heads, check the precision of the plan's convolutions, and write the plan.
 

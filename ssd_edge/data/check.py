@@ -6,7 +6,7 @@ import hashlib
 import os
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +16,7 @@ import numpy as np
 
 from ssd_edge.data.dataset import Dataset, Issue, Sample, Target, read_image
 from ssd_edge.errors import DataError
-
-Progress = Callable[[int, int], None]
-"""Called with the number of images done and the number of all images."""
+from ssd_edge.progress import Progress, no_progress
 
 _SLACK = 1.0  # pixels outside the image that can be due to rounding or to counting from 1
 
@@ -111,7 +109,7 @@ class Report:
         }
 
 
-def check_dataset(dataset: Dataset, progress: Progress | None = None) -> Report:
+def check_dataset(dataset: Dataset, progress: Progress = no_progress) -> Report:
     """Decode every image, and compare every box with its image.
 
     Images are left out if they are missing, unreadable or byte for byte the same as an earlier one. Boxes are left out
@@ -137,8 +135,7 @@ def check_dataset(dataset: Dataset, progress: Progress | None = None) -> Report:
                 issues.append(_duplicate(sample, twin))
         else:
             issues.append(info)
-        if progress:
-            progress(done, len(dataset))
+        progress(done, len(dataset))
     return Report(dataset, replace(dataset, samples=tuple(samples), issues=()), tuple(issues))
 
 

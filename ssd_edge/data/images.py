@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -13,6 +13,7 @@ from ssd_edge.data.dataset import Image, read_image
 from ssd_edge.data.readers import open_dataset
 from ssd_edge.errors import DataError
 from ssd_edge.preprocess import preprocess
+from ssd_edge.progress import Note
 from ssd_edge.spec import ModelSpec
 
 SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
@@ -84,12 +85,12 @@ def preprocessed(images: Iterable[Image], spec: ModelSpec) -> Iterator[npt.NDArr
     return (preprocess(image, spec) for image in images)
 
 
-def readable(files: Iterable[Path], on_error: Callable[[str], None]) -> Iterator[Image]:
-    """Yield the images of readable files; pass the error of each other file to ``on_error``."""
+def readable(files: Iterable[Path], note: Note) -> Iterator[Image]:
+    """Yield the images of readable files; note the error of each other file."""
     for file in files:
         try:
             image = read_image(file)
         except DataError as error:
-            on_error(str(error))
+            note(str(error))
         else:
             yield image

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -25,6 +25,7 @@ import numpy.typing as npt
 from ssd_edge.data.dataset import Image, Target
 from ssd_edge.data.parts import LABELS, Light, Plane, Sprite, draw_part, smear
 from ssd_edge.errors import DataError
+from ssd_edge.progress import Progress, no_progress
 
 __all__ = ["LABELS", "Conveyor", "write_dataset"]
 
@@ -305,7 +306,7 @@ def write_dataset(
     images: int,
     seed: int,
     val_fraction: float = 0.2,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Path:
     """Write a labelled data set in Pascal VOC's layout, completely or not at all.
 
@@ -367,7 +368,7 @@ def _holds(folder: Path, recipe: dict[str, object]) -> bool:
     raise DataError(f"cannot write the data set {folder}: it holds {met}; choose another folder or remove it")
 
 
-def _write_files(root: Path, splits: dict[str, int], seed: int, progress: Callable[[int, int], None] | None) -> None:
+def _write_files(root: Path, splits: dict[str, int], seed: int, progress: Progress) -> None:
     for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (root / name).mkdir(parents=True)
     total = sum(splits.values())
@@ -379,8 +380,7 @@ def _write_files(root: Path, splits: dict[str, int], seed: int, progress: Callab
             _write_image(root / "JPEGImages" / f"{name}.jpg", image)
             _write_annotation(root / "Annotations" / f"{name}.xml", f"{name}.jpg", image.shape, target)
             names.append(name)
-            if progress is not None:
-                progress(len(names), total)
+            progress(len(names), total)
         _write_names(root, split, names[first:])
     _write_names(root, "trainval", names)
 

@@ -7,19 +7,20 @@ the rules.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ssd_edge.data.dataset import Sample, Target, read_image
+from ssd_edge.data.dataset import Dataset, Sample, Target, read_image
 from ssd_edge.detections import Detections
 from ssd_edge.detector import Detector, Result
 from ssd_edge.errors import DataError
 from ssd_edge.evaluation.coco import coco_numbers
 from ssd_edge.evaluation.voc import voc_ap
+from ssd_edge.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -141,9 +142,9 @@ def evaluate(detections: Sequence[Detections], targets: Sequence[Target], labels
 
 def measure_ap(
     detector: Detector,
-    samples: Iterable[Sample],
+    samples: Dataset | Sequence[Sample],
     labels: Sequence[str],
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Evaluation:
     """Run a detector on images on disk, and evaluate its detections.
 
@@ -151,7 +152,7 @@ def measure_ap(
         detector: the model.
         samples: images and their objects.
         labels: class names, without background.
-        progress: called after each image with the number of images done.
+        progress: called after each image.
 
     Raises:
         DataError: an image cannot be read, or as in ``evaluate``.
@@ -160,14 +161,14 @@ def measure_ap(
 
 
 def detect_all(
-    detector: Detector, samples: Iterable[Sample], progress: Callable[[int], None] | None = None
+    detector: Detector, samples: Dataset | Sequence[Sample], progress: Progress = no_progress
 ) -> tuple[list[Detections], list[Target]]:
     """Run a detector on images on disk, with ``depth`` of them at once; return its detections and the targets.
 
     Args:
         detector: the model.
         samples: images and their objects.
-        progress: called after each image with the number of images done.
+        progress: called after each image.
 
     Raises:
         DataError: an image cannot be read.
@@ -179,8 +180,7 @@ def detect_all(
     def wait_for(number: int) -> None:
         for _ in range(number):
             detections.append(pending.popleft()().detections)
-            if progress is not None:
-                progress(len(detections))
+            progress(len(detections), len(samples))
 
     for sample in samples:
         image = read_image(sample.image)

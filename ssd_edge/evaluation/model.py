@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from ssd_edge.data.check import Report, check_dataset
@@ -11,10 +10,11 @@ from ssd_edge.data.readers import open_dataset
 from ssd_edge.detections import Detections
 from ssd_edge.detector import Heads
 from ssd_edge.evaluation import Evaluation, detect_all, evaluate
+from ssd_edge.progress import Progress, no_progress, part
 
 
 def evaluate_model(
-    heads: Heads, data: Path, split: str = "", progress: Callable[[int, int], None] | None = None
+    heads: Heads, data: Path, split: str = "", progress: Progress = no_progress
 ) -> tuple[Evaluation, Report]:
     """Evaluate a model on labelled images; also return the check's report on the images.
 
@@ -34,7 +34,7 @@ def evaluate_model(
 
 
 def detect_in(
-    heads: Heads, data: Path, split: str = "", progress: Callable[[int, int], None] | None = None
+    heads: Heads, data: Path, split: str = "", progress: Progress = no_progress
 ) -> tuple[list[Detections], list[Target], Report]:
     """Run a model on labelled images; return its detections, the targets, and the check's report.
 
@@ -42,10 +42,7 @@ def detect_in(
     """
     dataset = open_dataset(data, split, heads.spec.labels)
     total = 2 * len(dataset)
-    report_progress = progress or (lambda done, of: None)
-    report = check_dataset(dataset, lambda done, _: report_progress(done, total))
+    report = check_dataset(dataset, part(progress, 0, total))
     already_done = 2 * len(dataset) - len(report.clean)  # all checks, and the images that are left out
-    detections, targets = detect_all(
-        heads.detector(), report.clean, lambda done: report_progress(already_done + done, total)
-    )
+    detections, targets = detect_all(heads.detector(), report.clean, part(progress, already_done, total))
     return detections, targets, report

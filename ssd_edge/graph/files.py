@@ -22,7 +22,7 @@ def read_graph(path: Path) -> onnx.ModelProto:
     except OSError:
         raise
     except Exception as error:  # protobuf's and onnx's have no common base
-        raise ModelError(f"{path} is no ONNX file: {first_line(error)}") from None
+        raise ModelError(f"{path} is not an ONNX file: {first_line(error)}") from None
 
 
 def read_model(path: Path) -> onnx.ModelProto:

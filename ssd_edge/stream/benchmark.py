@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from time import monotonic, perf_counter
 from typing import Any, NamedTuple
 
-from ssd_edge.detector import Detector, Heads
+from ssd_edge.detector import Detector, Engine, Heads
 from ssd_edge.errors import NoHeadsError, SourceError
 from ssd_edge.preprocess import preprocess
+from ssd_edge.progress import Progress, no_progress
 from ssd_edge.speed import throughput
 from ssd_edge.stream.draw import annotate
 from ssd_edge.stream.frames import Frame, Source
@@ -81,19 +82,19 @@ class EngineTimes:
 
 
 def benchmark(
-    models: Mapping[str, tuple[Heads, str, str]],
+    engines: Mapping[str, Engine],
     source: Source,
     *,
     frames: int = 200,
     warmup: int = 20,
     rounds: int = 3,
     min_score: float = 0.5,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> list[EngineTimes]:
     """Measure engines in turns, so that changes in the machine's speed affect all of them.
 
     Args:
-        models: (heads, backend, precision) by name.
+        engines: engines by name.
         source: gives the frames, the first of which are kept and replayed. It is closed here.
         frames: number of frames for each engine, round and kind of measurement.
         warmup: number of frames before the first measured one, each time.
@@ -106,23 +107,19 @@ def benchmark(
     """
     with source:
         kept = _keep(source)
-    turns: dict[str, list[_Turn]] = {name: [] for name in models}
+    turns: dict[str, list[_Turn]] = {name: [] for name in engines}
     for number in range(rounds):
-        for place, (name, (heads, _, _)) in enumerate(models.items()):
-            with heads.detector(min_score) as detector:
+        for place, (name, engine) in enumerate(engines.items()):
+            with engine.detector(min_score) as detector:
                 turns[name].append(
                     _Turn(
-                        _engine_fps(heads, kept[0], frames, warmup),
+                        _engine_fps(engine, kept[0], frames, warmup),
                         _loop_fps(detector, kept, frames, warmup),
                         _one_at_a_time(detector, kept, frames, warmup),
                     )
                 )
-            if progress:
-                progress(number * len(models) + place + 1, rounds * len(models))
-    return [
-        _median(name, backend, precision, frames * rounds, turns[name])
-        for name, (_, backend, precision) in models.items()
-    ]
+            progress(number * len(engines) + place + 1, rounds * len(engines))
+    return [_median(name, engine, frames * rounds, turns[name]) for name, engine in engines.items()]
 
 
 def _keep(source: Source) -> list[Frame]:
@@ -174,15 +171,15 @@ def _one_at_a_time(detector: Detector, kept: Sequence[Frame], frames: int, warmu
     return {name: histogram.percentiles() for name, histogram in histograms.items()}
 
 
-def _median(name: str, backend: str, precision: str, frames: int, turns: Sequence[_Turn]) -> EngineTimes:
+def _median(name: str, engine: Engine, frames: int, turns: Sequence[_Turn]) -> EngineTimes:
     def middle(stage: str) -> Percentiles:
         columns = zip(*(turn.stages[stage] for turn in turns), strict=True)
         return Percentiles(*(median(column) for column in columns))
 
     return EngineTimes(
         name,
-        backend,
-        precision,
+        engine.backend,
+        engine.precision,
         frames,
         _median_of_all([turn.engine_fps for turn in turns]),
         median(turn.loop_fps for turn in turns),

@@ -16,6 +16,7 @@ from ssd_edge.data.check import Report, check_dataset
 from ssd_edge.data.dataset import Dataset
 from ssd_edge.errors import DataError, ModelError
 from ssd_edge.files import sha256
+from ssd_edge.progress import part
 from ssd_edge.training.loading import Batches, batches_of
 from ssd_edge.training.module import DetectorModule
 from ssd_edge.training.resuming import epochs_done
@@ -51,8 +52,7 @@ def fit(run: TrainingRun, begin: Callable[[Dataset], Beginning]) -> Trained:
     """
     began = time.monotonic()
     training, validation = _checked(run)
-    if run.note is not None:
-        run.note(training.summary())
+    run.note(training.summary())
     pl.seed_everything(run.recipe.seed, workers=True, verbose=False)
     beginning = begin(training.clean)
     module, network = beginning.module, beginning.module.network
@@ -104,10 +104,9 @@ def _train(run: TrainingRun, trainer: pl.Trainer, module: DetectorModule, batche
 
 def _checked(run: TrainingRun) -> tuple[Report, Report]:
     """Check the training and the validation images; DataError if too few are usable."""
-    progress = run.progress or (lambda done, total: None)
     first, total = len(run.training), len(run.training) + len(run.validation)
-    training = check_dataset(run.training, lambda done, _: progress(done, total))
-    validation = check_dataset(run.validation, lambda done, _: progress(first + done, total))
+    training = check_dataset(run.training, part(run.progress, 0, total))
+    validation = check_dataset(run.validation, part(run.progress, first, total))
     _require(training, 2, "train")
     _require(validation, 1, "validate")
     return training, validation

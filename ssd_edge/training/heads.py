@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ssd_edge.detector import HostDetector, RawHeads
+from ssd_edge.detector import Engine, RawHeads
 from ssd_edge.models.ssd import SSD
 
 
-class TorchHeads:
-    """``Heads`` of a PyTorch network; see ``ssd_edge.detector.Heads``.
+class TorchHeads(Engine):
+    """Engine of a PyTorch network.
 
     Args:
         network: on the CPU; put into evaluation mode.
@@ -33,10 +33,6 @@ class TorchHeads:
             loc, logits = self._network(torch.from_numpy(images))
         heads = RawHeads(loc.numpy(), logits.numpy())
         return lambda: heads
-
-    def detector(self, min_score: float = 0.0) -> HostDetector:
-        """See ``Heads``."""
-        return HostDetector(self, min_score)
 
     def close(self) -> None:
         """Do nothing: there is nothing to release."""

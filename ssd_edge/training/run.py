@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ssd_edge.data.dataset import Dataset
 from ssd_edge.errors import DataError, ModelError
+from ssd_edge.progress import Note, Progress, no_note, no_progress
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
@@ -95,8 +95,8 @@ class TrainingRun:
     recipe: Recipe
     resume: bool = False
     show_bar: bool = True
-    progress: Callable[[int, int], None] | None = None
-    note: Callable[[str], None] | None = None
+    progress: Progress = no_progress
+    note: Note = no_note
 
     def __post_init__(self) -> None:
         if self.validation.labels != self.training.labels:

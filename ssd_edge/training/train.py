@@ -14,24 +14,10 @@ from ssd_edge.models.ssd import SSD
 from ssd_edge.training.checkpoints import describe_taken, load_checkpoint, load_matching, read_torch_file
 from ssd_edge.training.fit import Beginning, fit
 from ssd_edge.training.module import DetectorModule
-from ssd_edge.training.run import Recipe, Trained, TrainingRun
-
-__all__ = ["Recipe", "Trained", "TrainingRun", "train", "train_detector"]
+from ssd_edge.training.run import Trained, TrainingRun
 
 
-def train(
-    training: Dataset,
-    validation: Dataset,
-    folder: Path,
-    recipe: Recipe,
-    backbone_weights: Path | None = None,
-    start_from: Path | None = None,
-) -> Trained:
-    """Train a detector with a progress bar; ``train_detector`` does the same for a run with more settings."""
-    return train_detector(TrainingRun(training, validation, folder, recipe), backbone_weights, start_from)
-
-
-def train_detector(run: TrainingRun, backbone_weights: Path | None = None, start_from: Path | None = None) -> Trained:
+def train(run: TrainingRun, backbone_weights: Path | None = None, start_from: Path | None = None) -> Trained:
     """Train a detector, validate it, and keep the best checkpoint as ``run.folder/model.pt``.
 
     ``last.ckpt`` is written after each epoch. A resumed training draws the same images in the same order as one that
@@ -73,6 +59,6 @@ def _take_weights(network: SSD, start_from: Path, run: TrainingRun) -> list[str]
         )
     weights = source.state_dict()
     left_out = load_matching(network, weights)
-    if run.note is not None and not run.resume:  # a resumed training takes all its weights from last.ckpt
+    if not run.resume:  # a resumed training takes all its weights from last.ckpt
         run.note(describe_taken(start_from, network, weights, left_out))
     return left_out

@@ -188,7 +188,7 @@ def test_a_tensor_that_becomes_nan_or_infinite_is_named(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_free_batch_and_other_opsets_are_taken(tmp_path):
+def test_a_free_batch_and_other_opsets_are_accepted(tmp_path):
     for number, model in enumerate([tiny_net(batch="N"), tiny_net(opset=13), tiny_net(opset=20)]):
         output = tmp_path / f"{number}.onnx"
         assert calibrate(saved(model, tmp_path), output, images()).num_quantised == 3
@@ -358,7 +358,7 @@ def test_the_pedestrian_detector_keeps_its_heads_in_int8(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_old_opset_with_weights_among_its_inputs_is_brought_up_to_date(tmp_path):
+def test_an_old_opset_with_weights_among_its_inputs_is_converted(tmp_path):
     path = shared("weights/ultraface/version-RFB-320_without_postprocessing.onnx")
     output, random = tmp_path / "int8.onnx", np.random.default_rng(2)
     pictures = [random.uniform(-1, 1, (1, 3, 240, 320)).astype(np.float32) for _ in range(2)]

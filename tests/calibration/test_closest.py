@@ -54,8 +54,8 @@ def constants(path: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.slow
-def test_distances_are_those_of_the_files(heads_onnx, images, tmp_path):
-    """Tolerance 1e-4 relative: float32 there, float64 here."""
+def test_distances_equal_those_of_the_written_files(heads_onnx, images, tmp_path):
+    """Tolerance 1e-4 relative: the program computes in float32, the test in float64."""
     plain, better = tmp_path / "plain.onnx", tmp_path / "better.onnx"
     made(heads_onnx, plain, images, equalisation=False, bias_correction=False)
     gains = made(heads_onnx, better, images, equalisation=False)
@@ -67,7 +67,7 @@ def test_distances_are_those_of_the_files(heads_onnx, images, tmp_path):
 
 
 @pytest.mark.slow
-def test_without_corrections_it_is_the_plain_chain(heads_onnx, images, tmp_path):
+def test_without_corrections_the_result_is_that_of_plain_calibration(heads_onnx, images, tmp_path):
     gains = made(heads_onnx, tmp_path / "a.onnx", images, equalisation=False, bias_correction=False)
     assert gains == Corrections()
     calibrate(heads_onnx, tmp_path / "b.onnx", images)
@@ -105,7 +105,7 @@ def test_equalisation_that_helps_is_used(heads_onnx, images, tmp_path, monkeypat
 
 
 @pytest.mark.slow
-def test_the_state_goes_when_the_file_is_there(heads_onnx, images, tmp_path):
+def test_the_state_file_is_deleted_when_the_output_is_written(heads_onnx, images, tmp_path):
     state = StateFile(tmp_path / "state", "key", seconds_between=0)
     calibrate_closest(Job(heads_onnx, lambda: iter(images), read_spec(heads_onnx), state=state), tmp_path / "a.onnx")
     assert list(tmp_path.iterdir()) == [tmp_path / "a.onnx"]

@@ -57,7 +57,7 @@ def in_int8(path: Path) -> set[str]:
 
 
 def ap_that_costs(points: Mapping[str, float], always: float = 0.0) -> Callable[[Path], float]:
-    """AP that loses so many points where a convolution is INT8, and so many in every INT8 file."""
+    """Return a fake AP that loses the given points for each convolution that is INT8."""
     return lambda path: FP32_AP - always - sum(points.get(name, 0.0) for name in in_int8(path))
 
 
@@ -77,13 +77,13 @@ def measures(points: Callable[[Path], float]) -> Measures:
 
 @pytest.mark.slow
 def test_a_budget_that_holds_at_once_needs_one_trial(quantiser):
-    found = search(quantiser, contract(ap_that_costs({}), 0.1))
-    assert found.met
-    assert len(found.trials) == 1
-    assert found.best.recipe.in_float == ()
-    assert found.best.num_int8 == len(quantiser.candidates) == 8
-    assert set(found.distances) == set(METHODS)
-    assert found.reason == (
+    result = search(quantiser, contract(ap_that_costs({}), 0.1))
+    assert result.met
+    assert len(result.trials) == 1
+    assert result.best.recipe.in_float == ()
+    assert result.best.num_int8 == len(quantiser.candidates) == 8
+    assert set(result.distances) == set(METHODS)
+    assert result.reason == (
         "the budget of 0.1 points holds: AP goes from 40.00 to 40.00 with 8 of 8 convolutions in INT8"
     )
 
@@ -92,43 +92,44 @@ def test_a_budget_that_holds_at_once_needs_one_trial(quantiser):
 def test_only_the_convolutions_that_cost_stay_in_float(quantiser):
     distances = {name: quantiser.sensitivity(Recipe(), name).without for name in quantiser.candidates}
     worst = sorted(distances, key=lambda name: distances[name])
-    guilty = {worst[0]: 1.0, worst[2]: 0.7}  # what the search tries first, one in between is innocent
-    found = search(quantiser, contract(ap_that_costs(guilty), 0.5))
-    assert found.met
-    assert set(found.best.recipe.in_float) == set(guilty)
-    assert found.best.num_int8 == 6
-    assert set(found.sensitivities) == set(quantiser.candidates)
-    assert all(s.alone > 0 and s.without > 0 for s in found.sensitivities.values())
+    # Two of those that the search tries first; the one in between costs nothing.
+    guilty = {worst[0]: 1.0, worst[2]: 0.7}
+    result = search(quantiser, contract(ap_that_costs(guilty), 0.5))
+    assert result.met
+    assert set(result.best.recipe.in_float) == set(guilty)
+    assert result.best.num_int8 == 6
+    assert set(result.sensitivities) == set(quantiser.candidates)
+    assert all(s.alone > 0 and s.without > 0 for s in result.sensitivities.values())
 
 
 @pytest.mark.slow
 def test_a_budget_that_cannot_hold_ends_the_search(quantiser):
-    found = search(quantiser, contract(ap_that_costs({}, always=5.0), 0.5))
-    assert not found.met
-    assert max(len(trial.recipe.in_float) for trial in found.trials) == 4  # half of them, and no further
-    assert "does not hold, not even with half of the 8 convolutions in float" in found.reason
+    result = search(quantiser, contract(ap_that_costs({}, always=5.0), 0.5))
+    assert not result.met
+    assert max(len(trial.recipe.in_float) for trial in result.trials) == 4  # the search stops at half of them
+    assert "does not hold, not even with half of the 8 convolutions in float" in result.reason
 
 
 @pytest.mark.slow
-def test_time_that_is_up_ends_the_search_after_one_trial(quantiser):
-    found = search(quantiser, contract(ap_that_costs({}, always=5.0), 0.5, deadline=monotonic() - 1))
-    assert len(found.trials) == 1
-    assert not found.sensitivities
-    assert "time is up" in found.reason
+def test_the_deadline_ends_the_search_after_one_trial(quantiser):
+    result = search(quantiser, contract(ap_that_costs({}, always=5.0), 0.5, deadline=monotonic() - 1))
+    assert len(result.trials) == 1
+    assert not result.sensitivities
+    assert "time is up" in result.reason
 
 
 @pytest.mark.slow
 def test_learned_rounding_is_used_where_it_comes_closer(quantiser):
-    found = search(quantiser, contract(ap_that_costs({}), 0.1, learned_rounding=True))
-    nearest, learned = found.rounding.without, found.rounding.applied
-    assert nearest == min(min(pair) for pair in found.distances.values())
+    result = search(quantiser, contract(ap_that_costs({}), 0.1, learned_rounding=True))
+    nearest, learned = result.rounding.without, result.rounding.applied
+    assert nearest == min(min(pair) for pair in result.distances.values())
     assert learned != nearest
-    assert found.best.recipe.learned_rounding == (learned < nearest)
-    assert quantiser.divergence(found.best.recipe) == min(nearest, learned)
+    assert result.best.recipe.learned_rounding == (learned < nearest)
+    assert quantiser.divergence(result.best.recipe) == min(nearest, learned)
 
 
 @pytest.mark.slow
-def test_the_contract_travels_in_the_file(heads_onnx, images, tmp_path):
+def test_the_file_records_the_contract(heads_onnx, images, tmp_path):
     output = tmp_path / "int8.onnx"
     state = StateFile(tmp_path / "state", "key")
     measured = measures(ap_that_costs({"stem/Conv": 3.0}))
@@ -143,7 +144,7 @@ def test_the_contract_travels_in_the_file(heads_onnx, images, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_broken_contract_writes_nothing_and_keeps_what_was_observed(heads_onnx, images, tmp_path):
+def test_a_broken_contract_writes_nothing_and_keeps_the_observations(heads_onnx, images, tmp_path):
     output = tmp_path / "int8.onnx"
     output.write_text("an older one")
     state = StateFile(tmp_path / "state", "key")

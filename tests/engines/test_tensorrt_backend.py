@@ -223,7 +223,7 @@ def test_the_line_for_trtexec():
 
 
 @pytest.mark.slow
-def test_nothing_of_the_builder_is_imported_to_look_at_a_bundle():
+def test_inspecting_a_bundle_does_not_import_the_builder():
     import subprocess
 
     code = (

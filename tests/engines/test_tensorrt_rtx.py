@@ -555,7 +555,7 @@ def test_no_library_for_the_driver(monkeypatch):
 
 
 @pytest.mark.slow
-def test_nothing_of_nvidias_is_imported_to_look_at_a_bundle():
+def test_inspecting_a_bundle_imports_no_nvidia_library():
     """NVIDIA's libraries are 89 MB."""
     program = (
         "import sys\n"

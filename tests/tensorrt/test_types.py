@@ -46,7 +46,7 @@ def complaints(folder: Path, scratch: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_what_is_used_of_tensorrt_is_there(tmp_path):
+def test_the_stubs_have_all_that_is_used(tmp_path):
     assert complaints(ROOT / "engines" / "tensorrt", tmp_path) == []
 
 

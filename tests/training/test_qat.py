@@ -40,7 +40,7 @@ from ssd_edge.training.module import DetectorModule
 from ssd_edge.training.operators import operator
 from ssd_edge.training.qat import QuantisedModule, fine_tune
 from ssd_edge.training.run import Recipe, TrainingRun
-from ssd_edge.training.train import train_detector
+from ssd_edge.training.train import train
 from tests.training.conftest import write_yolo
 
 RECIPE = Recipe(model="tiny", epochs=2, batch_size=4, validate_every=1, workers=0, precision="32-true", lr=0.01)
@@ -308,7 +308,7 @@ def test_operators_of_no_published_model_are_refused(node, sentence):
 def start(pictures, tmp_path) -> Path:
     """A checkpoint after a few epochs of training in float."""
     recipe = replace(RECIPE, epochs=3, validate_every=3, lr=0.05)
-    return train_detector(TrainingRun(*pictures, tmp_path / "float", recipe, show_bar=False)).checkpoint
+    return train(TrainingRun(*pictures, tmp_path / "float", recipe, show_bar=False)).checkpoint
 
 
 def tune(
@@ -455,7 +455,7 @@ def test_one_kind_of_training_is_not_resumed_as_the_other(pictures, start, tmp_p
         tune(pictures, start.parent, start, resume=True)
     tune(pictures, tmp_path / "run", start, replace(RECIPE, epochs=1))
     with pytest.raises(ModelError, match="is of quantisation-aware training, and not of training in float"):
-        train_detector(TrainingRun(*pictures, tmp_path / "run", RECIPE, resume=True, show_bar=False))
+        train(TrainingRun(*pictures, tmp_path / "run", RECIPE, resume=True, show_bar=False))
     with pytest.raises(ModelError, match="there is nothing to resume from"):
         tune(pictures, tmp_path / "empty", start, resume=True)
 

@@ -23,7 +23,7 @@ from ssd_edge.training.heads import TorchHeads
 from ssd_edge.training.loading import Shuffled, TrainingSamples
 from ssd_edge.training.module import DetectorModule
 from ssd_edge.training.run import Recipe, TrainingRun
-from ssd_edge.training.train import train, train_detector
+from ssd_edge.training.train import train
 from tests.training.conftest import draw_dataset, write_yolo
 
 RECIPE = Recipe(model="tiny", epochs=2, batch_size=4, validate_every=1, workers=0, precision="32-true", lr=0.01)
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("tiny")
 
 def run(pictures: tuple[Dataset, Dataset], folder: Path, recipe: Recipe = RECIPE, resume: bool = False, **first: Path):
     """Train without a bar, from ``backbone_weights`` or ``start_from`` where given."""
-    return train_detector(TrainingRun(*pictures, folder, recipe, resume=resume, show_bar=False), **first)
+    return train(TrainingRun(*pictures, folder, recipe, resume=resume, show_bar=False), **first)
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -294,7 +294,7 @@ def test_what_fine_tuning_leaves_out_is_said_and_listed(pictures, tmp_path):
     save_checkpoint(source, network, network.spec)
     notes: list[str] = []
     started = TrainingRun(*pictures, tmp_path / "run", RECIPE, show_bar=False, note=notes.append)
-    trained = train_detector(started, start_from=source)
+    trained = train(started, start_from=source)
     heads = ("class_heads.0.bias", "class_heads.0.weight", "class_heads.1.bias", "class_heads.1.weight")
     assert trained.tensors_left_out == heads
     total = len(network.state_dict())
@@ -304,7 +304,7 @@ def test_what_fine_tuning_leaves_out_is_said_and_listed(pictures, tmp_path):
         f"taken from {source}: {total - 4} of {total} tensors; left out because their shape differs: "
         f"{', '.join(heads)} (trained from scratch)"
     )
-    resumed = train_detector(replace(started, resume=True), start_from=source)
+    resumed = train(replace(started, resume=True), start_from=source)
     assert notes[2:] == [sound]
     assert resumed.tensors_left_out == heads
     assert run(pictures, tmp_path / "plain").tensors_left_out == ()
