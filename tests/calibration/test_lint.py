@@ -1,4 +1,4 @@
-"""check-onnx: each spot is found and named, and what is said of NVIDIA's compilers is what the real one does."""
+"""check-onnx: names every spot; claims about NVIDIA's compilers are checked with the real one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.helpers import shared
 
 
 class Edited:
-    """A model under change: its nodes and constants by name."""
+    """A model to edit, with its nodes and constants by name."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
@@ -56,7 +56,7 @@ class Edited:
         ]
 
     def unpair(self, reader: str, place: int = 0) -> None:
-        """Let a node read in float what it read through a pair."""
+        """Let a node read a tensor in float instead of through a pair."""
         node = self.node(reader)
         node.input[place] = node.input[place].removesuffix("_dequantised")
         read = {name for node in self.nodes for name in node.input} | {v.name for v in self.model.graph.output}
@@ -76,7 +76,7 @@ class Edited:
 
 @pytest.fixture
 def edited(tmp_path):
-    """``edited("residual")``: that pattern as calibrate leaves it, to be spoilt."""
+    """Fixture: ``edited("residual")`` returns that pattern as calibrate writes it, ready to be spoilt."""
 
     def of(name="tiny", **policy):
         model = tiny_net() if name == "tiny" else pattern(name)
@@ -87,7 +87,7 @@ def edited(tmp_path):
 
 
 def the_finding(path: Path, kind: str):
-    """The one finding of a kind; of which errors and warnings there must be no other."""
+    """Return the only finding of a kind, and check that there is no other error or warning."""
     findings = [finding for finding in check_onnx(path).findings if finding.gravity != "note" or finding.kind == kind]
     (finding,) = [finding for finding in findings if not finding.sentence.startswith("Conv 'depthwise'")]
     assert finding.kind == kind, finding
@@ -95,7 +95,7 @@ def the_finding(path: Path, kind: str):
     return finding
 
 
-# Scales and zero points, in files that the builder refuses or reads otherwise. Each changes the tiny network in INT8.
+# Scales and zero points, in files that the builder refuses or reads differently. Each function edits the INT8 tiny net.
 
 
 def a_zero_point(model):
@@ -160,14 +160,14 @@ REFUSED = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("spoil", REFUSED, ids=lambda spoil: spoil.__name__)
-def test_what_nvidias_parser_refuses_is_found(edited, spoil, tmp_path):
+def test_what_nvidias_parser_refuses_is_reported(edited, spoil, tmp_path):
     model = edited()
     spoil(model)
     path = model.save(tmp_path / "spoilt.onnx")
     kind, node, words = REFUSED[spoil]
-    found = [finding for finding in check_onnx(path).findings if finding.gravity == "error"]
-    assert {finding.kind for finding in found} <= {kind, "read otherwise"}
-    (first,) = [finding for finding in found if finding.node == node and finding.kind == kind]
+    errors = [finding for finding in check_onnx(path).findings if finding.gravity == "error"]
+    assert {finding.kind for finding in errors} <= {kind, "read otherwise"}
+    (first,) = [finding for finding in errors if finding.node == node and finding.kind == kind]
     assert words in first.sentence
     assert plan_of(path).content == b""
 
@@ -178,12 +178,12 @@ def test_what_calibrate_makes_is_taken(edited, tmp_path):
 
 
 def without_zero_point(model):
-    """Then ONNX's own default holds: uint8."""
+    """Remove the zero points, so that ONNX's default type applies: uint8."""
     for name in ("image_QuantizeLinear", "image_DequantizeLinear"):
         del model.node(name).input[2]
 
 
-def with_an_unsigned_one(model):
+def with_an_unsigned_zero_point(model):
     model.set("unsigned", np.uint8(0))
     for name in ("image_QuantizeLinear", "image_DequantizeLinear"):
         model.node(name).input[2] = "unsigned"
@@ -202,15 +202,15 @@ def test_uint8_that_nvidias_compiler_takes_for_int8(edited, spoil, tmp_path):
     assert b"0x1.fep+7f" not in plan
 
 
-def test_a_q_and_its_dq_of_other_scales(edited, tmp_path):
+def test_a_q_and_dq_with_different_scales_are_reported(edited, tmp_path):
     model = edited()
     model.node("image_DequantizeLinear").input[1] = model.set("other", np.float32(0.05))
-    found = the_finding(model.save(tmp_path / "spoilt.onnx"), "read otherwise")
-    assert found.node == "image_DequantizeLinear"
-    assert "values are multiplied" in found.sentence
+    finding = the_finding(model.save(tmp_path / "spoilt.onnx"), "read otherwise")
+    assert finding.node == "image_DequantizeLinear"
+    assert "values are multiplied" in finding.sentence
 
 
-def test_two_pairs_of_other_scales_on_one_tensor(edited, tmp_path):
+def test_two_pairs_with_different_scales_on_one_tensor_are_reported(edited, tmp_path):
     model = edited("two convolutions added")
     model.pair("image", 0.5, "short")
     assert "quantised with 2 scales" in the_finding(model.save(tmp_path / "spoilt.onnx"), "blocks fusion").sentence
@@ -263,8 +263,8 @@ def weight_by_input_channel(model):
         (weight_by_input_channel, "scales along axis 1: output channels lie along axis 0"),
     ],
 )
-def test_a_convolution_that_stays_in_float(edited, spoil, reason, tmp_path):
-    """As the plan of the real builder has it, too."""
+def test_a_convolution_that_stays_in_float_is_reported(edited, spoil, reason, tmp_path):
+    """The plan of the real builder also has it in float."""
     model = edited()
     spoil(model)
     path = model.save(tmp_path / "spoilt.onnx")
@@ -273,18 +273,18 @@ def test_a_convolution_that_stays_in_float(edited, spoil, reason, tmp_path):
     assert set(in_float) == {"first", "depthwise"}
     assert reason in in_float["first"]
     assert (report.int8, report.convolutions) == (2, 4)
-    found = plan_of(path).convolutions(onnx.load(path))
-    assert found.get("first", "FP32") == "FP32"
-    assert found["loc"] == "INT8"
+    precisions = plan_of(path).convolutions(onnx.load(path))
+    assert precisions.get("first", "FP32") == "FP32"
+    assert precisions["loc"] == "INT8"
 
 
-def test_a_depthwise_convolution_may_stay(edited, tmp_path):
-    (found,) = check_onnx(edited().save(tmp_path / "sound.onnx")).findings
-    assert (found.kind, found.node) == ("in float", "depthwise")
-    assert "gains little" in found.sentence
+def test_a_depthwise_convolution_in_float_is_a_note(edited, tmp_path):
+    (finding,) = check_onnx(edited().save(tmp_path / "sound.onnx")).findings
+    assert (finding.kind, finding.node) == ("in float", "depthwise")
+    assert "gains little" in finding.sentence
 
 
-def test_one_scale_for_a_whole_weight(edited, tmp_path):
+def test_one_scale_for_a_whole_weight_is_reported(edited, tmp_path):
     model = edited()
     model.set("first.weight_scale", np.float32(0.01))
     model.set("first.weight_zero_point", np.int8(0))
@@ -295,11 +295,11 @@ def test_one_scale_for_a_whole_weight(edited, tmp_path):
 # Fusions.
 
 
-def test_a_pair_before_the_activation(edited, tmp_path):
+def test_a_pair_before_the_activation_is_reported(edited, tmp_path):
     model = edited()
     model.pair("a", 0.05, "relu")
-    found = the_finding(model.save(tmp_path / "spoilt.onnx"), "blocks fusion")
-    assert "between Conv 'first' and Relu 'relu'" in found.sentence
+    finding = the_finding(model.save(tmp_path / "spoilt.onnx"), "blocks fusion")
+    assert "between Conv 'first' and Relu 'relu'" in finding.sentence
 
 
 @pytest.mark.parametrize(
@@ -311,29 +311,29 @@ def test_a_pair_before_the_activation(edited, tmp_path):
         ("average pool", "pool", 0, "works in float between Conv 'a' and the Q behind it"),
     ],
 )
-def test_a_pair_that_is_lacking(edited, name, reader, place, words, tmp_path):
+def test_a_missing_pair_is_reported(edited, name, reader, place, words, tmp_path):
     model = edited(name)
     model.unpair(reader, place)
-    found = the_finding(model.save(tmp_path / "spoilt.onnx"), "blocks fusion")
-    assert found.node == reader
-    assert words in found.sentence
+    finding = the_finding(model.save(tmp_path / "spoilt.onnx"), "blocks fusion")
+    assert finding.node == reader
+    assert words in finding.sentence
 
 
-def test_a_pair_between_a_convolution_and_its_add(edited, tmp_path):
+def test_a_pair_between_a_convolution_and_its_add_is_reported(edited, tmp_path):
     model = edited("residual")
     model.pair("b", 0.05, "sum", 0)
-    found = the_finding(model.save(tmp_path / "spoilt.onnx"), "blocks fusion")
-    assert "remove it, and keep that of the skip" in found.sentence
+    finding = the_finding(model.save(tmp_path / "spoilt.onnx"), "blocks fusion")
+    assert "remove it, and keep that of the skip" in finding.sentence
 
 
-def test_a_max_pool_of_two_scales(edited, tmp_path):
+def test_a_max_pool_with_two_scales_is_reported(edited, tmp_path):
     model = edited("max pool")
     model.set("a_scale", np.float32(0.3))
     assert "give both pairs one scale" in the_finding(model.save(tmp_path / "spoilt.onnx"), "blocks fusion").sentence
 
 
 def joined_in_float(model):
-    """The concatenation between pairs, as other tools have it."""
+    """Put the concatenation between pairs, as other tools do."""
     join = model.node("joined")
     join.output[0] = "joined"
     for place, name in enumerate(list(join.input)):
@@ -346,14 +346,14 @@ def joined_in_float(model):
     model.nodes = [node for node in model.nodes if node.name not in {"a_QuantizeLinear", "c_QuantizeLinear"}]
 
 
-def test_a_concatenation_between_pairs(edited, tmp_path):
+def test_a_concatenation_between_pairs_is_reported(edited, tmp_path):
     model = edited("concatenation")
     joined_in_float(model)
-    found = the_finding(model.save(tmp_path / "spoilt.onnx"), "read otherwise")
-    assert "OpenVINO 2026.4 loses the zero point" in found.sentence
+    finding = the_finding(model.save(tmp_path / "spoilt.onnx"), "read otherwise")
+    assert "OpenVINO 2026.4 loses the zero point" in finding.sentence
 
 
-def test_a_concatenation_between_pairs_of_other_scales(edited, tmp_path):
+def test_a_concatenation_between_pairs_with_different_scales_is_reported(edited, tmp_path):
     model = edited("concatenation")
     joined_in_float(model)
     model.set("joined_0_step", np.float32(0.9))
@@ -361,7 +361,7 @@ def test_a_concatenation_between_pairs_of_other_scales(edited, tmp_path):
     assert "tensors of different scales" in kinds["blocks fusion"]
 
 
-def test_a_concatenation_of_floats(edited, tmp_path):
+def test_a_concatenation_of_floats_is_reported(edited, tmp_path):
     model = edited("concatenation")
     joined_in_float(model)
     for place in range(3):
@@ -371,20 +371,20 @@ def test_a_concatenation_of_floats(edited, tmp_path):
     assert "joins floats that are quantised behind it" in kinds["blocks fusion"]
 
 
-def test_int8_of_other_scales_joined(edited, tmp_path):
+def test_joining_int8_with_different_scales_is_reported(edited, tmp_path):
     model = edited("concatenation")
     model.set("a_scale", np.float32(0.9))
-    found = the_finding(model.save(tmp_path / "spoilt.onnx"), "read otherwise")
-    assert "joins int8 of different scales" in found.sentence
+    finding = the_finding(model.save(tmp_path / "spoilt.onnx"), "read otherwise")
+    assert "joins int8 of different scales" in finding.sentence
 
 
-def test_a_pair_before_an_output(edited, tmp_path):
+def test_a_pair_before_an_output_is_reported(edited, tmp_path):
     model = edited()
     model.node("loc").output[0] = "exact"
     model.nodes.append(helper.make_node("Transpose", ["exact"], ["loc"], "turn"))
     model.pair("exact", 0.05, "turn")
-    found = the_finding(model.save(tmp_path / "spoilt.onnx"), "rounds outputs")
-    assert "output 'loc' comes through the pair" in found.sentence
+    finding = the_finding(model.save(tmp_path / "spoilt.onnx"), "rounds outputs")
+    assert "output 'loc' comes through the pair" in finding.sentence
 
 
 # Whole files.
@@ -393,7 +393,7 @@ def test_a_pair_before_an_output(edited, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PATTERNS)
 @pytest.mark.parametrize("depthwise", [False, True])
-def test_nothing_is_the_matter_with_what_calibrate_makes(name, depthwise, tmp_path):
+def test_files_of_calibrate_have_no_errors_or_warnings(name, depthwise, tmp_path):
     heads = saved(pattern(name), tmp_path)
     result = calibrate(heads, tmp_path / "int8.onnx", pictures(), policy=Policy(depthwise=depthwise))
     report = check_onnx(tmp_path / "int8.onnx")
@@ -403,20 +403,20 @@ def test_nothing_is_the_matter_with_what_calibrate_makes(name, depthwise, tmp_pa
 
 
 @pytest.mark.parametrize(("name", "output"), [("max pool", "pool"), ("average pool", "a"), ("residual", "b")])
-def test_what_is_an_output_too_may_be_float(name, output, tmp_path):
+def test_a_tensor_that_is_also_an_output_may_be_float(name, output, tmp_path):
     heads = saved(network(PATTERNS[name], output), tmp_path)
     calibrate(heads, tmp_path / "int8.onnx", pictures())
     assert check_onnx(tmp_path / "int8.onnx").findings == ()
 
 
-def test_fp32_says_what_would_become_int8(tmp_path):
+def test_an_fp32_report_names_what_would_become_int8(tmp_path):
     report = check_onnx(saved(tiny_net(), tmp_path))
     assert (report.form, report.int8, report.convolutions) == ("FP32", 0, 4)
     assert set(report.would_be_int8) == {"first", "loc", "logits"}
     assert [(finding.kind, finding.node) for finding in report.findings] == [("in float", "depthwise")]
 
 
-def test_fp32_that_calibrate_does_not_take_says_why(tmp_path):
+def test_an_fp32_report_says_why_calibrate_refuses_the_file(tmp_path):
     model = tiny_net()
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
     report = check_onnx(saved(model, tmp_path))
@@ -427,7 +427,7 @@ def test_fp32_that_calibrate_does_not_take_says_why(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("options", ORT)
 def test_files_of_onnx_runtime(options, tmp_path, capfd):
-    """The builder takes the one without errors alone."""
+    """The builder accepts only the file without errors."""
     path = by_onnx_runtime(saved(tiny_net(), tmp_path), tmp_path / "ort.onnx", images(), options)
     report = check_onnx(path)
     kinds = {finding.kind for finding in report.findings}
@@ -449,14 +449,14 @@ def test_weights_as_floats_with_a_q_behind_are_as_good(edited, tmp_path):
     assert plan_of(path).convolutions(onnx.load(path))["first"] == "INT8"
 
 
-def test_constants_as_nodes_and_without_names(edited, tmp_path):
-    """Scales may come from Constant nodes, and nodes need no name: then what they make is named."""
+def test_constant_nodes_and_unnamed_nodes_are_handled(edited, tmp_path):
+    """Scales may come from Constant nodes; a node without a name is called by its output."""
     model = edited()
     model.nodes.insert(0, helper.make_node("Constant", [], ["image_scale"], value=model.constants["image_scale"]))
     model.model.graph.initializer.remove(model.constants.pop("image_scale"))
     model.node("depthwise").name = ""
-    (found,) = check_onnx(model.save(tmp_path / "unnamed.onnx")).findings
-    assert found.node == "d"
+    (finding,) = check_onnx(model.save(tmp_path / "unnamed.onnx")).findings
+    assert finding.node == "d"
 
 
 def test_weights_in_other_files_are_not_needed(edited, tmp_path):
@@ -481,7 +481,7 @@ def test_the_order_and_the_json(edited, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no model at all"])
-def test_a_file_that_is_no_model(tmp_path, content):
+def test_a_file_that_is_no_model_is_refused(tmp_path, content):
     path = tmp_path / "none.onnx"
     path.write_bytes(content)
     with pytest.raises(CalibrationError, match="is not an ONNX model"):
@@ -490,7 +490,7 @@ def test_a_file_that_is_no_model(tmp_path, content):
         check_onnx(tmp_path / "absent.onnx")
 
 
-def test_an_fp32_file_of_another_kind(tmp_path):
+def test_fp32_files_from_elsewhere(tmp_path):
     path = shared("weights/ultraface/version-RFB-320_without_postprocessing.onnx")
     report = check_onnx(path)
     assert (report.form, len(report.would_be_int8), report.convolutions) == ("FP32", 34, 52)

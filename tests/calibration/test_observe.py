@@ -1,4 +1,4 @@
-"""One pass over the images."""
+"""Observation: one pass over the images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_observing_counts_inputs_and_inner_tensors_image_by_image():
     assert len(set(seen.image_hashes)) == 3
 
 
-def test_observations_go_on_where_they_were():
+def test_observing_can_be_resumed():
     model, pictures = with_outputs(tiny_net(), ["b"]), images(5)
     whole, parts = Observations.of(["b"]), Observations.of(["b"])
     observe(model, whole, pictures)
@@ -36,7 +36,7 @@ def test_observations_go_on_where_they_were():
     assert parts.image_hashes == whole.image_hashes
 
 
-def test_the_image_set_hash_ignores_order_and_sees_a_change():
+def test_the_image_set_hash_ignores_order_but_not_content():
     assert Observations({}, ["a", "b"]).image_set_sha256 == Observations({}, ["b", "a"]).image_set_sha256
     assert Observations({}, ["a", "b"]).image_set_sha256 != Observations({}, ["a", "c"]).image_set_sha256
 
@@ -47,6 +47,6 @@ def test_an_image_of_another_shape_or_type_is_refused(shape, dtype):
         observe(tiny_net().SerializeToString(), Observations.of(["image"]), [np.zeros(shape, dtype)])
 
 
-def test_no_images_are_refused():
+def test_an_empty_set_of_images_is_refused():
     with pytest.raises(CalibrationError, match="needs images"):
         observe(tiny_net().SerializeToString(), Observations.of(["image"]), [])

@@ -1,4 +1,4 @@
-"""Where pairs stand, and that what is made of it computes the same everywhere."""
+"""Placement of pairs, and that the resulting files compute the same on every runtime."""
 
 from __future__ import annotations
 
@@ -51,23 +51,23 @@ EXPECTED = {
     "heads joined": {"image": ["a"], "a": ["one", "two"]},
     "depthwise": {"image": ["a"], "e": ["out"]},
 }
-"""Tensor → who reads it through its pair, by the rules of NVIDIA's documentation, worked out by hand."""
+"""Readers of each tensor through its pair, worked out by hand from the rules of NVIDIA's documentation."""
 
 SHARED = {
     "max pool": {"a": "pool"},
     "concatenation": {"a": "joined", "b": "joined", "c": "joined"},
     "concatenation of concatenations": {"a": "three", "b": "three", "two": "three", "c": "three"},
 }
-"""Tensor → the one whose histogram gives it its scale, where that is not its own."""
+"""For tensors whose scale comes from another tensor's histogram: the name of that tensor."""
 
 
 @pytest.mark.parametrize("name", PATTERNS)
-def test_pairs_stand_where_the_rules_say(name):
+def test_pairs_are_placed_by_the_rules(name):
     model = pattern(name)
-    found = place(model, choose(model, Policy()))
-    assert {tensor: [node for node, _ in uses] for tensor, uses in found.readers.items()} == EXPECTED[name]
-    assert {tensor: of for tensor, of in found.scale_of.items() if of != tensor} == SHARED.get(name, {})
-    assert found.int8_nodes == {tensor for tensor in ("joined", "two", "three") if tensor in EXPECTED[name]}
+    placement = place(model, choose(model, Policy()))
+    assert {tensor: [node for node, _ in uses] for tensor, uses in placement.readers.items()} == EXPECTED[name]
+    assert {tensor: of for tensor, of in placement.scale_of.items() if of != tensor} == SHARED.get(name, {})
+    assert placement.int8_nodes == {tensor for tensor in ("joined", "two", "three") if tensor in EXPECTED[name]}
 
 
 @pytest.mark.parametrize(
@@ -79,15 +79,15 @@ def test_pairs_stand_where_the_rules_say(name):
         ("average pool", "a", {"image": ["a"], "pool": ["out"]}),
     ],
 )
-def test_what_is_an_output_too_is_needed_in_float(name, output, readers):
-    """A convolution whose own result is an output does not take in a sum."""
+def test_a_tensor_that_is_also_an_output_is_needed_in_float(name, output, readers):
+    """A convolution whose own result is an output does not fuse with an add."""
     model = network(PATTERNS[name], output)
-    found = place(model, choose(model, Policy()))
-    assert {tensor: [node for node, _ in uses] for tensor, uses in found.readers.items()} == readers
+    placement = place(model, choose(model, Policy()))
+    assert {tensor: [node for node, _ in uses] for tensor, uses in placement.readers.items()} == readers
 
 
 @pytest.mark.parametrize("name", PATTERNS)
-def test_what_shares_a_scale_has_the_same(name, tmp_path):
+def test_tensors_that_share_a_scale_get_the_same(name, tmp_path):
     prepared = prepare(saved(pattern(name), tmp_path))
     scales = scales_of(prepared, observe_images(prepared, pictures()), "min-max")
     assert set(scales) >= set(EXPECTED[name])
@@ -99,7 +99,7 @@ def test_what_shares_a_scale_has_the_same(name, tmp_path):
 @pytest.mark.parametrize("name", PATTERNS)
 @pytest.mark.parametrize("depthwise", [False, True])
 def test_openvino_computes_what_onnx_runtime_computes(name, depthwise, tmp_path):
-    """Each operator by itself in ONNX Runtime is what the file says. To a few steps' worth: OpenVINO orders sums anew.
+    """The reference is ONNX Runtime, operator by operator. Tolerance: a few steps, as OpenVINO orders sums differently.
 
     With Q/DQ around a concatenation in place of int8 in it, OpenVINO 2026.4 is off by a quarter of the range.
     """
@@ -110,16 +110,16 @@ def test_openvino_computes_what_onnx_runtime_computes(name, depthwise, tmp_path)
     here = for_this_processor(output)
     compiled = openvino.Core().compile_model(str(here), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     for picture in pictures(2):
-        exact, wanted, found = run(heads, picture), run(here, picture), compiled({"image": picture})
+        exact, wanted, openvino_outputs = run(heads, picture), run(here, picture), compiled({"image": picture})
         of_file = run(output, picture)
         for name_of_output, values in wanted.items():
             size = np.abs(exact[name_of_output]).max()
-            assert np.abs(found[name_of_output] - values).max() < 0.05 * size
+            assert np.abs(openvino_outputs[name_of_output] - values).max() < 0.05 * size
             assert np.abs(of_file[name_of_output] - exact[name_of_output]).max() < 0.15 * size
 
 
 def test_an_activation_behind_a_concatenation_is_moved_before_it(tmp_path):
-    """Where nothing else reads what is joined. The numbers stay, to the last bit."""
+    """It moves only if nothing else reads the joined tensor; results stay equal to the last bit."""
     heads = saved(pattern("concatenation with an activation"), tmp_path)
     model = read_heads(heads)
     assert [node.op_type for node in model.graph.node] == ["Conv", "Conv", "Relu", "Relu", "Concat", "Conv"]
@@ -136,17 +136,17 @@ def test_an_activation_behind_a_concatenation_is_moved_before_it(tmp_path):
 
 
 def dequantised_on_the_way(model: onnx.ModelProto) -> list[str]:
-    """DequantizeLinear nodes between the last convolutions and the outputs."""
+    """Return the names of DequantizeLinear nodes between the last convolutions and the outputs."""
     maker = {name: node for node in model.graph.node for name in node.output}
-    waiting, found = [value.name for value in model.graph.output], []
+    waiting, names = [value.name for value in model.graph.output], []
     while waiting:
         node = maker.get(waiting.pop())
         if node is None or node.op_type == "Conv":
             continue
         if node.op_type == "DequantizeLinear":
-            found.append(node.name)
+            names.append(node.name)
         waiting.extend(node.input)
-    return found
+    return names
 
 
 @pytest.mark.slow
@@ -158,7 +158,7 @@ def test_no_pair_between_the_last_convolutions_and_the_outputs(name, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(PATTERNS)))
-def test_tensorrt_rtx_takes_it_and_computes_in_int8_what_shall_be(name, tmp_path):
+def test_tensorrt_rtx_accepts_the_file_with_the_intended_int8_convolutions(name, tmp_path):
     output = tmp_path / "int8.onnx"
     result = calibrate(saved(pattern(name), tmp_path), output, pictures())
     plan = plan_of(output)
@@ -184,17 +184,17 @@ def test_the_ends_of_a_network():
     ],
 )
 def test_the_ends_stay_in_float_by_policy(ends, chosen):
-    found = choose(pattern("two convolutions added"), Policy(float_ends=ends))
-    assert [convolution.name for convolution in found] == chosen
+    int8_convolutions = choose(pattern("two convolutions added"), Policy(float_ends=ends))
+    assert [convolution.name for convolution in int8_convolutions] == chosen
 
 
-def test_ends_that_are_none_are_refused():
+def test_unknown_ends_are_refused():
     with pytest.raises(CalibrationError, match="none, first, last, both, but got 'middle'"):
         choose(pattern("chain"), Policy(float_ends="middle"))
 
 
 def test_a_real_residual_network():
-    """The pedestrian SSDLite has ten residual adds, each behind a convolution: all ten skips are read as int8."""
+    """The pedestrian SSDLite has ten residual adds behind convolutions: all ten skips are read as int8."""
     model = read_heads(shared("weights/pedestrian_ssdlite/pedestrian_300_raw.onnx"))
     kinds = {node.name: node.op_type for node in model.graph.node}
     placement = place(model, choose(model, Policy()))
@@ -204,7 +204,7 @@ def test_a_real_residual_network():
 
 
 def test_ultraface_joins_int8():
-    """Its one concatenation that feeds a convolution; the two of its heads stay in float."""
+    """UltraFace has one concatenation that feeds a convolution; the two of its heads stay in float."""
     model = read_heads(shared("weights/ultraface/version-RFB-320_without_postprocessing.onnx"))
     placement = place(model, choose(model, Policy()))
     (joined,) = placement.int8_nodes

@@ -1,4 +1,4 @@
-"""The calibrators against ONNX Runtime's own (``onnxruntime.quantization.calibrate``), on the same data."""
+"""The calibrators compared with ONNX Runtime's own (``onnxruntime.quantization.calibrate``) on the same data."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def histogram(values) -> Histogram:
 
 
 def collected(values, method: str, bins: int, **options) -> float:
-    """The largest magnitude by ONNX Runtime's histogram."""
+    """Return the largest magnitude that ONNX Runtime's histogram calibrator chooses."""
     options = {"symmetric": True, "num_quantized_bins": 255, "percentile": None, "scenario": "same", **options}
     collector = HistogramCollector(method, num_bins=bins, **options)
     collector.collect({"x": [np.asarray(values, np.float32)]})
@@ -41,7 +41,7 @@ def collected(values, method: str, bins: int, **options) -> float:
 
 @pytest.mark.parametrize("average", [False, True])
 def test_ranges_are_onnx_runtimes(tmp_path, average, capfd):
-    """Of the whole set, and of an average image; to float32's rounding of a mean."""
+    """Compare ranges of the whole set and of an average image; tolerance: float32's rounding of a mean."""
     heads = saved(tiny_net(), tmp_path)
     network = prepare(heads)
     seen = observe_images(network, images(12), everything=True)
@@ -53,10 +53,10 @@ def test_ranges_are_onnx_runtimes(tmp_path, average, capfd):
     calibrator.collect_data(Reader(images(12)))
     theirs = calibrator.compute_data().data
     compared = 0
-    for name, found in seen.histograms.items():
+    for name, histogram in seen.histograms.items():
         if name in theirs:
             wanted = float(np.max(np.abs(theirs[name].range_value)))
-            assert METHODS["moving-average" if average else "min-max"](found) == pytest.approx(wanted, rel=1e-5)
+            assert METHODS["moving-average" if average else "min-max"](histogram) == pytest.approx(wanted, rel=1e-5)
             compared += 1
     assert compared >= 5
 
@@ -64,9 +64,9 @@ def test_ranges_are_onnx_runtimes(tmp_path, average, capfd):
 @pytest.mark.parametrize("name", TAILS)
 @pytest.mark.parametrize("share", [99.0, 99.9, 99.99])
 def test_percentile_is_onnx_runtimes(name, share, capfd):
-    """To a bin of theirs, which gives its lower edge, and one of ours, which gives its upper one.
+    """Tolerance: one bin of theirs, which gives its lower edge, and one of ours, which gives its upper edge.
 
-    Far out in a tail most bins are empty: there to the distance of neighbouring values, a hundredth.
+    Far out in a tail most bins are empty, so there it is the distance of neighbouring values, a hundredth.
     """
     ours = histogram(TAILS[name])
     theirs = collected(TAILS[name], "percentile", 2048, percentile=share)
@@ -77,18 +77,18 @@ def test_percentile_is_onnx_runtimes(name, share, capfd):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TAILS)
 def test_entropy_is_near_onnx_runtimes_and_diverges_no_more(name, capfd):
-    """By the divergence of the paper, which both go by, our cut is at least as good.
+    """Our cut has a divergence at most that of theirs, by the paper's definition, which both use.
 
-    Within a factor of 1.6: the divergence hardly changes along a thin tail, and theirs moves as much from 2048 to 4096
-    bins.
+    The cuts agree to a factor of 1.6: the divergence hardly changes along a thin tail, and theirs moves as much from
+    2048 to 4096 bins.
     """
     ours = histogram(TAILS[name])
     theirs = collected(TAILS[name], "entropy", 2048, symmetric=False)
-    found = entropy(ours)
-    assert 0.6 < found / theirs < 1.6
+    cut = entropy(ours)
+    assert 0.6 < cut / theirs < 1.6
     bins = ours.counts[: np.flatnonzero(ours.counts)[-1] + 1].astype(float)
-    # Ours stands at the middle of the bin behind the cut.
-    ours_after, theirs_after = int(found / ours.bin_width), min(round(theirs / ours.bin_width), len(bins))
+    # Our cut is at the middle of the bin behind the last bin that is kept.
+    ours_after, theirs_after = int(cut / ours.bin_width), min(round(theirs / ours.bin_width), len(bins))
     assert divergence(bins, ours_after) <= divergence(bins, theirs_after) + 1e-9
 
 

@@ -1,4 +1,4 @@
-"""The report: a page that needs nothing else, and JSON of the same facts."""
+"""The report: a page that loads nothing, and JSON with the same facts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ HOSTILE = "<script>alert('x')</script>&\""
 
 
 class Page(HTMLParser):
-    """Text, tags and attributes; fails where tags are not closed in their order."""
+    """Parser that collects text, tags and attributes, and fails if tags are not closed in order."""
 
     VOID = frozenset({"meta", "img", "br", "line", "rect"})
 
@@ -73,13 +73,13 @@ class Page(HTMLParser):
 
 def evaluation(shift: float, label: str = "bolt") -> Evaluation:
     boxes = np.array([[10, 10, 60, 60]], np.float32)
-    found = Detections(boxes + np.float32(shift), np.ones(1, np.float32), np.zeros(1, np.int64))
-    return evaluate([found], [Target.of(boxes, [0])], [label, "nut"])
+    detections = Detections(boxes + np.float32(shift), np.ones(1, np.float32), np.zeros(1, np.int64))
+    return evaluate([detections], [Target.of(boxes, [0])], [label, "nut"])
 
 
 @pytest.fixture(scope="module")
 def report(heads_onnx: Path, tmp_path_factory) -> Report:
-    """Of the tiny network, everything measured."""
+    """Report of the tiny network, with everything measured."""
     rng = np.random.default_rng(0)
     images = [rng.normal(0, 1, (1, 3, 32, 32)).astype(np.float32) for _ in range(6)]
     output = tmp_path_factory.mktemp("report") / "int8.onnx"
@@ -96,7 +96,7 @@ def report(heads_onnx: Path, tmp_path_factory) -> Report:
     )
 
 
-def test_the_page_needs_nothing_else(report):
+def test_the_page_loads_nothing(report):
     text = page(report)
     tags = Page(text).tags
     assert not {"script", "link", "iframe", "object", "base"} & {tag for tag, _ in tags}
@@ -106,7 +106,7 @@ def test_the_page_needs_nothing_else(report):
     assert not re.search(r"url\(|@import", text)
 
 
-def test_the_page_says_what_the_facts_say(report):
+def test_the_page_shows_the_facts(report):
     text = Page(page(report)).text
     before, after = 100 * report.fp32.ap, 100 * report.int8_ap.ap
     assert f"AP goes from {before:.2f} to {after:.2f} points, with 8 of 8 convolutions in INT8." in text
@@ -138,7 +138,7 @@ def test_json_holds_the_same_facts(report, tmp_path):
 
 
 def test_the_worst_comes_first(report):
-    """By the sensitivity of who reads a tensor; and the cut is the scale's."""
+    """Activations are ordered by the sensitivity of their readers; the cut is 127 times the scale."""
     worst = [max(report.sensitivities[name].alone for name in one.readers) for one in report.activations]
     assert worst == sorted(worst, reverse=True)
     assert 0 < len(worst) <= HISTOGRAMS
@@ -146,7 +146,7 @@ def test_the_worst_comes_first(report):
     assert set(report.sensitivities) == {name for name in report.sensitivities if report.sensitivities[name].alone > 0}
 
 
-def test_hostile_names_are_only_names(report):
+def test_hostile_names_are_escaped(report):
     spoilt = replace(
         report,
         heads=HOSTILE,
@@ -164,7 +164,7 @@ def test_hostile_names_are_only_names(report):
     assert Page(text).text.count(HOSTILE) > 8
 
 
-def test_what_was_not_measured_is_said(report):
+def test_the_page_says_what_was_not_measured(report):
     bare = replace(report, fp32=None, int8_ap=None, sensitivities={}, corrections=None, pictures=report.pictures[:1])
     text = Page(page(bare)).text
     assert verdict(bare) == ("AP was not measured; 8 of 8 convolutions in INT8.", "unknown")
@@ -215,7 +215,7 @@ def test_shortened_names_keep_their_ends():
 
 
 def test_the_page_stays_small(report):
-    """Under a mebibyte for 500 noisy images, the worst to compress."""
+    """The page is under a mebibyte for 500 images of noise, which compress worst."""
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 255, (400, 400, 3), np.uint8)
     many = pictures(((f"{k}.png", noise) for k in range(500)), ["0" * 64] * 500)
@@ -234,8 +234,8 @@ def test_a_page_is_written_whole_or_not_at_all(report, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("cut", [0.5, 2.0, 4.0])
-def test_relative_error_is_that_of_the_values(cut):
-    """Against the values themselves; tolerance 3 %: a histogram knows them to a bin."""
+def test_relative_error_equals_that_of_the_values(cut):
+    """The reference uses the values themselves; tolerance 3 %, since a histogram knows them only to a bin."""
     values = np.random.default_rng(0).normal(0, 1, 200_000).astype(np.float32)
     seen = Histogram()
     seen.add(values)
@@ -245,7 +245,7 @@ def test_relative_error_is_that_of_the_values(cut):
     assert relative_error(seen, cut) == pytest.approx(wanted, rel=0.03)
 
 
-def test_relative_error_of_nothing():
+def test_relative_error_of_an_empty_histogram():
     assert relative_error(Histogram(), 1.0) == 0.0
     zeros = Histogram()
     zeros.add(np.zeros(5, np.float32))

@@ -1,4 +1,4 @@
-"""Learned rounding against rounding to the nearest, and its windows against ONNX Runtime's own convolution."""
+"""Learned rounding compared with rounding to the nearest, and its windows with ONNX Runtime's convolution."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def output_error(weight, scale, steps, inputs, input_scale):
 
 @pytest.fixture
 def layer():
-    """A weight whose inputs hang together, as activations do: 64 of them from 6 sources."""
+    """Weight with correlated inputs, as activations are: 64 inputs from 6 sources."""
     rng = np.random.default_rng(0)
     inputs = np.maximum(rng.normal(0, 1, (2000, 6)) @ rng.normal(0.3, 1, (6, 64)), 0).astype(np.float32)
     weight = rng.normal(0, 0.1, (16, 64)).astype(np.float32)
-    scale = (np.abs(weight).max(axis=1) / 7).astype(np.float32)  # coarse, so that rounding counts
+    scale = (np.abs(weight).max(axis=1) / 7).astype(np.float32)  # coarse, so that rounding matters
     return weight, scale, inputs, float(inputs.max() / 127)
 
 
@@ -37,7 +37,7 @@ def test_the_output_is_closer_than_by_rounding_to_the_nearest(layer):
     nearest = np.rint(weight / scale[:, None])
     steps = round_by_output(weight, scale, inputs[:1000], input_scale)
     before, after = (output_error(weight, scale, s, inputs[1000:], input_scale) for s in (nearest, steps))
-    assert after.mean() < 0.35 * before.mean()  # on inputs that it has not seen
+    assert after.mean() < 0.35 * before.mean()  # on inputs that learning has not seen
 
 
 def test_each_weight_goes_to_the_point_above_or_below_it(layer):

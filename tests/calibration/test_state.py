@@ -1,4 +1,4 @@
-"""An interrupted calibration goes on."""
+"""Resuming an interrupted calibration."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def heads(tmp_path):
 
 @pytest.fixture
 def state(tmp_path):
-    """A new object for the same file, as in a new process; it writes after each image."""
+    """Factory for state files on the same path, as in new processes; each writes after every image."""
 
     def make(key="these images"):
         return StateFile(tmp_path / "int8.onnx.partial", key, seconds_between=0)
@@ -44,7 +44,7 @@ def run_until(heads, output, state, after):
     assert not output.exists()
 
 
-def test_it_goes_on_where_it_was_and_ends_as_if_it_had_not_stopped(heads, tmp_path, state):
+def test_a_resumed_calibration_ends_as_if_uninterrupted(heads, tmp_path, state):
     output, whole, run = tmp_path / "int8.onnx", tmp_path / "whole.onnx", []
     calibrate(heads, whole, images(9))
     run_until(heads, output, state(), 4)
@@ -56,7 +56,7 @@ def test_it_goes_on_where_it_was_and_ends_as_if_it_had_not_stopped(heads, tmp_pa
     assert not again.path.exists()
 
 
-def test_it_can_be_interrupted_twice(heads, tmp_path, state):
+def test_a_calibration_can_be_interrupted_twice(heads, tmp_path, state):
     output = tmp_path / "int8.onnx"
     run_until(heads, output, state(), 2)
     run_until(heads, output, state(), 5)
@@ -66,7 +66,7 @@ def test_it_can_be_interrupted_twice(heads, tmp_path, state):
 
 
 @pytest.mark.parametrize("change", ["images", "network", "tensors"])
-def test_what_is_of_something_else_is_not_taken(heads, tmp_path, state, change):
+def test_a_state_file_of_other_inputs_is_not_used(heads, tmp_path, state, change):
     output = tmp_path / "int8.onnx"
     run_until(heads, output, state(), 4)
     again = state("others" if change == "images" else "these images")
@@ -77,7 +77,7 @@ def test_what_is_of_something_else_is_not_taken(heads, tmp_path, state, change):
     assert (again.resumed, again.stale, result.num_images) == (0, True, 9)
 
 
-def test_the_method_may_change(heads, tmp_path, state):
+def test_the_method_may_change_when_resuming(heads, tmp_path, state):
     output, whole = tmp_path / "int8.onnx", tmp_path / "whole.onnx"
     calibrate(heads, whole, images(9), method="entropy")
     run_until(heads, output, state(), 4)
@@ -86,7 +86,7 @@ def test_the_method_may_change(heads, tmp_path, state):
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", b"text", None])
-def test_a_file_that_is_cut_short_counts_as_none(heads, tmp_path, state, content):
+def test_a_truncated_state_file_counts_as_none(heads, tmp_path, state, content):
     output = tmp_path / "int8.onnx"
     run_until(heads, output, state(), 4)
     path = state().path
@@ -96,15 +96,15 @@ def test_a_file_that_is_cut_short_counts_as_none(heads, tmp_path, state, content
     assert (again.resumed, again.stale) == (0, True)
 
 
-def test_it_waits_before_it_writes_again(heads, tmp_path):
+def test_writes_are_a_few_seconds_apart(heads, tmp_path):
     slow = StateFile(tmp_path / "a.partial", "key", seconds_between=3600)
     with pytest.raises(KeyboardInterrupt):
         calibrate(heads, tmp_path / "int8.onnx", interrupted(images(9), 4), state=slow)
     assert not slow.path.exists()
 
 
-def test_all_images_are_done_already(heads, tmp_path, state):
-    """Interrupted between the last image and the end."""
+def test_resuming_when_all_images_are_done(heads, tmp_path, state):
+    """The interruption is between the last image and the end."""
     output, whole = tmp_path / "int8.onnx", tmp_path / "whole.onnx"
     calibrate(heads, whole, images(9))
     run_until(heads, output, state(), 9)
@@ -116,7 +116,7 @@ def test_all_images_are_done_already(heads, tmp_path, state):
 
 
 def full(monkeypatch, suffix):
-    """Writing a file of that name ends with ENOSPC half-way, as on a full disk."""
+    """Make writing a file of that name fail half-way with ENOSPC, as on a full disk."""
     write, opened = Path.write_bytes, Path.open
 
     def half(path, content):
@@ -148,8 +148,8 @@ def full(monkeypatch, suffix):
     )
 
 
-def test_a_disk_that_is_full_at_the_end_leaves_the_old_output_and_the_state(heads, tmp_path, state, monkeypatch):
-    """Once there is space again, it goes on."""
+def test_a_disk_full_at_the_end_leaves_the_old_output_and_the_state(heads, tmp_path, state, monkeypatch):
+    """Once there is space again, calibration goes on."""
     output = tmp_path / "int8.onnx"
     output.write_bytes(b"the old one")
     with monkeypatch.context() as patch:
@@ -160,7 +160,7 @@ def test_a_disk_that_is_full_at_the_end_leaves_the_old_output_and_the_state(head
     assert {path.name for path in tmp_path.iterdir()} == {"heads.onnx", "int8.onnx"}
 
 
-def test_a_disk_that_is_full_midway(heads, tmp_path, state, monkeypatch):
+def test_a_disk_full_midway_is_reported(heads, tmp_path, state, monkeypatch):
     output = tmp_path / "int8.onnx"
     output.write_bytes(b"the old one")
     full(monkeypatch, ".partial")
@@ -170,7 +170,7 @@ def test_a_disk_that_is_full_midway(heads, tmp_path, state, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} == {"heads.onnx", "int8.onnx"}
 
 
-def test_what_was_kept_before_the_disk_was_full_serves_afterwards(heads, tmp_path, state, monkeypatch):
+def test_a_state_saved_before_the_disk_was_full_is_used_afterwards(heads, tmp_path, state, monkeypatch):
     output = tmp_path / "int8.onnx"
     run_until(heads, output, state(), 4)
     with monkeypatch.context() as patch:
@@ -183,7 +183,7 @@ def test_what_was_kept_before_the_disk_was_full_serves_afterwards(heads, tmp_pat
     assert onnx.load(output).graph.node
 
 
-def test_the_file_is_no_pickle(tmp_path, state):
-    """Nothing in it is executed."""
+def test_the_state_file_is_no_pickle(tmp_path, state):
+    """Nothing in the file is executed."""
     np.savez(state().path, key=np.array({"an": "object"}, dtype=object))
     assert state().begin(b"network", ["x"]).num_images == 0

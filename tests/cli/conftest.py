@@ -1,4 +1,4 @@
-"""The program in this process, and what it works on."""
+"""Fixtures that run the program in this process, and the data that it works on."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ssd_edge.cli.main import main
 
 
 class Done(NamedTuple):
-    """What a command left: exit code, and what it printed."""
+    """Result of a command: exit code, and what it printed."""
 
     code: int
     out: str
     err: str
 
     def sentence(self, *words):
-        """The one sentence of an error: exit code 2, nothing on stdout, no traceback."""
+        """The sentence of an error; checks exit code 2, an empty stdout and no traceback."""
         assert self.code == 2, self
         assert self.out == ""
         assert "Traceback" not in self.err
@@ -35,8 +35,8 @@ class Done(NamedTuple):
 
 @pytest.fixture
 def cli(monkeypatch, capfd):
-    """``cli("export", path)`` runs ``ssd-edge export PATH`` and gives what it left."""
-    # What is measured for the sake of its figure alone takes no second of a test.
+    """``cli("export", path)`` runs ``ssd-edge export PATH`` and returns its result."""
+    # Speed measurements are cut short: the tests do not check their figures.
     monkeypatch.setattr(speed, "SECONDS", 0.005)
 
     def run(*arguments):
@@ -52,7 +52,7 @@ def cli(monkeypatch, capfd):
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):
-    """A sound YOLO data set: 12 noisy pictures with a bright bolt or nut in each; nobody writes to it."""
+    """A valid YOLO data set: 12 noisy pictures with a bright bolt or nut in each; tests must not write to it."""
     root = tmp_path_factory.mktemp("data") / "set"
     rng = np.random.default_rng(0)
     for k in range(12):
@@ -71,7 +71,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def spoilt(data, tmp_path):
-    """A copy of the data set, to spoil."""
+    """A copy of the data set that a test may damage."""
     return shutil.copytree(data, tmp_path / "spoilt")
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong for users: one clear sentence, exit code 2, no traceback, and what was written stays readable."""
+"""Users' mistakes and failures: one clear sentence, exit code 2, no traceback; files written so far stay readable."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def spoil(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-# Nothing, or not enough, to calibrate with.
+# No images, or too few, to calibrate with.
 
 
 @pytest.mark.slow
@@ -79,7 +79,7 @@ def test_scales_of_another_model(cli, heads_onnx, tmp_path):
 
 
 def coco(root, names):
-    """A COCO file with one box in each of these pictures, which need not be there."""
+    """Write a COCO file with one box in each of these pictures, which need not exist."""
     images = [{"id": k, "file_name": name, "width": 64, "height": 48} for k, name in enumerate(names)]
     boxes = [
         {"id": k + 1, "image_id": k, "category_id": 1, "bbox": [5, 5, 20, 20], "area": 400, "iscrowd": 0}
@@ -95,7 +95,7 @@ def picture(path, level=90):
     return path
 
 
-def test_a_missing_image_is_left_out_and_said(cli, heads_onnx, tmp_path):
+def test_a_missing_image_is_left_out_and_reported(cli, heads_onnx, tmp_path):
     picture(tmp_path / "there.png")
     data = coco(tmp_path, ["there.png", "gone.png"])
     done = cli("eval", heads_onnx, data)
@@ -122,7 +122,7 @@ def test_a_truncated_image_is_left_out_and_said(cli, heads_onnx, spoilt, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["eval", "calibrate", "train"])
-def test_no_image_that_can_be_read(cli, command, heads_onnx, spoilt, tmp_path):
+def test_no_readable_image(cli, command, heads_onnx, spoilt, tmp_path):
     for path in (spoilt / "images").rglob("*.png"):
         path.write_bytes(b"no picture")
     arguments = {
@@ -209,7 +209,7 @@ def test_a_label_of_an_unknown_class(cli, heads_onnx, spoilt):
 
 
 def test_a_model_that_knows_none_of_the_classes(cli, data, tmp_path):
-    """Every box is left out: the numbers are undefined, and it is said."""
+    """Every box is left out: AP is undefined, and the command says so."""
     model = write_tiny(tmp_path / "a.onnx", small_spec(labels=("cat", "dog")))
     done = cli("eval", model, data, "--json")
     assert done.code == 0
@@ -219,13 +219,13 @@ def test_a_model_that_knows_none_of_the_classes(cli, data, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("text", ["bolt 0.5 0.5 0.2 0.2", "0 0.5 0.5", "0 nan nan 0.1 0.1", "\x00\x01", "0,1,2,3"])
-def test_a_label_file_that_is_none(cli, spoilt, heads_onnx, text):
+def test_an_invalid_label_file(cli, spoilt, heads_onnx, text):
     (spoilt / "labels" / "train" / "1.txt").write_text(text)
     assert cli("check-data", spoilt).code == 1
     assert cli("eval", heads_onnx, spoilt).code == 0
 
 
-# A camera that is not there, a file that is no video.
+# A missing camera, and a file that is no video.
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_a_label_file_that_is_none(cli, spoilt, heads_onnx, text):
         ("rtsp://127.0.0.1:9/stream", "no frames come from rtsp://127.0.0.1:9/stream"),
     ],
 )
-def test_a_camera_that_is_not_there(cli, bundle, camera, words):
+def test_a_missing_camera(cli, bundle, camera, words):
     cli("run", bundle, "--camera", camera, *LOOP).sentence(words)
 
 
@@ -266,12 +266,12 @@ def test_an_output_for_which_there_is_no_place(cli, bundle, pictures, tmp_path):
         cli("run", bundle, "-c", pictures, *LOOP, option, tmp_path / name).sentence("cannot write", tmp_path / name)
 
 
-# A checkpoint or ONNX of another architecture, or none at all.
+# A checkpoint or ONNX file of another architecture, or a file that is neither.
 
 
 @pytest.fixture(scope="module")
 def other_checkpoints(checkpoint, tmp_path_factory):
-    """By name: what users take for a checkpoint of ours."""
+    """Files, by name, that users may take for a checkpoint of ssd-edge."""
     folder = tmp_path_factory.mktemp("checkpoints")
     content = torch.load(checkpoint, weights_only=True)
     weights = {name.removeprefix("network."): value for name, value in content["state_dict"].items()}
@@ -300,7 +300,7 @@ def other_checkpoints(checkpoint, tmp_path_factory):
     "name", ["backbone", "another", "unknown", "labels", "version", "list", "code", "text", "half", "gone"]
 )
 @pytest.mark.parametrize("command", ["export", "eval", "inspect"])
-def test_a_checkpoint_that_is_none_of_ours(cli, command, name, other_checkpoints, data, tmp_path):
+def test_a_checkpoint_from_elsewhere(cli, command, name, other_checkpoints, data, tmp_path):
     model = other_checkpoints / f"{name}.pt"
     arguments = {
         "export": ("export", model, "-o", tmp_path / "heads.onnx"),
@@ -308,14 +308,14 @@ def test_a_checkpoint_that_is_none_of_ours(cli, command, name, other_checkpoints
         "inspect": ("inspect", model),
     }[command]
     line = cli(*arguments).sentence()
-    if name not in {"unknown", "version"}:  # there the sentence is about the spec
+    if name not in {"unknown", "version"}:  # for these the sentence is about the spec
         assert f"{name}.pt" in line
     assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture(scope="module")
 def other_onnx(tmp_path_factory):
-    """By name: what users take for heads of ours."""
+    """Files, by name, that users may take for heads of ssd-edge."""
     folder = tmp_path_factory.mktemp("onnx")
     onnx.save(tiny_model(), folder / "no spec.onnx")
     model = tiny_model()
@@ -334,7 +334,7 @@ def other_onnx(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["no spec", "other labels", "other network", "text", "empty", "half", "gone"])
 @pytest.mark.parametrize("command", ["build-engine", "calibrate", "run", "eval", "inspect", "benchmark"])
-def test_an_onnx_file_that_is_none_of_ours(cli, command, name, other_onnx, data, pictures, tmp_path):
+def test_an_onnx_file_from_elsewhere(cli, command, name, other_onnx, data, pictures, tmp_path):
     model = other_onnx / f"{name}.onnx"
     arguments = {
         "build-engine": ("build-engine", model, "-o", tmp_path / "a.engine"),
@@ -348,18 +348,18 @@ def test_an_onnx_file_that_is_none_of_ours(cli, command, name, other_onnx, data,
     assert not list(tmp_path.iterdir())
 
 
-def test_a_backend_that_is_none(cli, heads_onnx, tmp_path):
+def test_an_unknown_backend(cli, heads_onnx, tmp_path):
     arguments = ("build-engine", heads_onnx, "-o", tmp_path / "a.engine", "--backend", "abacus")
     cli(*arguments).sentence("abacus", "openvino, onnxruntime")
 
 
-def test_a_method_that_is_none(cli, heads_onnx, data, tmp_path):
+def test_an_unknown_method(cli, heads_onnx, data, tmp_path):
     cli("calibrate", heads_onnx, data, "--force", "-o", tmp_path / "a.onnx", "--method", "guess").sentence(
         "guess", "entropy"
     )
 
 
-def test_a_model_that_is_none(cli, data, tmp_path):
+def test_an_unknown_model(cli, data, tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     for command in (("eval", tmp_path / "notes.txt", data), ("inspect", tmp_path / "notes.txt")):
         cli(*command).sentence("notes.txt is no model")
@@ -384,7 +384,7 @@ def test_a_bundle_with_one_byte_changed(cli, command, name, bundle, data, pictur
     cli(*arguments).sentence(name, "build it again with ssd-edge build-engine")
 
 
-# A full disk. The limit on a file's size fails a write midway, as a full disk does.
+# A full disk: a limit on the size of files makes a write fail midway, as a full disk does.
 
 LIMITED = """
 import resource, sys
@@ -420,7 +420,7 @@ def test_a_full_disk_while_recording_json(bundle, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi"])
 def test_a_full_disk_while_recording_a_video(bundle, tmp_path, name):
-    """What is on the disk by then can be played."""
+    """The part that is on the disk by then can be played."""
     path = tmp_path / name
     line = limited(250_000, "run", bundle, "-c", "synthetic", *LOOP, "--save-video", path)
     assert f"cannot write {path}" in line
@@ -435,12 +435,12 @@ def test_a_full_disk_while_recording_a_video(bundle, tmp_path, name):
 def test_a_full_disk_while_saving_pictures(bundle, tmp_path):
     line = limited(500, "run", bundle, "-c", "synthetic", *LOOP, "--save-images", tmp_path / "images")
     assert "cannot write" in line
-    assert not list((tmp_path / "images").iterdir())  # half a picture is none
+    assert not list((tmp_path / "images").iterdir())  # half a picture is deleted
 
 
 @pytest.mark.slow
 def test_a_full_disk_while_building(heads_onnx, bundle, tmp_path):
-    """The bundle that was there stays."""
+    """The old bundle stays."""
     folder = shutil.copytree(bundle, tmp_path / "a.engine")
     for backend in ("openvino", "onnxruntime"):
         limited(4000, "build-engine", heads_onnx, "-o", folder, "--backend", backend)
@@ -450,7 +450,7 @@ def test_a_full_disk_while_building(heads_onnx, bundle, tmp_path):
 
 @pytest.mark.slow
 def test_a_full_disk_while_calibrating(heads_onnx, pictures, tmp_path):
-    """The file that was there stays."""
+    """The old file stays."""
     path = write_tiny(tmp_path / "int8.onnx")
     limited(4000, "calibrate", heads_onnx, pictures, "--force", "-o", path, "--no-eval")
     assert read_spec(path) == small_spec()

@@ -1,4 +1,4 @@
-"""``build-engine`` and ``inspect`` for TensorRT, without either TensorRT or a GPU."""
+"""``build-engine`` and ``inspect`` for TensorRT, with neither TensorRT nor a GPU."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ANEW = "measured anew: the bundle's cache is of another TensorRT or GPU"
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Options of the builds, each of which makes a plan of no use."""
+    """The options that each build gets; a fake build writes an unusable plan."""
     options = []
 
     def build(onnx, spec, folder, wanted, progress):
@@ -50,7 +50,7 @@ def test_each_option_reaches_the_backend(arguments, options, asked, cli, heads_o
     assert asked == [options]
 
 
-def test_a_timing_cache_that_was_passed_over_is_said(asked, cli, heads_onnx, tmp_path):
+def test_an_ignored_timing_cache_is_reported(asked, cli, heads_onnx, tmp_path):
     done = cli("build-engine", heads_onnx, "-o", tmp_path / "a.engine", "--backend", "tensorrt")
     assert f"kernels were {ANEW}" in " ".join(done.err.split())
 
@@ -81,7 +81,7 @@ def test_without_tensorrt_or_a_gpu_it_says_what_to_do(cli, heads_onnx, tmp_path,
     assert not list(Path(tmp_path).iterdir())
 
 
-def test_an_option_of_another_backend(cli, heads_onnx, tmp_path):
+def test_an_option_of_another_backend_is_refused(cli, heads_onnx, tmp_path):
     cli("build-engine", heads_onnx, "-o", tmp_path / "a.engine", "--dla", "0").sentence(
         "openvino takes no --dla: tensorrt does"
     )

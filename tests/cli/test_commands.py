@@ -1,4 +1,4 @@
-"""The commands one after the other, as a user types them, and what each leaves behind."""
+"""The commands in the order in which a user types them, and the results of each."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ PROGRAM = "from ssd_edge.cli.main import main; main()"
 
 
 def parsed(done):
-    """stdout is JSON and nothing else."""
+    """Parse stdout, which must be JSON and nothing else."""
     assert done.code == 0, done
     return json.loads(done.out)
 
 
 @pytest.mark.slow
 @pytest.mark.int8
-def test_the_whole_way_from_a_checkpoint_to_a_running_loop(cli, checkpoint, data, pictures, tmp_path):
-    """export → calibrate → build-engine → inspect → eval → run → benchmark; each takes what the one before it made."""
+def test_all_steps_from_a_checkpoint_to_a_running_loop(cli, checkpoint, data, pictures, tmp_path):
+    """export → calibrate → build-engine → inspect → eval → run → benchmark; each takes the result of the one before."""
     onnx, int8, engine = (tmp_path / name for name in ("model.onnx", "model.int8.onnx", "model.int8.engine"))
     exported = cli("export", checkpoint, "--output", onnx, "--images", data)
     assert (exported.code, exported.out) == (0, "")
@@ -85,7 +85,7 @@ def test_the_whole_way_from_a_checkpoint_to_a_running_loop(cli, checkpoint, data
 
 @pytest.mark.slow
 def test_train(data, tmp_path):
-    """One epoch: stdout is JSON, the checkpoint is there, and export takes it."""
+    """One epoch: stdout is JSON, the checkpoint exists, and export takes it."""
     arguments = ["train", data, "--output", tmp_path / "run", "--epochs", "1", "--batch-size", "4", "--workers", "0"]
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, *arguments, "--json"], capture_output=True, text=True, check=False
@@ -98,7 +98,7 @@ def test_train(data, tmp_path):
     assert "Warning" not in done.stderr
 
 
-# What a person reads.
+# Output for people.
 
 
 def test_check_data(cli, data):
@@ -110,7 +110,7 @@ def test_check_data(cli, data):
     assert report["issues"] == []
 
 
-def test_check_data_ends_with_1_where_something_is_wrong(cli, spoilt):
+def test_check_data_exits_with_1_if_something_is_wrong(cli, spoilt):
     (spoilt / "labels" / "train" / "1.txt").write_text("0 0.5 0.5 0 0\n")
     done = cli("check-data", spoilt)
     assert done.code == 1
@@ -122,7 +122,7 @@ def test_check_data_ends_with_1_where_something_is_wrong(cli, spoilt):
 
 @pytest.mark.slow
 def test_export_as_json(cli, checkpoint, heads_onnx, pictures, tmp_path, monkeypatch):
-    """The export itself is spared here: the whole way has it."""
+    """The export itself is replaced here, since another test runs it."""
 
     def export(network, target, parent):
         shutil.copyfile(heads_onnx, target)
@@ -213,7 +213,7 @@ def test_calibrate_keeps_a_contract(cli, heads_onnx, data, tmp_path):
     table = cli(*arguments, "100")
     assert "AP lost" in table.out
     assert "the budget of 100 points holds" in table.err
-    assert output.read_bytes() == before  # the same way to INT8, byte by byte
+    assert output.read_bytes() == before  # the same file, byte by byte
 
     refused = cli(*arguments, "0.1", "--no-eval")
     assert refused.code == 2
@@ -235,7 +235,7 @@ def test_calibrate_with_a_video_and_then_with_its_scales(cli, heads_onnx, tmp_pa
     writer.release()
     outputs = [tmp_path / name for name in names]
     scales, cache = tmp_path / "scales.json", tmp_path / "model.cache"
-    # Biases are no scales, so a file of given scales has them as they were.
+    # A file made from given scales has uncorrected biases, since biases are not among the scales.
     files = ("--save-scales", scales, "--cache", cache, "--cache-for", "8.6.1", "--no-bias-correction")
     done = cli("calibrate", heads_onnx, "--images", video, "--num-images", 40, "-o", outputs[0], "--no-eval", *files)
     assert (done.code, done.out) == (0, "")
@@ -268,7 +268,7 @@ def test_calibrate_goes_on_after_an_interruption(cli, heads_onnx, pictures, tmp_
     arguments = ("calibrate", heads_onnx, pictures, "--force", "-o", output, "--no-eval")
     monkeypatch.setattr(state, "SECONDS_BETWEEN", 0.0)
     with monkeypatch.context() as patch:
-        # All nine are read once for what corrections need, and then again.
+        # All nine are read once for the corrections, and then once more.
         patch.setattr("ssd_edge.data.images.read_image", stopping_after(9 + 5))
         assert cli(*arguments).code == 130
     assert left.is_file()
@@ -288,7 +288,7 @@ def test_calibrate_goes_on_after_an_interruption(cli, heads_onnx, pictures, tmp_
 
 
 def stopping_after(number):
-    """read_image, and Ctrl-C after so many images."""
+    """Return a read_image that raises Ctrl-C after so many images."""
     from ssd_edge.data.dataset import read_image
 
     left = iter([None] * number)
@@ -338,9 +338,9 @@ def test_run_writes_video_pictures_and_json(cli, bundle, tmp_path):
     assert re.search(r"\d+\.\d FPS, 12 frames of \d+, \d+ dropped", done.err)
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert len(lines) == 12
-    for found in (found for line in lines for found in line["detections"]):
-        assert found["label"] in {"bolt", "nut"}
-        assert found["score"] >= 0.3
+    for detection in (detection for line in lines for detection in line["detections"]):
+        assert detection["label"] in {"bolt", "nut"}
+        assert detection["score"] >= 0.3
     assert len(list((tmp_path / "images").iterdir())) == 12
     assert frames_of(tmp_path / "a.mp4") == 12
 
@@ -363,7 +363,7 @@ def test_run_prints_json_lines(cli, bundle, pictures):
 
 
 def test_run_every_frame_of_a_video(cli, bundle, tmp_path):
-    """A video of 20 frames: none is lost, however slow the engine."""
+    """No frame of a video of 20 is lost, however slow the engine is."""
     writer = cv2.VideoWriter(str(tmp_path / "in.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
     for k in range(20):
         writer.write(np.full((48, 64, 3), 10 * k, np.uint8))
@@ -409,7 +409,7 @@ def test_ctrl_c_elsewhere_ends_with_130(cli, monkeypatch, heads_onnx, debug):
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_debug_shows_where_it_happened(cli, tmp_path, before):
+def test_debug_shows_the_traceback(cli, tmp_path, before):
     arguments = ("inspect", tmp_path / "none.onnx")
     done = cli("--debug", *arguments) if before else cli(*arguments, "--debug")
     assert (done.code, done.out) == (2, "")
@@ -442,7 +442,7 @@ def test_a_usage_error_ends_with_2(cli, arguments):
 
 @pytest.mark.slow
 def test_the_installed_program_is_the_same(heads_onnx):
-    """One command in a process of its own: what is printed goes where it should."""
+    """One command runs in a separate process; stdout and stderr get the right output."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, "inspect", heads_onnx, "--json"], capture_output=True, text=True, check=True
     )
@@ -464,7 +464,7 @@ def test_calibrate_writes_a_report(cli, heads_onnx, data, tmp_path):
     assert cli("calibrate", heads_onnx, data, "--report", tmp_path / "report.txt").code == 2
 
 
-def test_selftest_where_there_is_no_gpu(cli, heads_onnx, tmp_path, pictures):
+def test_selftest_without_a_gpu(cli, heads_onnx, tmp_path, pictures):
     folder = tmp_path / "results"
     sections = ("--only", "kernels", "--only", "decode-forms")
     done = cli("selftest", heads_onnx, "--images", pictures, "-o", folder, *sections, "--json")
@@ -481,7 +481,7 @@ def test_selftest_where_there_is_no_gpu(cli, heads_onnx, tmp_path, pictures):
 def test_selftest_that_fails(cli, heads_onnx, tmp_path, pictures, monkeypatch):
     from ssd_edge.engines.selftest import engines
 
-    monkeypatch.setattr(engines, "_agreement", lambda wanted, found: {"compared": 10, "alike": 0.5})
+    monkeypatch.setattr(engines, "_agreement", lambda wanted, detected: {"compared": 10, "alike": 0.5})
     done = cli("selftest", heads_onnx, "--images", pictures, "-o", tmp_path / "results", "--only", "cpu")
     assert done.code == 1
     assert "failed   cpu: OpenVINO in FP32 agrees on 50.0 % of detections, below 99 %" in done.err

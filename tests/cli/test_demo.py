@@ -1,4 +1,4 @@
-"""The demo from end to end, with few images: that each step hands over to the next."""
+"""The demo from end to end, with few images: each step passes its result to the next."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssd_edge.cli.main import app
 
 
 @pytest.mark.slow
-def test_demo_goes_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_demo_runs_all_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "IMAGES", 20)
     monkeypatch.setattr(demo, "EPOCHS", 2)
     monkeypatch.setattr(demo, "BENCHMARK_FRAMES", 10)

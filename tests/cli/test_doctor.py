@@ -1,4 +1,4 @@
-"""``ssd-edge doctor``: what a person sees, what a script gets, and when it says no."""
+"""``ssd-edge doctor``: output for people and for scripts, and when a backend is refused."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ def shown(host, width=80):
 
 @pytest.fixture
 def here(monkeypatch):
-    """``here(host)``: the program finds itself on that machine."""
+    """``here(host)`` makes the program see that machine as its own."""
     return lambda host: monkeypatch.setattr("ssd_edge.machine.host.this_host", lambda: host)
 
 
 @pytest.mark.parametrize("name", MACHINES)
-def test_it_fits_a_terminal_of_80_columns(tmp_path, name):
-    """Apart from commands, which are not broken, so that they can be copied."""
+def test_the_output_fits_a_terminal_of_80_columns(tmp_path, name):
+    """Only commands may be longer: they are not broken, so that they can be copied."""
     lines = shown(MACHINES[name](tmp_path)).splitlines()
     commands = ("sudo ", "pip ", "python3 ", "ssd-edge ")
     long = [line for line in lines if len(line) > 80]
     assert all(line.startswith(" " * 6) and line.strip().startswith(commands) for line in long)
 
 
-def test_what_is_wrong_comes_first(tmp_path):
+def test_problems_come_first(tmp_path):
     host = but(agx_orin_6(tmp_path), commands={"nvidia-smi": Ran(6, "No devices were found\n", "")})
     text = shown(host)
     order = [
@@ -64,7 +64,7 @@ def test_what_is_wrong_comes_first(tmp_path):
     assert "\n      sudo nvpmodel -m 0\n" in text
 
 
-def test_nothing_is_wrong(tmp_path):
+def test_a_machine_without_problems(tmp_path):
     text = shown(rtx_desktop(tmp_path))
     assert text.startswith("\nNothing is wrong\n")
     assert "✓ tensorrt-rtx TensorRT-RTX 1.7.1.116 on NVIDIA GeForce RTX 4090" in text
@@ -81,7 +81,7 @@ def test_a_backend_that_cannot_run_names_each_obstacle(tmp_path):
     assert "\n      pip install 'cuda-bindings==12.*'\n" in text
 
 
-def test_names_of_devices_cannot_draw_on_the_terminal(tmp_path):
+def test_control_characters_in_device_names_are_not_printed(tmp_path):
     host = machine(tmp_path, {"/dev/video0": "", "/sys/class/video4linux/video0/name": "Cam\x1b[31m[bold]\x07"})
     text = shown(host)
     assert "\x1b" not in text
@@ -96,7 +96,7 @@ def test_on_this_machine(cli):
         assert name in done.out
 
 
-def test_for_a_script(cli, here, tmp_path):
+def test_json_for_a_script(cli, here, tmp_path):
     here(rtx_desktop(tmp_path))
     done = cli("doctor", "--json")
     assert (done.code, done.err) == (0, "")
@@ -109,7 +109,7 @@ def test_for_a_script(cli, here, tmp_path):
 
 
 def test_the_exit_code_is_0_whatever_is_found(cli, here, tmp_path):
-    """A machine on which nothing answers, and no backend can run."""
+    """On this machine no check answers, and no backend can run."""
     nothing = UnansweredError("no answer")
     children = dict.fromkeys(("driver", "v4l2", "pyav", "opencv"), nothing)
     here(machine(tmp_path, {"/dev/video0": ""}, {"nvidia-smi": nothing}, children, packages={}))
@@ -120,14 +120,14 @@ def test_the_exit_code_is_0_whatever_is_found(cli, here, tmp_path):
     assert cli("doctor", "--json").code == 0
 
 
-def test_one_backend_that_can_run(cli, here, tmp_path):
+def test_a_backend_that_can_run_exits_with_0(cli, here, tmp_path):
     here(rtx_desktop(tmp_path))
     done = cli("doctor", "--backend", "tensorrt-rtx")
     assert done == (0, "tensorrt-rtx can run here: TensorRT-RTX 1.7.1.116 on NVIDIA GeForce RTX 4090\n", "")
     assert json.loads(cli("doctor", "--backend", "tensorrt-rtx", "--json").out)["tensorrt-rtx"]["runs"] is True
 
 
-def test_one_backend_that_cannot(cli, here, tmp_path):
+def test_a_backend_that_cannot_run_exits_with_2(cli, here, tmp_path):
     here(laptop(tmp_path))
     done = cli("doctor", "--backend", "tensorrt-rtx")
     done.sentence("tensorrt-rtx cannot run here", "no NVIDIA GPU", "--backend openvino")
@@ -141,7 +141,7 @@ def test_a_backend_that_does_not_exist(cli):
 
 
 def test_the_page_shows_what_it_prints(cli, here, tmp_path):
-    """A PC whose GPU has no driver yet."""
+    """The page shows the output on a PC whose GPU has no driver yet."""
     pci = "/sys/bus/pci/devices/0000:01:00.0"
     files = {f"{pci}/class": "0x030000\n", f"{pci}/vendor": "0x10de\n", "/etc/os-release": "ID=ubuntu\n"}
     here(machine(tmp_path, files, children={"driver": NO_LIBCUDA}))
@@ -151,7 +151,7 @@ def test_the_page_shows_what_it_prints(cli, here, tmp_path):
 
 
 def test_the_page_on_jetsons_shows_what_it_prints(tmp_path):
-    """An Orin with JetPack 6.2 whose environment does not see TensorRT."""
+    """The page shows the output on an Orin with JetPack 6.2 whose environment does not see TensorRT."""
     (example,) = re.findall(r"```\n(.*?)```", (ROOT / "docs" / "jetson.md").read_text(), re.DOTALL)
     printed = [line.rstrip() for line in shown(agx_orin_6(tmp_path)).splitlines()]
     start = printed.index(example.splitlines()[0])
@@ -173,6 +173,6 @@ except SystemExit as end:
 """
     began = perf_counter()
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert perf_counter() - began < 6  # three, and the start of Python on a machine with other work
+    assert perf_counter() - began < 6  # three seconds, and Python's start on a busy machine
     assert done.stderr == "\n"
     assert json.loads(done.stdout)

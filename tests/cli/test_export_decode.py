@@ -1,4 +1,4 @@
-"""``ssd-edge export-decode``: its file runs in ONNX Runtime and OpenVINO, and no command takes it for heads."""
+"""``ssd-edge export-decode``: its file runs in ONNX Runtime and OpenVINO; other commands refuse it."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def decoded(cli, heads_onnx, tmp_path):
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_it_gives_the_heads_detections(decoded, heads_onnx, runtime):
-    """Against the host decode of the same runtime's heads, to the last bit."""
+def test_the_file_gives_the_detections_of_its_heads(decoded, heads_onnx, runtime):
+    """The reference is the host decode of the same runtime's heads; results are equal to the last bit."""
     image = np.random.default_rng(0).normal(0, 1, (1, 3, 32, 32)).astype(np.float32)
     spec = read_spec(heads_onnx)
     if runtime == "onnxruntime":
@@ -59,7 +59,7 @@ def test_json_names_the_outputs(cli, heads_onnx, tmp_path):
     assert (types["image"], types["boxes"]) == (onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT)
 
 
-def test_beside_the_heads_where_no_place_is_given(cli, heads_onnx, tmp_path):
+def test_the_default_output_is_beside_the_heads(cli, heads_onnx, tmp_path):
     heads = tmp_path / "a.int8.onnx"
     heads.write_bytes(heads_onnx.read_bytes())
     assert cli("export-decode", heads).code == 0
@@ -67,7 +67,7 @@ def test_beside_the_heads_where_no_place_is_given(cli, heads_onnx, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["eval", "build-engine", "benchmark", "inspect", "export-decode", "calibrate"])
-def test_it_is_not_taken_for_heads(cli, decoded, data, command):
+def test_commands_that_need_heads_refuse_the_file(cli, decoded, data, command):
     more = {"eval": [data], "calibrate": [data], "benchmark": ["-c", data]}.get(command, [])
     cli(command, decoded, *more).sentence("has its decode inside", "give the heads")
 

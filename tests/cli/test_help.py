@@ -1,4 +1,4 @@
-"""Every command explains itself, and what comes after it."""
+"""Help: every command explains itself and names the next command."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _wide(monkeypatch):
 
 
 def words(text):
-    """Without rich's frames and line breaks."""
+    """Remove rich's frames and line breaks from a text."""
     return " ".join(text.replace("│", " ").split())
 
 
@@ -66,7 +66,7 @@ def test_a_command_explains_itself(cli, name):
 
 
 @pytest.mark.parametrize("name", NEXT)
-def test_a_command_says_what_comes_next(cli, name):
+def test_a_command_names_the_next_command(cli, name):
     text = words(cli(name, "--help").out)
     assert f"Next: {NEXT[name]}" in text
 
@@ -85,7 +85,7 @@ def test_json_is_offered(cli, name):
     assert "--json" in cli(name, "--help").out
 
 
-def test_the_program_shows_the_way(cli):
+def test_the_programs_help_lists_the_steps(cli):
     done = cli("--help")
     assert done.code == 0
     text = words(done.out)
@@ -98,7 +98,7 @@ def test_the_version(cli):
     assert cli("--version") == (0, f"ssd-edge {__version__}\n", "")
 
 
-def test_no_command_is_a_question_for_help(cli):
+def test_without_a_command_the_program_prints_help(cli):
     done = cli()
     assert done.code == 2
     assert "Usage: ssd-edge" in done.out
@@ -106,7 +106,7 @@ def test_no_command_is_a_question_for_help(cli):
 
 @pytest.mark.slow
 def test_help_is_fast():
-    """At most half a second (issue: startup), measured where the machine has other work: the best of five."""
+    """At most half a second, as in benchmarks/startup.py; the best of five, since the machine may be busy."""
     program = "from ssd_edge.cli.main import main; main()"
     times = []
     for _ in range(5):

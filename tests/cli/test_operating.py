@@ -1,4 +1,4 @@
-"""Thresholds per class from the command line, through every artefact."""
+"""Operating scores per class: chosen on the command line, and kept in every kind of file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.models_for_tests import marks_model
 
 @pytest.fixture
 def labelled(tmp_path):
-    """Scenes with marks, labelled as the model finds them, but for the red ones of half of them."""
+    """Scenes with marks, labelled with the model's detections; in half of the scenes the red marks have no label."""
     root = tmp_path / "set"
     for folder in ("images", "labels"):
         (root / folder).mkdir(parents=True)
@@ -29,9 +29,9 @@ def labelled(tmp_path):
     detect = engine.detector(0.5)
     for k, scene in enumerate(scenes(12)):
         cv2.imwrite(str(root / "images" / f"{k:02}.png"), scene)
-        found = detect(scene)
+        detections = detect(scene)
         rows = []
-        for (x1, y1, x2, y2), label in zip(found.boxes / 32, found.labels, strict=True):
+        for (x1, y1, x2, y2), label in zip(detections.boxes / 32, detections.labels, strict=True):
             if label == 0 or k % 2:
                 rows.append(f"{label} {(x1 + x2) / 2} {(y1 + y2) / 2} {x2 - x1} {y2 - y1}")
         (root / "labels" / f"{k:02}.txt").write_text("\n".join(rows))
@@ -48,7 +48,7 @@ def heads(tmp_path):
     return path
 
 
-def test_they_are_chosen_told_and_kept(cli, heads, labelled, tmp_path):
+def test_scores_are_chosen_printed_and_stored(cli, heads, labelled, tmp_path):
     before = read_proof(heads)
     done = cli("eval", heads, labelled, "--choose-thresholds", "precision=0.9", "--json")
     assert done.code == 0, done.err
@@ -85,7 +85,7 @@ def test_they_go_with_the_model(cli, heads, tmp_path):
         done = cli("run", bundle, "-c", pictures, "--every-frame", "--no-window", "--save-json", output, *options)
         assert done.code == 0, done.err
         lines = [json.loads(line) for line in output.read_text().splitlines()]
-        return {found["label"] for line in lines for found in line["detections"]}
+        return {detection["label"] for line in lines for detection in line["detections"]}
 
     assert shown() == {"nut"}
     assert shown("--min-score", "0.5") == {"bolt", "nut"}
@@ -122,7 +122,7 @@ def test_a_checkpoint_keeps_them(cli, checkpoint, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["0.9", "precision", "precision=2", "recall=0", "f1=0.5", "precision=x"])
-def test_what_is_no_wish(cli, heads, labelled, text):
+def test_an_invalid_goal_is_refused(cli, heads, labelled, text):
     done = cli("eval", heads, labelled, "--choose-thresholds", text)
     assert done.code == 2
     assert "precision=0.9 or recall=0.9" in " ".join(done.err.replace("│", " ").split())

@@ -1,4 +1,4 @@
-"""Nothing is sent, nothing left in the user's home but our own cache: each command, where nothing can leave."""
+"""Privacy: no command sends anything, or leaves more in the user's home than ssd-edge's cache."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ for line in json.load(open("commands.json")):
 
 @pytest.fixture(scope="module")
 def guard(tmp_path_factory) -> Path:
-    """no_network.c as a library: it sees Python's sockets, and those that a library opens by itself."""
+    """no_network.c as a library: it blocks and records sockets of Python and of native libraries."""
     if not sys.platform.startswith("linux") or shutil.which(COMPILER) is None:
         pytest.skip(f"the guard is built on Linux by {COMPILER}, which is not here")
     library = tmp_path_factory.mktemp("guard") / "no_network.so"
@@ -40,10 +40,10 @@ def guard(tmp_path_factory) -> Path:
 
 
 def run_guarded(guard: Path, folder: Path, code: str) -> tuple[subprocess.CompletedProcess[str], str, list[str]]:
-    """Run Python code, and all that it starts, in a folder.
+    """Run Python code, and all processes that it starts, in a folder, under the guard.
 
     Returns:
-        The process; a line for each attempt to leave the machine; the files in a home that was empty.
+        The process; a line for each attempt to connect; the files in a home folder that was empty.
     """
     home, asked = folder / "home", folder / "asked"
     home.mkdir()
@@ -54,7 +54,7 @@ def run_guarded(guard: Path, folder: Path, code: str) -> tuple[subprocess.Comple
         "LD_PRELOAD": str(guard),
         "PYTHONPATH": str(ROOT),
     }
-    # Some do not report where they find that they are tested; the last is ours to set.
+    # Some libraries do not report if they see that they run under tests; the program itself sets the last one.
     quiet = ("CI", "TF_BUILD", "JENKINS_URL", "PYTEST_CURRENT_TEST", "ORT_DISABLE_TELEMETRY")
     for name in (*quiet, "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
         environment.pop(name, None)

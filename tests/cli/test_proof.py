@@ -1,4 +1,4 @@
-"""The proof from the command line: kept, left out, checked."""
+"""The proof on the command line: stored, left out, checked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.models_for_tests import marks_model
 
 @pytest.fixture(scope="module")
 def marks(tmp_path_factory):
-    """Pictures with marks; nobody writes there."""
+    """Folder of pictures with marks; tests must not write to it."""
     folder = tmp_path_factory.mktemp("marks")
     for k, scene in enumerate(scenes(40)):
         cv2.imwrite(str(folder / f"{k:02}.png"), scene)
@@ -25,7 +25,7 @@ def marks(tmp_path_factory):
 
 @pytest.fixture
 def foreign(tmp_path):
-    """Raw heads of someone else, and their description."""
+    """Raw heads trained elsewhere, and their description."""
     import onnx
 
     onnx.save(marks_model(), tmp_path / "raw.onnx")
@@ -66,7 +66,7 @@ def test_no_proof_is_kept_where_none_is_wanted(cli, foreign, marks, tmp_path):
     heads = tmp_path / "heads.onnx"
     assert cli("import-onnx", *foreign, "-o", heads, "--no-proof").code == 0
     assert read_proof(heads) == b""
-    # Nor in what is made of it, though images are at hand.
+    # The INT8 file has none either, although there are images.
     calibrated = cli("calibrate", heads, "--images", marks, "--no-eval")
     assert "no proof is kept in heads.int8.onnx, as heads.onnx was made with --no-proof" in calibrated.err
     assert read_proof(tmp_path / "heads.int8.onnx") == b""
@@ -84,8 +84,8 @@ def test_calibrate_without_images_takes_the_pictures_of_the_fp32_heads(cli, fore
     cli("calibrate", heads, "--images", marks, "--no-eval", "--save-scales", scales, "-o", tmp_path / "a.onnx")
     again = cli("calibrate", heads, "--scales", scales, "--no-eval", "-o", tmp_path / "b.onnx")
     assert again.code == 0, again.err
-    wanted, found = (Proof.unpack(read_proof(path), small_spec()) for path in (heads, tmp_path / "b.onnx"))
-    assert sorted(image.tobytes() for image in wanted.images) == sorted(image.tobytes() for image in found.images)
+    wanted, stored = (Proof.unpack(read_proof(path), small_spec()) for path in (heads, tmp_path / "b.onnx"))
+    assert sorted(image.tobytes() for image in wanted.images) == sorted(image.tobytes() for image in stored.images)
 
 
 @pytest.mark.slow
@@ -123,9 +123,9 @@ def test_a_fault_is_told(cli, marks, tmp_path, monkeypatch, fault):
     assert verified.code == 1
     assert verified.err.startswith("wrong   openvino FP32: ")
     cli("run", bundle, "--camera", marks, "--no-window", "--verify").sentence(stage)
-    assert cli("run", bundle, "--camera", marks, "--no-window").code == 0  # only --verify looks
+    assert cli("run", bundle, "--camera", marks, "--no-window").code == 0  # only --verify checks
 
 
-def test_verify_wants_a_bundle(cli, foreign, tmp_path):
+def test_verify_needs_a_bundle(cli, foreign, tmp_path):
     cli("verify", tmp_path / "nothing.engine").sentence("is not there, so it is no engine bundle")
     cli("verify", foreign[0]).sentence("is no folder, so it is no engine bundle")
