@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from sysconfig import get_config_var
 
 import pytest
 
@@ -47,6 +48,8 @@ except ImportError:
 def jetpack_6() -> Path:
     if not TOOLCHAIN.is_dir():
         pytest.skip(f"no CUDA 12.6 in {TOOLCHAIN}: make install")
+    if not (TOOLCHAIN / "cuda" / "bindings" / f"cynvrtc{get_config_var('EXT_SUFFIX')}").is_file():
+        pytest.skip(f"CUDA 12.6 in {TOOLCHAIN} is for another Python")
     return TOOLCHAIN
 
 
