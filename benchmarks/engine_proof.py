@@ -24,10 +24,13 @@ from figure import Figure, real_data
 
 from ssd_edge.calibration.closest import calibrate_closest
 from ssd_edge.calibration.job import Job
+from ssd_edge.choices import Choice
 from ssd_edge.data.images import preprocessed, sample_images
-from ssd_edge.engines import base
-from ssd_edge.engines.base import Backend, get_backend
-from ssd_edge.engines.bundle import build_bundle, load_bundle
+from ssd_edge.engines import backends
+from ssd_edge.engines.backends import get_backend
+from ssd_edge.engines.base import Backend
+from ssd_edge.engines.bundle.build import build_bundle
+from ssd_edge.engines.bundle.load import load_bundle
 from ssd_edge.engines.cpu import weight_bits
 from ssd_edge.engines.opening import proof_for
 from ssd_edge.engines.proof.prove import keep_proof, prove
@@ -125,12 +128,12 @@ def _planted(backend: str, change: Callable[[ModelSpec], ModelSpec]) -> Iterator
         return engine
 
     wrong = cast(Backend, SimpleNamespace(**{**vars(right), "load": load}))
-    kept = base.BACKENDS[backend]
-    base.BACKENDS[backend] = lambda: wrong
+    kept = backends.BACKENDS[backend]
+    backends.BACKENDS[backend] = cast(Choice, SimpleNamespace(about="", load=lambda: wrong))
     try:
         yield
     finally:
-        base.BACKENDS[backend] = kept
+        backends.BACKENDS[backend] = kept
 
 
 def _checks(

@@ -25,7 +25,8 @@ from int8_models import KEPT, SSD300_CHECKPOINT, Case, cases
 
 from ssd_edge.calibration.closest import calibrate_closest
 from ssd_edge.detector import Engine, Heads
-from ssd_edge.engines.base import BuildOptions, PlanEntry, get_backend
+from ssd_edge.engines.backends import get_backend
+from ssd_edge.engines.base import BuildOptions, PlanEntry
 from ssd_edge.engines.cpu.exact import open_exact
 from ssd_edge.engines.cpu.weight_bits import heads_to_try
 from ssd_edge.engines.proof.prove import keep_proof

@@ -18,13 +18,14 @@ from figure import LABELS, Figure, real_data
 from ssd_edge.calibration.closest import calibrate_closest
 from ssd_edge.calibration.job import Job
 from ssd_edge.calibration.network.policy import RTX_LEAST_PRODUCTS, Policy
-from ssd_edge.calibration.scales.calibrators import METHODS
+from ssd_edge.calibration.scales.methods import METHODS
 from ssd_edge.data.images import preprocessed, sample_images
 from ssd_edge.engines.tensorrt_rtx.child import compile_in_child
 from ssd_edge.errors import SsdEdgeError
 from ssd_edge.export import export_onnx
 from ssd_edge.importing import import_onnx
-from ssd_edge.models.registry import MODELS, make_network, make_spec
+from ssd_edge.models.catalogue import MODELS
+from ssd_edge.models.registry import make_network, make_spec
 from ssd_edge.samples import SAMPLE_CHECKPOINT
 from ssd_edge.spec import ModelSpec
 from ssd_edge.training.checkpoints import load_checkpoint

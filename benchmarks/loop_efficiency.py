@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from figure import Figure
 
-from ssd_edge.engines.bundle import build_bundle, load_bundle
+from ssd_edge.engines.bundle.build import build_bundle
+from ssd_edge.engines.bundle.load import load_bundle
 from ssd_edge.export import export_onnx
 from ssd_edge.machine.summary import summary
 from ssd_edge.models.registry import make_network, make_spec

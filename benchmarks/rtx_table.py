@@ -22,7 +22,7 @@ from ssd_edge.calibration.job import Job
 from ssd_edge.calibration.network.policy import RTX_LEAST_PRODUCTS, Policy
 from ssd_edge.data.images import preprocessed, sample_images
 from ssd_edge.engines.base import BuildOptions
-from ssd_edge.engines.bundle import build_bundle
+from ssd_edge.engines.bundle.build import build_bundle
 from ssd_edge.export import export_onnx
 from ssd_edge.models.registry import make_network, make_spec
 

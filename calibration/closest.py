@@ -13,8 +13,8 @@ from ssd_edge.calibration.job import Job
 from ssd_edge.calibration.outcome import Making, Outcome, finished
 from ssd_edge.calibration.quantiser import open_quantiser
 from ssd_edge.calibration.recipe import Corrections, Gain, Recipe
-from ssd_edge.calibration.scales.calibrators import DEFAULT_METHOD
 from ssd_edge.calibration.scales.grid import check_method
+from ssd_edge.calibration.scales.methods import DEFAULT_METHOD
 
 
 def calibrate_closest(job: Job, output: Path, *, method: str = DEFAULT_METHOD, everything: bool = False) -> Outcome:

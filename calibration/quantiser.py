@@ -21,8 +21,8 @@ from ssd_edge.calibration.network.policy import Policy, choose
 from ssd_edge.calibration.network.qdq import Int8Weight, insert_qdq, quantised_weights
 from ssd_edge.calibration.network.quantise import Int8Heads, quantise
 from ssd_edge.calibration.recipe import Gain, Recipe, Sensitivity
-from ssd_edge.calibration.scales.calibrators import DEFAULT_METHOD
 from ssd_edge.calibration.scales.find import check_number, observe_images, scales_of
+from ssd_edge.calibration.scales.methods import DEFAULT_METHOD
 from ssd_edge.calibration.scales.observe import Observations
 
 SAMPLE = 32

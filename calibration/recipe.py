@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ssd_edge.calibration.scales.calibrators import DEFAULT_METHOD
+from ssd_edge.calibration.scales.methods import DEFAULT_METHOD
 
 
 @dataclass(frozen=True)

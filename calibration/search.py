@@ -20,7 +20,7 @@ from typing import Any
 
 from ssd_edge.calibration.quantiser import Quantiser
 from ssd_edge.calibration.recipe import Gain, Recipe, Sensitivity
-from ssd_edge.calibration.scales.calibrators import METHODS
+from ssd_edge.calibration.scales.methods import METHODS
 from ssd_edge.progress import Progress, no_progress
 
 MOST_IN_FLOAT = 0.5

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from ssd_edge.choices import help_of
 from ssd_edge.cli.common import print_json, progress, say
+from ssd_edge.engines.backends import BACKENDS, DEFAULT_BACKEND
 
 _GPUS = "For GPUs"
 _TENSORRT = "Backend tensorrt"
@@ -20,10 +22,7 @@ def build_engine(
     ] = None,
     backend: Annotated[
         list[str] | None,
-        typer.Option(
-            help="openvino (the default, on a CPU), onnxruntime, tensorrt-rtx, which needs no GPU to build, or "
-            "tensorrt, on the GPU itself; several make a plan each.",
-        ),
+        typer.Option(help=f"What runs the engine: {help_of(BACKENDS, DEFAULT_BACKEND)}. Several make a plan each."),
     ] = None,
     add: Annotated[
         bool,
@@ -95,7 +94,8 @@ def build_engine(
     Next: ssd-edge run NAME.engine --camera 0
     """
     from ssd_edge.engines.base import BuildOptions
-    from ssd_edge.engines.bundle import build_bundle, incompatibility
+    from ssd_edge.engines.bundle.build import build_bundle
+    from ssd_edge.engines.bundle.load import incompatibility
 
     target = output or onnx.with_suffix(".engine")
     options = BuildOptions(
@@ -112,7 +112,7 @@ def build_engine(
     )
     with progress("building") as bar:
         manifest = build_bundle(
-            onnx, target, *_split(backend or ["openvino"]), options=options, add=add, progress=bar
+            onnx, target, *_split(backend or [DEFAULT_BACKEND]), options=options, add=add, progress=bar
         )
     if as_json:
         print_json(manifest.to_json())

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ssd_edge.calibration.scales.methods import DEFAULT_METHOD, METHODS
+from ssd_edge.choices import help_of
 from ssd_edge.cli.calibrate_output import show, write_report_page
 from ssd_edge.cli.common import needs, print_json, progress, say
 from ssd_edge.cli.measuring import measures_on
@@ -50,8 +52,8 @@ def calibrate(
     eval_split: Annotated[str, typer.Option(help="Part to measure AP on, such as val.")] = "",
     method: Annotated[
         str,
-        typer.Option(help="How scales are chosen: mse, percentile, entropy, min-max or moving-average."),
-    ] = "mse",
+        typer.Option(help=f"How the scales of activations are chosen: {help_of(METHODS, DEFAULT_METHOD)}."),
+    ] = DEFAULT_METHOD,
     skip: Annotated[
         list[str] | None, typer.Option(help="A convolution to leave in FP32; may be repeated.", rich_help_panel=_FLOAT)
     ] = None,

@@ -43,7 +43,7 @@ def demo(
     from ssd_edge.data.images import preprocessed, sample_images
     from ssd_edge.data.readers import open_dataset
     from ssd_edge.data.synthetic import write_dataset
-    from ssd_edge.engines.bundle import build_bundle
+    from ssd_edge.engines.bundle.build import build_bundle
     from ssd_edge.export import export_onnx
     from ssd_edge.proof import POOL
     from ssd_edge.samples import SAMPLE_CHECKPOINT
@@ -107,7 +107,7 @@ def demo(
 
 
 def _evaluate(bundle: Path, data: Path) -> Evaluation:
-    from ssd_edge.engines.bundle import load_bundle
+    from ssd_edge.engines.bundle.load import load_bundle
     from ssd_edge.evaluation.model import evaluate_model
 
     with load_bundle(bundle) as engine, progress(f"AP of {engine.precision}") as bar:
@@ -115,7 +115,7 @@ def _evaluate(bundle: Path, data: Path) -> Evaluation:
 
 
 def _benchmark(bundles: dict[str, Path]) -> dict[str, float]:
-    from ssd_edge.engines.bundle import load_bundle
+    from ssd_edge.engines.bundle.load import load_bundle
     from ssd_edge.stream.benchmark import benchmark
     from ssd_edge.stream.sources import open_source
 
@@ -130,7 +130,7 @@ def _benchmark(bundles: dict[str, Path]) -> dict[str, float]:
 
 
 def _record(bundle: Path, video: Any, seconds: float) -> dict[str, Any]:
-    from ssd_edge.engines.bundle import load_bundle
+    from ssd_edge.engines.bundle.load import load_bundle
     from ssd_edge.stream.loop import run_loop
     from ssd_edge.stream.sources import open_source
 

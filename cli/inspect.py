@@ -65,7 +65,8 @@ def _facts(model: Path) -> tuple[dict[str, Any], list[dict[str, Any]], ModelSpec
         return {"kind": "checkpoint"}, [], open_model(model).spec
     from dataclasses import asdict
 
-    from ssd_edge.engines.bundle import incompatibility, read_manifest
+    from ssd_edge.engines.bundle.load import incompatibility
+    from ssd_edge.engines.bundle.manifest import read_manifest
 
     manifest = read_manifest(model)
     plans = [{**asdict(plan), "cannot_run_here": incompatibility(plan)} for plan in manifest.plans]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ssd_edge.cli.common import print_json, say, stderr
+from ssd_edge.stream.outputs import SINKS, open_sink
 
 USUAL_SCORE = 0.5
 """From which on detections are shown where nothing else is said."""
@@ -15,8 +16,8 @@ USUAL_SCORE = 0.5
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ssd_edge.stream.sinks import Sink
-    from ssd_edge.stream.stats import LoopReport, Percentiles
+    from ssd_edge.stream.durations import Percentiles
+    from ssd_edge.stream.stats import LoopReport
 
 
 def run(
@@ -29,14 +30,15 @@ def run(
             help="Camera number, video file, folder of images, rtsp:// address, or 'synthetic' for a rendered scene.",
         ),
     ] = "0",
-    save_video: Annotated[Path | None, typer.Option(help="Record an annotated video: .mp4, .mkv or .avi.")] = None,
-    save_images: Annotated[Path | None, typer.Option(help="Write annotated frames into this folder.")] = None,
-    save_json: Annotated[
-        Path | None, typer.Option(help="Write the detections, one JSON object a frame; '-' for stdout.")
-    ] = None,
+    save_video: Annotated[Path | None, typer.Option(help=SINKS["video"].about)] = None,
+    save_images: Annotated[Path | None, typer.Option(help=SINKS["images"].about)] = None,
+    save_json: Annotated[Path | None, typer.Option(help=SINKS["json"].about)] = None,
     window: Annotated[
         bool | None,
-        typer.Option("--window/--no-window", help="Show a window; by default where there is a display and no --save."),
+        typer.Option(
+            "--window/--no-window",
+            help=f"{SINKS['window'].about} By default if there is a display and no --save.",
+        ),
     ] = None,
     min_score: Annotated[
         float | None,
@@ -74,27 +76,21 @@ def run(
     from ssd_edge.engines.opening import open_model, proof_for
     from ssd_edge.engines.proof.prove import prove
     from ssd_edge.stream.loop import run_loop
-    from ssd_edge.stream.sinks import Images, JsonLines, Window, has_display
+    from ssd_edge.stream.sinks import has_display
     from ssd_edge.stream.sources import open_source
-    from ssd_edge.stream.video import Video
 
     with open_model(model, say) as engine:
         if verify:
             say(f"verified: {prove(engine, proof_for(model, engine)).sentence()}")
-        labels = engine.spec.labels
         least = np.asarray(engine.spec.operating_score_of_each(USUAL_SCORE), np.float32)
         if min_score is not None:
             least[:] = min_score
         source = open_source(camera)
-        sinks: list[Sink] = []
-        if save_video:
-            sinks.append(Video(save_video, labels, source.fps))
-        if save_images:
-            sinks.append(Images(save_images, labels))
-        if save_json:
-            sinks.append(JsonLines(str(save_json), labels))
-        if window or (window is None and not sinks and has_display()):
-            sinks.append(Window(labels))
+        wanted = {"video": save_video, "images": save_images, "json": save_json}
+        targets = {name: str(path) for name, path in wanted.items() if path}
+        if window or (window is None and not targets and has_display()):
+            targets["window"] = ""
+        sinks = [open_sink(name, target, engine.spec.labels, source.fps) for name, target in targets.items()]
         say(f"{model}: {engine.backend} {engine.precision}, on {source.name}; Ctrl-C ends it")
         with Live(console=stderr(), transient=True, refresh_per_second=2) as live:
             report = run_loop(

@@ -104,7 +104,8 @@ def _works(only: list[str]) -> Mapping[str, Work]:
 
 def _engine_in(folder: Path) -> Callable[[str, Path, str, BuildOptions | None], Engine]:
     """Builds a bundle there and opens it."""
-    from ssd_edge.engines.bundle import build_bundle, load_bundle
+    from ssd_edge.engines.bundle.build import build_bundle
+    from ssd_edge.engines.bundle.load import load_bundle
 
     def engine(name: str, onnx: Path, backend: str, options: BuildOptions | None) -> Engine:
         bundle = folder / f"{name}.engine"

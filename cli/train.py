@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from ssd_edge.choices import help_of
 from ssd_edge.cli.common import needs, print_json, progress, say
+from ssd_edge.models.catalogue import DEFAULT_MODEL, MODELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,11 +42,8 @@ def train(
         Path, typer.Option("--output", "-o", help="Folder for model.pt (the best checkpoint), last.ckpt and logs.")
     ] = Path("runs/train"),
     model: Annotated[
-        str,
-        typer.Option(
-            help="Model: ssdlite300_mobilenet_v2 (fastest), ssdlite320_mobilenet_v3_large, ssd300_vgg16, ssd512_vgg16."
-        ),
-    ] = "ssdlite300_mobilenet_v2",
+        str, typer.Option(help=f"The network to train: {help_of(MODELS, DEFAULT_MODEL)}.")
+    ] = DEFAULT_MODEL,
     box_sizes: Annotated[
         str, typer.Option(help="Default-box sizes of the VGG models: voc, coco (smaller objects) or paper.")
     ] = "",
@@ -182,8 +181,8 @@ def _show(trained: Trained, measure: str) -> None:
 def _places(heads: Path, images: Iterator[Any], number: int) -> Places:
     """Place the Q/DQ pairs of exported heads and calibrate their scales, as ``calibrate`` would."""
     from ssd_edge.calibration.network.network import prepare
-    from ssd_edge.calibration.scales.calibrators import DEFAULT_METHOD
     from ssd_edge.calibration.scales.find import observe_images, scales_of
+    from ssd_edge.calibration.scales.methods import DEFAULT_METHOD
     from ssd_edge.training.int8_graph import Places
 
     network = prepare(heads)

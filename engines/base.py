@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol
 
 from ssd_edge.detector import Engine
-from ssd_edge.errors import BackendError
 from ssd_edge.progress import Progress
 from ssd_edge.spec import ModelSpec
 
@@ -100,7 +98,6 @@ class Backend(Protocol):
 
     Attributes:
         NAME: its key in ``BACKENDS``.
-        ABOUT: one line that describes it to people.
         OPTIONS: names of the ``BuildOptions`` that ``build`` reads.
         ANY_PROCESSOR: whether a plan made on one family of processors, such as x86-64, runs on another.
         CARRIED: names of files that are copied from an existing bundle of the same name into the folder before the
@@ -108,7 +105,6 @@ class Backend(Protocol):
     """
 
     NAME: str
-    ABOUT: str
     OPTIONS: frozenset[str]
     ANY_PROCESSOR: bool
     CARRIED: tuple[str, ...]
@@ -136,32 +132,3 @@ class Backend(Protocol):
 
     def incompatibility(self, plan: PlanEntry) -> str | None:
         """Explain why a plan cannot run here, in words that follow "its … plan"; None if it can run."""
-
-
-def _backend(module: str) -> Callable[[], Backend]:
-    return lambda: cast(Backend, import_module(module))
-
-
-BACKENDS: dict[str, Callable[[], Backend]] = {
-    "tensorrt": _backend("ssd_edge.engines.tensorrt.backend"),
-    "tensorrt-rtx": _backend("ssd_edge.engines.tensorrt_rtx.backend"),
-    "openvino": _backend("ssd_edge.engines.openvino"),
-    "onnxruntime": _backend("ssd_edge.engines.onnxruntime"),
-}
-"""Backends by name, best first: a bundle runs the first of its plans, in this order, that the machine can run. A
-backend is imported on first use."""
-
-
-def get_backend(name: str) -> Backend:
-    """Import a backend by its name.
-
-    Raises:
-        BackendError: no backend has that name, or its runtime is not installed.
-    """
-    if name not in BACKENDS:
-        raise BackendError(f"no backend is called {name!r}; there are {', '.join(BACKENDS)}")
-    try:
-        return BACKENDS[name]()
-    except ModuleNotFoundError as error:
-        package = error.name
-        raise BackendError(f"backend {name} needs {package}, which is not installed: pip install {package}") from None

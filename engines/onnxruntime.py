@@ -23,7 +23,6 @@ from ssd_edge.progress import Progress
 from ssd_edge.spec import ModelSpec
 
 NAME = "onnxruntime"
-ABOUT = "ONNX Runtime on the CPU: the reference"
 OPTIONS: frozenset[str] = frozenset()
 ANY_PROCESSOR = True
 CARRIED = ()

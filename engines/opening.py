@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import cast
 
 from ssd_edge.detector import Engine
-from ssd_edge.engines.bundle import load_bundle, read_manifest
-from ssd_edge.engines.bundle import replace_spec as replace_bundles_spec
+from ssd_edge.engines.bundle.load import load_bundle
+from ssd_edge.engines.bundle.manifest import read_manifest
+from ssd_edge.engines.bundle.manifest import replace_spec as replace_bundles_spec
 from ssd_edge.engines.proof.prove import proof_of
 from ssd_edge.errors import MissingDependencyError, ModelError, ProofError
 from ssd_edge.graph.heads import replace_spec as replace_heads_spec

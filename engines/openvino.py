@@ -24,7 +24,6 @@ from ssd_edge.progress import Progress
 from ssd_edge.spec import ModelSpec
 
 NAME = "openvino"
-ABOUT = "OpenVINO on the CPU: the default where there is no GPU"
 OPTIONS = frozenset({"precision"})
 ANY_PROCESSOR = True
 CARRIED = ()

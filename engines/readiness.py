@@ -128,7 +128,7 @@ READINESS: dict[str, Callable[[Host], Readiness]] = {
     "openvino": openvino,
     "onnxruntime": onnxruntime,
 }
-"""Checks by backend, as in ``base.BACKENDS``, which is not imported here: its NumPy and OpenCV may be broken."""
+"""Checks by backend, as in ``backends.BACKENDS``, which is not imported here: its NumPy and OpenCV may be broken."""
 
 
 def readiness(host: Host, backends: Mapping[str, Callable[[Host], Readiness]] = READINESS) -> dict[str, Readiness]:

@@ -32,7 +32,7 @@ def heads_onnx(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def bundle(heads_onnx) -> Path:
     """The tiny model as an OpenVINO bundle; tests must not change it."""
-    from ssd_edge.engines.bundle import build_bundle
+    from ssd_edge.engines.bundle.build import build_bundle
 
     folder = heads_onnx.with_name("tiny.engine")
     build_bundle(heads_onnx, folder, "openvino")

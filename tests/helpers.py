@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ssd_edge.choices import Choice
 from ssd_edge.engines.base import PlanEntry
 from ssd_edge.engines.cpu.weight_bits import bits_to_try
 from ssd_edge.machine.host import this_host
@@ -42,7 +44,18 @@ def for_this_processor(int8: Path) -> Path:
     return path
 
 
-def silent(done: int, total: int) -> None:
+class Chosen(Choice):
+    """An entry of a dict of choices that a test adds: ``make`` gives what is found there."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        super().__init__("for tests", "")
+        self.__dict__["make"] = make
+
+    def load(self) -> Any:
+        return self.__dict__["make"]()
+
+
+def silent(done: int, total: int, stage: str = "") -> None:
     """Ignore progress."""
 
 

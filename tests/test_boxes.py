@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ssd_edge import boxes
-from ssd_edge.models.registry import MODELS, make_spec
+from ssd_edge.models.registry import architecture, make_spec
 from ssd_edge.spec import DefaultBoxLevel
 from tests.helpers import shared, small_spec
 
@@ -28,7 +28,7 @@ COUNTS = {
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_counts_are_the_published_ones(name):
-    for table in MODELS[name].levels:
+    for table in architecture(name).levels:
         spec = make_spec(name, ["object"], table)
         assert spec.num_default_boxes == COUNTS[name]
         defaults = boxes.default_boxes(spec)

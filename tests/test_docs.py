@@ -20,10 +20,11 @@ from rich.text import Text
 from ssd_edge import __version__
 from ssd_edge.cli.main import app
 from ssd_edge.data.dataset import Issue
-from ssd_edge.engines.bundle import PlanEntry
+from ssd_edge.engines.base import PlanEntry
 from ssd_edge.importing import read_description
 from ssd_edge.machine.cameras import csi_pipeline
-from ssd_edge.models.registry import MODELS, make_spec
+from ssd_edge.models.catalogue import MODELS
+from ssd_edge.models.registry import architecture, make_spec
 from ssd_edge.spec import ModelSpec
 from ssd_edge.stream.benchmark import EngineTimes
 from ssd_edge.stream.stats import LoopReport
@@ -142,7 +143,7 @@ def test_every_model_is_described_as_it_is(name):
     assert cells[2] == f"{spec.input_size[0]}×{spec.input_size[1]}"
     assert cells[3] == str(spec.num_default_boxes)
     assert cells[4] == ", ".join(str(level.grid[0]) for level in spec.levels)
-    assert cells[5] == ", ".join(f"`{table}`" for table in MODELS[name].levels)
+    assert cells[5] == ", ".join(f"`{table}`" for table in architecture(name).levels)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,7 @@ def test_every_model_is_described_as_it_is(name):
 def test_the_box_sizes_are_those_of_the_models(shown, name):
     table = PAGES["docs/models.md"].split(f"\n| {shown} |")[1].split("\n| SSD")[0]
     rows = re.findall(r"`(\w+)` \| ([\d., ]+) \|", table)
-    assert [row[0] for row in rows] == list(MODELS[name].levels)
+    assert [row[0] for row in rows] == list(architecture(name).levels)
     for size_table, sizes in rows:
         spec = make_spec(name, ["bolt"], size_table)
         sides = [level.sizes[0][0] * spec.input_size[0] for level in spec.levels]

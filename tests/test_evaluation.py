@@ -415,12 +415,12 @@ def test_measure_ap_reads_detects_and_evaluates(tmp_path: Path) -> None:
         path = tmp_path / f"{i}.png"
         assert cv2.imwrite(str(path), np.full((8, 8, 3), i, np.uint8))
         samples.append(Sample(path, Target.of([BOX], [0])))
-    progress: list[int] = []
+    progress: list[tuple[int, int]] = []
 
-    result = measure_ap(SeesGrey(), iter(samples), ["bolt"], progress.append)
+    result = measure_ap(SeesGrey(), samples, ["bolt"], lambda *step: progress.append(step))
     assert result.num_images == 3
     assert result.voc_map50 == pytest.approx(2 / 3)
-    assert progress == [1, 2, 3]
+    assert progress == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_measure_ap_names_an_image_that_cannot_be_read(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ssd_edge.data.dataset import read_image
 from ssd_edge.data.readers import open_dataset
-from ssd_edge.engines.bundle import build_bundle, load_bundle
+from ssd_edge.engines.bundle.build import build_bundle
+from ssd_edge.engines.bundle.load import load_bundle
 from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine
 from ssd_edge.engines.opening import open_model
 from ssd_edge.errors import ModelError, SpecError

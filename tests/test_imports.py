@@ -103,8 +103,9 @@ def test_inspect_and_build_engine_need_neither_torch_nor_onnx(heads_onnx, tmp_pa
 
 def test_a_spec_needs_no_torch():
     program = """
-from ssd_edge.models.registry import MODELS, make_spec
-print([make_spec(name, ["bolt"], table).num_default_boxes for name in MODELS for table in MODELS[name].levels])
+from ssd_edge.models.catalogue import MODELS
+from ssd_edge.models.registry import architecture, make_spec
+print([make_spec(name, ["bolt"], table).num_default_boxes for name in MODELS for table in architecture(name).levels])
 """
     code, out, err = python(WITHOUT.partition("from ssd_edge")[0] + program)
     assert (code, json.loads(out)) == (0, [1917, 3234, 8732, 8732, 8732, 24564, 24564, 24564]), err

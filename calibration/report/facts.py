@@ -14,8 +14,9 @@ from ssd_edge import __version__
 from ssd_edge.calibration.network.policy import in_float
 from ssd_edge.calibration.outcome import Making, Outcome
 from ssd_edge.calibration.recipe import Corrections, Sensitivity
-from ssd_edge.calibration.scales.calibrators import LARGEST, METHODS, relative_error
+from ssd_edge.calibration.scales.calibrators import LARGEST, relative_error
 from ssd_edge.calibration.scales.histograms import NUM_BINS, Histogram
+from ssd_edge.calibration.scales.methods import METHODS
 from ssd_edge.calibration.search import Search
 from ssd_edge.data.images import jpeg_thumbnail
 from ssd_edge.errors import CalibrationError
@@ -237,7 +238,7 @@ def _activation(tensor: str, readers: tuple[str, ...], seen: Histogram, cut: flo
         readers,
         seen.amax,
         cut,
-        {name: float(find(seen)) for name, find in METHODS.items()},
+        {name: float(method.load()(seen)) for name, method in METHODS.items()},
         num_clipped / total if total else 0.0,
         relative_error(seen, cut),
         tuple(round(bar) for bar in bars.tolist()),

@@ -5,7 +5,6 @@ All of them use the same histograms, which one pass over the images fills.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -145,22 +144,6 @@ def _square_errors(counts: npt.NDArray[np.float64], cuts: npt.NDArray[np.floatin
     nearest = np.minimum(np.rint(edges / steps), LARGEST)
     integrals = steps**3 * nearest / 12 + (edges - nearest * steps) ** 3 / 3
     return np.asarray(np.diff(integrals, axis=1) @ counts)
-
-
-METHODS: dict[str, Callable[[Histogram], float]] = {
-    "percentile": percentile,
-    "mse": mse,
-    "entropy": entropy,
-    "min-max": min_max,
-    "moving-average": moving_average,
-}
-"""Calibration methods by name: each maps the histogram of an activation to the largest magnitude that is kept."""
-
-DEFAULT_METHOD = "mse"
-"""The method closest to FP32 over three models. The measure is the root mean square error of scores where FP32 gives
-one above 0.1, calibrated on 128 photos and measured on others with ONNX Runtime. For BCCD's cells, UltraFace and the
-pedestrian SSDLite: mse 0.009, 0.020, 0.034; moving average 0.011, 0.027, 0.036; percentile 0.012, 0.037, 0.032; min-max
-0.014, 0.017, 0.040; entropy 0.017, 0.039, 0.058."""
 
 
 def _bins_in_use(histogram: Histogram) -> int:

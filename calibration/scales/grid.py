@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from ssd_edge.calibration.scales.calibrators import LARGEST, METHODS
+from ssd_edge.calibration.scales.calibrators import LARGEST
 from ssd_edge.calibration.scales.histograms import Histogram
+from ssd_edge.calibration.scales.methods import METHODS
 from ssd_edge.errors import CalibrationError
 
 
@@ -25,7 +26,7 @@ def find_scales(histograms: Mapping[str, Histogram], method: str) -> dict[str, f
         CalibrationError: the method is not one of ``METHODS``.
     """
     check_method(method)
-    amax = np.asarray([METHODS[method](histogram) for histogram in histograms.values()], np.float32)
+    amax = np.asarray([METHODS[method].load()(histogram) for histogram in histograms.values()], np.float32)
     return dict(zip(histograms, to_scale(amax).tolist(), strict=True))
 
 

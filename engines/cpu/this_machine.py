@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ssd_edge.engines import openvino
-from ssd_edge.engines.base import BuildOptions, PlanEntry, get_backend
+from ssd_edge.engines.backends import get_backend
+from ssd_edge.engines.base import BuildOptions, PlanEntry
 from ssd_edge.engines.cpu.weight_bits import heads_to_try
 from ssd_edge.engines.openvino import OpenVinoEngine
 from ssd_edge.progress import no_progress

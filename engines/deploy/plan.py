@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssd_edge.engines.base import PlanEntry
-from ssd_edge.engines.bundle import read_manifest
+from ssd_edge.engines.bundle.manifest import read_manifest
 from ssd_edge.engines.plugins.forms import NEEDED_AT_RUN_TIME
 from ssd_edge.errors import BackendError
 from ssd_edge.files import replace_folder

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ssd_edge.agreement import Agreement
-from ssd_edge.engines.base import PlanEntry, get_backend
-from ssd_edge.engines.bundle import incompatibility, read_manifest
+from ssd_edge.engines.backends import get_backend
+from ssd_edge.engines.base import PlanEntry
+from ssd_edge.engines.bundle.load import incompatibility
+from ssd_edge.engines.bundle.manifest import read_manifest
 from ssd_edge.engines.proof.prove import proof_of, prove
 from ssd_edge.errors import DisagreementError, ProofError
 

@@ -25,7 +25,7 @@ from ssd_edge.engines.tensorrt.versions import release_of
 from ssd_edge.errors import SsdEdgeError
 from ssd_edge.machine.examine import PROBES, examine
 from ssd_edge.machine.host import UnansweredError, this_host
-from ssd_edge.stream.stats import Histogram
+from ssd_edge.stream.durations import Durations
 
 SURE = 0.3
 """Detections of at least this score are compared."""
@@ -159,7 +159,7 @@ class _Comparisons:
 
 
 def _latency(engine: Engine, frames: Sequence[Image], number: int) -> dict[str, float]:
-    took = Histogram()
+    took = Durations()
     with engine.detector() as detector:
         for k in range(-_WARMUP, number):
             began = perf_counter()

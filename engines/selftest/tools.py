@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ssd_edge.engines.base import BuildOptions
-from ssd_edge.engines.bundle import read_manifest
+from ssd_edge.engines.bundle.manifest import read_manifest
 from ssd_edge.engines.selftest import available
 from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Setting
 

@@ -34,7 +34,6 @@ from ssd_edge.progress import Progress
 from ssd_edge.spec import ModelSpec
 
 NAME = "tensorrt"
-ABOUT = "TensorRT on the GPU that it is built on: Jetson, RTX, data centre"
 OPTIONS = frozenset(
     {
         "precision",

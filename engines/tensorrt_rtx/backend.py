@@ -31,7 +31,6 @@ from ssd_edge.progress import Progress
 from ssd_edge.spec import ModelSpec
 
 NAME = "tensorrt-rtx"
-ABOUT = "TensorRT-RTX on RTX GPUs, built ahead of time on any machine"
 OPTIONS = frozenset({"precision", "compute_capabilities"})
 ANY_PROCESSOR = False
 CARRIED = ()

@@ -1,4 +1,4 @@
-"""The published models by name; each entry makes a spec, which needs no PyTorch, and a network for a spec."""
+"""The published models; each makes a spec, which needs no PyTorch, and a network for a spec."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ssd_edge.boxes import (
     published_levels,
 )
 from ssd_edge.errors import ModelError
+from ssd_edge.models.catalogue import MODELS
 from ssd_edge.spec import DefaultBoxLevel, ModelSpec
 
 if TYPE_CHECKING:
@@ -31,13 +32,11 @@ class Architecture:
         input_size: (height, width).
         levels: default boxes by the name of their size table; the first table is the default.
         network: makes the untrained network of a spec.
-        about: one line to help a person choose.
     """
 
     input_size: tuple[int, int]
     levels: dict[str, tuple[DefaultBoxLevel, ...]]
     network: Callable[[ModelSpec], SSD]
-    about: str
 
 
 def make_spec(name: str, labels: Sequence[str], box_sizes: str = "") -> ModelSpec:
@@ -52,13 +51,13 @@ def make_spec(name: str, labels: Sequence[str], box_sizes: str = "") -> ModelSpe
         ModelError: there is no such model or size table.
         SpecError: the labels are empty or repeat.
     """
-    architecture = _find(name)
-    table = box_sizes or next(iter(architecture.levels))
-    if table not in architecture.levels:
+    published = architecture(name)
+    table = box_sizes or next(iter(published.levels))
+    if table not in published.levels:
         raise ModelError(
-            f"{name} has default-box sizes {_listed(architecture.levels)}, but not {table!r}: choose one of these"
+            f"{name} has default-box sizes {', '.join(published.levels)}, but not {table!r}: choose one of these"
         )
-    return ModelSpec(name, architecture.input_size, tuple(labels), architecture.levels[table])
+    return ModelSpec(name, published.input_size, tuple(labels), published.levels[table])
 
 
 def make_network(spec: ModelSpec) -> SSD:
@@ -67,19 +66,18 @@ def make_network(spec: ModelSpec) -> SSD:
     Raises:
         ModelError: the spec's architecture is not in ``MODELS``.
     """
-    return _find(spec.architecture).network(spec)
+    return architecture(spec.architecture).network(spec)
 
 
-def _find(name: str) -> Architecture:
+def architecture(name: str) -> Architecture:
+    """Find a published model.
+
+    Raises:
+        ModelError: there is no such model.
+    """
     if name not in MODELS:
-        raise ModelError(f"no model is called {name!r}; there are {_listed(MODELS)}")
-    return MODELS[name]
-
-
-def _listed(
-    names: dict[str, object] | dict[str, Architecture] | dict[str, tuple[DefaultBoxLevel, ...]],
-) -> str:
-    return ", ".join(names)
+        raise ModelError(f"no model is called {name!r}; there are {', '.join(MODELS)}")
+    return cast(Architecture, MODELS[name].load())
 
 
 _SSD300_GRIDS = ((38, 19, 10, 5, 3, 1), (8, 16, 32, 64, 100, 300))
@@ -132,38 +130,31 @@ def _network(name: str) -> Callable[[ModelSpec], SSD]:
     return lambda spec: cast("SSD", getattr(import_module("ssd_edge.models.networks"), name)(spec))
 
 
-MODELS: dict[str, Architecture] = {
-    "ssdlite300_mobilenet_v2": Architecture(
-        (300, 300),
-        {"mobilenet": _ssdlite300_levels()},
-        _network("ssdlite_mobilenet_v2"),
-        "1917 boxes; the smallest and fastest: start here",
-    ),
-    "ssdlite320_mobilenet_v3_large": Architecture(
-        (320, 320),
-        {"mobilenet": _ssdlite320_levels()},
-        _network("ssdlite_mobilenet_v3_large"),
-        "3234 boxes; a newer backbone with more boxes for small objects",
-    ),
-    "ssd300_vgg16": Architecture(
-        (300, 300),
-        {
-            "voc": published_levels(300, *_SSD300_GRIDS, SSD300_VOC_SIZES, _SSD300_RATIOS),
-            "coco": published_levels(300, *_SSD300_GRIDS, SSD300_COCO_SIZES, _SSD300_RATIOS),
-            "paper": paper_levels(_SSD300_GRIDS[0], _SSD300_RATIOS),
-        },
-        _network("ssd300_vgg16"),
-        "8732 boxes; the paper's model: small objects, twenty times the work",
-    ),
-    "ssd512_vgg16": Architecture(
-        (512, 512),
-        {
-            "voc": published_levels(512, *_SSD512_GRIDS, SSD512_VOC_SIZES, _SSD512_RATIOS),
-            "coco": published_levels(512, *_SSD512_GRIDS, SSD512_COCO_SIZES, _SSD512_RATIOS),
-            "paper": paper_levels(_SSD512_GRIDS[0], _SSD512_RATIOS),
-        },
-        _network("ssd512_vgg16"),
-        "24564 boxes; the most exact, for hardware that can afford it",
-    ),
-}
-"""The published models by name."""
+SSDLITE300_MOBILENET_V2 = Architecture(
+    (300, 300),
+    {"mobilenet": _ssdlite300_levels()},
+    _network("ssdlite_mobilenet_v2"),
+)
+SSDLITE320_MOBILENET_V3_LARGE = Architecture(
+    (320, 320),
+    {"mobilenet": _ssdlite320_levels()},
+    _network("ssdlite_mobilenet_v3_large"),
+)
+SSD300_VGG16 = Architecture(
+    (300, 300),
+    {
+        "voc": published_levels(300, *_SSD300_GRIDS, SSD300_VOC_SIZES, _SSD300_RATIOS),
+        "coco": published_levels(300, *_SSD300_GRIDS, SSD300_COCO_SIZES, _SSD300_RATIOS),
+        "paper": paper_levels(_SSD300_GRIDS[0], _SSD300_RATIOS),
+    },
+    _network("ssd300_vgg16"),
+)
+SSD512_VGG16 = Architecture(
+    (512, 512),
+    {
+        "voc": published_levels(512, *_SSD512_GRIDS, SSD512_VOC_SIZES, _SSD512_RATIOS),
+        "coco": published_levels(512, *_SSD512_GRIDS, SSD512_COCO_SIZES, _SSD512_RATIOS),
+        "paper": paper_levels(_SSD512_GRIDS[0], _SSD512_RATIOS),
+    },
+    _network("ssd512_vgg16"),
+)

@@ -14,9 +14,10 @@ from ssd_edge.preprocess import preprocess
 from ssd_edge.progress import Progress, no_progress
 from ssd_edge.speed import throughput
 from ssd_edge.stream.draw import annotate
+from ssd_edge.stream.durations import Durations, Percentiles
 from ssd_edge.stream.frames import Frame, Source
 from ssd_edge.stream.loop import run_loop
-from ssd_edge.stream.stats import STAGES, Histogram, Percentiles
+from ssd_edge.stream.stats import STAGES
 
 _KEPT_FRAMES = 64
 END_TO_END = "end to end"
@@ -157,7 +158,7 @@ def _loop_fps(detector: Detector, kept: Sequence[Frame], frames: int, warmup: in
 
 def _one_at_a_time(detector: Detector, kept: Sequence[Frame], frames: int, warmup: int) -> dict[str, Percentiles]:
     """Time the stages and their sum without overlap, so that no stage waits for another; the sink draws the boxes."""
-    histograms = {name: Histogram() for name in (*STAGES, END_TO_END)}
+    durations = {name: Durations() for name in (*STAGES, END_TO_END)}
     for number in range(-warmup, frames):
         frame = kept[number % len(kept)]
         result = detector.submit(frame.image)()
@@ -166,9 +167,9 @@ def _one_at_a_time(detector: Detector, kept: Sequence[Frame], frames: int, warmu
         times = {"capture": frame.took, **result.times._asdict(), "sink": perf_counter() - began}
         if number >= 0:
             for name, seconds in times.items():
-                histograms[name].add(seconds)
-            histograms[END_TO_END].add(sum(times.values()) - times["sink"])
-    return {name: histogram.percentiles() for name, histogram in histograms.items()}
+                durations[name].add(seconds)
+            durations[END_TO_END].add(sum(times.values()) - times["sink"])
+    return {name: histogram.percentiles() for name, histogram in durations.items()}
 
 
 def _median(name: str, engine: Engine, frames: int, turns: Sequence[_Turn]) -> EngineTimes:

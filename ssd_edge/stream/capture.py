@@ -6,8 +6,8 @@ import threading
 from collections import deque
 from contextlib import AbstractContextManager
 
+from ssd_edge.stream.durations import Durations
 from ssd_edge.stream.frames import Frame, Pacer, Source
-from ssd_edge.stream.stats import Histogram
 
 _AHEAD = 2  # frames read ahead if none may be lost
 
@@ -30,7 +30,7 @@ class Capture(AbstractContextManager["Capture"]):
         self.every_frame = every_frame or (not source.live and source.fps is None)
         self.captured = 0
         self.dropped = 0
-        self.took = Histogram()
+        self.took = Durations()
         self._frames: deque[Frame] = deque()
         self._error: BaseException | None = None
         self._done = False

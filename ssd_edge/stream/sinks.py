@@ -137,6 +137,11 @@ class JsonLines(Sink):
             except OSError as error:
                 raise _cannot_write(self.path, error) from None
 
+    @classmethod
+    def opened(cls, target: str, labels: Sequence[str], fps: float | None) -> JsonLines:
+        """See ``outputs.open_sink``."""
+        return cls(target, labels)
+
     def write(self, frame: Frame, detections: Detections) -> None:
         """Append a line."""
         line = {
@@ -217,6 +222,11 @@ class Images(Sink):
         except OSError as error:
             raise _cannot_write(self.path, error) from None
 
+    @classmethod
+    def opened(cls, target: str, labels: Sequence[str], fps: float | None) -> Images:
+        """See ``outputs.open_sink``."""
+        return cls(target, labels)
+
     def write(self, frame: Frame, detections: Detections) -> None:
         """Write one file."""
         name = f"{frame.index:06d}-{Path(frame.file).stem}.jpg" if frame.file else f"{frame.index:06d}.jpg"
@@ -249,6 +259,11 @@ class Window(Sink):
         os.environ.setdefault("QT_LOGGING_RULES", "qt.*.warning=false;default.warning=false")
         cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
         self._sized = False
+
+    @classmethod
+    def opened(cls, target: str, labels: Sequence[str], fps: float | None) -> Window:
+        """See ``outputs.open_sink``."""
+        return cls(labels)
 
     def write(self, frame: Frame, detections: Detections) -> None:
         """Show a frame."""

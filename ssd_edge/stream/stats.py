@@ -2,60 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from dataclasses import asdict, dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from ssd_edge.detections import Detections
 from ssd_edge.detector import StageTimes
-
-if TYPE_CHECKING:
-    from ssd_edge.stream.capture import Capture
+from ssd_edge.stream.capture import Capture
+from ssd_edge.stream.durations import Durations, Percentiles
 
 STAGES = ("capture", "preprocess", "inference", "decode", "sink")
-
-_LOWEST, _GROWTH, _BUCKETS = 1e-6, 1.02, 1050  # 1 µs … 1000 s
-
-
-class Percentiles(NamedTuple):
-    """Seconds that 50, 90 and 99 % of the values do not exceed."""
-
-    p50: float
-    p90: float
-    p99: float
-
-
-class Histogram:
-    """Histogram of any number of durations in 1050 counters, each bucket 2 % wider than the one below.
-
-    Between 1 µs and 1000 s a percentile is therefore accurate to within 1 % of its value, however many values there
-    were; values outside this range count as its ends.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._buckets = [0] * _BUCKETS
-
-    def add(self, seconds: float) -> None:
-        """Count one duration."""
-        bucket = int(math.log(max(seconds, _LOWEST) / _LOWEST) / math.log(_GROWTH))
-        self._buckets[min(bucket, _BUCKETS - 1)] += 1
-        self.count += 1
-
-    def percentile(self, percent: float) -> float:
-        """Return the seconds that ``percent`` of the values do not exceed; 0 if there are no values."""
-        wanted, seen = math.ceil(self.count * percent / 100), 0
-        for bucket, number in enumerate(self._buckets):
-            seen += number
-            if number and seen >= wanted:
-                return float(_LOWEST * _GROWTH ** (bucket + 0.5))
-        return 0.0
-
-    def percentiles(self) -> Percentiles:
-        """Return p50, p90 and p99, in seconds."""
-        return Percentiles(self.percentile(50), self.percentile(90), self.percentile(99))
 
 
 class Rate:
@@ -129,8 +86,8 @@ class LoopStats:
         self.began = monotonic()
         self.processed = self.detections = self.frames_cut = 0
         self.rate = Rate()
-        self.latency, self.age = Histogram(), Histogram()
-        self.stages = {name: Histogram() for name in STAGES}
+        self.latency, self.age = Durations(), Durations()
+        self.stages = {name: Durations() for name in STAGES}
         self._first_result = self._last_result = 0.0
 
     def add_result(self, captured: float, found: Detections, times: StageTimes) -> None:

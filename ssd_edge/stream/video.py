@@ -65,6 +65,11 @@ class Video(Sink):
         self._fps = Fraction(fps or 25).limit_denominator(1001)
         self._recording: _Recording | None = None
 
+    @classmethod
+    def opened(cls, target: str, labels: Sequence[str], fps: float | None) -> Video:
+        """See ``outputs.open_sink``."""
+        return cls(target, labels, fps)
+
     def write(self, frame: Frame, detections: Detections) -> None:
         """Draw and encode one frame."""
         picture = annotate(frame.image, detections, self._labels)

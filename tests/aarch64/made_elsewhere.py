@@ -12,7 +12,8 @@ import numpy as np
 from ssd_edge.calibration.closest import calibrate_closest
 from ssd_edge.calibration.job import Job
 from ssd_edge.data.images import preprocessed
-from ssd_edge.engines.bundle import build_bundle, load_bundle
+from ssd_edge.engines.bundle.build import build_bundle
+from ssd_edge.engines.bundle.load import load_bundle
 from ssd_edge.engines.proof.prove import keep_proof
 from ssd_edge.graph.heads import write_heads
 from ssd_edge.preprocess import preprocess

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ssd_edge.engines.bundle import load_bundle
+from ssd_edge.engines.bundle.load import load_bundle
 from ssd_edge.engines.proof.verify import verify_bundle
 from ssd_edge.preprocess import preprocess
 from tests.aarch64.made_elsewhere import BACKENDS, FOLDER, PHOTO, PRECISIONS

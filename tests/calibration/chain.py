@@ -9,9 +9,9 @@ from pathlib import Path
 from ssd_edge.calibration.network.network import prepare
 from ssd_edge.calibration.network.policy import DEFAULT_POLICY, Policy
 from ssd_edge.calibration.network.quantise import Int8Heads, quantise
-from ssd_edge.calibration.scales.calibrators import DEFAULT_METHOD
 from ssd_edge.calibration.scales.find import Images, check_number, observe_images, scales_of
 from ssd_edge.calibration.scales.grid import check_method, find_scales
+from ssd_edge.calibration.scales.methods import DEFAULT_METHOD
 from ssd_edge.calibration.scales.observe import Observations
 from ssd_edge.calibration.scales.state import StateFile
 

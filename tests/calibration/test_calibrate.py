@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from ssd_edge.calibration.network.policy import Policy
-from ssd_edge.calibration.scales.calibrators import METHODS
 from ssd_edge.calibration.scales.grid import weight_scales
+from ssd_edge.calibration.scales.methods import METHODS
 from ssd_edge.errors import CalibrationError, MissingDependencyError, SpecError
 from ssd_edge.spec import METADATA_KEY, ModelSpec
 from tests.calibration.chain import calibrate

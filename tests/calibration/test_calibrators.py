@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssd_edge.calibration.scales.calibrators import METHODS, entropy, min_max, moving_average, mse, percentile
+from ssd_edge.calibration.scales.calibrators import entropy, min_max, moving_average, mse, percentile
 from ssd_edge.calibration.scales.grid import find_scales, rounded, to_scale, weight_scales
 from ssd_edge.calibration.scales.histograms import Histogram
+from ssd_edge.calibration.scales.methods import METHODS
 from ssd_edge.errors import CalibrationError
 
 

@@ -22,8 +22,8 @@ from ssd_edge.calibration.network.qdq import quantised_weights
 from ssd_edge.calibration.network.quantise import quantise
 from ssd_edge.calibration.quantiser import Quantiser
 from ssd_edge.calibration.recipe import Recipe
-from ssd_edge.calibration.scales.calibrators import METHODS
 from ssd_edge.calibration.scales.find import observe_images, scales_of
+from ssd_edge.calibration.scales.methods import METHODS
 from ssd_edge.calibration.scales.observe import session
 from ssd_edge.calibration.scales.state import StateFile
 from ssd_edge.calibration.search import Contract, search

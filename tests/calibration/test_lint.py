@@ -173,7 +173,7 @@ def test_what_nvidias_parser_refuses_is_reported(edited, spoil, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_calibrate_makes_is_taken(edited, tmp_path):
+def test_nvidias_builder_accepts_what_calibrate_makes(edited, tmp_path):
     assert plan_of(edited().save(tmp_path / "sound.onnx")).content
 
 
@@ -190,8 +190,8 @@ def with_an_unsigned_zero_point(model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spoil", [without_zero_point, with_an_unsigned_one])
-def test_uint8_that_nvidias_compiler_takes_for_int8(edited, spoil, tmp_path):
+@pytest.mark.parametrize("spoil", [without_zero_point, with_an_unsigned_zero_point])
+def test_uint8_that_nvidias_compiler_reads_as_int8_is_reported(edited, spoil, tmp_path):
     """The plan's own kernels clamp to −128 … 127; 255 does not occur in them."""
     model = edited()
     spoil(model)
@@ -441,7 +441,7 @@ def test_files_of_onnx_runtime(options, tmp_path, capfd):
 
 
 @pytest.mark.slow
-def test_weights_as_floats_with_a_q_behind_are_as_good(edited, tmp_path):
+def test_weights_stored_as_floats_with_a_q_are_int8_too(edited, tmp_path):
     path = tmp_path / "modelopt.onnx"
     onnx.save(with_float_weights(edited().model), path)
     report = check_onnx(path)

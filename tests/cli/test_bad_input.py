@@ -15,7 +15,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from ssd_edge.engines.bundle import load_bundle
+from ssd_edge.engines.bundle.load import load_bundle
 from ssd_edge.graph.heads import read_spec
 from ssd_edge.spec import METADATA_KEY
 from tests.helpers import small_spec
@@ -40,7 +40,7 @@ def test_too_few_images(cli, heads_onnx, pictures, tmp_path):
 
 
 @pytest.mark.slow
-def test_too_few_images_that_can_be_read(cli, heads_onnx, tmp_path):
+def test_too_few_readable_images(cli, heads_onnx, tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()
     for k in range(33):
@@ -107,7 +107,7 @@ def test_a_missing_image_is_left_out_and_reported(cli, heads_onnx, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_truncated_image_is_left_out_and_said(cli, heads_onnx, spoilt, tmp_path):
+def test_a_truncated_image_is_left_out_and_reported(cli, heads_onnx, spoilt, tmp_path):
     spoil(spoilt / "images" / "train" / "1.png")
     done = cli("eval", heads_onnx, spoilt)
     assert done.code == 0
@@ -136,14 +136,14 @@ def test_no_readable_image(cli, command, heads_onnx, spoilt, tmp_path):
 
 
 @pytest.mark.slow
-def test_export_wants_images_that_can_be_read(cli, checkpoint, tmp_path):
+def test_export_needs_readable_images(cli, checkpoint, tmp_path):
     spoil(picture(tmp_path / "half.png"))
     cli("export", checkpoint, "-o", tmp_path / "heads.onnx", "--images", tmp_path).sentence("half.png")
     assert not (tmp_path / "heads.onnx").exists()
 
 
 @pytest.mark.slow
-def test_run_on_a_picture_that_is_gone_or_cut(cli, bundle, tmp_path):
+def test_run_on_a_missing_or_truncated_picture(cli, bundle, tmp_path):
     cli("run", bundle, "-c", tmp_path / "gone.png", *LOOP).sentence("gone.png")
     spoil(picture(tmp_path / "half.png"))
     cli("run", bundle, "-c", tmp_path / "half.png", *LOOP).sentence("half.png")
@@ -255,7 +255,7 @@ def test_a_file_that_is_no_video(cli, bundle, tmp_path, content, command):
 
 
 @pytest.mark.slow
-def test_an_output_for_which_there_is_no_place(cli, bundle, pictures, tmp_path):
+def test_an_output_that_cannot_be_written(cli, bundle, pictures, tmp_path):
     for option, name in (
         ("--save-video", "a.xyz"),
         ("--save-video", "none/a.mp4"),

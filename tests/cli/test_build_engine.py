@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ssd_edge.engines import bundle
+from ssd_edge.engines.bundle import build as bundle
 from ssd_edge.engines.base import BuildOptions, Plan
 from ssd_edge.engines.tensorrt import backend
 from ssd_edge.errors import BackendError

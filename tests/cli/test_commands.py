@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 import pytest
 
-from ssd_edge.engines.bundle import read_manifest
+from ssd_edge.engines.bundle.manifest import read_manifest
 from ssd_edge.export import Agreement
 from ssd_edge.files import sha256
 from tests.models_for_tests import TINY_DESCRIPTION, tiny_model, write_tiny
@@ -252,7 +252,7 @@ def test_calibrate_with_a_video_and_then_with_its_scales(cli, heads_onnx, tmp_pa
 
 
 @pytest.mark.slow
-def test_calibrate_names_the_classes_that_are_missing(cli, heads_onnx, spoilt, tmp_path):
+def test_calibrate_names_missing_classes(cli, heads_onnx, spoilt, tmp_path):
     for path in (spoilt / "labels").rglob("*.txt"):
         path.write_text("0" + path.read_text()[1:])
     done = cli("calibrate", heads_onnx, spoilt, "--force", "-o", tmp_path / "int8.onnx", "--no-eval")
@@ -302,7 +302,7 @@ def stopping_after(number):
 
 
 @pytest.mark.slow
-def test_check_onnx_says_what_would_become_int8_and_what_is_in_the_way(cli, heads_onnx, pictures, tmp_path):
+def test_check_onnx_names_what_would_become_int8_and_what_prevents_it(cli, heads_onnx, pictures, tmp_path):
     int8, spoilt = tmp_path / "int8.onnx", tmp_path / "spoilt.onnx"
     done = cli("check-onnx", heads_onnx)
     assert (done.code, done.err) == (0, "")

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from ssd_edge.cli.doctor import show
-from ssd_edge.engines.base import BACKENDS
+from ssd_edge.engines.backends import BACKENDS
 from ssd_edge.engines.readiness import READINESS, readiness, tensorrt
 from ssd_edge.machine.examine import examine
 from ssd_edge.machine.host import Ran, UnansweredError
@@ -159,7 +159,7 @@ def test_the_page_on_jetsons_shows_what_it_prints(tmp_path):
 
 
 @pytest.mark.slow
-def test_it_imports_nothing_heavy():
+def test_doctor_imports_nothing_heavy():
     """NumPy, OpenCV and PyAV are loaded by children, which may hang or crash."""
     program = f"""
 import sys

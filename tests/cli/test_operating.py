@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ssd_edge.engines.bundle import read_manifest
+from ssd_edge.engines.bundle.manifest import read_manifest
 from ssd_edge.engines.opening import open_model, set_operating_scores
 from ssd_edge.engines.proof.prove import keep_proof
 from ssd_edge.graph.heads import read_proof, read_spec, write_heads
@@ -65,7 +65,7 @@ def test_scores_are_chosen_printed_and_stored(cli, heads, labelled, tmp_path):
 
 
 @pytest.mark.slow
-def test_they_go_with_the_model(cli, heads, tmp_path):
+def test_scores_are_passed_on_to_int8_and_engine(cli, heads, tmp_path):
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     for k, scene in enumerate(scenes(40)):
@@ -104,7 +104,7 @@ def test_a_bundle_with_scores_of_its_own_takes_further_plans(cli, heads, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_checkpoint_keeps_them(cli, checkpoint, tmp_path):
+def test_a_checkpoint_keeps_its_scores(cli, checkpoint, tmp_path):
     import shutil
 
     import torch

@@ -79,7 +79,7 @@ def test_the_guard_sees_python(guard, tmp_path, code):
 
 
 @pytest.mark.slow
-def test_the_guard_sees_what_libraries_do_by_themselves(guard, heads_onnx, tmp_path):
+def test_the_guard_sees_reports_of_libraries(guard, heads_onnx, tmp_path):
     """OpenVINO in Python, ONNX Runtime in its own library: where neither does any more, this may go."""
     code = f"""
 import openvino, onnxruntime, time

@@ -7,10 +7,11 @@ import json
 import cv2
 import pytest
 
+from ssd_edge.engines import backends
 from ssd_edge.graph.heads import read_proof, write_heads
 from ssd_edge.proof import Proof
-from tests.engines.test_proving import FAULTS, base, faulty, scenes
-from tests.helpers import small_spec
+from tests.engines.test_proving import FAULTS, faulty, scenes
+from tests.helpers import Chosen, small_spec
 from tests.models_for_tests import marks_model
 
 
@@ -36,7 +37,7 @@ def foreign(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_whole_way_with_a_proof(cli, foreign, marks, tmp_path):
+def test_all_steps_with_a_proof(cli, foreign, marks, tmp_path):
     heads = tmp_path / "heads.onnx"
     imported = cli("import-onnx", *foreign, "-o", heads, "--images", marks)
     assert imported.code == 0, imported.err
@@ -62,7 +63,7 @@ def test_the_whole_way_with_a_proof(cli, foreign, marks, tmp_path):
 
 
 @pytest.mark.slow
-def test_no_proof_is_kept_where_none_is_wanted(cli, foreign, marks, tmp_path):
+def test_no_proof_is_stored_with_the_option(cli, foreign, marks, tmp_path):
     heads = tmp_path / "heads.onnx"
     assert cli("import-onnx", *foreign, "-o", heads, "--no-proof").code == 0
     assert read_proof(heads) == b""
@@ -89,7 +90,7 @@ def test_calibrate_without_images_takes_the_pictures_of_the_fp32_heads(cli, fore
 
 
 @pytest.mark.slow
-def test_pictures_that_show_nothing_are_said(cli, foreign, tmp_path):
+def test_pictures_without_detections_are_reported(cli, foreign, tmp_path):
     imported = cli("import-onnx", *foreign, "-o", tmp_path / "heads.onnx")
     assert imported.code == 0
     proof = Proof.unpack(read_proof(tmp_path / "heads.onnx"), small_spec())
@@ -97,7 +98,7 @@ def test_pictures_that_show_nothing_are_said(cli, foreign, tmp_path):
 
 
 @pytest.mark.slow
-def test_export_keeps_one(cli, checkpoint, pictures, tmp_path):
+def test_export_stores_a_proof(cli, checkpoint, pictures, tmp_path):
     kept = cli("export", checkpoint, "-o", tmp_path / "a.onnx", "--images", pictures)
     assert kept.code == 0, kept.err
     assert "its proof" in kept.err
@@ -108,7 +109,7 @@ def test_export_keeps_one(cli, checkpoint, pictures, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_told(cli, marks, tmp_path, monkeypatch, fault):
+def test_a_fault_is_reported(cli, marks, tmp_path, monkeypatch, fault):
     from ssd_edge.engines.proof.prove import keep_proof
 
     heads, bundle = tmp_path / "heads.onnx", tmp_path / "heads.engine"
@@ -116,7 +117,7 @@ def test_a_fault_is_told(cli, marks, tmp_path, monkeypatch, fault):
     keep_proof(heads, scenes())
     assert cli("build-engine", heads).code == 0
     change, stage = FAULTS[fault]
-    monkeypatch.setitem(base.BACKENDS, "openvino", lambda: faulty(change))
+    monkeypatch.setitem(backends.BACKENDS, "openvino", Chosen(lambda: faulty(change)))
     cli("build-engine", heads, "-o", tmp_path / "b.engine").sentence("does not find what its model's proof says", stage)
     assert not (tmp_path / "b.engine").exists()
     verified = cli("verify", bundle)

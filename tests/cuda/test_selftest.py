@@ -11,8 +11,10 @@ import pytest
 
 from ssd_edge.detections import Detections
 from ssd_edge.detector import Detector, HostDetector, Result, StageTimes
+from ssd_edge.engines import backends
 from ssd_edge.engines.base import BuildOptions
-from ssd_edge.engines.bundle import build_bundle, load_bundle
+from ssd_edge.engines.bundle.build import build_bundle
+from ssd_edge.engines.bundle.load import load_bundle
 from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine
 from ssd_edge.engines.proof.prove import keep_proof
 from ssd_edge.engines.selftest import available, engines, kernels, proof
@@ -23,8 +25,8 @@ from ssd_edge.errors import BackendError
 from ssd_edge.graph.heads import read_spec, write_heads
 from tests.cuda.emulated import Emulated
 from tests.engines.test_proving import FAULTS as PLANTED
-from tests.engines.test_proving import base, faulty, scenes
-from tests.helpers import small_spec
+from tests.engines.test_proving import faulty, scenes
+from tests.helpers import Chosen, small_spec
 from tests.models_for_tests import marks_model
 
 HOSTILE = "<script>alert('x')</script>&"
@@ -232,7 +234,7 @@ def test_each_outcome_of_a_section(setting):
         ("failed", "ZeroDivisionError: division by zero"),
     ]
     assert kept == sections
-    assert told == [(name, number, 4) for number, name in enumerate(works)]
+    assert told == [(number, 4, name) for number, name in enumerate(works)]
     assert counts(sections) == {"passed": 1, "failed": 2, "not run": 1}
 
 
@@ -298,7 +300,7 @@ def test_the_proof_of_the_heads_is_run_by_each_backend(proved, monkeypatch):
 @pytest.mark.parametrize("fault", PLANTED)
 def test_a_planted_fault_fails_the_proof(proved, monkeypatch, fault):
     monkeypatch.setattr(available, "why_not", lambda backend: None if backend == "openvino" else "not here")
-    monkeypatch.setitem(base.BACKENDS, "openvino", lambda: faulty(PLANTED[fault][0]))
+    monkeypatch.setitem(backends.BACKENDS, "openvino", Chosen(lambda: faulty(PLANTED[fault][0])))
     with pytest.raises(FailedError, match=PLANTED[fault][1]):
         proof.proof(proved)
 

@@ -18,10 +18,12 @@ import pytest
 
 import ssd_edge
 from ssd_edge import files
-from ssd_edge.engines import base
-from ssd_edge.engines import bundle as bundles
+from ssd_edge.engines import backends
 from ssd_edge.engines import onnxruntime as ort_backend
-from ssd_edge.engines.bundle import build_bundle, load_bundle, read_manifest
+from ssd_edge.engines.bundle import build as bundles
+from ssd_edge.engines.bundle.build import build_bundle
+from ssd_edge.engines.bundle.load import load_bundle
+from ssd_edge.engines.bundle.manifest import read_manifest
 from ssd_edge.errors import (
     BackendError,
     BundleCompatibilityError,
@@ -31,7 +33,7 @@ from ssd_edge.errors import (
     SsdEdgeError,
 )
 from ssd_edge.files import sha256
-from tests.helpers import small_spec
+from tests.helpers import Chosen, small_spec
 from tests.models_for_tests import write_tiny
 
 BACKENDS = ("openvino", "onnxruntime")
@@ -294,12 +296,12 @@ def test_a_runtime_that_is_not_installed(copy, monkeypatch):
     def absent():
         raise ModuleNotFoundError("No module named 'openvino'", name="openvino")
 
-    monkeypatch.setitem(base.BACKENDS, "openvino", absent)
+    monkeypatch.setitem(backends.BACKENDS, "openvino", Chosen(absent))
     with pytest.raises(BundleCompatibilityError, match=r"openvino.*not installed") as error:
         load_bundle(copy)
     is_one_sentence(error)
     with pytest.raises(BackendError, match="pip install openvino"):
-        base.get_backend("openvino")
+        backends.get_backend("openvino")
 
 
 # Building.
@@ -406,18 +408,18 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from ssd_edge import files
-from ssd_edge.engines import bundle
+from ssd_edge.engines.bundle import build
 
 onnx, output, when = sys.argv[1:]
-original = bundle.replace_folder
+original = build.replace_folder
 
 def killed(new, target):
     if when == "after":
         original(new, target)
     os.kill(os.getpid(), signal.SIGKILL)
 
-bundle.replace_folder = killed
-bundle.build_bundle(Path(onnx), Path(output), "onnxruntime")
+build.replace_folder = killed
+build.build_bundle(Path(onnx), Path(output), "onnxruntime")
 """
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ssd_edge.cli.main import app, main
-from ssd_edge.engines.bundle import build_bundle
+from ssd_edge.engines.bundle.build import build_bundle
 from ssd_edge.engines.deploy import deepstream, triton
 from ssd_edge.engines.deploy.plan import Deployable, deployable
 from ssd_edge.engines.kernels.launch import result_buffers

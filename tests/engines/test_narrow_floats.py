@@ -9,7 +9,9 @@ import pytest
 
 from ssd_edge.engines import openvino
 from ssd_edge.engines.base import BuildOptions
-from ssd_edge.engines.bundle import build_bundle, load_bundle, read_manifest
+from ssd_edge.engines.bundle.build import build_bundle
+from ssd_edge.engines.bundle.load import load_bundle
+from ssd_edge.engines.bundle.manifest import read_manifest
 from ssd_edge.engines.cpu.exact import open_exact
 from ssd_edge.errors import BackendError, BundleCompatibilityError
 from ssd_edge.machine import instructions

@@ -18,8 +18,10 @@ import pytest
 from ssd_edge.calibration.closest import calibrate_closest
 from ssd_edge.calibration.job import Job
 from ssd_edge.data.images import preprocessed
-from ssd_edge.engines import base, bundle, openvino
-from ssd_edge.engines.bundle import build_bundle, load_bundle, read_manifest
+from ssd_edge.engines import backends, openvino
+from ssd_edge.engines.bundle.build import build_bundle
+from ssd_edge.engines.bundle.load import load_bundle
+from ssd_edge.engines.bundle.manifest import read_manifest
 from ssd_edge.engines.cpu import weight_bits
 from ssd_edge.engines.cpu.exact import open_exact
 from ssd_edge.engines.opening import open_model, proof_for
@@ -27,8 +29,9 @@ from ssd_edge.engines.proof.prove import keep_proof, prove
 from ssd_edge.engines.proof.verify import verify_bundle
 from ssd_edge.errors import BundleError, BundleIntegrityError, DisagreementError, MissingDependencyError, ProofError
 from ssd_edge.graph.heads import add_proof, read_proof, write_heads
+from ssd_edge.machine import instructions
 from ssd_edge.proof import Proof, check
-from tests.helpers import sentence, small_spec
+from tests.helpers import Chosen, sentence, small_spec
 from tests.models_for_tests import marks_model, marks_scene
 
 pytestmark = pytest.mark.int8
@@ -135,7 +138,7 @@ def test_a_right_engine_is_written_and_says_so(heads, tmp_path, backend, precisi
 @pytest.mark.parametrize("fault", FAULTS)
 def test_an_engine_with_a_fault_is_not_written(heads, tmp_path, monkeypatch, fault, precision):
     change, stage = FAULTS[fault]
-    monkeypatch.setitem(base.BACKENDS, "openvino", lambda: faulty(change))
+    monkeypatch.setitem(backends.BACKENDS, "openvino", Chosen(lambda: faulty(change)))
     with pytest.raises(DisagreementError, match=stage) as error:
         build_bundle(heads[precision], tmp_path / "marks.engine", "openvino")
     said = sentence(error)
@@ -150,7 +153,7 @@ def test_an_engine_with_a_fault_is_not_written(heads, tmp_path, monkeypatch, fau
 def test_a_fault_that_comes_later_is_found_by_verify_and_run(heads, tmp_path, monkeypatch, fault):
     folder = tmp_path / "marks.engine"
     build_bundle(heads["FP32"], folder, "openvino")
-    monkeypatch.setitem(base.BACKENDS, "openvino", lambda: faulty(FAULTS[fault][0]))
+    monkeypatch.setitem(backends.BACKENDS, "openvino", Chosen(lambda: faulty(FAULTS[fault][0])))
     (result,) = verify_bundle(folder)
     assert (result.status, result.agreement) == ("wrong", None)
     assert FAULTS[fault][1] in result.reason
@@ -161,14 +164,14 @@ def test_a_fault_that_comes_later_is_found_by_verify_and_run(heads, tmp_path, mo
 def test_an_older_bundle_of_that_name_stays(heads, tmp_path, monkeypatch):
     folder = tmp_path / "marks.engine"
     before = build_bundle(heads["FP32"], folder, "openvino")
-    monkeypatch.setitem(base.BACKENDS, "openvino", lambda: faulty(_saturates))
+    monkeypatch.setitem(backends.BACKENDS, "openvino", Chosen(lambda: faulty(_saturates)))
     with pytest.raises(DisagreementError):
         build_bundle(heads["FP32"], folder, "openvino")
     assert read_manifest(folder) == before
 
 
 def test_one_backend_that_is_wrong_keeps_all_from_being_written(heads, tmp_path, monkeypatch):
-    monkeypatch.setitem(base.BACKENDS, "openvino", lambda: faulty(_saturates))
+    monkeypatch.setitem(backends.BACKENDS, "openvino", Chosen(lambda: faulty(_saturates)))
     with pytest.raises(DisagreementError):
         build_bundle(heads["FP32"], tmp_path / "marks.engine", "onnxruntime", "openvino")
     assert list(tmp_path.iterdir()) == []
@@ -184,7 +187,7 @@ def test_each_plan_has_the_proof_of_its_own_heads(heads, tmp_path):
 
 def test_a_plan_that_cannot_run_here_is_written_unproved(heads, tmp_path, monkeypatch):
     elsewhere = types.SimpleNamespace(**{**vars(openvino), "incompatibility": lambda plan: "needs an abacus"})
-    monkeypatch.setitem(base.BACKENDS, "openvino", lambda: elsewhere)
+    monkeypatch.setitem(backends.BACKENDS, "openvino", Chosen(lambda: elsewhere))
     (plan,) = build_bundle(heads["FP32"], tmp_path / "marks.engine", "openvino").plans
     assert plan.facts["proof"] == "not run: on this machine the plan needs an abacus"
     (result,) = verify_bundle(tmp_path / "marks.engine")
@@ -314,7 +317,7 @@ def test_results_can_be_printed(heads, tmp_path):
 def elsewhere(monkeypatch, tmp_path):
     """Make this processor look like another kind; the user's cache lies in the test's own folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return lambda kind="riscv64, none": monkeypatch.setattr(bundle.instructions, "kind", lambda host: kind)
+    return lambda kind="riscv64, none": monkeypatch.setattr(instructions, "kind", lambda host: kind)
 
 
 @pytest.mark.slow
@@ -340,7 +343,7 @@ def test_a_bundle_that_moved_and_is_wrong_there_does_not_open(heads, tmp_path, m
     folder = tmp_path / "marks.engine"
     build_bundle(heads["INT8"], folder, "openvino")
     elsewhere()
-    monkeypatch.setitem(base.BACKENDS, "openvino", lambda: faulty(_saturates))
+    monkeypatch.setitem(backends.BACKENDS, "openvino", Chosen(lambda: faulty(_saturates)))
     for _ in range(2):  # a failed proof is not remembered as a success
         with pytest.raises(DisagreementError, match=r"build it again here, from marks\.int8\.onnx") as error:
             load_bundle(folder)
@@ -388,7 +391,7 @@ def test_seven_bits_are_taken_where_eight_disagree(heads, tmp_path, monkeypatch)
     load = onnx.load
     module = faulty(spoil)
     module.build = build
-    monkeypatch.setitem(base.BACKENDS, "openvino", lambda: module)
+    monkeypatch.setitem(backends.BACKENDS, "openvino", Chosen(lambda: module))
     monkeypatch.setattr(weight_bits, "bits_to_try", lambda host: (8, 7))
     (plan,) = build_bundle(heads["INT8"], tmp_path / "marks.engine", "openvino").plans
     assert plan.facts["weight_bits"].startswith("7, ")
@@ -423,7 +426,7 @@ def test_no_scratch_space(heads, tmp_path, monkeypatch):
 
     module = faulty(lambda engine: None)
     module.build = full
-    monkeypatch.setitem(base.BACKENDS, "openvino", lambda: module)
+    monkeypatch.setitem(backends.BACKENDS, "openvino", Chosen(lambda: module))
     with pytest.raises(BundleError, match="No space left on device") as error:
         build_bundle(heads["FP32"], tmp_path / "marks.engine", "openvino")
     sentence(error)

@@ -7,7 +7,7 @@ from importlib import metadata
 import pytest
 
 from ssd_edge.engines import readiness as module
-from ssd_edge.engines.base import BACKENDS
+from ssd_edge.engines.backends import BACKENDS
 from ssd_edge.engines.kernels.compiler import Image, choose_image
 from ssd_edge.engines.readiness import READINESS, readiness
 from ssd_edge.errors import BundleCompatibilityError

@@ -13,7 +13,7 @@ import os, signal, sys
 from pathlib import Path
 import numpy as np
 from ssd_edge.engines import openvino as backend
-from ssd_edge.engines.bundle import load_bundle
+from ssd_edge.engines.bundle.load import load_bundle
 
 if sys.argv[2] == "planted":
     backend._core = backend._core.__wrapped__  # a Core for each engine, destroyed with it

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ssd_edge.engines.base import BuildOptions
-from ssd_edge.engines.bundle import build_bundle, read_manifest
+from ssd_edge.engines.bundle.build import build_bundle
+from ssd_edge.engines.bundle.manifest import read_manifest
 from ssd_edge.engines.kernels.compiler import CompiledKernels, Image
 from ssd_edge.engines.tensorrt import backend
 from ssd_edge.errors import BackendError, BundleCompatibilityError, MissingDependencyError

@@ -17,7 +17,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from ssd_edge.engines.base import BuildOptions
-from ssd_edge.engines.bundle import build_bundle, load_bundle, read_manifest
+from ssd_edge.engines.bundle.build import build_bundle
+from ssd_edge.engines.bundle.load import load_bundle
+from ssd_edge.engines.bundle.manifest import read_manifest
 from ssd_edge.engines.nvidia.builder import prepared
 from ssd_edge.engines.nvidia.convolutions import asked_for, check, counted
 from ssd_edge.engines.tensorrt_rtx import backend

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from ssd_edge.calibration.network.divergence import Reference
-from ssd_edge.engines.base import get_backend
+from ssd_edge.engines.backends import get_backend
 from ssd_edge.engines.cpu import weight_bits
 from ssd_edge.engines.proof.prove import keep_proof
 from ssd_edge.graph.heads import read_proof, read_spec

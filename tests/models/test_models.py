@@ -12,10 +12,11 @@ from torch import nn
 
 from ssd_edge import boxes
 from ssd_edge.errors import ModelError
+from ssd_edge.models.catalogue import MODELS
 from ssd_edge.models.mobilenet_v2 import MobileNetV2
 from ssd_edge.models.mobilenet_v3 import MobileNetV3Large
 from ssd_edge.models.networks import load_backbone, parameters
-from ssd_edge.models.registry import MODELS, make_network, make_spec
+from ssd_edge.models.registry import make_network, make_spec
 from ssd_edge.models.ssd import SSD
 from ssd_edge.models.vgg16 import VGG16, L2Norm
 from ssd_edge.preprocess import preprocess

@@ -13,7 +13,8 @@ import pytest
 
 from ssd_edge.detections import Detections
 from ssd_edge.detector import Detector, HostDetector, RawHeads
-from ssd_edge.stream import Frame, Sink, Source
+from ssd_edge.stream.frames import Frame, Source
+from ssd_edge.stream.sinks import Sink
 from tests.helpers import small_spec
 
 

@@ -19,6 +19,8 @@ from tests.helpers import small_spec
 class Network:
     """Heads without any detection."""
 
+    backend, precision = "tensorrt", "FP16"
+
     depth = 2
 
     def __init__(self, error=None):
@@ -52,8 +54,8 @@ class Inside(HostDetector):
 
 
 def measured(*networks, warmup=0):
-    models = {f"{place}.engine": (network, "tensorrt", "FP16") for place, network in enumerate(networks)}
-    return benchmark(models, open_source("synthetic", realtime=False), frames=10, warmup=warmup, rounds=2)
+    engines = {f"{place}.engine": network for place, network in enumerate(networks)}
+    return benchmark(engines, open_source("synthetic", realtime=False), frames=10, warmup=warmup, rounds=2)
 
 
 @pytest.mark.slow

@@ -13,8 +13,12 @@ import pytest
 from ssd_edge.detections import Detections
 from ssd_edge.detector import Detector
 from ssd_edge.errors import BackendError, SinkError, SourceError
-from ssd_edge.stream import Capture, Frame, Images, LoopReport, Sink, StopLoop, run_loop
-from ssd_edge.stream.stats import STAGES, Histogram
+from ssd_edge.stream.capture import Capture
+from ssd_edge.stream.durations import Durations
+from ssd_edge.stream.frames import Frame
+from ssd_edge.stream.loop import run_loop
+from ssd_edge.stream.sinks import Images, Sink, StopLoop
+from ssd_edge.stream.stats import STAGES, LoopReport
 from tests.stream.conftest import Kept, Ticking
 
 MakeDetector = Callable[..., Detector]
@@ -222,7 +226,7 @@ def test_capture_closes_at_any_moment() -> None:
 
 def test_histogram_against_numpy() -> None:
     values = np.random.default_rng(0).lognormal(-4, 1.5, 20_000)
-    histogram = Histogram()
+    histogram = Durations()
     for value in values:
         histogram.add(value)
     reference = np.percentile(values, [50, 90, 99])

@@ -17,8 +17,12 @@ import pytest
 from ssd_edge.detections import Detections
 from ssd_edge.detector import Detector
 from ssd_edge.errors import SinkError
-from ssd_edge.stream import Frame, Images, JsonLines, Sink, StopLoop, Video, Window, annotate, open_source, run_loop
-from ssd_edge.stream.draw import PALETTE
+from ssd_edge.stream.draw import PALETTE, annotate
+from ssd_edge.stream.frames import Frame
+from ssd_edge.stream.loop import run_loop
+from ssd_edge.stream.sinks import Images, JsonLines, Sink, StopLoop, Window
+from ssd_edge.stream.sources import open_source
+from ssd_edge.stream.video import Video
 from tests.helpers import shared
 from tests.stream.conftest import Ticking
 

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from ssd_edge.errors import SourceError
-from ssd_edge.stream import Capture, Source, open_source
 from ssd_edge.stream.cameras import LiveSource
-from ssd_edge.stream.frames import Pacer
+from ssd_edge.stream.capture import Capture
+from ssd_edge.stream.frames import Pacer, Source
+from ssd_edge.stream.sources import open_source
 from tests.helpers import shared
 
 
@@ -46,7 +47,7 @@ def test_a_missing_path() -> None:
 
 def test_a_file_that_is_not_a_video_gives_only_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "notes.mp4").write_text("not a video\n" * 100)
-    code = f"from ssd_edge.stream import open_source\nopen_source({str(tmp_path / 'notes.mp4')!r})"
+    code = f"from ssd_edge.stream.sources import open_source\nopen_source({str(tmp_path / 'notes.mp4')!r})"
     stderr = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr
     assert stderr.rstrip().splitlines()[-1].endswith("as a video: it is damaged, or in a format OpenCV lacks")
     assert stderr.startswith("Traceback")  # no line of OpenCV or FFmpeg before it

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from ssd_edge.data.dataset import Dataset, Sample, Target
+from ssd_edge.models.catalogue import MODELS
 from ssd_edge.models.layers import conv_bn
-from ssd_edge.models.registry import MODELS, Architecture
+from ssd_edge.models.registry import Architecture
 from ssd_edge.models.ssd import SSD
 from ssd_edge.spec import ModelSpec
-from tests.helpers import small_spec
+from tests.helpers import Chosen, small_spec
 
 LABELS = ("bolt", "nut")
 
@@ -49,7 +50,7 @@ def tiny_network(spec: ModelSpec) -> SSD:
 def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of a registered detector of 56 default boxes."""
     monkeypatch.setitem(
-        MODELS, "tiny", Architecture((32, 32), {"only": small_spec().levels}, tiny_network, "for tests")
+        MODELS, "tiny", Chosen(lambda: Architecture((32, 32), {"only": small_spec().levels}, tiny_network))
     )
     return "tiny"
 

@@ -29,7 +29,8 @@ from ssd_edge.data.dataset import Dataset
 from ssd_edge.errors import ModelError
 from ssd_edge.export import export_onnx
 from ssd_edge.graph.fp32 import with_outputs
-from ssd_edge.models.registry import MODELS, make_network, make_spec
+from ssd_edge.models.catalogue import MODELS
+from ssd_edge.models.registry import make_network, make_spec
 from ssd_edge.models.ssd import SSD
 from ssd_edge.spec import METADATA_KEY, ModelSpec
 from ssd_edge.training.checkpoints import SCALES_KEY, load_checkpoint, load_scales, read_torch_file, save_checkpoint
