@@ -20,7 +20,7 @@ install: .venv/.installed
 	@# CUDA's compiler as JetPack 6 needs it; without it, its tests are skipped.
 	@test -d $(JETPACK_6) || { rm -rf $(JETPACK_6).part; \
 	$(BIN)/python -m pip install --quiet --no-deps --target $(JETPACK_6).part \
-	$$($(BIN)/python -c 'from ssd_edge.engines.kernels.compiler import JETPACK_6; print(*JETPACK_6)') && \
+	$$($(BIN)/python -c 'from ssd_edge.engines.kernels.toolchain import JETPACK_6; print(*JETPACK_6)') && \
 	mv $(JETPACK_6).part $(JETPACK_6); } || echo "no CUDA 12.6 could be installed: its tests are skipped"
 	touch $@
 

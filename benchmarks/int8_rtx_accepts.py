@@ -20,12 +20,14 @@ from ssd_edge.calibration.job import Job
 from ssd_edge.calibration.network.policy import RTX_LEAST_PRODUCTS, Policy
 from ssd_edge.calibration.scales.methods import METHODS
 from ssd_edge.data.images import preprocessed, sample_images
-from ssd_edge.engines.tensorrt_rtx.child import compile_in_child
+from ssd_edge.engines.nvidia.child import ask_child
+from ssd_edge.engines.tensorrt_rtx.request import Request
 from ssd_edge.errors import SsdEdgeError
 from ssd_edge.export import export_onnx
 from ssd_edge.importing import import_onnx
 from ssd_edge.models.catalogue import MODELS
 from ssd_edge.models.registry import make_network, make_spec
+from ssd_edge.progress import no_progress
 from ssd_edge.samples import SAMPLE_CHECKPOINT
 from ssd_edge.spec import ModelSpec
 from ssd_edge.training.checkpoints import load_checkpoint
@@ -99,8 +101,9 @@ def _files(folder: Path) -> Iterator[File]:
 
 
 def _built(name: str, intended: int, int8: Path) -> File:
+    request = Request(str(int8), str(int8.with_suffix(".rtx")), "INT8", CAPABILITIES)
     try:
-        facts = compile_in_child(int8, int8.with_suffix(".rtx"), "INT8", CAPABILITIES, lambda done, total: None)
+        facts = ask_child("ssd_edge.engines.tensorrt_rtx.compile", "TensorRT-RTX", request.to_json(), no_progress)
     except SsdEdgeError as error:
         return File(name, intended, None, str(error))
     counted = facts["convolutions"]

@@ -10,7 +10,7 @@ from ssd_edge.engines.base import PlanEntry
 from ssd_edge.engines.cuda.device import Device, Driver
 from ssd_edge.engines.gpu.engine import GpuEngine
 from ssd_edge.engines.gpu.network import DeviceNetwork
-from ssd_edge.engines.kernels.compiler import Image, choose_image
+from ssd_edge.engines.kernels.images import KernelImage, choose_image
 from ssd_edge.errors import BundleCompatibilityError
 
 NO_GPU = "the NVIDIA driver shows no GPU"
@@ -30,7 +30,7 @@ def open_plan(folder: Path, plan: PlanEntry, network: Callable[[Device, bytes], 
     """
     with ExitStack() as undo:
         device = undo.enter_context(Device())
-        chosen = choose_image(Image.among(plan.files), device.compute_capability, device.driver.release())
+        chosen = choose_image(KernelImage.among(plan.files), device.compute_capability, device.driver.release())
         kernels = (folder / chosen.file_name).read_bytes()
         loaded = network(device, kernels)
         undo.pop_all()
@@ -48,7 +48,7 @@ def why_no_gpu(driver: Driver) -> str | None:
     return None
 
 
-def why_no_kernels(images: list[Image], driver: Driver) -> str | None:
+def why_no_kernels(images: list[KernelImage], driver: Driver) -> str | None:
     """Explain why the first GPU runs none of the images, in words that follow "its … plan"; None if it runs one.
 
     Raises:

@@ -14,7 +14,8 @@ from ssd_edge.engines.base import BuildOptions, Plan, PlanEntry
 from ssd_edge.engines.cuda.device import open_driver
 from ssd_edge.engines.cuda.driver import Driver
 from ssd_edge.engines.gpu.plan import NO_GPU
-from ssd_edge.engines.kernels.compiler import choose_image, compile_kernels
+from ssd_edge.engines.kernels.compiler import compile_kernels
+from ssd_edge.engines.kernels.images import choose_image
 from ssd_edge.engines.kernels.launch import check_limits
 from ssd_edge.engines.nvidia.child import ask_child
 from ssd_edge.engines.nvidia.convolutions import choose_precision

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from ssd_edge.engines.base import PlanEntry
 from ssd_edge.engines.cuda.driver import Driver
 from ssd_edge.engines.gpu.plan import why_no_gpu, why_no_kernels
-from ssd_edge.engines.kernels.compiler import Image
+from ssd_edge.engines.kernels.images import KernelImage
 from ssd_edge.engines.plugins.decode_graph import TENSORRT_NAME
 from ssd_edge.machine import jetson
 from ssd_edge.machine.cuda import TENSORRT, installed
@@ -30,7 +30,7 @@ def why_unfit(plan: PlanEntry, driver: Driver) -> str | None:
     no_gpu = why_no_gpu(driver)
     if no_gpu is not None:
         return no_gpu
-    images = Image.among(plan.files)
+    images = KernelImage.among(plan.files)
     reasons = (
         _of_another_release(plan),
         _for_another_gpu(plan, driver.device_name(0), driver.compute_capability(0)),

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+
+from ssd_edge.engines.nvidia.request import PlanRequest
 
 
 @dataclass(frozen=True)
-class Request:
+class Request(PlanRequest):
     """Source, outputs and options of a build.
 
     Attributes:
-        source: heads in FP32, or with Q/DQ for ``INT8``.
-        plan: the file to write.
         timing: the timing cache's file: read if it exists, and written.
         layers: the file to write the layers to, as JSON.
         kernels: an image of kernels.cu for the plugins; "" for host-launch.
-        precision: ``FP32``, ``FP16`` or ``INT8``; with ``INT8`` all other layers become FP16.
         form: form of decode, one of ``forms.FORMS``.
         workspace_mib: memory that a layer may use while it runs; 0 for no limit.
         optimisation_level: 0 … 5; −1 for TensorRT's default.
@@ -27,12 +25,9 @@ class Request:
         max_batch: 1, or the largest batch of a profile.
     """
 
-    source: str
-    plan: str
     timing: str
     layers: str
     kernels: str
-    precision: str
     form: str
     workspace_mib: int = 0
     optimisation_level: int = -1
@@ -41,7 +36,3 @@ class Request:
     dla_core: int = -1
     strict: bool = False
     max_batch: int = 1
-
-    def to_json(self) -> dict[str, Any]:
-        """Convert to plain values for ``ask_child``."""
-        return asdict(self)

@@ -34,16 +34,16 @@ def open_engine(folder: Path, plan: PlanEntry, spec: ModelSpec, library: Any | N
     """
     trt = library if library is not None else _library()
 
-    def network(device: Device, kernels: bytes) -> TrtNetwork:
+    def network(device: Device, kernels: bytes) -> TensorRtNetwork:
         form = plan.facts.get("decode", "host-launch")
         if form in NEEDED_AT_RUN_TIME:
             make_known(form, kernels, trt, folder)
-        return TrtNetwork(folder / plan.files[0], plan, spec, trt)
+        return TensorRtNetwork(folder / plan.files[0], plan, spec, trt)
 
     return open_plan(folder, plan, network)
 
 
-class TrtNetwork:
+class TensorRtNetwork:
     """A loaded plan. See ``ssd_edge.engines.gpu.network.DeviceNetwork``.
 
     Bound to the CUDA context that is current at construction. A plan for several batches runs with one image at a time.

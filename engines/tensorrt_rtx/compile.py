@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -12,6 +11,7 @@ from ssd_edge.engines.nvidia.builder import log_of, monitor_of, parse_failure, p
 from ssd_edge.engines.nvidia.child import answer
 from ssd_edge.engines.nvidia.convolutions import asked_for, check, counted
 from ssd_edge.engines.tensorrt_rtx.layers import in_plan
+from ssd_edge.engines.tensorrt_rtx.request import Request
 from ssd_edge.errors import BackendError
 from ssd_edge.graph.files import read_model
 from ssd_edge.progress import Progress
@@ -23,29 +23,24 @@ _MEMORY = {
 }
 
 
-def compile_plan(
-    source: Path, plan: Path, precision: str, compute_capabilities: Sequence[str], progress: Progress
-) -> dict[str, str]:
-    """Compile heads, check the precision of the plan's convolutions, and write the plan.
+def compile_plan(request: Request, progress: Progress, trt: Any) -> dict[str, str]:
+    """Compile heads, compare the plan with the request, and write it.
 
     Args:
-        source: heads in FP32, or with Q/DQ for ``INT8``.
-        plan: the file to write.
-        precision: ``FP32``, ``FP16`` or ``INT8``; with ``INT8`` all other layers become FP16.
-        compute_capabilities: compute capabilities such as ``8.6``.
+        request: what to compile.
         progress: called with (done, total).
+        trt: the module ``tensorrt_rtx``.
 
     Returns:
         Facts for the manifest: convolutions by precision, bytes of memory on the device, seconds.
 
     Raises:
-        BackendError: TensorRT-RTX refused something, or built a convolution in another precision.
+        BackendError: TensorRT-RTX refused something, or made another precision.
         ModelError: the heads cannot be compiled.
     """
-    import tensorrt_rtx as trt
-
-    targets = [_target(trt, name) for name in compute_capabilities]
-    model = prepared(read_model(source), precision, "TensorRT-RTX")
+    source = Path(request.source)
+    targets = [_target(trt, name) for name in request.compute_capabilities]
+    model = prepared(read_model(source), request.precision, "TensorRT-RTX")
     asked = asked_for(model)
     began = perf_counter()
     log = log_of(trt)
@@ -68,9 +63,9 @@ def compile_plan(
     content = bytes(built)
     precisions = in_plan(content, asked)
     check(asked, precisions, "TensorRT-RTX")
-    plan.write_bytes(content)
+    Path(request.plan).write_bytes(content)
     return {
-        "compute_capabilities": " ".join(compute_capabilities),
+        "compute_capabilities": " ".join(request.compute_capabilities),
         "convolutions": counted(precisions.get(name, "unread") for name in asked),
         "build_seconds": f"{seconds:.2f}",
         **{name: matches[-1] for name, pattern in _MEMORY.items() if (matches := pattern.findall(log.text()))},
@@ -86,16 +81,16 @@ def _target(trt: Any, name: str) -> Any:
 
 
 def main() -> None:
-    """Answer the request in ``sys.argv[1]``."""
-    answer(
-        lambda request, progress: compile_plan(
-            Path(request["source"]),
-            Path(request["plan"]),
-            request["precision"],
-            request["compute_capabilities"],
-            progress,
-        )
-    )
+    """Answer the request in the first argument."""
+
+    def work(request: dict[str, Any], progress: Progress) -> dict[str, str]:
+        try:
+            import tensorrt_rtx
+        except ImportError as error:
+            raise BackendError(f"TensorRT-RTX cannot be loaded: {error}") from None
+        return compile_plan(Request(**request), progress, tensorrt_rtx)
+
+    answer(work)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ssd_edge.engines.base import PlanEntry
+from ssd_edge.engines.cuda.device import Device
+from ssd_edge.engines.gpu.engine import GpuEngine
+from ssd_edge.engines.gpu.plan import open_plan
 from ssd_edge.engines.kernels.launch import heads_buffers
 from ssd_edge.engines.nvidia.execution import Execution, error_log
 from ssd_edge.engines.tensorrt_rtx.jit_cache import JitCache
@@ -21,7 +25,28 @@ _WHY_INVALID = {
 }
 
 
-class RtxHeads:
+def open_engine(folder: Path, plan: PlanEntry, spec: ModelSpec, library: Any | None = None) -> GpuEngine:
+    """Open a plan on the first GPU that the driver lists.
+
+    Args:
+        folder: the bundle.
+        plan: a plan of this backend.
+        spec: the spec of its heads.
+        library: the module ``tensorrt_rtx``, or a stand-in for it; imported if not given.
+
+    Raises:
+        BackendError: there is no driver or too little memory, or the library refused the plan.
+        BundleCompatibilityError: the bundle has no kernels for this GPU.
+    """
+    path = folder / plan.files[0]
+
+    def network(device: Device, kernels: bytes) -> TensorRtRtxNetwork:
+        return TensorRtRtxNetwork(path, spec, plan.precision, JitCache(path, device.compute_capability), library)
+
+    return open_plan(folder, plan, network)
+
+
+class TensorRtRtxNetwork:
     """A loaded plan. See ``ssd_edge.engines.gpu.network.DeviceNetwork``.
 
     Bound to the CUDA context that is current at construction.

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ssd_edge.engines.bundle import build as bundle
 from ssd_edge.engines.base import BuildOptions, Plan
+from ssd_edge.engines.bundle import build as bundle
 from ssd_edge.engines.tensorrt import backend
 from ssd_edge.errors import BackendError
 

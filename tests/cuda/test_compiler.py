@@ -11,17 +11,17 @@ from sysconfig import get_config_var
 
 import pytest
 
-from ssd_edge.engines.kernels import compiler, nvrtc
+from ssd_edge.engines.kernels import nvrtc
 from ssd_edge.engines.kernels.compiler import (
     ARCHITECTURES,
     CompiledKernels,
-    Image,
     KernelReport,
-    choose_image,
     compile_kernels,
     read_reports,
 )
+from ssd_edge.engines.kernels.images import KernelImage, choose_image
 from ssd_edge.engines.kernels.launch import CAPACITY, SOURCE, THREADS, decode_launches, preprocess_launch
+from ssd_edge.engines.kernels.toolchain import compiler_in
 from ssd_edge.errors import BackendError, BundleCompatibilityError, MissingDependencyError
 from ssd_edge.models.registry import make_spec
 from tests.helpers import ROOT
@@ -77,8 +77,8 @@ def small(tmp_path) -> Path:
 
 
 def check_images(compiled: CompiledKernels, architecture: str, cuda: tuple[int, int], ptx_version: str) -> None:
-    cubin = compiled.images[Image(architecture, cuda, "cubin")]
-    ptx = compiled.images[Image(architecture, cuda, "ptx")]
+    cubin = compiled.images[KernelImage(architecture, cuda, "cubin")]
+    ptx = compiled.images[KernelImage(architecture, cuda, "ptx")]
     assert len(compiled.images) == 2
     assert cubin[:4] == b"\x7fELF"
     assert struct.unpack_from("<H", cubin, 18) == (190,)  # e_machine: EM_CUDA of <elf.h>
@@ -146,7 +146,7 @@ def test_a_report_of_spills_is_read_as_such(tmp_path, own_cache):
 def test_the_launch_plan_and_the_compiled_kernels_agree():
     """Blocks have the size that a kernel was compiled for, and pointers and int32 parameters are in the same order."""
     compiled = compile_kernels("sm_87")
-    ptx = compiled.images[Image("sm_87", (13, 0), "ptx")].decode()
+    ptx = compiled.images[KernelImage("sm_87", (13, 0), "ptx")].decode()
     spec = make_spec("ssd300_vgg16", ["one", "two"])
     for half in (False, True):
         for launch in (preprocess_launch(spec, (480, 640), half), *decode_launches(spec, 2, half)):
@@ -159,26 +159,26 @@ def test_the_launch_plan_and_the_compiled_kernels_agree():
 # ---- images and devices
 
 
-ALL = [Image(a, (13, 0), k) for a in ARCHITECTURES for k in ("cubin", "ptx")]
-FOR_JETPACK_6 = [Image("sm_87", (12, 6), k) for k in ("cubin", "ptx")]
+ALL = [KernelImage(a, (13, 0), k) for a in ARCHITECTURES for k in ("cubin", "ptx")]
+FOR_JETPACK_6 = [KernelImage("sm_87", (12, 6), k) for k in ("cubin", "ptx")]
 
 
 @pytest.mark.parametrize(
     ("images", "device", "driver", "chosen"),
     [
-        (ALL, (8, 7), (13, 0), Image("sm_87", (13, 0), "cubin")),
-        (ALL, (8, 6), (13, 1), Image("sm_86", (13, 0), "cubin")),
-        (ALL, (12, 0), (13, 0), Image("sm_120", (13, 0), "cubin")),
+        (ALL, (8, 7), (13, 0), KernelImage("sm_87", (13, 0), "cubin")),
+        (ALL, (8, 6), (13, 1), KernelImage("sm_86", (13, 0), "cubin")),
+        (ALL, (12, 0), (13, 0), KernelImage("sm_120", (13, 0), "cubin")),
         # none of its own: PTX, the nearest below
-        (ALL, (12, 1), (13, 0), Image("sm_120", (13, 0), "ptx")),
-        (ALL, (10, 0), (13, 0), Image("sm_90", (13, 0), "ptx")),
-        (ALL, (8, 8), (14, 0), Image("sm_87", (13, 0), "ptx")),
+        (ALL, (12, 1), (13, 0), KernelImage("sm_120", (13, 0), "ptx")),
+        (ALL, (10, 0), (13, 0), KernelImage("sm_90", (13, 0), "ptx")),
+        (ALL, (8, 8), (14, 0), KernelImage("sm_87", (13, 0), "ptx")),
         # drivers that know CUDA 12.6 at most
-        (ALL + FOR_JETPACK_6, (8, 7), (12, 6), Image("sm_87", (12, 6), "cubin")),
-        (ALL + FOR_JETPACK_6, (8, 9), (12, 8), Image("sm_87", (12, 6), "ptx")),
-        (ALL + FOR_JETPACK_6, (8, 7), (13, 0), Image("sm_87", (13, 0), "cubin")),
+        (ALL + FOR_JETPACK_6, (8, 7), (12, 6), KernelImage("sm_87", (12, 6), "cubin")),
+        (ALL + FOR_JETPACK_6, (8, 9), (12, 8), KernelImage("sm_87", (12, 6), "ptx")),
+        (ALL + FOR_JETPACK_6, (8, 7), (13, 0), KernelImage("sm_87", (13, 0), "cubin")),
         # a cubin needs the major release only, PTX the minor one too
-        (FOR_JETPACK_6, (8, 7), (12, 2), Image("sm_87", (12, 6), "cubin")),
+        (FOR_JETPACK_6, (8, 7), (12, 2), KernelImage("sm_87", (12, 6), "cubin")),
     ],
 )
 def test_the_image_of_a_device(images, device, driver, chosen):
@@ -225,18 +225,18 @@ def test_no_image_for_a_device(images, device, driver, sentence):
 
 @pytest.mark.parametrize("image", [*ALL, *FOR_JETPACK_6])
 def test_a_files_name_says_what_it_is(image):
-    assert Image.of_file(image.file_name) == image
+    assert KernelImage.of_file(image.file_name) == image
 
 
 @pytest.mark.parametrize(
     "name", ["plan.trt", "kernels.cu", "kernels.sm_87.cuda12.6.txt", "kernels.sm_90a.cuda13.0.ptx"]
 )
 def test_another_file(name):
-    assert Image.of_file(name) is None
+    assert KernelImage.of_file(name) is None
 
 
 def test_compute_capabilities():
-    capabilities = [Image(architecture, (13, 0), "ptx").compute_capability for architecture in ARCHITECTURES]
+    capabilities = [KernelImage(architecture, (13, 0), "ptx").compute_capability for architecture in ARCHITECTURES]
     assert capabilities == [(7, 5), (8, 0), (8, 6), (8, 7), (8, 9), (9, 0), (11, 0), (12, 0)]
 
 
@@ -341,9 +341,9 @@ def test_a_source_that_is_refused(tmp_path, own_cache, use_toolchain, request):
 @pytest.fixture
 def nothing_known():
     """Forget the compilers that were looked up before."""
-    compiler._compiler_in.cache_clear()
+    compiler_in.cache_clear()
     yield
-    compiler._compiler_in.cache_clear()
+    compiler_in.cache_clear()
 
 
 @pytest.mark.usefixtures("nothing_known")

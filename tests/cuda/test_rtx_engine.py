@@ -16,7 +16,8 @@ from ssd_edge.decode import Decoder
 from ssd_edge.engines.base import PlanEntry
 from ssd_edge.engines.cuda.device import open_driver
 from ssd_edge.engines.kernels.compiler import compile_kernels
-from ssd_edge.engines.tensorrt_rtx.backend import open_engine, why_unfit
+from ssd_edge.engines.tensorrt_rtx.fitness import why_unfit
+from ssd_edge.engines.tensorrt_rtx.runtime import open_engine
 from ssd_edge.errors import BackendError, BundleCompatibilityError
 from ssd_edge.graph.half import to_half
 from ssd_edge.preprocess import preprocess

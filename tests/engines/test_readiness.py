@@ -8,7 +8,7 @@ import pytest
 
 from ssd_edge.engines import readiness as module
 from ssd_edge.engines.backends import BACKENDS
-from ssd_edge.engines.kernels.compiler import Image, choose_image
+from ssd_edge.engines.kernels.images import KernelImage, choose_image
 from ssd_edge.engines.readiness import READINESS, readiness
 from ssd_edge.errors import BundleCompatibilityError
 from ssd_edge.machine import cuda
@@ -204,7 +204,7 @@ def test_packages_are_those_that_the_backend_looks_for(monkeypatch, package):
 
 def test_the_kernels_are_compiled_by_the_release_that_is_told():
     assert int(metadata.version("nvidia-cuda-nvrtc").split(".")[0]) == module.KERNELS_BY_CUDA
-    images = [Image("sm_89", (module.KERNELS_BY_CUDA, 0), kind) for kind in ("cubin", "ptx")]
+    images = [KernelImage("sm_89", (module.KERNELS_BY_CUDA, 0), kind) for kind in ("cubin", "ptx")]
     assert choose_image(images, (8, 9), (module.KERNELS_BY_CUDA, 0)) == images[0]
     with pytest.raises(BundleCompatibilityError):
         choose_image(images, (8, 9), (module.KERNELS_BY_CUDA - 1, 9))

@@ -17,7 +17,7 @@ import pytest
 from ssd_edge.engines.kernels.launch import heads_buffers
 from ssd_edge.engines.nvidia.messages import plain
 from ssd_edge.engines.tensorrt_rtx.jit_cache import JitCache
-from ssd_edge.engines.tensorrt_rtx.runtime import RtxHeads
+from ssd_edge.engines.tensorrt_rtx.runtime import TensorRtRtxNetwork
 from ssd_edge.errors import BackendError
 from ssd_edge.graph.half import to_half
 from tests.engines import fake_tensorrt_rtx
@@ -94,7 +94,7 @@ def plan(request, heads_onnx, tmp_path):
 
 
 def opened(plan, library=None, cache=None):
-    return RtxHeads(plan, small_spec(), "FP16", cache or JitCache(plan, (8, 9)), library or FakeTensorRtRtx())
+    return TensorRtRtxNetwork(plan, small_spec(), "FP16", cache or JitCache(plan, (8, 9)), library or FakeTensorRtRtx())
 
 
 class Memory:
@@ -229,14 +229,14 @@ def test_a_plan_that_may_be_slower_runs(plan):
 @pytest.mark.parametrize("changes", [{"labels": ("a", "b", "c")}, {"input_size": (64, 32)}])
 def test_a_plan_of_other_heads(plan, changes):
     with pytest.raises(BackendError, match="does not hold the heads of its manifest") as error:
-        RtxHeads(plan, small_spec(**changes), "FP16", JitCache(plan, (8, 9)), FakeTensorRtRtx())
+        TensorRtRtxNetwork(plan, small_spec(**changes), "FP16", JitCache(plan, (8, 9)), FakeTensorRtRtx())
     sentence(error)
 
 
 def test_no_library(plan, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
     with pytest.raises(BackendError, match="TensorRT-RTX cannot be loaded: ") as error:
-        RtxHeads(plan, small_spec(), "FP16", JitCache(plan, (8, 9)))
+        TensorRtRtxNetwork(plan, small_spec(), "FP16", JitCache(plan, (8, 9)))
     sentence(error)
 
 
@@ -244,12 +244,12 @@ REFUSED = """
 import sys
 from pathlib import Path
 from ssd_edge.engines.tensorrt_rtx.jit_cache import JitCache
-from ssd_edge.engines.tensorrt_rtx.runtime import RtxHeads
+from ssd_edge.engines.tensorrt_rtx.runtime import TensorRtRtxNetwork
 from ssd_edge.errors import BackendError
 from tests.helpers import small_spec
 for name in sys.argv[1:]:
     try:
-        RtxHeads(Path(name), small_spec(), "FP16", JitCache(Path(name), (8, 9)))
+        TensorRtRtxNetwork(Path(name), small_spec(), "FP16", JitCache(Path(name), (8, 9)))
     except BackendError as error:
         print(error)
 """

@@ -11,7 +11,8 @@ import pytest
 from ssd_edge.engines.base import BuildOptions
 from ssd_edge.engines.bundle.build import build_bundle
 from ssd_edge.engines.bundle.manifest import read_manifest
-from ssd_edge.engines.kernels.compiler import CompiledKernels, Image
+from ssd_edge.engines.kernels.compiler import CompiledKernels
+from ssd_edge.engines.kernels.images import KernelImage
 from ssd_edge.engines.tensorrt import backend
 from ssd_edge.errors import BackendError, BundleCompatibilityError, MissingDependencyError
 from tests.helpers import ROOT, plan_entry, sentence, silent, small_spec
@@ -141,7 +142,7 @@ def test_kernels_that_the_driver_does_not_take_stop_a_build_before_it_begins(
     form, release, kernels, asked, heads_onnx, tmp_path, monkeypatch
 ):
     """A cubin runs with any driver of its major CUDA release, PTX, as in a plan, only from its own release on."""
-    images = {Image("sm_87", (13, 2), kind): kind.encode() for kind in ("cubin", "ptx")}
+    images = {KernelImage("sm_87", (13, 2), kind): kind.encode() for kind in ("cubin", "ptx")}
     monkeypatch.setattr(backend, "compile_kernels", lambda architecture: CompiledKernels(images, ()))
     monkeypatch.setattr(Driver, "release", lambda self: release)
     if kernels is None:

@@ -8,7 +8,9 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import util
+from pathlib import Path
 from time import monotonic, sleep
 
 import cv2
@@ -21,12 +23,12 @@ from ssd_edge.engines.bundle.build import build_bundle
 from ssd_edge.engines.bundle.load import load_bundle
 from ssd_edge.engines.bundle.manifest import read_manifest
 from ssd_edge.engines.nvidia.builder import prepared
+from ssd_edge.engines.nvidia.child import ask_child
 from ssd_edge.engines.nvidia.convolutions import asked_for, check, counted
 from ssd_edge.engines.tensorrt_rtx import backend
 from ssd_edge.engines.tensorrt_rtx import compile as compiling
-from ssd_edge.engines.tensorrt_rtx.child import compile_in_child
-from ssd_edge.engines.tensorrt_rtx.compile import compile_plan
 from ssd_edge.engines.tensorrt_rtx.layers import in_plan
+from ssd_edge.engines.tensorrt_rtx.request import Request
 from ssd_edge.errors import (
     BackendError,
     BundleCompatibilityError,
@@ -36,6 +38,7 @@ from ssd_edge.errors import (
 )
 from ssd_edge.files import sha256
 from ssd_edge.graph.heads import write_heads
+from ssd_edge.progress import Progress
 from tests.helpers import plan_entry, sentence, silent, small_spec
 from tests.models_for_tests import quantised, tiny_model, write_tiny
 
@@ -44,6 +47,21 @@ needs_compiler = pytest.mark.skipif(
     reason="TensorRT-RTX is not installed",
 )
 TARGETS = ("8.6", "8.9", "12.0")
+
+
+def compile_plan(
+    source: Path, plan: Path, precision: str, targets: Sequence[str], progress: Progress
+) -> dict[str, str]:
+    import tensorrt_rtx
+
+    return compiling.compile_plan(Request(str(source), str(plan), precision, tuple(targets)), progress, tensorrt_rtx)
+
+
+def compile_in_child(
+    source: Path, plan: Path, precision: str, targets: Sequence[str], progress: Progress
+) -> dict[str, str]:
+    request = Request(str(source), str(plan), precision, tuple(targets))
+    return ask_child(compiling.__name__, "TensorRT-RTX", request.to_json(), progress)
 
 
 @pytest.fixture(scope="session")
@@ -361,6 +379,7 @@ def test_a_file_that_lies_about_is_no_library(heads_onnx, tmp_path, monkeypatch)
 
 HANGS = """
 import os, time
+from collections.abc import Sequence
 from pathlib import Path
 Path(os.environ["MARK"]).write_text(str(os.getpid()))
 time.sleep(600)
@@ -519,7 +538,7 @@ def rtx_entry(**changes):
     ],
 )
 def test_why_a_plan_does_not_run_here(driver, changes, installed, words, monkeypatch):
-    monkeypatch.setattr(backend, "installed_version", lambda: installed)
+    monkeypatch.setattr("ssd_edge.engines.tensorrt_rtx.fitness.installed_version", lambda: installed)
     reason = backend.why_unfit(rtx_entry(**changes), driver)
     if words is None:
         assert reason is None
@@ -706,7 +725,7 @@ def test_a_failed_addition_leaves_the_bundle(fault, heads_onnx, tmp_path, monkey
         (folder / "heads.bin").write_bytes(b"half of it")
     else:
         fake_library(tmp_path, "import os; os.abort()", monkeypatch)
-        monkeypatch.setattr(backend, "installed_version", lambda: "1.7.1.116")
+        monkeypatch.setattr("ssd_edge.engines.tensorrt_rtx.fitness.installed_version", lambda: "1.7.1.116")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(BundleIntegrityError if fault == "damaged" else BackendError) as error:
         build_bundle(heads_onnx, folder, "tensorrt-rtx", add=True)

@@ -1,0 +1,18 @@
+"""The request to the compiler's process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ssd_edge.engines.nvidia.request import PlanRequest
+
+
+@dataclass(frozen=True)
+class Request(PlanRequest):
+    """What TensorRT-RTX compiles.
+
+    Attributes:
+        compute_capabilities: those of the GPUs to compile for, such as ``8.6``.
+    """
+
+    compute_capabilities: tuple[str, ...]
