@@ -11,6 +11,7 @@ from pathlib import Path
 from ssd_edge.engines.deploy.plan import Deployable, write
 from ssd_edge.engines.kernels.launch import Buffer, heads_buffers, result_buffers
 from ssd_edge.engines.plugins.library_plugin import NAME as LIBRARY
+from ssd_edge.spec import ModelSpec
 
 _TYPES = {"float16": "TYPE_FP16", "float32": "TYPE_FP32", "int32": "TYPE_INT32"}
 
@@ -74,25 +75,8 @@ def page(model: Deployable) -> str:
     """Format the page on what a client must do and how to try it."""
     spec, name = model.spec, model.name
     rows, columns = spec.input_size
-    options = []
-    if model.needs_library:
-        options.append(f"--backend-config=tensorrt,plugins=/models/{LIBRARY}")
-    if model.plan.facts.get("version_compatible") == "yes":
-        options.append("--backend-config=tensorrt,version-compatible=true")
-    library = (
-        f"\nThe decode nodes come from `{LIBRARY}`, built where Triton runs (docs/engines.md of ssd-edge says how); "
-        "the line above expects it in the repository's folder.\n"
-        if model.needs_library
-        else ""
-    )
     shown = ", ".join(f"{label} {score:.6g}" for label, score in spec.operating_scores.items())
     shown = f"\nShow a detection from its class's operating score on: {shown}.\n" if shown else ""
-    resize = (
-        f"cv2.resize(frame, ({columns}, {rows}), interpolation=cv2.INTER_LINEAR_EXACT)"
-        if spec.resize == "linear"
-        else f"area(frame, ({rows}, {columns}))"
-    )
-    imported = "" if spec.resize == "linear" else "\nfrom ssd_edge.resize import area\n"
     kind = "bilinear resize" if spec.resize == "linear" else "averaging resize (ssd_edge/resize.py)"
     dtype = "float16" if _is_half(model) else "float32"
     return f"""\
@@ -101,8 +85,8 @@ def page(model: Deployable) -> str:
 Made by `ssd-edge export-deploy`. The plan is {model.built_for}: it needs a Triton with
 that TensorRT, on that GPU. No device has run this yet.
 
-    tritonserver --model-repository=/models {" ".join(options)}
-{library}
+    tritonserver --model-repository=/models {" ".join(_server_options(model))}
+{_LIBRARY_NOTE if model.needs_library else ""}
     curl -s localhost:8000/v2/models/{name}/config
     perf_analyzer -m {name} {"-b 1 " if model.max_batch > 1 else ""}--concurrency-range 1:4
 
@@ -111,6 +95,40 @@ does not keep the aspect, channels in the order {spec.channel_order}, (pixel −
 client has to do before.
 
 ```python
+{_preprocess_code(spec, dtype)}```
+
+| output | is |
+|---|---|
+| `num_detections` | how many of the {spec.max_detections} places are filled, best score first |
+| `boxes` | x1, y1, x2, y2 as fractions of the image: times the frame's width and height |
+| `scores` | above {spec.score_threshold} |
+| `classes` | lines of `labels.txt`, counted from 0; −1 beyond the detections |
+| `num_cut` | candidates that top-k left out |
+{shown}"""
+
+
+_LIBRARY_NOTE = f"""
+The decode nodes come from `{LIBRARY}`, built where Triton runs (docs/engines.md of ssd-edge says how); \
+the line above expects it in the repository's folder.
+"""
+
+
+def _server_options(model: Deployable) -> list[str]:
+    options = []
+    if model.needs_library:
+        options.append(f"--backend-config=tensorrt,plugins=/models/{LIBRARY}")
+    if model.plan.facts.get("version_compatible") == "yes":
+        options.append("--backend-config=tensorrt,version-compatible=true")
+    return options
+
+
+def _preprocess_code(spec: ModelSpec, dtype: str) -> str:
+    """Format a client's preprocess as Python code; it is ``ssd_edge.preprocess`` with this spec's numbers."""
+    rows, columns = spec.input_size
+    imported, resize = "", f"cv2.resize(frame, ({columns}, {rows}), interpolation=cv2.INTER_LINEAR_EXACT)"
+    if spec.resize != "linear":
+        imported, resize = "\nfrom ssd_edge.resize import area\n", f"area(frame, ({rows}, {columns}))"
+    return f"""\
 import cv2
 import numpy as np
 {imported}
@@ -121,13 +139,4 @@ def preprocess(frame):
     pixels -= np.float32({list(spec.mean)})
     pixels /= np.float32({list(spec.std)})
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], np.{dtype})
-```
-
-| output | is |
-|---|---|
-| `num_detections` | how many of the {spec.max_detections} places are filled, best score first |
-| `boxes` | x1, y1, x2, y2 as fractions of the image: times the frame's width and height |
-| `scores` | above {spec.score_threshold} |
-| `classes` | lines of `labels.txt`, counted from 0; −1 beyond the detections |
-| `num_cut` | candidates that top-k left out |
-{shown}"""
+"""

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 import numpy.typing as npt
 
-from ssd_edge.engines.cuda.device import Device, Stream
+from ssd_edge.engines.cuda.device import Device
+from ssd_edge.engines.cuda.stream import Stream
 
 _Self = TypeVar("_Self", bound="Exchange")
 

@@ -7,11 +7,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ssd_edge.engines.base import PlanEntry
-from ssd_edge.engines.cuda.device import Device, Driver
+from ssd_edge.engines.cuda.device import Device
+from ssd_edge.engines.cuda.driver import Driver
 from ssd_edge.engines.gpu.engine import GpuEngine
 from ssd_edge.engines.gpu.network import DeviceNetwork
 from ssd_edge.engines.kernels.images import KernelImage, choose_image
-from ssd_edge.errors import BundleCompatibilityError
+from ssd_edge.errors import BackendError, BundleCompatibilityError
 
 NO_GPU = "the NVIDIA driver shows no GPU"
 
@@ -35,6 +36,22 @@ def open_plan(folder: Path, plan: PlanEntry, network: Callable[[Device, bytes], 
         loaded = network(device, kernels)
         undo.pop_all()
     return GpuEngine(plan.backend, loaded, device, kernels)
+
+
+def why_unfit_here(
+    plan: PlanEntry, why_unfit: Callable[[PlanEntry, Driver], str | None], driver: Callable[[], Driver]
+) -> str | None:
+    """Explain why a plan cannot run on this machine's GPU, in words that follow "its … plan"; None if it can run.
+
+    Args:
+        plan: the plan.
+        why_unfit: compares the plan with the machine.
+        driver: opens the driver.
+    """
+    try:
+        return why_unfit(plan, driver())
+    except BackendError as error:
+        return f"cannot run: {error}"
 
 
 def why_no_gpu(driver: Driver) -> str | None:

@@ -13,7 +13,10 @@ import numpy.typing as npt
 from ssd_edge.decode import to_pixels
 from ssd_edge.detections import Detections
 from ssd_edge.detector import Image, RawHeads, Result, StageTimes
-from ssd_edge.engines.cuda.device import Argument, CudaError, Device, Module, Stream
+from ssd_edge.engines.cuda.device import Device
+from ssd_edge.engines.cuda.driver import Argument, CudaError
+from ssd_edge.engines.cuda.module import Module
+from ssd_edge.engines.cuda.stream import Stream
 from ssd_edge.engines.gpu.exchange import Copied, Exchange, exchange
 from ssd_edge.engines.gpu.network import DeviceNetwork, is_half
 from ssd_edge.engines.kernels.launch import Buffer, Launch, between_buffers, preprocess_launch, result_buffers

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
@@ -80,6 +81,28 @@ def answer(work: Callable[[dict[str, Any], Progress], dict[str, str]]) -> None:
         say({"error": " ".join(str(error).split())})
     else:
         say({"facts": facts})
+
+
+def serve(
+    library: str, module: str, compile_plan: Callable[[Any, Progress, Any], dict[str, str]], request: type
+) -> None:
+    """Answer with what a compiler makes of the request; the ``main`` of both compilers' processes.
+
+    Args:
+        library: name of the library, for errors.
+        module: its Python module.
+        compile_plan: called with the request, a progress and the module.
+        request: type of the request.
+    """
+
+    def work(asked: dict[str, Any], progress: Progress) -> dict[str, str]:
+        try:
+            loaded = import_module(module)
+        except ImportError as error:
+            raise BackendError(f"{library} cannot be loaded: {error}") from None
+        return compile_plan(request(**asked), progress, loaded)
+
+    answer(work)
 
 
 def _last_answer(child: subprocess.Popen[str], progress: Progress) -> dict[str, Any]:

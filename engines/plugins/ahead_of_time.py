@@ -28,24 +28,13 @@ def register(ptx: bytes) -> None:
     Args:
         ptx: PTX of kernels.cu for the GPU that the engine is for, see ``compiler.py``.
     """
+    for operator in (_register_decode, _register_select, _register_merge):
+        operator(ptx)
+
+
+def _register_decode(ptx: bytes) -> None:
     import tensorrt as trt
     import tensorrt.plugin as trtp
-
-    single, integer = trt.float32, trt.int32
-
-    def launched(kernel: str, grid: tuple[Any, Any], scalars: tuple[Any, ...]) -> Any:
-        params = trtp.KernelLaunchParams(grid_x=grid[0], grid_y=grid[1], block_x=THREADS)
-        arguments = trtp.SymIntExprs(len(scalars))
-        for index, scalar in enumerate(scalars):
-            arguments[index] = trtp.SymInt32(scalar)
-        return kernel, ptx, params, arguments
-
-    def of(shape: tuple[Any, ...], dtype: Any) -> Any:
-        return trtp.from_shape_expr(shape, dtype=dtype)
-
-    def scalar(attribute: npt.NDArray[Any]) -> int:
-        value = attribute[0].item()
-        return bits(value) if isinstance(value, float) else int(value)
 
     @trtp.register(f"{DOMAIN}::SsdDecode")
     def _(
@@ -59,7 +48,7 @@ def register(ptx: bytes) -> None:
         size_variance: Floats,
     ) -> tuple[trtp.TensorDesc, trtp.TensorDesc]:
         batch, boxes, classes = logits.shape_expr
-        return of((batch, boxes, 4), single), of((batch, classes - 1, boxes), single)
+        return _described((batch, boxes, 4), trt.float32), _described((batch, classes - 1, boxes), trt.float32)
 
     @trtp.aot_impl(f"{DOMAIN}::SsdDecode")
     def _(
@@ -77,15 +66,24 @@ def register(ptx: bytes) -> None:
         batch, boxes, classes = logits.shape_expr
         kernel = "ssd_decode_fp16" if logits.dtype == trt.float16 else "ssd_decode_fp32"
         numbers = is_yxhw, is_sigmoid, score_threshold, centre_variance, size_variance
-        return launched(kernel, (trtp.cdiv(boxes, TILE), batch), (boxes, classes, *map(scalar, numbers)))
+        return _launched(ptx, kernel, (trtp.cdiv(boxes, TILE), batch), (boxes, classes, *map(_scalar, numbers)))
+
+
+def _register_select(ptx: bytes) -> None:
+    import tensorrt as trt
+    import tensorrt.plugin as trtp
 
     @trtp.register(f"{DOMAIN}::SsdSelect")
     def _(
         all_boxes: trtp.TensorDesc, all_scores: trtp.TensorDesc, top_k: Ints, nms_iou: Floats
     ) -> tuple[trtp.TensorDesc, trtp.TensorDesc, trtp.TensorDesc]:
         batch, labels, _ = all_scores.shape_expr
-        most = scalar(top_k)
-        return of((batch, labels, most, 4), single), of((batch, labels, most), single), of((batch, labels), integer)
+        most = _scalar(top_k)
+        return (
+            _described((batch, labels, most, 4), trt.float32),
+            _described((batch, labels, most), trt.float32),
+            _described((batch, labels), trt.int32),
+        )
 
     @trtp.aot_impl(f"{DOMAIN}::SsdSelect")
     def _(
@@ -97,20 +95,25 @@ def register(ptx: bytes) -> None:
         tactic: int,
     ) -> tuple[str | bytes, str | bytes, trtp.KernelLaunchParams, trtp.SymIntExprs]:
         batch, labels, boxes = all_scores.shape_expr
-        return launched("ssd_select", (labels, batch), (boxes, labels, scalar(top_k), scalar(nms_iou)))
+        return _launched(ptx, "ssd_select", (labels, batch), (boxes, labels, _scalar(top_k), _scalar(nms_iou)))
+
+
+def _register_merge(ptx: bytes) -> None:
+    import tensorrt as trt
+    import tensorrt.plugin as trtp
 
     @trtp.register(f"{DOMAIN}::SsdMerge")
     def _(
         kept_boxes: trtp.TensorDesc, kept_scores: trtp.TensorDesc, cut: trtp.TensorDesc, max_detections: Ints
     ) -> tuple[trtp.TensorDesc, trtp.TensorDesc, trtp.TensorDesc, trtp.TensorDesc, trtp.TensorDesc]:
         batch = kept_scores.shape_expr[0]
-        most = scalar(max_detections)
+        most = _scalar(max_detections)
         return (
-            of((batch,), integer),
-            of((batch, most, 4), single),
-            of((batch, most), single),
-            of((batch, most), integer),
-            of((batch,), integer),
+            _described((batch,), trt.int32),
+            _described((batch, most, 4), trt.float32),
+            _described((batch, most), trt.float32),
+            _described((batch, most), trt.int32),
+            _described((batch,), trt.int32),
         )
 
     @trtp.aot_impl(f"{DOMAIN}::SsdMerge")
@@ -123,4 +126,25 @@ def register(ptx: bytes) -> None:
         tactic: int,
     ) -> tuple[str | bytes, str | bytes, trtp.KernelLaunchParams, trtp.SymIntExprs]:
         batch, labels, top_k = kept_scores.shape_expr
-        return launched("ssd_merge", (batch, 1), (labels, top_k, scalar(max_detections)))
+        return _launched(ptx, "ssd_merge", (batch, 1), (labels, top_k, _scalar(max_detections)))
+
+
+def _launched(ptx: bytes, kernel: str, grid: tuple[Any, Any], scalars: tuple[Any, ...]) -> Any:
+    import tensorrt.plugin as trtp
+
+    params = trtp.KernelLaunchParams(grid_x=grid[0], grid_y=grid[1], block_x=THREADS)
+    arguments = trtp.SymIntExprs(len(scalars))
+    for index, scalar in enumerate(scalars):
+        arguments[index] = trtp.SymInt32(scalar)
+    return kernel, ptx, params, arguments
+
+
+def _described(shape: tuple[Any, ...], dtype: Any) -> Any:
+    import tensorrt.plugin as trtp
+
+    return trtp.from_shape_expr(shape, dtype=dtype)
+
+
+def _scalar(attribute: npt.NDArray[Any]) -> int:
+    value = attribute[0].item()
+    return bits(value) if isinstance(value, float) else int(value)

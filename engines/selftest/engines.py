@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,9 +44,9 @@ def cpu(setting: Setting) -> tuple[str, Mapping[str, Any]]:
     comparisons = _Comparisons()
     for precision, onnx in (("FP32", heads), ("INT8", setting.int8)):
         if onnx is not None:
-            wanted = _detected(setting, f"cpu-onnxruntime-{precision}", onnx, "onnxruntime", None)
-            asked = f"cpu-openvino-{precision}", onnx, "openvino", None
-            comparisons.compare(precision, f"OpenVINO in {precision}", LEAST[precision], wanted, setting, *asked)
+            wanted = _detected(setting, _Asked(f"cpu-onnxruntime-{precision}", onnx, "onnxruntime"))
+            asked = _Asked(f"cpu-openvino-{precision}", onnx, "openvino")
+            comparisons.compare(precision, f"OpenVINO in {precision}", LEAST[precision], wanted, setting, asked)
     return f"OpenVINO finds what ONNX Runtime finds ({comparisons.summary()})", comparisons.details
 
 
@@ -63,12 +63,14 @@ def decode_forms(setting: Setting) -> tuple[str, Mapping[str, Any]]:
     version = installed_version()
     if version is None or release_of(version) < AHEAD_OF_TIME_SINCE:
         left_out["ahead-of-time"] = "this release of TensorRT does not have it"
-    reference = _detected(setting, "form-host-launch", heads, "tensorrt", BuildOptions("FP32", decode="host-launch"))
+    reference = _detected(
+        setting, _Asked("form-host-launch", heads, "tensorrt", BuildOptions("FP32", decode="host-launch"))
+    )
     for form in FORMS:
         if form == "host-launch" or form in left_out:
             continue
-        asked = f"form-{form}", heads, "tensorrt", BuildOptions("FP32", decode=form)
-        comparisons.compare(form, f"decode {form}", LEAST["FP32"], reference, setting, *asked)
+        asked = _Asked(f"form-{form}", heads, "tensorrt", BuildOptions("FP32", decode=form))
+        comparisons.compare(form, f"decode {form}", LEAST["FP32"], reference, setting, asked)
     sentence = f"decode inside the engine agrees with decode after it ({comparisons.summary()}){_not_run(left_out)}"
     return sentence, {**comparisons.details, "not run": left_out}
 
@@ -79,9 +81,9 @@ def precisions(setting: Setting) -> tuple[str, Mapping[str, Any]]:
     left_out = {backend: why for backend in _GPU_BACKENDS if (why := available.why_not(backend)) is not None}
     if len(left_out) == len(_GPU_BACKENDS):
         raise NotRunError("; ".join(f"{backend}: {why}" for backend, why in left_out.items()))
-    wanted = {"FP32": _detected(setting, "reference-fp32", heads, "onnxruntime", None)}
+    wanted = {"FP32": _detected(setting, _Asked("reference-fp32", heads, "onnxruntime"))}
     if setting.int8 is not None:
-        wanted["INT8"] = _detected(setting, "reference-int8", setting.int8, "onnxruntime", None)
+        wanted["INT8"] = _detected(setting, _Asked("reference-int8", setting.int8, "onnxruntime"))
     else:
         left_out["INT8"] = "no INT8 heads were given: --int8 HEADS.int8.onnx"
     comparisons = _Comparisons()
@@ -90,8 +92,8 @@ def precisions(setting: Setting) -> tuple[str, Mapping[str, Any]]:
             onnx = setting.int8 if precision == "INT8" else heads
             if onnx is not None:
                 name, reference = f"{backend} {precision}", wanted["INT8" if precision == "INT8" else "FP32"]
-                asked = name.replace(" ", "-"), onnx, backend, BuildOptions(precision)
-                comparisons.compare(name, name, LEAST[precision], reference, setting, *asked)
+                asked = _Asked(name.replace(" ", "-"), onnx, backend, BuildOptions(precision))
+                comparisons.compare(name, name, LEAST[precision], reference, setting, asked)
     sentence = f"GPU engines agree with the CPU ({comparisons.summary()}){_not_run(left_out)}"
     return sentence, {**comparisons.details, "not run": left_out}
 
@@ -118,6 +120,15 @@ def latency(setting: Setting) -> tuple[str, Mapping[str, Any]]:
     }
 
 
+class _Asked(NamedTuple):
+    """An engine to build: arguments of ``Setting.engine``."""
+
+    name: str
+    onnx: Path
+    backend: str
+    options: BuildOptions | None = None
+
+
 class _Comparisons:
     """The comparisons of a section; a failed one does not stop the others."""
 
@@ -132,14 +143,11 @@ class _Comparisons:
         least: float,
         wanted: Sequence[Detections],
         setting: Setting,
-        folder: str,
-        onnx: Path,
-        backend: str,
-        options: BuildOptions | None,
+        asked: _Asked,
     ) -> None:
         """Build an engine, and compare its detections with the wanted ones."""
         try:
-            self.details[name] = _agreement(wanted, _detected(setting, folder, onnx, backend, options))
+            self.details[name] = _agreement(wanted, _detected(setting, asked))
             _require(self.details[name], least, who)
         except NotRunError:
             raise
@@ -186,8 +194,8 @@ def rails(line: str) -> dict[str, float]:
     return {name: int(now) / 1000 for name, now in re.findall(r"\b([A-Z][A-Z0-9_]+) (\d+)mW/\d+mW", line)}
 
 
-def _detected(setting: Setting, name: str, onnx: Any, backend: str, options: BuildOptions | None) -> list[Detections]:
-    with setting.engine(name, onnx, backend, options) as engine, engine.detector() as detector:
+def _detected(setting: Setting, asked: _Asked) -> list[Detections]:
+    with setting.engine(*asked) as engine, engine.detector() as detector:
         return [detector(frame).above(0.05) for frame in setting.frames]
 
 

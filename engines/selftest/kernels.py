@@ -12,7 +12,9 @@ import numpy.typing as npt
 from ssd_edge.boxes import default_boxes
 from ssd_edge.decode import Decoder, to_pixels
 from ssd_edge.detections import Detections
-from ssd_edge.engines.cuda.device import Argument, Device, Module
+from ssd_edge.engines.cuda.device import Device
+from ssd_edge.engines.cuda.driver import Argument
+from ssd_edge.engines.cuda.module import Module
 from ssd_edge.engines.kernels.compiler import compile_kernels
 from ssd_edge.engines.kernels.launch import (
     Launch,

@@ -13,7 +13,7 @@ from ssd_edge.detector import Engine
 from ssd_edge.engines.base import BuildOptions, Plan, PlanEntry
 from ssd_edge.engines.cuda.device import open_driver
 from ssd_edge.engines.cuda.driver import Driver
-from ssd_edge.engines.gpu.plan import NO_GPU
+from ssd_edge.engines.gpu.plan import NO_GPU, why_unfit_here
 from ssd_edge.engines.kernels.compiler import compile_kernels
 from ssd_edge.engines.kernels.images import choose_image
 from ssd_edge.engines.kernels.launch import check_limits
@@ -106,10 +106,7 @@ def load(folder: Path, plan: PlanEntry, spec: ModelSpec) -> Engine:
 
 def incompatibility(plan: PlanEntry) -> str | None:
     """See ``Backend``."""
-    try:
-        return _why_unfit(plan, open_driver())
-    except BackendError as error:
-        return f"cannot run: {error}"
+    return why_unfit_here(plan, _why_unfit, open_driver)
 
 
 def trtexec_line(folder: Path, plan: PlanEntry) -> str:

@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ssd_edge.engines.nvidia.builder import log_of, monitor_of, parse_failure, prepared, start
-from ssd_edge.engines.nvidia.child import answer
+from ssd_edge.engines.nvidia.child import serve
 from ssd_edge.engines.nvidia.convolutions import asked_for, check, counted
 from ssd_edge.engines.plugins import forms
 from ssd_edge.engines.plugins.decode_graph import with_decode
@@ -109,18 +109,5 @@ def _reason(log: Any) -> str:
     return f"{said}: end other programs on the GPU, or give a smaller --workspace"
 
 
-def main() -> None:
-    """Answer the request in ``sys.argv[1]``."""
-
-    def work(request: dict[str, Any], progress: Progress) -> dict[str, str]:
-        try:
-            import tensorrt
-        except ImportError as error:
-            raise BackendError(f"TensorRT cannot be loaded: {error}") from None
-        return compile_plan(Request(**request), progress, tensorrt)
-
-    answer(work)
-
-
 if __name__ == "__main__":
-    main()
+    serve("TensorRT", "tensorrt", compile_plan, Request)

@@ -15,6 +15,7 @@ from pathlib import Path
 from ssd_edge.detector import Engine
 from ssd_edge.engines.base import BuildOptions, Plan, PlanEntry
 from ssd_edge.engines.cuda.device import open_driver
+from ssd_edge.engines.gpu.plan import why_unfit_here
 from ssd_edge.engines.kernels.compiler import compile_kernels
 from ssd_edge.engines.kernels.launch import check_limits
 from ssd_edge.engines.nvidia.child import ask_child
@@ -70,10 +71,7 @@ def load(folder: Path, plan: PlanEntry, spec: ModelSpec) -> Engine:
 
 def incompatibility(plan: PlanEntry) -> str | None:
     """See ``Backend``."""
-    try:
-        return why_unfit(plan, open_driver())
-    except BackendError as error:
-        return f"cannot run: {error}"
+    return why_unfit_here(plan, why_unfit, open_driver)
 
 
 def compute_capabilities(names: Sequence[str]) -> tuple[str, ...]:

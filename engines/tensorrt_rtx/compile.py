@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Any
 
 from ssd_edge.engines.nvidia.builder import log_of, monitor_of, parse_failure, prepared, start
-from ssd_edge.engines.nvidia.child import answer
+from ssd_edge.engines.nvidia.child import serve
 from ssd_edge.engines.nvidia.convolutions import asked_for, check, counted
 from ssd_edge.engines.tensorrt_rtx.layers import in_plan
 from ssd_edge.engines.tensorrt_rtx.request import Request
@@ -80,18 +80,5 @@ def _target(trt: Any, name: str) -> Any:
     return known[name.replace(".", "")]
 
 
-def main() -> None:
-    """Answer the request in the first argument."""
-
-    def work(request: dict[str, Any], progress: Progress) -> dict[str, str]:
-        try:
-            import tensorrt_rtx
-        except ImportError as error:
-            raise BackendError(f"TensorRT-RTX cannot be loaded: {error}") from None
-        return compile_plan(Request(**request), progress, tensorrt_rtx)
-
-    answer(work)
-
-
 if __name__ == "__main__":
-    main()
+    serve("TensorRT-RTX", "tensorrt_rtx", compile_plan, Request)

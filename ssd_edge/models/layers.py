@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -49,20 +50,47 @@ def separable_extra(inputs: int, outputs: int) -> nn.Sequential:
     )
 
 
+class Block(nn.Module):
+    """A block of expand, depthwise and project, with a shortcut if the shape stays (MobileNetV2 paper, figure 4).
+
+    Args:
+        name: torchvision's name for the layers.
+        layers: the layers; if there is an expansion, it is the first of them.
+        shortcut: whether the input is added to the output.
+    """
+
+    def __init__(self, name: str, layers: list[nn.Module], shortcut: bool) -> None:
+        super().__init__()
+        self._name = name
+        self.add_module(name, nn.Sequential(*layers))
+        self.shortcut = shortcut
+
+    @property
+    def layers(self) -> nn.Sequential:
+        """The layers of the block."""
+        return cast(nn.Sequential, self.get_submodule(self._name))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute (B, C, H, W) → (B, C', H/stride, W/stride)."""
+        y: Tensor = self.layers(x)
+        return x + y if self.shortcut else y
+
+
 class MobileNet(nn.Module):
     """A MobileNet's convolutions with two feature maps: one from inside the tapped block, one from the end.
 
     Args:
-        features: all blocks, with torchvision's names.
-        tap: index of the block whose expansion is the first feature map (MobileNetV2 paper, section 6.2).
-        inside: the layers of that block; the first of them is the expansion.
+        features: all blocks.
+        tap: index of the ``Block`` whose expansion is the first feature map (MobileNetV2 paper, section 6.2).
     """
 
-    def __init__(self, features: nn.Sequential, tap: int, inside: nn.Sequential) -> None:
+    def __init__(self, features: list[nn.Module], tap: int) -> None:
         super().__init__()
-        self.features: nn.Sequential = features
+        self.features = nn.Sequential(*features)
         self._tap = tap
-        self._inside = [inside]  # a list keeps it from being registered as a module a second time
+        tapped = features[tap]
+        assert isinstance(tapped, Block)
+        self._inside = [tapped.layers]  # a list keeps it from being registered as a module a second time
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Compute feature maps of (B, 3, H, W) images, largest first."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
-from ssd_edge.models.layers import MobileNet, conv_bn
+from ssd_edge.models.layers import Block, MobileNet, conv_bn
 
 # Expansion, channels, blocks, stride of the first block (paper, table 2).
 STAGES = (
@@ -20,11 +20,10 @@ FIRST_TAP = 14
 """The block whose expansion (576 channels, stride 16) is the first feature map."""
 
 
-class InvertedResidual(nn.Module):
+class InvertedResidual(Block):
     """Block of expand 1×1, depthwise 3×3, project 1×1, with a shortcut if the shape stays (paper, figure 4)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
-        super().__init__()
         hidden = inputs * expansion
         layers: list[nn.Module] = [conv_bn(inputs, hidden, kernel=1)] if expansion != 1 else []
         layers += [
@@ -32,13 +31,7 @@ class InvertedResidual(nn.Module):
             nn.Conv2d(hidden, outputs, 1, bias=False),
             nn.BatchNorm2d(outputs),
         ]
-        self.conv = nn.Sequential(*layers)
-        self.shortcut = stride == 1 and inputs == outputs
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Compute (B, C, H, W) → (B, C', H/stride, W/stride)."""
-        y: Tensor = self.conv(x)
-        return x + y if self.shortcut else y
+        super().__init__("conv", layers, stride == 1 and inputs == outputs)
 
 
 class MobileNetV2(MobileNet):
@@ -54,6 +47,4 @@ class MobileNetV2(MobileNet):
                 blocks.append(InvertedResidual(inputs, outputs, stride if k == 0 else 1, expansion))
                 inputs = outputs
         blocks.append(conv_bn(inputs, 1280, kernel=1))
-        tapped = blocks[FIRST_TAP]
-        assert isinstance(tapped, InvertedResidual)
-        super().__init__(nn.Sequential(*blocks), FIRST_TAP, tapped.conv)
+        super().__init__(blocks, FIRST_TAP)

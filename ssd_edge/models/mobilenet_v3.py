@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from ssd_edge.models.layers import Activation, MobileNet, conv_bn
+from ssd_edge.models.layers import Activation, Block, MobileNet, conv_bn
 
 
 class Row(NamedTuple):
@@ -67,11 +67,10 @@ class SqueezeExcitation(nn.Module):
         return x * gate
 
 
-class InvertedResidual(nn.Module):
+class InvertedResidual(Block):
     """MobileNetV3's block (paper, figure 4)."""
 
     def __init__(self, inputs: int, row: Row) -> None:
-        super().__init__()
         activation = _block_activation(row.hard_swish)
 
         def layer(a: int, b: int, kernel: int, stride: int, groups: int, act: Activation | None) -> nn.Module:
@@ -84,13 +83,7 @@ class InvertedResidual(nn.Module):
         if row.squeeze:
             layers.append(SqueezeExcitation(row.expanded))
         layers.append(layer(row.expanded, row.outputs, 1, 1, 1, None))
-        self.block = nn.Sequential(*layers)
-        self.shortcut = row.stride == 1 and inputs == row.outputs
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Compute (B, C, H, W) → (B, C', H/stride, W/stride)."""
-        y: Tensor = self.block(x)
-        return x + y if self.shortcut else y
+        super().__init__("block", layers, row.stride == 1 and inputs == row.outputs)
 
 
 class MobileNetV3Large(MobileNet):
@@ -106,6 +99,4 @@ class MobileNetV3Large(MobileNet):
             blocks.append(InvertedResidual(inputs, row))
             inputs = row.outputs
         blocks.append(conv_bn(inputs, 960, 1, 1, 1, swish, EPS, MOMENTUM))
-        tapped = blocks[FIRST_TAP]
-        assert isinstance(tapped, InvertedResidual)
-        super().__init__(nn.Sequential(*blocks), FIRST_TAP, tapped.block)
+        super().__init__(blocks, FIRST_TAP)

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ssd_edge.engines.cuda.device import Device, Driver, Module, open_driver
+from ssd_edge.engines.cuda.device import Device, open_driver
+from ssd_edge.engines.cuda.driver import Driver
+from ssd_edge.engines.cuda.module import Module
 from ssd_edge.engines.kernels.compiler import compile_kernels
 from tests.cuda.build import HERE, kernel_library
 from tests.cuda.emulated import Emulated, emulated_gpu

@@ -16,7 +16,9 @@ from cuda.bindings.driver import CUresult
 
 from ssd_edge.boxes import default_boxes
 from ssd_edge.detector import Heads
-from ssd_edge.engines.cuda.device import Device, PinnedArray, refused
+from ssd_edge.engines.cuda.device import Device
+from ssd_edge.engines.cuda.driver import refused
+from ssd_edge.engines.cuda.memory import PinnedArray
 from ssd_edge.engines.gpu.network import carrying_decode
 from ssd_edge.engines.kernels.launch import Buffer, heads_buffers
 from ssd_edge.engines.plugins.decode_graph import node_attributes

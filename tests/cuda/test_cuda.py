@@ -12,7 +12,10 @@ import threading
 import numpy as np
 import pytest
 
-from ssd_edge.engines.cuda.device import Argument, CudaError, Device, Driver, Module, Stream, open_driver
+from ssd_edge.engines.cuda.device import Device, open_driver
+from ssd_edge.engines.cuda.driver import Argument, CudaError, Driver
+from ssd_edge.engines.cuda.module import Module
+from ssd_edge.engines.cuda.stream import Stream
 from tests.cuda.conftest import host_kernels, use_pycuda
 from tests.cuda.emulated import Emulated
 

@@ -11,7 +11,8 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 
-from ssd_edge.engines.cuda.device import CudaError, Device, open_driver
+from ssd_edge.engines.cuda.device import Device, open_driver
+from ssd_edge.engines.cuda.driver import CudaError
 from ssd_edge.errors import BackendError, MissingDependencyError
 from tests.cuda.build import kernel_library
 from tests.cuda.conftest import HOST_KERNELS, host_kernels

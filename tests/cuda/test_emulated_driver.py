@@ -12,7 +12,11 @@ import numpy as np
 import pytest
 from cuda.bindings import driver as cuda
 
-from ssd_edge.engines.cuda.device import CudaError, Device, DeviceBuffer, Module, PinnedArray, Stream, open_driver
+from ssd_edge.engines.cuda.device import Device, open_driver
+from ssd_edge.engines.cuda.driver import CudaError
+from ssd_edge.engines.cuda.memory import DeviceBuffer, PinnedArray
+from ssd_edge.engines.cuda.module import Module
+from ssd_edge.engines.cuda.stream import Stream
 from ssd_edge.engines.kernels.compiler import compile_kernels
 from tests.cuda.build import kernel_library
 from tests.cuda.conftest import HOST_KERNELS, host_kernels, use_pycuda

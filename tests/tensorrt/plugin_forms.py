@@ -17,7 +17,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from ssd_edge.engines.cuda.device import Device, Module, Stream
+from ssd_edge.engines.cuda.device import Device
+from ssd_edge.engines.cuda.module import Module
+from ssd_edge.engines.cuda.stream import Stream
 from ssd_edge.engines.kernels.launch import Buffer
 from ssd_edge.engines.plugins.decode_graph import DOMAIN
 
