@@ -16,7 +16,7 @@ from ssd_edge.data.check import check_dataset
 from ssd_edge.data.dataset import Image, Target, read_image
 from ssd_edge.data.images import image_files, preprocessed, sample_images
 from ssd_edge.data.readers import open_dataset
-from ssd_edge.data.synthetic import write_dataset
+from ssd_edge.data.synthetic_dataset import write_dataset
 from ssd_edge.detector import Heads
 from ssd_edge.engines.cpu.exact import open_exact
 from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine

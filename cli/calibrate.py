@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +17,10 @@ from ssd_edge.cli.measuring import measures_on
 from ssd_edge.cli.proofs import WithProof, keep_proof_in
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ssd_edge.calibration.choice import ChosenImages
+    from ssd_edge.calibration.outcome import Outcome
     from ssd_edge.calibration.scales.state import StateFile
 
 _IMAGES = "Images to calibrate with"
@@ -164,29 +168,26 @@ def calibrate(
     Next: ssd-edge build-engine NAME.int8.onnx
     """
     with needs("calibrate", "calibrate"):
-        from ssd_edge.calibration.choice import LEAST_IMAGES, NO_IMAGES, choose_images
+        from ssd_edge.calibration.choice import LEAST_IMAGES, NO_IMAGES
         from ssd_edge.calibration.closest import calibrate_closest
         from ssd_edge.calibration.contract import calibrate_within
         from ssd_edge.calibration.given import calibrate_with_scales
         from ssd_edge.calibration.job import Job
         from ssd_edge.calibration.network.policy import Policy
-        from ssd_edge.calibration.scales.interchange import cache_header, read_scales, write_cache, write_scales
-        from ssd_edge.calibration.scales.state import StateFile
+        from ssd_edge.calibration.scales.interchange import cache_header, read_scales
     from ssd_edge.data.images import validation_images
     from ssd_edge.graph.heads import read_spec
     from ssd_edge.proof import POOL
 
     _refuse_contradictions(data, images, scales, report, max_drop, no_eval)
-    deadline = monotonic() + 60 * minutes if minutes else float("inf")
-    target, spec, header = output or onnx.with_suffix(".int8.onnx"), read_spec(onnx), cache_header(cache_for)
+    began, target = monotonic(), output or onnx.with_suffix(".int8.onnx")
+    spec, header = read_spec(onnx), cache_header(cache_for)
     measures = measures_on(None if no_eval else data, eval_split, spec)
     least, unreadable = 1 if force else LEAST_IMAGES, dict[str, None]()
-    chosen, state = NO_IMAGES, None
+    chosen, state, frames = NO_IMAGES, None, validation_images(data, POOL) if data else None
     if scales is None:
-        source = _source(images or data)
-        chosen = choose_images(source, num_images, split=split, seed=seed, labels=spec.labels, least=least)
-        state = _state(StateFile(target.with_name(f"{target.name}.partial"), chosen.key), chosen, fresh)
-    frames = chosen.some(POOL) if scales is None else validation_images(data, POOL) if data else None
+        chosen = _choose(images or data, num_images, split, seed, spec.labels, least)
+        state, frames = _state_beside(target, chosen, fresh), chosen.some(POOL)
     with progress("calibrating") as bar:
         job = Job(
             onnx,
@@ -207,21 +208,17 @@ def calibrate(
         if scales is not None:
             outcome = calibrate_with_scales(job, target, read_scales(scales))
         elif max_drop is not None:
-            outcome = calibrate_within(job, target, max_drop, deadline=deadline)
+            outcome = calibrate_within(job, target, max_drop, deadline=began + 60 * minutes if minutes else inf)
         else:
             outcome = calibrate_closest(job, target, method=method, everything=cache is not None)
     _say_what_happened(list(unreadable), state)
-    if save_scales is not None:
-        write_scales(save_scales, outcome.file.scales)
-    if cache is not None:
-        write_cache(cache, outcome.every_scale(), header)
+    _write_for_elsewhere(outcome, save_scales, cache, header)
     if report is not None:
         write_report_page(report, outcome, chosen, seed)
     if as_json:
         print_json(outcome.to_json())
     else:
-        origin = f"scales of {scales}" if scales else f"{outcome.method} over {outcome.num_images} images"
-        show(outcome, origin, report)
+        show(outcome, f"scales of {scales}" if scales else "", report)
 
 
 def _refuse_contradictions(
@@ -243,21 +240,38 @@ def _refuse_contradictions(
         raise typer.BadParameter("--max-drop needs DATA to measure AP on, and chooses scales itself")
 
 
-def _source(path: Path | None) -> Path:
-    if path is None:
+def _choose(source: Path | None, number: int, split: str, seed: int, labels: Sequence[str], least: int) -> ChosenImages:
+    """Choose the calibration images, and warn about classes that none of them shows."""
+    from ssd_edge.calibration.choice import choose_images
+
+    if source is None:
         raise typer.BadParameter("nothing to calibrate with: give DATA, --images or --scales")
-    return path
-
-
-def _state(state: StateFile, chosen: ChosenImages, fresh: bool) -> StateFile:
-    """Prepare the state of a calibration, and warn about classes that no chosen image shows."""
+    chosen = choose_images(source, number, split=split, seed=seed, labels=labels, least=least)
     if chosen.missing:
         more = f" and {len(chosen.missing) - 5} classes more" if len(chosen.missing) > 5 else ""
         shown = ", ".join(chosen.missing[:5]) + more
         say(f"no image to calibrate with shows {shown}: take more, or others", "yellow")
+    return chosen
+
+
+def _state_beside(target: Path, chosen: ChosenImages, fresh: bool) -> StateFile:
+    """Return the state of an interrupted calibration with these images, removed if a fresh start is asked for."""
+    from ssd_edge.calibration.scales.state import StateFile
+
+    state = StateFile(target.with_name(f"{target.name}.partial"), chosen.key)
     if fresh:
         state.remove()
     return state
+
+
+def _write_for_elsewhere(outcome: Outcome, scales: Path | None, cache: Path | None, header: str) -> None:
+    """Write scales for other programs, where they are asked for."""
+    from ssd_edge.calibration.scales.interchange import write_cache, write_scales
+
+    if scales is not None:
+        write_scales(scales, outcome.file.scales)
+    if cache is not None:
+        write_cache(cache, outcome.every_scale(), header)
 
 
 def _say_what_happened(unreadable: list[str], state: StateFile | None) -> None:

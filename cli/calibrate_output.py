@@ -32,17 +32,18 @@ def write_report_page(path: Path, outcome: Outcome, chosen: ChosenImages, seed: 
         write_report(gather(outcome, command=command, pictures=shown, seed=seed, progress=bar), path)
 
 
-def show(outcome: Outcome, origin: str, report: Path | None) -> None:
+def show(outcome: Outcome, given: str, report: Path | None) -> None:
     """Show an outcome to a person.
 
     Args:
         outcome: what the calibration made.
-        origin: the origin of the scales.
+        given: the origin of scales that were given; empty if they were found here.
         report: the report page that was written, if any.
     """
     from rich.console import Console
 
     file, here = outcome.file, outcome.here
+    origin = given or f"{outcome.method} over {outcome.num_images} images"
     say(f"{file.path}: {file.num_quantised} of {file.num_convolutions} convolutions in INT8, {origin}")
     if outcome.corrections:
         say(_what_corrections_brought(outcome.corrections))

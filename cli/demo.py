@@ -38,19 +38,10 @@ def demo(
     """
     with needs("train,calibrate", "demo"):
         import torch  # noqa: F401 - asked for before the first minute is spent
-    from ssd_edge.calibration.closest import calibrate_closest
-    from ssd_edge.calibration.job import Job
-    from ssd_edge.data.images import preprocessed, sample_images
-    from ssd_edge.data.readers import open_dataset
-    from ssd_edge.data.synthetic import write_dataset
+    from ssd_edge.data.synthetic import LABELS
+    from ssd_edge.data.synthetic_dataset import write_dataset
     from ssd_edge.engines.bundle.build import build_bundle
-    from ssd_edge.export import export_onnx
-    from ssd_edge.proof import POOL
-    from ssd_edge.samples import SAMPLE_CHECKPOINT
     from ssd_edge.stream.video import Video
-    from ssd_edge.training.checkpoints import load_checkpoint
-    from ssd_edge.training.run import Recipe, TrainingRun
-    from ssd_edge.training.train import train
 
     began = monotonic()
     say("1/6 render a conveyor with bolts, nuts, washers and gears")
@@ -58,25 +49,13 @@ def demo(
         data = write_dataset(folder / "data", images=IMAGES, seed=0, progress=bar)
 
     say("2/6 train ssdlite300_mobilenet_v2 on them")
-    recipe = Recipe(epochs=EPOCHS, lr=0.03, frozen_blocks=FROZEN_BLOCKS, validate_every=max(1, EPOCHS // 2))
-    training, validation = open_dataset(data, "train"), open_dataset(data, "val")
-    run = TrainingRun(training, validation, folder / "train", recipe, note=say)
-    trained = train(run, start_from=SAMPLE_CHECKPOINT)
-    say(f"    AP50 {trained.ap50:.3f} on {len(validation)} images of other scenes, {trained.seconds:.0f} s")
+    checkpoint = _train(data, folder)
 
     say("3/6 export to ONNX")
-    fp32 = folder / "parts.onnx"
-    with progress("exporting"):
-        spec = export_onnx(load_checkpoint(trained.checkpoint), fp32, trained.checkpoint)
-    keep(fp32, sample_images(data, POOL, "val"))
+    fp32 = _export(checkpoint, data, folder)
 
     say("4/6 calibrate to INT8")
-    int8 = folder / "parts.int8.onnx"
-    with progress("calibrating") as bar:
-        images = list(sample_images(data, 64))
-        job = Job(fp32, lambda: preprocessed(images, spec), spec, num_images=len(images), progress=bar)
-        calibrate_closest(job, int8)
-    keep(int8, sample_images(data, POOL, "val"))
+    int8 = _calibrate(fp32, data, folder)
 
     say("5/6 build engines for this machine")
     engines = {name: folder / f"parts-{name}.engine" for name in ("fp32", "int8")}
@@ -87,7 +66,7 @@ def demo(
     ap = {name: _evaluate(bundle, data) for name, bundle in engines.items()}
     speed = _benchmark(engines)
     video = folder / "run.mp4"
-    report = _record(engines["int8"], Video(video, spec.labels), seconds)
+    report = _record(engines["int8"], Video(video, LABELS), seconds)
     took = monotonic() - began
     if as_json:
         print_json(
@@ -104,6 +83,49 @@ def demo(
     _show(ap, speed)
     say(f"{took / 60:.1f} minutes. Look at {video}, and at {folder / 'data'}; then do the same with your images:")
     say("ssd-edge check-data DATA; ssd-edge train DATA")
+
+
+def _train(data: Path, folder: Path) -> Path:
+    from ssd_edge.data.readers import open_dataset
+    from ssd_edge.samples import SAMPLE_CHECKPOINT
+    from ssd_edge.training.run import Recipe, TrainingRun
+    from ssd_edge.training.train import train
+
+    recipe = Recipe(epochs=EPOCHS, lr=0.03, frozen_blocks=FROZEN_BLOCKS, validate_every=max(1, EPOCHS // 2))
+    training, validation = open_dataset(data, "train"), open_dataset(data, "val")
+    run = TrainingRun(training, validation, folder / "train", recipe, note=say)
+    trained = train(run, start_from=SAMPLE_CHECKPOINT)
+    say(f"    AP50 {trained.ap50:.3f} on {len(validation)} images of other scenes, {trained.seconds:.0f} s")
+    return trained.checkpoint
+
+
+def _export(checkpoint: Path, data: Path, folder: Path) -> Path:
+    from ssd_edge.data.images import sample_images
+    from ssd_edge.export import export_onnx
+    from ssd_edge.proof import POOL
+    from ssd_edge.training.checkpoints import load_checkpoint
+
+    fp32 = folder / "parts.onnx"
+    with progress("exporting"):
+        export_onnx(load_checkpoint(checkpoint), fp32, checkpoint)
+    keep(fp32, sample_images(data, POOL, "val"))
+    return fp32
+
+
+def _calibrate(fp32: Path, data: Path, folder: Path) -> Path:
+    from ssd_edge.calibration.closest import calibrate_closest
+    from ssd_edge.calibration.job import Job
+    from ssd_edge.data.images import preprocessed, sample_images
+    from ssd_edge.graph.heads import read_spec
+    from ssd_edge.proof import POOL
+
+    int8, spec = folder / "parts.int8.onnx", read_spec(fp32)
+    with progress("calibrating") as bar:
+        images = list(sample_images(data, 64))
+        job = Job(fp32, lambda: preprocessed(images, spec), spec, num_images=len(images), progress=bar)
+        calibrate_closest(job, int8)
+    keep(int8, sample_images(data, POOL, "val"))
+    return int8
 
 
 def _evaluate(bundle: Path, data: Path) -> Evaluation:

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ssd_edge.data import synthetic
+from ssd_edge.data import synthetic_dataset
 from ssd_edge.data.dataset import read_image
 from ssd_edge.data.parts import Light, draw_part
 from ssd_edge.data.readers import open_dataset
-from ssd_edge.data.synthetic import LABELS, Conveyor, write_dataset
+from ssd_edge.data.synthetic import LABELS, Conveyor
+from ssd_edge.data.synthetic_dataset import write_dataset
 from ssd_edge.errors import DataError
 
 SMALL = (320, 240)  # a quarter of the default pixels; the rules are the same at every size
@@ -163,7 +164,7 @@ def test_dataset_is_read_back_by_the_usual_reader(written):
     assert calls == [(done, 6) for done in range(1, 7)]
     assert not train.issues
     assert set(train.labels) <= set(LABELS)
-    first = next(synthetic._shots(4, (1, 0)))
+    first = next(synthetic_dataset._shots(4, (1, 0)))
     np.testing.assert_array_equal(train.samples[0].target.boxes, first[1].boxes)
     names = [train.labels[k] for k in train.samples[0].target.labels]
     assert names == [LABELS[k] for k in first[1].labels]
