@@ -89,7 +89,7 @@ build/aarch64/python: tests/aarch64/root.py constraints.txt | install
 	$(BIN)/python -m tests.aarch64.root
 
 sanitize: install
-	$(BIN)/python -m pytest -m sanitize tests/cuda/test_sanitizers.py
+	$(BIN)/python -m pytest -m sanitize tests/engines/kernels/test_sanitizers.py
 
 docs: install
 	$(BIN)/python docs/generate_cli.py

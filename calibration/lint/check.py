@@ -1,8 +1,8 @@
 """The check of any ONNX file, of whatever tool: what keeps it from running in INT8 as it should on NVIDIA's GPUs.
 
-What is said of refusals and of what is read as something else was seen with TensorRT-RTX 1.7.1's builder, whose parser
-is TensorRT's (tests/calibration/test_lint.py builds each case). What is said of fusions follows "Q/DQ Layer-Placement
-Recommendations" in NVIDIA's TensorRT documentation.
+Refusals, and what is read as something else, were seen with TensorRT-RTX 1.7.1's builder, whose parser is TensorRT's
+(tests/calibration/lint/test_lint.py builds each case). Fusions follow "Q/DQ Layer-Placement Recommendations" in
+NVIDIA's TensorRT documentation.
 """
 
 from __future__ import annotations

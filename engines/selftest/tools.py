@@ -19,14 +19,14 @@ from ssd_edge.engines.selftest import available
 from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Setting
 
 _MINUTES = 10
-_ON_A_CPU = ("test_kernels.py", "test_gpu.py")  # in tests/cuda; chosen because they do not need PyTorch
+_ON_A_CPU = ("kernels/test_kernels.py", "gpu/test_gpu.py")  # chosen because they do not need PyTorch
 _COMMAND = "from ssd_edge.cli.main import main; main()"
 
 
 def emulated(setting: Setting) -> tuple[str, Mapping[str, Any]]:
     """Run the tests of the kernels on a CPU and of the GPU engine over an emulated driver; they need a clone."""
     root = Path(__file__).resolve().parents[2]
-    tests = [root / "tests" / "cuda" / name for name in _ON_A_CPU]
+    tests = [root / "tests" / "engines" / name for name in _ON_A_CPU]
     if not all(test.is_file() for test in tests):
         raise NotRunError("it needs a clone of the project with its tests")
     compiler = os.environ.get("CXX", "g++")

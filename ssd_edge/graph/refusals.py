@@ -1,6 +1,6 @@
 """What NVIDIA's ONNX parser refuses of Q/DQ, or reads as something else: one rule for every file, whoever wrote it.
 
-Seen with TensorRT-RTX 1.7.1's builder, whose parser is TensorRT's (tests/calibration/test_lint.py builds each case).
+Seen with TensorRT-RTX 1.7.1's builder, whose parser is TensorRT's (tests/calibration/lint/test_lint.py).
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from ssd_edge.engines.bundle.manifest import read_manifest
 from ssd_edge.engines.opening import open_model, set_operating_scores
 from ssd_edge.engines.proof.prove import keep_proof
 from ssd_edge.graph.heads import read_proof, read_spec, write_heads
-from tests.engines.test_proving import scenes
+from tests.engines.proof.test_proving import scenes
 from tests.helpers import small_spec
 from tests.models_for_tests import marks_model
 

@@ -10,7 +10,7 @@ import pytest
 from ssd_edge.engines import backends
 from ssd_edge.graph.heads import read_proof, write_heads
 from ssd_edge.proof import Proof
-from tests.engines.test_proving import FAULTS, faulty, scenes
+from tests.engines.proof.test_proving import FAULTS, faulty, scenes
 from tests.helpers import Chosen, small_spec
 from tests.models_for_tests import marks_model
 

@@ -18,8 +18,8 @@ from ssd_edge.engines.kernels.launch import decode_launches, result_buffers
 from ssd_edge.engines.plugins import ahead_of_time
 from ssd_edge.engines.plugins.decode_graph import node_attributes
 from tests.cuda.build import BUILD, kernel_library
-from tests.cuda.test_kernels import decode_on_cpu
-from tests.engines.test_decode_graph import SPECS, random_heads
+from tests.engines.kernels.test_kernels import decode_on_cpu
+from tests.engines.plugins.test_decode_graph import SPECS, random_heads
 from tests.helpers import ROOT
 
 PTX = b"// PTX"

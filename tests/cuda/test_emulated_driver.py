@@ -19,9 +19,9 @@ from ssd_edge.engines.cuda.module import Module
 from ssd_edge.engines.cuda.stream import Stream
 from ssd_edge.engines.kernels.compiler import compile_kernels
 from tests.cuda.build import kernel_library
-from tests.cuda.conftest import HOST_KERNELS, host_kernels, use_pycuda
 from tests.cuda.emulated import Emulated
-from tests.cuda.test_cuda import step
+from tests.cuda.fixtures import HOST_KERNELS, host_kernels, use_pycuda
+from tests.engines.cuda.test_cuda import step
 
 R = cuda.CUresult
 

@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from tests.cuda.conftest import REAL_GPU
+from tests.cuda.fixtures import REAL_GPU
 from tests.helpers import ROOT
 
 LOOK = """
-from ssd_edge.engines.cuda import open_driver
+from ssd_edge.engines.cuda.device import open_driver
 from ssd_edge.errors import BackendError
 try:
     print(open_driver().device_count())
@@ -27,7 +27,7 @@ def test_the_host_code() -> None:
     answer = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, text=True, cwd=ROOT, check=True).stdout
     if not answer.strip().isdigit():
         pytest.skip(answer.strip())
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/cuda/test_cuda.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/engines/cuda/test_cuda.py"]
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=ROOT, check=False, env={**os.environ, REAL_GPU: "1"}
     )

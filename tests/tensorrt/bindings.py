@@ -24,6 +24,8 @@ def run_over(major: int, code: str, seconds: float = 60) -> str:
         AssertionError: the code failed.
     """
     bindings = ROOT / ".venv" / f"tensorrt-{major}"
+    if Path(sys.prefix).resolve() != (ROOT / ".venv").resolve():
+        pytest.skip("the bindings of TensorRT are for the Python of .venv")
     if not bindings.is_dir():
         pytest.skip(f"the bindings of TensorRT {major} are not installed: make test installs them")
     if not shutil.which(COMPILER):

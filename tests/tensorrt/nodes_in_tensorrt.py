@@ -24,7 +24,7 @@ from ssd_edge.engines.plugins import forms
 from ssd_edge.engines.plugins.decode_graph import node_attributes
 from tests.cuda.build import kernel_library
 from tests.cuda.emulated import use_emulated_driver
-from tests.engines.test_decode_graph import SPECS, random_heads
+from tests.engines.plugins.test_decode_graph import SPECS, random_heads
 from tests.tensorrt.native import plugin_on_cpu, small_tensorrt
 from tests.tensorrt.python_plugins import REFERENCE
 

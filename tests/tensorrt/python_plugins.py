@@ -24,7 +24,7 @@ from ssd_edge.engines.plugins.python_plugin import creators
 from ssd_edge.errors import BackendError
 from tests.cuda.emulated import use_emulated_driver
 from tests.decode_nodes import in_numpy
-from tests.engines.test_decode_graph import SPECS, random_heads
+from tests.engines.plugins.test_decode_graph import SPECS, random_heads
 
 REFERENCE = {"SsdDecode": in_numpy.decode, "SsdSelect": in_numpy.select, "SsdMerge": in_numpy.merge}
 KERNELS = b"kernels"

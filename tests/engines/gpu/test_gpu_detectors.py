@@ -19,7 +19,7 @@ from ssd_edge.errors import BackendError, NoHeadsError
 from ssd_edge.graph.heads import read_spec
 from tests.cuda.emulated import Emulated
 from tests.cuda.host_heads import HostContext, HostDetections, HostHeads, HostNetwork
-from tests.cuda.test_gpu import assert_equal, cubin, frames
+from tests.engines.gpu.test_gpu import assert_equal, cubin, frames
 
 Network = Callable[..., HostNetwork]
 

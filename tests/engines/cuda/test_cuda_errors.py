@@ -15,9 +15,9 @@ from ssd_edge.engines.cuda.device import Device, open_driver
 from ssd_edge.engines.cuda.driver import CudaError
 from ssd_edge.errors import BackendError, MissingDependencyError
 from tests.cuda.build import kernel_library
-from tests.cuda.conftest import HOST_KERNELS, host_kernels
 from tests.cuda.emulated import Emulated
-from tests.cuda.test_cuda import step
+from tests.cuda.fixtures import HOST_KERNELS, host_kernels
+from tests.engines.cuda.test_cuda import step
 
 OUT_OF_MEMORY, ILLEGAL_ADDRESS, LAUNCH_FAILED = 2, 700, 719
 

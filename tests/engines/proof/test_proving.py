@@ -272,7 +272,7 @@ def test_a_proof_that_was_altered_in_the_bundle(heads, tmp_path):
 def test_a_bundle_of_an_earlier_release_has_no_proof(heads, tmp_path):
     folder = tmp_path / "marks.engine"
     build_bundle(heads["FP32"], folder, "openvino")
-    from tests.engines.test_bundle import rewrite
+    from tests.engines.bundle.test_bundle import rewrite
 
     def change(content):
         (plan,) = content["plans"]

@@ -24,8 +24,8 @@ from ssd_edge.engines.selftest.tools import gpu_milliseconds
 from ssd_edge.errors import BackendError
 from ssd_edge.graph.heads import read_spec, write_heads
 from tests.cuda.emulated import Emulated
-from tests.engines.test_proving import FAULTS as PLANTED
-from tests.engines.test_proving import faulty, scenes
+from tests.engines.proof.test_proving import FAULTS as PLANTED
+from tests.engines.proof.test_proving import faulty, scenes
 from tests.helpers import Chosen, small_spec
 from tests.models_for_tests import marks_model
 

@@ -16,8 +16,8 @@ from ssd_edge.engines.cuda.device import Device, open_driver
 from ssd_edge.engines.cuda.driver import Argument, CudaError, Driver
 from ssd_edge.engines.cuda.module import Module
 from ssd_edge.engines.cuda.stream import Stream
-from tests.cuda.conftest import host_kernels, use_pycuda
 from tests.cuda.emulated import Emulated
+from tests.cuda.fixtures import host_kernels, use_pycuda
 
 
 def bits(value: float) -> np.int32:

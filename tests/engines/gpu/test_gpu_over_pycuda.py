@@ -11,10 +11,10 @@ from ssd_edge.engines.cuda.device import Device, open_driver
 from ssd_edge.engines.gpu.engine import GpuEngine
 from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine
 from ssd_edge.graph.heads import read_spec
-from tests.cuda.conftest import use_pycuda
 from tests.cuda.emulated import Emulated
+from tests.cuda.fixtures import use_pycuda
 from tests.cuda.host_heads import HostHeads
-from tests.cuda.test_gpu import assert_equal, cubin, frames
+from tests.engines.gpu.test_gpu import assert_equal, cubin, frames
 
 
 @pytest.mark.parametrize(("adopt", "integrated"), [(False, 0), (True, 0), (False, 1)])

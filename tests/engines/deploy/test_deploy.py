@@ -19,7 +19,7 @@ from ssd_edge.engines.deploy.plan import Deployable, deployable
 from ssd_edge.engines.kernels.launch import result_buffers
 from ssd_edge.errors import BackendError, BundleIntegrityError
 from ssd_edge.preprocess import preprocess
-from tests.engines.test_tensorrt_backend import device  # noqa: F401
+from tests.engines.tensorrt.test_backend import device  # noqa: F401
 from tests.helpers import COMPILER, plan_entry, small_spec
 
 ONE_STD = {"mean": (127.5, 127.0, 126.5), "std": (64.0, 64.0, 64.0)}

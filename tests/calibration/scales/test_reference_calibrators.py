@@ -13,7 +13,7 @@ from ssd_edge.calibration.scales.find import observe_images
 from ssd_edge.calibration.scales.histograms import Histogram
 from ssd_edge.calibration.scales.methods import METHODS
 from tests.calibration.nets import images, saved, tiny_net
-from tests.calibration.test_calibrators import divergence
+from tests.calibration.scales.test_calibrators import divergence
 from tests.foreign import Reader
 
 RANDOM = np.random.default_rng(8)

@@ -23,10 +23,10 @@ from ssd_edge.graph.heads import write_heads
 from ssd_edge.models.registry import make_spec
 from ssd_edge.spec import METADATA_KEY, ModelSpec
 from tests.cuda.build import kernel_library
-from tests.cuda.test_kernels import decode_on_cpu
 from tests.decode_nodes.in_onnx import OPERATORS
 from tests.decode_nodes.in_onnxruntime import session_options
 from tests.decode_nodes.in_openvino import extensions
+from tests.engines.kernels.test_kernels import decode_on_cpu
 from tests.helpers import small_spec
 
 RESULTS = ["num_detections", "boxes", "scores", "classes", "num_cut"]
