@@ -93,6 +93,7 @@ sanitize: install
 
 docs: install
 	$(BIN)/python docs/generate_cli.py
+	$(BIN)/python docs/generate_layers.py
 
 structure: install
 	@$(BIN)/python benchmarks/structure.py

@@ -10,48 +10,18 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
+from ssd_edge.choices import Choice
 from ssd_edge.data.dataset import Dataset, Sample, Target
 from ssd_edge.models.catalogue import MODELS
-from ssd_edge.models.layers import conv_bn
-from ssd_edge.models.registry import Architecture
-from ssd_edge.models.ssd import SSD
-from ssd_edge.spec import ModelSpec
-from tests.helpers import Chosen, small_spec
 
 LABELS = ("bolt", "nut")
-
-
-class TinyBackbone(nn.Module):
-    """A backbone that turns 32 × 32 pixels into one feature map of 4 × 4."""
-
-    channels = (16,)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.features = nn.Sequential(conv_bn(3, 8, stride=2), conv_bn(8, 16, stride=2), conv_bn(16, 16, stride=2))
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        return [self.features(images)]
-
-    def load(self, state: dict[str, Tensor]) -> None:
-        self.load_state_dict(state)
-
-
-def tiny_network(spec: ModelSpec) -> SSD:
-    boxes = [len(level.sizes) for level in spec.levels]
-    loc = [nn.Conv2d(16, 4 * n, 3, padding=1) for n in boxes]
-    classes = [nn.Conv2d(16, spec.num_classes * n, 3, padding=1) for n in boxes]
-    return SSD(spec, TinyBackbone(), [conv_bn(16, 16, stride=2)], loc, classes)
 
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of a registered detector of 56 default boxes."""
-    monkeypatch.setitem(
-        MODELS, "tiny", Chosen(lambda: Architecture((32, 32), {"only": small_spec().levels}, tiny_network))
-    )
+    monkeypatch.setitem(MODELS, "tiny", Choice("for tests", "tests.training.tiny:TINY"))
     return "tiny"
 
 
