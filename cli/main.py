@@ -73,8 +73,31 @@ def options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="On an error, show where in the code it happened.")] = False,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(
+            help="Largest image file that is read, width × height; larger ones are left out and listed. "
+            "By default 134217728.",
+            show_default=False,
+        ),
+    ] = None,
+    image_bits: Annotated[
+        int | None,
+        typer.Option(
+            help="Bits of each value in 16-bit image files, such as 12 if a camera gives 0 to 4095. By default 16.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Options of every command stand before its name."""
+    if max_pixels is not None or image_bits is not None:
+        from ssd_edge.data.picture import Decoding
+
+        decoding = Decoding.chosen()
+        Decoding(
+            decoding.max_pixels if max_pixels is None else max_pixels,
+            decoding.bits if image_bits is None else image_bits,
+        ).choose()
 
 
 def main() -> None:

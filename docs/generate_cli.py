@@ -24,8 +24,11 @@ found something.
 
 def page() -> str:
     """The text of docs/cli.md."""
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    parts = [HEAD, "\n".join(f"- [{name}](#{name}): {_first_sentence(c)}" for name, c in commands.items())]
+    program = typer.main.get_command(app)
+    commands = program.commands  # type: ignore[attr-defined]
+    own = [p for p in program.params if p.name in ("max_pixels", "image_bits")]
+    parts = [HEAD, "Options before the command's name:\n\n" + "\n".join(_table(own))]
+    parts += ["\n".join(f"- [{name}](#{name}): {_first_sentence(c)}" for name, c in commands.items())]
     parts += ["\n".join(_command(name, command)) for name, command in commands.items()]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
@@ -38,8 +41,12 @@ def _command(name: str, command: Any) -> Iterator[str]:
     for paragraph in command.help.split("\n\n"):
         # What starts with a brace is an example of JSON, and keeps its lines.
         yield f"```\n{paragraph}\n```\n" if paragraph.startswith("{") else paragraph + "\n"
+    yield from _table([*arguments, *options])
+
+
+def _table(parameters: list[Any]) -> Iterator[str]:
     yield "| | | default |\n|---|---|---|"
-    for parameter in (*arguments, *options):
+    for parameter in parameters:
         spelled = ", ".join(f"`{form}`" for form in _forms(parameter))
         yield f"| {spelled} | {parameter.help} | {_default(parameter)} |"
 

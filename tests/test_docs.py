@@ -97,7 +97,8 @@ def test_an_example_names_real_commands_and_options(command, rest):
 
 @pytest.mark.parametrize("option", sorted(set(re.findall(r"`(--[a-z][a-z0-9-]+)", WRITTEN))))
 def test_an_option_in_the_text_exists(option):
-    options = {form for command in COMMANDS.values() for p in command.params for form in (*p.opts, *p.secondary_opts)}
+    commands = (typer.main.get_command(app), *COMMANDS.values())
+    options = {form for command in commands for p in command.params for form in (*p.opts, *p.secondary_opts)}
     of_others = {"--debug", "--help", "--list", "--only", "--table", "--retrain"}
     assert option in options | of_others
 
@@ -130,7 +131,7 @@ def test_every_manifest_entry_is_explained(bundle):
 
 def test_every_kind_of_issue_is_explained():
     kinds = re.findall(r"``([a-z]+-[a-z]+)``", Issue.__doc__)
-    assert len(kinds) == 9
+    assert len(kinds) == 13
     for kind in kinds:
         assert f"| `{kind}` |" in PAGES["docs/data.md"]
 

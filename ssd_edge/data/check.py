@@ -14,10 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ssd_edge.data.dataset import Dataset, Issue, Sample, Target, read_image
+from ssd_edge.data.dataset import Dataset, Issue, Sample, Target
+from ssd_edge.data.picture import Decoding, read_picture
+from ssd_edge.data.units import Inspected, Problem, Units
 from ssd_edge.errors import DataError
 from ssd_edge.progress import Progress, no_progress
 
+_LEAST = 0.999  # width and height of a box in pixels; a little less than 1, since fractions in text are rounded
 _SLACK = 1.0  # pixels outside the image that can be due to rounding or to counting from 1
 
 
@@ -84,6 +87,9 @@ class Report:
         sentence = f"left out {sentence} of {images}"
         if clipped := handled["box clipped"]:
             sentence += f", clipped {_count(clipped, 'box')}"
+        for word in ("scaled", "turned"):
+            if changed := handled[f"boxes {word}"]:
+                sentence += f", {word} the boxes of {_count(changed, 'image')}"
         if kept := handled["kept as an image with no object"]:
             sentence += f", took {_count(kept, 'image')} with no label file as background"
         command = ["ssd-edge", "check-data", str(self.dataset.root)]
@@ -112,39 +118,39 @@ class Report:
 def check_dataset(dataset: Dataset, progress: Progress = no_progress) -> Report:
     """Decode every image, and compare every box with its image.
 
-    Images are left out if they are missing, unreadable or byte for byte the same as an earlier one. Boxes are left out
-    if they have no area or a coordinate that is NaN or infinite, lie completely outside the image, or repeat an earlier
-    one. Boxes partly outside are clipped, and reported if more than one pixel is cut off. An image that loses all its
-    boxes is kept, as an image with no object.
+    Images are left out if they are missing, unreadable, byte for byte the same as an earlier one, or of another shape
+    than their labels declare. Boxes in other units than this picture's pixels are scaled (``units``). Boxes are left
+    out if they have less than a pixel or a coordinate that is NaN or infinite, lie completely outside the image, or
+    repeat an earlier one. Boxes partly outside are clipped, and reported if more than one pixel is cut off. An image
+    that loses all its boxes is kept, as an image with no object.
 
     Args:
         dataset: a data set as a reader returned it.
         progress: called in the calling thread.
     """
+    inspected = []
+    for done, result in enumerate(_inspect_all(dataset.samples), 1):
+        inspected.append(result)
+        progress(done, len(dataset))
+    units = Units.of(dataset, inspected)
     issues = list(dataset.issues)
     samples = []
     first: dict[bytes, Sample] = {}
-    for done, (sample, info) in enumerate(_inspect_all(dataset.samples), 1):
-        if isinstance(info, _ImageInfo):
-            twin = first.setdefault(info.digest, sample)
-            if twin is sample:
-                target, problems = check_boxes(sample.target, info.width, info.height)
-                samples.append(Sample(sample.image, target))
-                issues += [Issue(p.kind, sample.image, p.detail, p.handled) for p in problems]
-            else:
-                issues.append(_duplicate(sample, twin))
-        else:
+    for sample, info in zip(dataset.samples, inspected, strict=True):
+        if isinstance(info, Issue):
             issues.append(info)
-        progress(done, len(dataset))
+            continue
+        twin = first.setdefault(info.digest, sample)
+        if twin is not sample:
+            issues.append(_duplicate(sample, twin))
+            continue
+        target, problems = units.in_pixels(sample, info)
+        if target is not None:
+            target, more = check_boxes(target, *info.header.size)
+            problems += more
+            samples.append(Sample(sample.image, target))
+        issues += [Issue(p.kind, sample.image, p.detail, p.handled) for p in problems]
     return Report(dataset, replace(dataset, samples=tuple(samples), issues=()), tuple(issues))
-
-
-class Problem(NamedTuple):
-    """One problem of a box; the fields are those of ``Issue``."""
-
-    kind: str
-    detail: str
-    handled: str
 
 
 def check_boxes(target: Target, width: int, height: int) -> tuple[Target, list[Problem]]:
@@ -167,6 +173,8 @@ def check_boxes(target: Target, width: int, height: int) -> tuple[Target, list[P
         elif clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
             detail = f"{shown} lies outside the {width}×{height} image"
             problems.append(Problem("outside-image", detail, "box left out"))
+        elif min(clipped[2] - clipped[0], clipped[3] - clipped[1]) < _LEAST:
+            problems.append(Problem("no-area", f"{shown} is less than a pixel of the image", "box left out"))
         elif key in earlier:
             problems.append(Problem("duplicate-box", f"{shown} repeats an earlier one", "box left out"))
         else:
@@ -178,31 +186,23 @@ def check_boxes(target: Target, width: int, height: int) -> tuple[Target, list[P
     return replace(target, boxes=boxes).where(keep), problems
 
 
-class _ImageInfo(NamedTuple):
-    """Size of a readable image, and the SHA-256 of its file."""
-
-    width: int
-    height: int
-    digest: bytes
-
-
-def _inspect_all(samples: Sequence[Sample]) -> Iterator[tuple[Sample, _ImageInfo | Issue]]:
+def _inspect_all(samples: Sequence[Sample]) -> Iterator[Inspected | Issue]:
     """Inspect the image of every sample, in order; in threads, since OpenCV decodes without Python's lock."""
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
     try:
-        yield from zip(samples, pool.map(_inspect, (sample.image for sample in samples)), strict=True)
+        yield from pool.map(_inspect, (sample.image for sample in samples))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C should not wait for the rest
 
 
-def _inspect(image: Path) -> _ImageInfo | Issue:
+def _inspect(image: Path) -> Inspected | Issue:
     if not image.is_file():
         return Issue("missing-image", image, "there is no such file", "image left out")
     try:
-        height, width = read_image(image).shape[:2]
-        return _ImageInfo(width, height, hashlib.sha256(image.read_bytes()).digest())
-    except (DataError, OSError) as error:
+        picture = read_picture(image)
+    except DataError as error:
         return Issue("unreadable-image", image, str(error), "image left out")
+    return Inspected(picture.header, picture.largest, hashlib.sha256(picture.data).digest(), Decoding.chosen().bits)
 
 
 def _duplicate(sample: Sample, twin: Sample) -> Issue:

@@ -18,6 +18,7 @@ from ssd_edge.data.files import (
     Row,
     build_target,
     choose_split,
+    declared_size,
     index_classes,
     inside,
     not_empty,
@@ -73,7 +74,7 @@ def read(path: Path, split: str = "", labels: Sequence[str] | None = None) -> Da
             issues.append(Issue("bad-labels", source, str(error), "image left out"))
             continue
         target, unknown = build_target(objects, index, names, source, f"image '{file.name}', ")
-        samples.append(Sample(file, target))
+        samples.append(Sample(file, target, declared_size(image.get("width"), image.get("height"))))
         issues += unknown
     samples.sort(key=lambda sample: sample.image.as_posix())
     dataset = Dataset(path, "coco", split, classes, tuple(samples), tuple(issues))

@@ -7,11 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ssd_edge.errors import DataError
+from ssd_edge.data.picture import read_picture
 
 Image = npt.NDArray[np.uint8]
 """(height, width, 3) uint8 BGR, as OpenCV reads images; every frame in this project has this form."""
@@ -72,12 +71,13 @@ class Issue:
     """One problem in a data set.
 
     Attributes:
-        kind: one of ``unreadable-image``, ``missing-image``, ``missing-labels``, ``bad-labels``,
-            ``unknown-class``, ``no-area``, ``outside-image``, ``duplicate-image``, ``duplicate-box``.
+        kind: one of ``unreadable-image``, ``missing-image``, ``missing-labels``, ``bad-labels``, ``size-mismatch``,
+            ``fraction-boxes``, ``unused-bits``, ``unknown-class``, ``empty-category``, ``no-area``, ``outside-image``,
+            ``duplicate-image``, ``duplicate-box``.
         path: the file with the problem.
         detail: description for a person.
-        handled: what training does about it: ``image left out``, ``box left out``, ``box clipped``, ``kept as an image
-            with no object`` or ``none``.
+        handled: what training does about it: ``image left out``, ``box left out``, ``box clipped``, ``boxes scaled``,
+            ``boxes turned``, ``class left out``, ``kept as an image with no object`` or ``none``.
     """
 
     kind: str
@@ -88,10 +88,17 @@ class Issue:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One image on disk and its objects."""
+    """One image on disk and its objects.
+
+    Attributes:
+        image: the file.
+        target: the objects.
+        declared: width and height of the image by its labels; None if they do not say.
+    """
 
     image: Path
     target: Target
+    declared: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,21 +140,6 @@ def read_image(path: Path) -> Image:
     """Read an image file as (height, width, 3) uint8 BGR: grey becomes BGR, alpha is dropped, EXIF rotation applied.
 
     Raises:
-        DataError: the file is missing, truncated or not an image.
+        DataError: the file is missing, truncated or not an image, or has more pixels than ``picture.Decoding`` allows.
     """
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise DataError(f"cannot read image {path}: {error.strerror}") from None
-    try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    except cv2.error:
-        raise DataError(f"cannot read image {path}: its header asks for more pixels than OpenCV decodes") from None
-    if image is None or _is_truncated(data):
-        raise DataError(f"cannot read image {path}: it is truncated or not an image")
-    return np.asarray(image, np.uint8)
-
-
-def _is_truncated(data: npt.NDArray[np.uint8]) -> bool:
-    """Tell whether a JPEG lacks its end marker; OpenCV would fill the missing part with grey and report success."""
-    return data[:2].tobytes() == b"\xff\xd8" and b"\xff\xd9" not in data[-4096:].tobytes()
+    return read_picture(path).image

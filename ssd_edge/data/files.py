@@ -1,4 +1,4 @@
-"""Helpers for the readers: safe paths, image sizes, numbers from text, class lists."""
+"""Helpers for the readers: safe paths, numbers from text, class lists."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Generic, TypeVar
 
-from ssd_edge.data.dataset import Dataset, Issue, Target, read_image
+from ssd_edge.data.dataset import Dataset, Issue, Target
 from ssd_edge.errors import DataError
 
 Key = TypeVar("Key", int, str)
@@ -43,6 +43,15 @@ def number(value: object) -> float:
     except (ValueError, OverflowError):
         raise LabelsError(f"{_short(value)} is not a number") from None
     return result if abs(result) < 1e30 else float("nan")
+
+
+def declared_size(width: object, height: object) -> tuple[int, int] | None:
+    """Return the size of an image by its labels; None if they give none, which some tools write as 0."""
+    try:
+        size = number(width), number(height)
+    except LabelsError:
+        return None
+    return (int(size[0]), int(size[1])) if min(size) >= 1 else None
 
 
 def inside(folder: Path, name: object) -> Path:
@@ -87,38 +96,6 @@ def walk(folder: Path, suffixes: Iterable[str]) -> Iterator[Path]:
 def _raise(error: OSError) -> None:
     """Raise an error of ``os.walk``, which by default skips unreadable folders silently."""
     raise error
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """Return the width and height that ``read_image`` gives, from the header alone if it is unambiguous.
-
-    Raises:
-        DataError: the file is missing or not an image.
-    """
-    try:
-        size = _header_size(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"cannot read image {path}: {error.strerror}") from None
-    if size is None:
-        height, width = read_image(path).shape[:2]
-        return width, height
-    return size
-
-
-def _header_size(data: bytes) -> tuple[int, int] | None:
-    """Read width and height of a JPEG or PNG with no EXIF (which may rotate it); None for anything else."""
-    if data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR" and b"eXIf" not in data:
-        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-    at = 2 if data[:2] == b"\xff\xd8" else len(data)
-    while at + 9 <= len(data) and data[at] == 0xFF:
-        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
-            height, width = (int.from_bytes(data[i : i + 2], "big") for i in (at + 5, at + 7))
-            return (width, height) if width and height else None
-        if data[at + 4 : at + 8] == b"Exif" or length < 2:
-            return None
-        at += 2 + length
-    return None
 
 
 def index_classes(names: Mapping[Key, str], wanted: Sequence[str] | None) -> tuple[tuple[str, ...], dict[Key, int]]:

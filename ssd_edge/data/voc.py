@@ -18,6 +18,7 @@ from ssd_edge.data.files import (
     LabelsError,
     Row,
     build_target,
+    declared_size,
     index_classes,
     inside,
     not_empty,
@@ -27,9 +28,10 @@ from ssd_edge.errors import DataError
 
 
 class _Annotation(NamedTuple):
-    """Contents of one XML file: the image's file name ("" if missing) and the objects."""
+    """Contents of one XML file: the image's file name ("" if missing), its size if declared, and the objects."""
 
     filename: str
+    declared: tuple[int, int] | None
     rows: list[Row[str]]
 
 
@@ -82,7 +84,7 @@ def read(path: Path, split: str = "", labels: Sequence[str] | None = None) -> Da
             issues.append(Issue("bad-labels", source, str(error), "image left out"))
             continue
         target, unknown = build_target(annotation.rows, index, names, source)
-        samples.append(Sample(image, target))
+        samples.append(Sample(image, target, annotation.declared))
         issues += unknown
     samples.sort(key=lambda sample: sample.image.as_posix())
     dataset = Dataset(path, "voc", split, classes, tuple(samples), tuple(issues))
@@ -152,7 +154,8 @@ def _parse(path: Path) -> _Annotation | LabelsError:
         return LabelsError(f"it cannot be read: {error}")
     if root.tag != "annotation":
         return LabelsError(f"its outermost element should be <annotation>, but is <{root.tag}>")
-    return _Annotation((root.findtext("filename") or "").strip(), rows)
+    declared = declared_size(root.findtext("size/width"), root.findtext("size/height"))
+    return _Annotation((root.findtext("filename") or "").strip(), declared, rows)
 
 
 def _row(place: int, element: ET.Element) -> Row[str]:

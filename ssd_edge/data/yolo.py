@@ -18,13 +18,13 @@ from ssd_edge.data.files import (
     Row,
     build_target,
     choose_split,
-    image_size,
     index_classes,
     inside,
     not_empty,
     number,
     walk,
 )
+from ssd_edge.data.picture import image_size
 from ssd_edge.errors import DataError
 
 _YAML = (".yaml", ".yml")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ssd_edge.data import yolo
 from ssd_edge.data.dataset import read_image
-from ssd_edge.data.files import image_size
+from ssd_edge.data.picture import image_size
 from ssd_edge.errors import DataError
 from tests.helpers import shared
 
