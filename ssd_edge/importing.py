@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,20 +9,20 @@ from typing import Any
 import numpy as np
 import onnx
 
-from ssd_edge.boxes import cell_sizes
-from ssd_edge.errors import ModelError, SpecError
+from ssd_edge.description import read_description
+from ssd_edge.errors import ModelError
 from ssd_edge.files import sha256
-from ssd_edge.graph.files import first_line, read_graph, read_model
+from ssd_edge.graph.behind_heads import PASSING, softmax_by_hand, suppressions, without_suppression
+from ssd_edge.graph.files import first_line, read_model
 from ssd_edge.graph.fold import folded, images
-from ssd_edge.graph.heads import spec_of, write_heads
-from ssd_edge.graph.operators import MOVES
+from ssd_edge.graph.heads import write_heads
 from ssd_edge.graph.session import open_session
-from ssd_edge.graph.view import GraphView
-from ssd_edge.spec import SPEC_VERSION, ModelSpec
+from ssd_edge.graph.view import GraphView, with_inner
+from ssd_edge.importing_checks import refuse_decoded, refuse_probabilities, refuse_suppression
+from ssd_edge.spec import ModelSpec
 
 OPSET = 20
 _SCORE_FUNCTIONS = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
-_SHAPING = MOVES | {"Concat"}
 
 
 def import_onnx(source: Path, description: Path, output: Path, loc: str = "", logits: str = "") -> ModelSpec:
@@ -33,15 +30,15 @@ def import_onnx(source: Path, description: Path, output: Path, loc: str = "", lo
 
     Shape arithmetic is folded, and BatchNorm is fused into the convolutions. A last Softmax or Sigmoid is cut off,
     since decode applies the score function. Other outputs are left out. An input of open size is fixed to the
-    description's size.
+    description's size. What would be decoded twice is refused: decoded boxes, probabilities, and NMS.
 
     Args:
         source: ONNX file with one image input (1, 3, H, W), a regression output (1, A, 4) and a class output
             (1, A, C) whose class 0 is background.
         description: JSON file, or heads with a spec, see ``read_description``.
         output: the file to write.
-        loc: name of the regression output; found by its shape if empty.
-        logits: name of the class output; found by its shape if empty.
+        loc: name of the regression output, or of a tensor inside the network; found by its shape if empty.
+        logits: name of the class output, or of a tensor inside the network; found by its shape if empty.
 
     Raises:
         SpecError: the description is not valid.
@@ -50,10 +47,25 @@ def import_onnx(source: Path, description: Path, output: Path, loc: str = "", lo
     spec = read_description(description)
     model = _read(source)
     image = _image_input(model, spec, source)
+    original = onnx.ModelProto()
+    original.CopyFrom(model)
+    suppressing = suppressions(model)
+    _expose(model, loc, logits)
+    if suppressing:
+        without_suppression(model)
+        if not model.graph.output:
+            refuse_suppression(original, suppressing[0], spec, source)
     model, shapes = _simplified(model, image, spec, source)
-    named = _outputs(shapes, spec, loc, logits, source)
+    try:
+        named = _outputs(shapes, spec, loc, logits, source)
+    except ModelError:
+        if suppressing:
+            refuse_suppression(original, suppressing[0], spec, source)
+        raise
+    refuse_decoded(GraphView(model), named["loc"], spec, original, source)
     scores = _before_activation(model, named["logits"], spec, source)
     _keep_only(model, {image: "image", named["loc"]: "loc", scores: "logits"}, spec)
+    refuse_probabilities(model, spec, named["logits"], original, source)
     spec = spec.with_provenance(parent=source.name, parent_sha256=sha256(source))
     try:
         write_heads(model, spec, output)
@@ -62,72 +74,8 @@ def import_onnx(source: Path, description: Path, output: Path, loc: str = "", lo
     return spec
 
 
-def read_description(path: Path) -> ModelSpec:
-    """Read a ModelSpec written by hand as JSON; only five of its fields are required.
-
-    They are ``labels``, ``input_size`` [height, width], ``mean`` and ``std`` in grey levels, and ``levels``: a list of
-    feature maps, each with ``grid`` [rows, columns] and its boxes as ``boxes`` [[scale, ratio], …] (w = s·√a, h = s/√a)
-    or as ``sizes`` [[width, height], …] in fractions of the image; ``step`` is 1/grid by default.
-
-    An ONNX file with a spec in it can be given instead, for heads of this project that another tool has quantized,
-    which loses the spec.
-
-    Raises:
-        SpecError: the file does not exist, is not JSON, or is not a valid spec.
-    """
-    if path.suffix == ".onnx":
-        return _spec_of(path)
-    try:
-        content: Any = json.loads(path.read_text())
-    except OSError as error:
-        raise SpecError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise SpecError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise SpecError(f"{path} must hold a JSON object, but holds {type(content).__name__}")
-    missing = [name for name in ("labels", "input_size", "mean", "std", "levels") if name not in content]
-    if missing:
-        raise SpecError(f"{path} lacks {', '.join(missing)}: ssd-edge import-onnx --help shows an example")
-    unknown = set(content) - {field.name for field in fields(ModelSpec)} - {"spec_version"}
-    if unknown:
-        raise SpecError(
-            f"{path} holds {', '.join(sorted(unknown))}, which a model spec does not have: remove or rename it"
-        )
-    try:
-        levels = [_level(level) for level in content["levels"]]
-    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise SpecError(f"{path}: each level needs grid, and boxes or sizes, but one lacks them: {error!r}") from None
-    try:
-        return ModelSpec.from_json(
-            {"architecture": "imported", "spec_version": SPEC_VERSION, **content, "levels": levels}
-        )
-    except SpecError as error:
-        raise SpecError(f"{path}: {error}") from None
-
-
-def _spec_of(path: Path) -> ModelSpec:
-    try:
-        spec = spec_of(read_graph(path))
-    except OSError as error:
-        raise SpecError(f"cannot read {path}: {error.strerror}") from None
-    except ModelError as error:
-        raise SpecError(str(error)) from None
-    if spec is None:
-        raise SpecError(f"{path} carries no model spec: give a description as JSON, or heads made by ssd-edge")
-    return spec
-
-
-def _level(level: dict[str, Any]) -> dict[str, Any]:
-    rows, columns = level["grid"]
-    sizes = level.get("sizes")
-    if sizes is None:
-        # cell_sizes gives the square, the extra square, then √a : 1/√a and its inverse; only the third is needed.
-        sizes = [cell_sizes(scale, scale, (ratio,))[2] for scale, ratio in level["boxes"]]
-    return {"grid": (rows, columns), "step": level.get("step", (1 / rows, 1 / columns)), "sizes": sizes}
-
-
 def _read(source: Path) -> onnx.ModelProto:
-    if not source.is_file():
+    if not source.exists():
         raise ModelError(f"there is no file {source}")
     try:
         return read_model(source)
@@ -150,6 +98,15 @@ def _image_input(model: onnx.ModelProto, spec: ModelSpec, source: Path) -> str:
     for dim, size in zip(_dims(value), wanted, strict=True):
         dim.dim_value = size
     return str(value.name)
+
+
+def _expose(model: onnx.ModelProto, *names: str) -> None:
+    """Make tensors inside the network outputs of it, in place."""
+    outputs = {value.name for value in model.graph.output}
+    inside = {name for node in model.graph.node for name in node.output}
+    for name in dict.fromkeys(names):
+        if name in inside - outputs:
+            model.graph.output.append(onnx.ValueInfoProto(name=name))
 
 
 def _simplified(
@@ -209,17 +166,20 @@ def _outputs(
 
 def _before_activation(model: onnx.ModelProto, output: str, spec: ModelSpec, source: Path) -> str:
     """Bypass the last Softmax or Sigmoid of the class output, even if followed by reshaping or concatenation."""
-    made_by = GraphView(model).maker
+    view = GraphView(model)
     ends: set[str] = set()
 
     @cache
     def without(name: str) -> str:
-        node = made_by.get(name)
+        node = view.maker.get(name)
         kind = node.op_type if node is not None else ""
-        if node is not None and kind in _SHAPING:
+        if node is not None and kind in PASSING:
             joined = len(node.input) if kind == "Concat" else 1  # further inputs of other nodes are shapes and axes
             node.input[:joined] = [without(part) for part in node.input[:joined]]
             return name
+        if node is not None and (by_hand := softmax_by_hand(view, node)):
+            ends.add("Softmax")
+            return by_hand
         ends.add(kind if kind in _SCORE_FUNCTIONS else "")
         return str(node.input[0]) if node is not None and kind in _SCORE_FUNCTIONS else name
 
@@ -240,7 +200,7 @@ def _before_activation(model: onnx.ModelProto, output: str, spec: ModelSpec, sou
 def _keep_only(model: onnx.ModelProto, names: dict[str, str], spec: ModelSpec) -> None:
     """Rename the given values, and keep only the nodes that compute loc and logits from the image."""
     graph = model.graph
-    nodes = [inner for node in graph.node for inner in _with_inner(node)]
+    nodes = [inner for node in graph.node for inner in with_inner(node)]
     taken = {name for node in nodes for name in (*node.input, *node.output)}
     clashing = {new: f"{new}/inner" for new in names.values() if new in taken and new not in names}
     names = {**clashing, **names}
@@ -252,7 +212,7 @@ def _keep_only(model: onnx.ModelProto, names: dict[str, str], spec: ModelSpec) -
     needed, kept = {"loc", "logits"}, []
     for node in reversed(graph.node):  # nodes are in order of execution
         if not needed.isdisjoint(node.output):
-            needed.update(name for inner in _with_inner(node) for name in inner.input)
+            needed.update(name for inner in with_inner(node) for name in inner.input)
             kept.append(node)
     weights = [tensor for tensor in graph.initializer if tensor.name in needed]
     del graph.node[:], graph.initializer[:], graph.value_info[:], graph.input[:], graph.output[:]
@@ -262,15 +222,6 @@ def _keep_only(model: onnx.ModelProto, names: dict[str, str], spec: ModelSpec) -
     for name, shape in (("image", (3, *spec.input_size)), ("loc", (boxes, 4)), ("logits", (boxes, spec.num_classes))):
         value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, *shape])
         (graph.input if name == "image" else graph.output).append(value)
-
-
-def _with_inner(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-    """Yield a node and all nodes in its subgraphs."""
-    yield node
-    for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
-            for inner in graph.node:
-                yield from _with_inner(inner)
 
 
 def _dims(value: onnx.ValueInfoProto) -> Any:

@@ -8,6 +8,7 @@ import onnx
 from onnx import external_data_helper
 
 from ssd_edge.errors import ModelError
+from ssd_edge.graph.foreign import refuse_other_formats
 
 
 def read_graph(path: Path) -> onnx.ModelProto:
@@ -17,12 +18,16 @@ def read_graph(path: Path) -> onnx.ModelProto:
         OSError: the file cannot be read.
         ModelError: it is not ONNX.
     """
+    refuse_other_formats(path)
     try:
-        return onnx.load(str(path), load_external_data=False)
+        model = onnx.load(str(path), load_external_data=False)
     except OSError:
         raise
     except Exception as error:  # protobuf's and onnx's have no common base
         raise ModelError(f"{path} is not an ONNX file: {first_line(error)}") from None
+    if not model.HasField("graph"):  # another kind of protobuf, such as TensorFlow's, reads as an empty model
+        raise ModelError(f"{path} is not an ONNX file, or holds no network: convert a TensorFlow graph with tf2onnx")
+    return model
 
 
 def read_model(path: Path) -> onnx.ModelProto:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssd_edge.errors import ModelError, ProofError
 from ssd_edge.files import written_whole
+from ssd_edge.graph.foreign import refuse_other_formats
 from ssd_edge.graph.session import NONE, open_session
 from ssd_edge.proof import PROOF_KEY, Proof
 from ssd_edge.spec import METADATA_KEY, ModelSpec
@@ -36,6 +37,7 @@ def open_heads(path: Path, **options: Any) -> Any:
                 f"{path} has its decode inside, for TensorRT's own tools: give the heads that ssd-edge "
                 "export-decode made it from"
             ) from None
+        refuse_other_formats(path)
         raise ModelError(f"{path} is no ONNX file that ONNX Runtime can run: {error}") from None
 
 

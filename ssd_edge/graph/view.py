@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 
 import onnx
 
@@ -41,6 +42,15 @@ class GraphView:
         """Return the one node that reads a tensor; None where several do, or where it is an output."""
         readers = self.readers.get(tensor, [])
         return readers[0] if len(readers) == 1 and tensor not in self.outputs else None
+
+
+def with_inner(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    """Yield a node and all nodes in its subgraphs."""
+    yield node
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                yield from with_inner(inner)
 
 
 def name_of(node: onnx.NodeProto) -> str:
