@@ -1,8 +1,13 @@
-"""Write files completely or not at all, replace folders in one step, and compute checksums."""
+"""Write files completely or not at all, replace folders in one step, and compute checksums.
+
+What takes its name here is on the disk before it does, so that after a power cut the name stands for the complete old
+or the complete new content.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import hashlib
 import os
 import sys
@@ -29,12 +34,47 @@ def sha256(path: Path) -> str:
 def written_whole(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` that replaces it at the end of the block, or is removed on an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial = path.with_name(f".{_shortened(path.name)}.{os.getpid()}.part")
     try:
         yield partial
+        sync(partial)
         partial.replace(path)
+        sync_folder(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def sync(file: Path) -> None:
+    """Wait until the content of a file is on the disk.
+
+    Raises:
+        OSError: it cannot be written there, as on a full or broken disk.
+    """
+    with file.open("rb" if os.name == "posix" else "rb+") as opened:
+        sync_open(opened.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, where the system can do that and the folder can be read."""
+    if os.name == "posix" and os.access(folder, os.R_OK):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            sync_open(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def sync_open(descriptor: int) -> None:
+    """Wait until what was written to an open file is on the disk; a pipe, a device or a folder may have none.
+
+    Raises:
+        OSError: it cannot be written there.
+    """
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP, errno.EROFS}:
+            raise
 
 
 def replace_folder(new: Path, target: Path) -> None:
@@ -43,6 +83,7 @@ def replace_folder(new: Path, target: Path) -> None:
     On Linux the two are exchanged in one step, so that other processes, or a power cut, see the complete old or the
     complete new folder. Elsewhere it takes two renames, and the old folder is put back if the second fails.
     """
+    _sync_tree(new)
     if not target.exists():
         new.replace(target)
     elif not _exchanged(new, target):
@@ -54,6 +95,19 @@ def replace_folder(new: Path, target: Path) -> None:
             aside.replace(target)
             raise
         aside.replace(new)
+    sync_folder(target.parent)
+
+
+def _sync_tree(folder: Path) -> None:
+    for place, _, names in os.walk(folder):
+        for name in names:
+            sync(Path(place, name))
+        sync_folder(Path(place))
+
+
+def _shortened(name: str, most: int = 200) -> str:
+    """Cut a file's name to a number of bytes, so that what is added to it does not make it too long."""
+    return os.fsencode(name)[:most].decode(errors="ignore")
 
 
 def _exchanged(first: Path, second: Path) -> bool:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +64,80 @@ def test_a_folder_in_the_way(tmp_path):
     with pytest.raises(OSError, match=r"a\.txt"), written_whole(tmp_path / "a.txt") as partial:
         partial.write_text("new")
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.fixture
+def on_disk(monkeypatch):
+    """List what is brought to the disk or renamed, in order: names of what is synced, and ``old -> new``."""
+    steps = []
+    fsync, replace, exchanged = os.fsync, Path.replace, files._exchanged
+
+    def logged_fsync(descriptor):
+        steps.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fsync(descriptor)
+
+    def logged_replace(self, target):
+        steps.append(f"{self.name} -> {Path(target).name}")
+        return replace(self, target)
+
+    def logged_exchange(first, second):
+        steps.append(f"{first.name} <> {second.name}")
+        return exchanged(first, second)
+
+    monkeypatch.setattr(os, "fsync", logged_fsync)
+    monkeypatch.setattr(Path, "replace", logged_replace)
+    monkeypatch.setattr(files, "_exchanged", logged_exchange)
+    return steps
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="names of open files are read from /proc")
+
+
+@needs_proc
+def test_a_file_is_on_the_disk_before_it_takes_its_name(tmp_path, on_disk):
+    with written_whole(tmp_path / "a.txt") as partial:
+        partial.write_text("new")
+    assert on_disk == [partial.name, f"{partial.name} -> a.txt", tmp_path.name]
+
+
+@needs_proc
+def test_a_folder_is_on_the_disk_before_it_takes_its_name(folders, on_disk, tmp_path):
+    new, old = folders
+    (new / "deep").mkdir()
+    (new / "deep" / "file").write_text("1")
+    replace_folder(new, old)
+    assert on_disk[:5] == ["which", "new", "file", "deep", "new <> old"]
+    assert on_disk[-1] == tmp_path.name
+
+
+def test_a_disk_that_does_not_take_the_file_leaves_the_old_one(tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text("old")
+
+    def fail(descriptor):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output"), written_whole(tmp_path / "a.txt") as partial:
+        partial.write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_a_file_system_that_cannot_sync_is_no_error(tmp_path, monkeypatch):
+    def fail(descriptor):
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with written_whole(tmp_path / "a.txt") as partial:
+        partial.write_text("new")
+    assert (tmp_path / "a.txt").read_text() == "new"
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "가" * 85])
+def test_a_name_of_the_greatest_length(tmp_path, name):
+    with written_whole(tmp_path / name) as partial:
+        partial.write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import threading
 from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from io import FileIO
 from pathlib import Path
 
@@ -18,10 +19,15 @@ import cv2
 
 from ssd_edge.detections import Detections
 from ssd_edge.errors import SinkError
+from ssd_edge.files import sync, sync_folder, sync_open
 from ssd_edge.machine.display import session_of
 from ssd_edge.stream.draw import annotate
 from ssd_edge.stream.frames import Frame
 from ssd_edge.stream.stats import Rate
+from ssd_edge.stream.syncing import Syncing
+
+_MOST_OF_JPEG = 65500
+"""JPEG_MAX_DIMENSION of libjpeg."""
 
 
 class StopLoop(Exception):  # noqa: N818 - not an error
@@ -130,12 +136,14 @@ class JsonLines(Sink):
         self._labels = labels
         self.path = None if str(path) == "-" else Path(path)
         self._file: FileIO | None = None
+        self._syncing: Syncing | None = None
         self._size = 0
         if self.path is not None:
             try:
                 self._file = self.path.open("wb", buffering=0)
             except OSError as error:
                 raise _cannot_write(self.path, error) from None
+            self._syncing = Syncing(partial(_sync_file, self._file.fileno(), self.path.parent))
 
     @classmethod
     def opened(cls, target: str, labels: Sequence[str], fps: float | None) -> JsonLines:
@@ -178,10 +186,11 @@ class JsonLines(Sink):
             raise _cannot_write("standard output", error) from None
 
     def _append(self, line: bytes) -> None:
-        if self._file is None:
+        if self._file is None or self._syncing is None:
             raise ValueError("this sink is closed")
         rest = memoryview(line)
         try:
+            self._syncing.check()
             while rest:
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
@@ -193,9 +202,10 @@ class JsonLines(Sink):
     def close(self) -> None:
         """Close the file; stdout stays open."""
         file, self._file = self._file, None
-        if file is not None:
+        if file is not None and self._syncing is not None:
             try:
-                file.close()
+                with file:
+                    self._syncing.close()
             except OSError as error:
                 raise _cannot_write(self.path or "", error) from None
 
@@ -221,6 +231,15 @@ class Images(Sink):
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _cannot_write(self.path, error) from None
+        self._not_synced: list[Path] = []
+        self._syncing: Syncing | None = Syncing(self._sync)
+
+    def _sync(self) -> None:
+        files, self._not_synced = self._not_synced, []
+        for file in files:
+            with suppress(FileNotFoundError):  # removed since
+                sync(file)
+        sync_folder(self.path)
 
     @classmethod
     def opened(cls, target: str, labels: Sequence[str], fps: float | None) -> Images:
@@ -231,12 +250,29 @@ class Images(Sink):
         """Write one file."""
         name = f"{frame.index:06d}-{Path(frame.file).stem}.jpg" if frame.file else f"{frame.index:06d}.jpg"
         picture = annotate(frame.image, detections, self._labels)
+        if max(picture.shape[:2]) > _MOST_OF_JPEG:
+            raise SinkError(
+                f"cannot write {self.path / name}: a JPEG is at most {_MOST_OF_JPEG} pixels wide and high, but this "
+                f"frame is {picture.shape[1]}×{picture.shape[0]}: use --save-json"
+            )
         _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, self._quality])
         try:
+            if self._syncing is not None:
+                self._syncing.check()
             (self.path / name).write_bytes(data.tobytes())
         except OSError as error:
             (self.path / name).unlink(missing_ok=True)
             raise _cannot_write(self.path / name, error) from None
+        self._not_synced.append(self.path / name)
+
+    def close(self) -> None:
+        """Wait until all files are on the disk."""
+        syncing, self._syncing = self._syncing, None
+        if syncing is not None:
+            try:
+                syncing.close()
+            except OSError as error:
+                raise _cannot_write(self.path, error) from None
 
 
 class Window(Sink):
@@ -301,6 +337,11 @@ def has_display() -> bool:
         return subprocess.run(attempt, capture_output=True, timeout=30, check=False).returncode == 0
     except subprocess.TimeoutExpired:
         return False
+
+
+def _sync_file(descriptor: int, folder: Path) -> None:
+    sync_open(descriptor)
+    sync_folder(folder)
 
 
 def _cannot_write(what: str | Path, error: OSError) -> SinkError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,12 +14,14 @@ from av.video.stream import VideoStream
 from ssd_edge.detections import Detections
 from ssd_edge.detector import Image
 from ssd_edge.errors import SinkError
+from ssd_edge.files import sync_folder, sync_open
 from ssd_edge.stream.draw import annotate
 from ssd_edge.stream.frames import Frame
 from ssd_edge.stream.sinks import Sink
+from ssd_edge.stream.syncing import Syncing
 
 # By suffix: the container's name and options, and the codecs to try. Each format is written in self-contained pieces,
-# so that a power cut or a full disk costs only the last seconds and not the whole file.
+# and synced once a second, so that a power cut or a full disk costs only the last seconds and not the whole file.
 _FORMATS: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
     ".mp4": (
         "mp4",
@@ -155,6 +157,11 @@ class _Disk:
             self._file = path.open("wb", buffering=0)
         except OSError as error:
             raise SinkError(f"cannot write {path}: {error.strerror}") from None
+        self._syncing = Syncing(self._sync)
+
+    def _sync(self) -> None:
+        sync_open(self._file.fileno())
+        sync_folder(self._path.parent)
 
     def write(self, data: bytes) -> int:
         """Write all of ``data``; after an error, write nothing but report success."""
@@ -176,6 +183,7 @@ class _Disk:
 
     def check(self) -> None:
         """Raise the write error, if any; only once."""
+        self._keep_error(self._syncing.check)
         if self.error is not None and not self._raised:
             self._raised = True
             hint = "; what was written until then can be played"
@@ -183,8 +191,12 @@ class _Disk:
 
     def close(self) -> None:
         """Close the file."""
+        self._keep_error(self._syncing.close)
+        self._keep_error(self._file.close)
+
+    def _keep_error(self, step: Callable[[], None]) -> None:
         try:
-            self._file.close()
+            step()
         except OSError as error:
             self.error = self.error or error
 

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
 import cv2
 import numpy as np
@@ -17,6 +19,7 @@ import pytest
 from ssd_edge.detections import Detections
 from ssd_edge.detector import Detector
 from ssd_edge.errors import SinkError
+from ssd_edge.stream import syncing
 from ssd_edge.stream.draw import PALETTE, annotate
 from ssd_edge.stream.frames import Frame
 from ssd_edge.stream.loop import run_loop
@@ -312,3 +315,50 @@ def test_stop_loop_is_raised_by_a_closed_pipe_only(monkeypatch: pytest.MonkeyPat
     with pytest.raises(SinkError, match="cannot write standard output: No space left on device"):
         JsonLines("-", LABELS).write(noise(0), Detections.empty())
     assert not issubclass(StopLoop, SinkError)
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.jsonl", "out"])
+def test_recordings_reach_the_disk_while_they_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def logged(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", logged)
+    monkeypatch.setattr(syncing, "SECONDS", 0.02)
+    make = {"out.mp4": Video, "out.jsonl": JsonLines, "out": Images}[name]
+    with make(tmp_path / name, LABELS) as sink:
+        write_many(sink, 3)
+        for _ in range(200):
+            if len(synced) > 3:
+                break
+            sleep(0.02)
+    folder = {"out": "out"}.get(name, tmp_path.name)
+    written = {"out": {"000000.jpg", "000001.jpg", "000002.jpg"}}.get(name, {name})
+    assert set(synced) == {*written, folder}
+
+
+@pytest.mark.parametrize("make", [Video, JsonLines, Images])
+def test_a_disk_that_does_not_take_a_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: type) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    sink = make(tmp_path / "out.mp4", LABELS)
+    sink.write(noise(0), some_detections())
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(SinkError, match=r"cannot write .*out\.mp4.*: Input/output error"):
+        sink.close()
+    sink.close()
+
+
+def test_a_frame_too_wide_for_a_jpeg(tmp_path: Path) -> None:
+    with (
+        pytest.raises(SinkError, match="at most 65500 pixels wide and high, but this frame is 65501×2"),
+        Images(tmp_path, LABELS) as sink,
+    ):
+        sink.write(Frame(np.zeros((2, 65501, 3), np.uint8), 0, 0.0, 0.0), some_detections())
+    with Images(tmp_path, LABELS) as sink:
+        sink.write(Frame(np.zeros((2, 65500, 3), np.uint8), 0, 0.0, 0.0), some_detections())
+    assert cv2.imread(str(tmp_path / "000000.jpg")).shape == (2, 65500, 3)
