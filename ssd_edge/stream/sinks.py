@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import partial
@@ -231,14 +232,13 @@ class Images(Sink):
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _cannot_write(self.path, error) from None
-        self._not_synced: list[Path] = []
+        self._not_synced: deque[Path] = deque()
         self._syncing: Syncing | None = Syncing(self._sync)
 
     def _sync(self) -> None:
-        files, self._not_synced = self._not_synced, []
-        for file in files:
+        while self._not_synced:
             with suppress(FileNotFoundError):  # removed since
-                sync(file)
+                sync(self._not_synced.popleft())
         sync_folder(self.path)
 
     @classmethod

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
 import warnings
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,9 +42,8 @@ def save_checkpoint(
         f"{_PREFIX}{name}": _halved(value) if half and value.is_floating_point() else value
         for name, value in network.state_dict().items()
     }
-    with written_whole(path) as partial:
-        content = {METADATA_KEY: spec.to_text(), "state_dict": weights}
-        torch.save(content if scales is None else {**content, SCALES_KEY: dict(scales)}, partial)
+    content = {METADATA_KEY: spec.to_text(), "state_dict": weights}
+    write_torch_file(path, content if scales is None else {**content, SCALES_KEY: dict(scales)})
 
 
 def replace_spec(path: Path, spec: ModelSpec) -> None:
@@ -51,9 +52,7 @@ def replace_spec(path: Path, spec: ModelSpec) -> None:
     Raises:
         ModelError: the checkpoint cannot be read.
     """
-    content = read_torch_file(path)
-    with written_whole(path) as partial:
-        torch.save({**content, METADATA_KEY: spec.to_text()}, partial)
+    write_torch_file(path, {**read_torch_file(path), METADATA_KEY: spec.to_text()})
 
 
 def _halved(value: Tensor) -> Tensor:
@@ -152,6 +151,21 @@ def _listed(names: Sequence[str], most: int = 4) -> str:
     return f"{', '.join(names[: most - 1])} and {len(names) - most + 1} more"
 
 
+def write_torch_file(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a dict as ``torch.save`` does, whole or not at all; a checksum of each of its parts stands in the file.
+
+    Raises:
+        ModelError: the file cannot be written.
+    """
+    encoded = io.BytesIO()  # torch's own writer makes a RuntimeError of a full disk
+    torch.save(content, encoded)
+    try:
+        with written_whole(path) as partial:
+            partial.write_bytes(encoded.getbuffer())
+    except OSError as error:
+        raise ModelError(f"cannot write {path}: {error.strerror or error}; an earlier one is as it was") from None
+
+
 def read_torch_file(path: Path) -> dict[str, Any]:
     """Read a dict that ``torch.save`` wrote, without executing anything in the file.
 
@@ -159,11 +173,14 @@ def read_torch_file(path: Path) -> dict[str, Any]:
         ModelError: the file is missing or damaged, or holds more than tensors and plain values.
     """
     try:
+        _check_parts(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about a damaged file; the error below says it better
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ModelError(f"there is no file {path}") from None
+    except PermissionError:
+        raise ModelError(f"{path} may not be read by this user") from None
     except Exception as error:  # a damaged file makes torch raise anything: struct.error, IndexError, AssertionError …
         raise ModelError(
             f"{path} cannot be read safely as a checkpoint: it is damaged, was not written by torch.save, or holds "
@@ -172,3 +189,16 @@ def read_torch_file(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ModelError(f"{path} must hold a dict of weights, but holds {type(content).__name__}")
     return content
+
+
+def _check_parts(path: Path) -> None:
+    """Compare each part of a file with its checksum, which torch does not; files from before torch 1.6 have none.
+
+    Raises:
+        ValueError, zipfile.BadZipFile, ...: the file is damaged.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as parts:
+            damaged = parts.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"{damaged} differs from its checksum")

@@ -12,7 +12,9 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from ssd_edge.training.checkpoints import write_torch_file
 from ssd_edge.training.module import DetectorModule
 from ssd_edge.training.run import TrainingRun
 
@@ -59,6 +61,18 @@ class BestModel(Callback):
         self.at_start = state.get("at_start")
 
 
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes ``last.ckpt`` beside the old file and on its disk, where Lightning's own would move it from elsewhere."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint, whole or not at all.
+
+        Raises:
+            ModelError: it cannot be written.
+        """
+        write_torch_file(Path(path), checkpoint)
+
+
 def make_trainer(run: TrainingRun, best: BestModel) -> pl.Trainer:
     """Make Lightning's trainer with the settings of a run."""
     recipe = run.recipe
@@ -75,6 +89,7 @@ def make_trainer(run: TrainingRun, best: BestModel) -> pl.Trainer:
             log_every_n_steps=10,
             logger=TensorBoardLogger(str(run.folder), name="logs"),
             callbacks=[*_callbacks(run), best],
+            plugins=[WholeCheckpoints()],
             enable_progress_bar=run.show_bar,
             enable_model_summary=False,
         )

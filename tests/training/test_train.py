@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import signal
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,34 @@ def test_resumed_training_equals_one_that_was_never_interrupted(pictures, tmp_pa
     assert trained.epochs == 4
     assert_equal_weights(tmp_path / "whole" / "last.ckpt", tmp_path / "parts" / "last.ckpt")
     assert_equal_weights(tmp_path / "whole" / "model.pt", tmp_path / "parts" / "model.pt")
+
+
+def test_a_full_disk_leaves_the_last_epoch_to_resume_from(pictures, tmp_path, monkeypatch):
+    """The limit on a file's size stands for the full disk: writing ends with EFBIG in place of ENOSPC."""
+    resource = pytest.importorskip("resource")
+    recipe = replace(RECIPE, epochs=4, validate_every=4)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 2, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard)))
+        try:
+            with pytest.raises(ModelError, match=r"cannot write .*last.ckpt: File too large; an earlier"):
+                run(pictures, tmp_path / "run", recipe)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["last.ckpt", "logs"]
+    assert read_torch_file(tmp_path / "run" / "last.ckpt")["epoch"] == 1  # counted from 0
+    assert run(pictures, tmp_path / "run", recipe, resume=True).epochs == 4
+
+
+def test_checkpoints_need_no_other_file_system(pictures, tmp_path, monkeypatch):
+    """What is written to a temporary folder elsewhere has to be copied to its place, which is not done in one step."""
+
+    def none(*arguments, **options):
+        raise AssertionError("a temporary file was made elsewhere")
+
+    monkeypatch.setattr(tempfile, "mkstemp", none)
+    run(pictures, tmp_path / "run", replace(RECIPE, epochs=1))
+    assert (tmp_path / "run" / "last.ckpt").is_file()
 
 
 def test_ctrl_c_leaves_the_last_epoch_to_resume_from(pictures, tmp_path, monkeypatch):
@@ -412,7 +441,7 @@ def test_a_checkpoint_as_heads(pictures, tmp_path):
 def test_progress_goes_to_the_end(tmp_path, capfd):
     """Train with a progress bar; none of Lightning's advice reaches the screen."""
     both = draw_dataset(tmp_path / "train", 4), draw_dataset(tmp_path / "val", 2, seed=1)
-    train(*both, tmp_path / "run", replace(RECIPE, epochs=1))
+    train(TrainingRun(*both, tmp_path / "run", replace(RECIPE, epochs=1)))
     printed = "".join(capfd.readouterr())
     for word in ("litlogger", "💡", "GPU available", "num_workers", "Warning", "Traceback"):
         assert word not in printed
