@@ -112,7 +112,7 @@ def build_engine(
     )
     with progress("building") as bar:
         manifest = build_bundle(
-            onnx, target, *_split(backend or [DEFAULT_BACKEND]), options=options, add=add, progress=bar
+            onnx, target, *_split(backend or [DEFAULT_BACKEND]), options=options, add=add, progress=bar, note=say
         )
     if as_json:
         print_json(manifest.to_json())

@@ -9,8 +9,7 @@ from typing import cast
 
 from ssd_edge.detector import Engine
 from ssd_edge.engines.bundle.load import load_bundle
-from ssd_edge.engines.bundle.manifest import read_manifest
-from ssd_edge.engines.bundle.manifest import replace_spec as replace_bundles_spec
+from ssd_edge.engines.bundle.manifest import change_spec, read_manifest
 from ssd_edge.engines.proof.prove import proof_of
 from ssd_edge.errors import MissingDependencyError, ModelError, ProofError
 from ssd_edge.graph.heads import replace_spec as replace_heads_spec
@@ -59,8 +58,7 @@ def set_operating_scores(path: Path, spec: ModelSpec, scores: Mapping[str, float
     """
     spec = replace(spec, operating_scores=scores)
     if path.is_dir():
-        manifest = read_manifest(path)
-        replace_bundles_spec(path, replace(manifest.spec, operating_scores=scores))
+        change_spec(path, lambda present: replace(present, operating_scores=scores))
     elif path.suffix == ".onnx":
         try:
             replace_heads_spec(path, spec)

@@ -42,7 +42,9 @@ def _core() -> Any:
     With two Cores, the second may restore the stack that the first has already unmapped, and the next signal (Ctrl-C,
     the end of a child process) kills the process.
     """
-    return openvino.Core()
+    core = openvino.Core()
+    core.set_property({"ENABLE_MMAP": False})  # a mapped file that cp overwrites in place would kill the process
+    return core
 
 
 class OpenVinoEngine(Engine):

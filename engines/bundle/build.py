@@ -15,13 +15,14 @@ from ssd_edge import __version__
 from ssd_edge.engines.backends import get_backend
 from ssd_edge.engines.base import Backend, BuildOptions, PlanEntry
 from ssd_edge.engines.bundle.load import incompatibility
+from ssd_edge.engines.bundle.lock import locked, remove_leftovers
 from ssd_edge.engines.bundle.manifest import MANIFEST, Manifest, files_of, rank, read_manifest, write_manifest
 from ssd_edge.engines.cpu.weight_bits import heads_to_try
 from ssd_edge.engines.proof.prove import CLEAR_ABOUT_NOTHING, proof_of, prove, write_proof
 from ssd_edge.errors import BackendError, BundleError, DisagreementError
 from ssd_edge.files import replace_folder, sha256
 from ssd_edge.graph.heads import read_spec
-from ssd_edge.progress import Progress, no_progress
+from ssd_edge.progress import Note, Progress, no_note, no_progress
 from ssd_edge.spec import ModelSpec
 
 
@@ -32,6 +33,7 @@ def build_bundle(
     options: BuildOptions | None = None,
     add: bool = False,
     progress: Progress = no_progress,
+    note: Note = no_note,
 ) -> Manifest:
     """Compile heads into a bundle; an existing bundle of that name is replaced once the new one is complete.
 
@@ -42,6 +44,7 @@ def build_bundle(
         options: options for the backends that take them.
         add: keep the plans of other backends that a bundle of that name already holds.
         progress: called while a backend compiles, if the backend reports progress.
+        note: called with a sentence where another build of this bundle is waited for, or has left something behind.
 
     Raises:
         BundleError: ``output`` is something other than a bundle, or holds plans of other heads.
@@ -57,28 +60,36 @@ def build_bundle(
     backends = {name: get_backend(name) for name in backend_names}
     _check_options(backends, options)
     spec, digest = read_spec(onnx), sha256(onnx)
+    source = PlanEntry("", "", "", "", (), onnx.name, digest, spec.provenance, {}, "")
     origin = _origin(onnx.name, digest, spec)
-    old = _manifest_to_extend(output, spec, origin) if add and output.exists() else None
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as scratch:
-            folder = Path(scratch) / "bundle"
-            folder.mkdir()
-            entries = [plan for plan in old.plans if plan.backend not in backends] if old else []
-            _copy(output, folder, [name for entry in entries for name in files_of(entry)])
-            proof = write_proof(onnx, spec, folder)
-            source = PlanEntry("", "", "", "", (), onnx.name, digest, spec.provenance, {}, proof)
-            for backend in backends.values():
-                _copy(output, folder, [name for name in backend.CARRIED if (output / name).is_file()])
-                entries.append(_build_plan(backend, onnx, spec, folder, source, options or BuildOptions(), progress))
-            hashes = {name: sha256(folder / name) for entry in entries for name in files_of(entry)}
-            plans = tuple(sorted(entries, key=rank))
-            manifest = Manifest(old.spec if old else spec, plans, hashes, {**origin, **_made_here()})
-            write_manifest(manifest, folder)
-            replace_folder(folder, output)
+        with locked(output, note):
+            remove_leftovers(output, note)
+            old = _manifest_to_extend(output, spec, origin) if add and output.exists() else None
+            with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent, ignore_cleanup_errors=True) as scratch:
+                folder = Path(scratch) / "bundle"
+                folder.mkdir()
+                source = replace(source, proof=write_proof(onnx, spec, folder))
+                kept = _keep(output, folder, old, backends) if old else []
+                built: list[PlanEntry] = []
+                for backend in backends.values():
+                    _copy(output, folder, [name for name in backend.CARRIED if (output / name).is_file()])
+                    built.append(_build_plan(backend, onnx, spec, folder, source, options or BuildOptions(), progress))
+                plans = tuple(sorted([*kept, *built], key=rank))
+                hashes = {name: sha256(folder / name) for plan in plans for name in files_of(plan)}
+                manifest = Manifest(old.spec if old else spec, plans, hashes, {**origin, **_made_here()})
+                write_manifest(manifest, folder)
+                replace_folder(folder, output)
     except OSError as error:
         raise BundleError(f"cannot build {output}: {error.strerror or error}; nothing was changed there") from None
     return manifest
+
+
+def _keep(bundle: Path, folder: Path, old: Manifest, backends: Mapping[str, Backend]) -> list[PlanEntry]:
+    """Copy the plans of a bundle that no backend builds again into ``folder``, and return them."""
+    kept = [plan for plan in old.plans if plan.backend not in backends]
+    _copy(bundle, folder, [name for plan in kept for name in files_of(plan)])
+    return kept
 
 
 def _copy(source: Path, target: Path, names: Iterable[str]) -> None:

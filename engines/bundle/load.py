@@ -12,6 +12,7 @@ from ssd_edge import __version__
 from ssd_edge.detector import Engine
 from ssd_edge.engines.backends import BACKENDS, get_backend
 from ssd_edge.engines.base import PlanEntry
+from ssd_edge.engines.bundle.lock import read_steadily
 from ssd_edge.engines.bundle.manifest import MANIFEST, rank, read_manifest
 from ssd_edge.engines.proof.prove import proof_of, prove
 from ssd_edge.errors import BackendError, BundleCompatibilityError, DisagreementError
@@ -34,6 +35,10 @@ def load_bundle(folder: Path, note: Note = no_note) -> Engine:
         BackendError: the runtime is not installed, or refused the plan.
         DisagreementError: the plan was built on another kind of processor, and gives wrong results on this one.
     """
+    return read_steadily(folder, lambda: _loaded(folder, note), lambda engine: engine.close())
+
+
+def _loaded(folder: Path, note: Note) -> Engine:
     manifest = read_manifest(folder)
     reasons: list[str] = []
     for plan in sorted(manifest.plans, key=rank):

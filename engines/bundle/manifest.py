@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from ssd_edge import __version__
 from ssd_edge.engines.backends import BACKENDS
 from ssd_edge.engines.base import PlanEntry
+from ssd_edge.engines.bundle.lock import locked, read_steadily
 from ssd_edge.errors import BundleCompatibilityError, BundleIntegrityError, SpecError
 from ssd_edge.files import sha256, written_whole
 from ssd_edge.spec import ModelSpec
@@ -56,13 +57,17 @@ def read_manifest(folder: Path) -> Manifest:
         BundleIntegrityError: the folder is not a bundle, or a file is missing, altered or unreadable.
         BundleCompatibilityError: the bundle has another schema version.
     """
+    return read_steadily(folder, lambda: _checked(folder))
+
+
+def _checked(folder: Path) -> Manifest:
     try:
         text = (folder / MANIFEST).read_bytes()
         content = json.loads(text)
     except (FileNotFoundError, NotADirectoryError):
         what = "has no manifest.json" if folder.is_dir() else "is no folder" if folder.exists() else "is not there"
         raise BundleIntegrityError(f"{folder} {what}, so it is no engine bundle: {_REBUILD}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleIntegrityError(f"{folder / MANIFEST} cannot be read ({error}): {_REBUILD}") from None
     if not isinstance(content, dict) or "schema_version" not in content:
         raise BundleIntegrityError(f"{folder / MANIFEST} is not a manifest of ssd-edge: {_REBUILD}")
@@ -119,15 +124,21 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
         partial.write_bytes(_sealed(manifest))
 
 
-def replace_spec(folder: Path, spec: ModelSpec) -> None:
-    """Replace the spec in a bundle's manifest; the plans stay.
+def change_spec(folder: Path, change: Callable[[ModelSpec], ModelSpec]) -> None:
+    """Change the spec in a bundle's manifest; the plans stay.
+
+    Args:
+        folder: the bundle.
+        change: makes the new spec from the present one.
 
     Raises:
         BundleIntegrityError: the folder is not a bundle, or it is damaged.
         BundleCompatibilityError: the bundle has another schema version.
+        OSError: it cannot be written.
     """
-    manifest = replace(read_manifest(folder), spec=spec)
-    write_manifest(manifest, folder)
+    with locked(folder):
+        manifest = read_manifest(folder)
+        write_manifest(replace(manifest, spec=change(manifest.spec)), folder)
 
 
 def files_of(plan: PlanEntry) -> tuple[str, ...]:
