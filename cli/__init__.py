@@ -1,1 +1,1 @@
-"""The command line: one short file a command: parse, one call, print."""
+"""The command line. Each command is one short file that parses options, makes one call and prints the result."""

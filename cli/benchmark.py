@@ -19,22 +19,30 @@ if TYPE_CHECKING:
 
 
 def benchmark(
-    models: Annotated[list[Path], typer.Argument(help="One or more of NAME.engine/, NAME.onnx, NAME.pt.")],
+    models: Annotated[
+        list[Path], typer.Argument(help="Models to compare: NAME.engine/, NAME.onnx or NAME.pt; one or more.")
+    ],
     camera: Annotated[
-        str, typer.Option("--camera", "-c", help="Where the frames come from: a video, a folder or 'synthetic'.")
+        str,
+        typer.Option(
+            "--camera",
+            "-c",
+            help="Video file, folder of images, or 'synthetic' for a rendered scene, to take frames from.",
+        ),
     ] = "synthetic",
-    frames: Annotated[int, typer.Option(min=10, help="Frames of each measurement.")] = 200,
-    warmup: Annotated[int, typer.Option(min=0, help="Frames before each measurement.")] = 20,
-    rounds: Annotated[int, typer.Option(min=1, help="Turns of each engine; medians over them are shown.")] = 3,
+    frames: Annotated[int, typer.Option(min=10, help="Number of frames per measurement.")] = 200,
+    warmup: Annotated[int, typer.Option(min=0, help="Number of warm-up frames before each measurement.")] = 20,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds; the median over them is shown.")] = 3,
     min_score: Annotated[
-        float, typer.Option(min=0, max=1, help="Decode detections from this score on, as ssd-edge run does.")
+        float, typer.Option(min=0, max=1, help="Score threshold: lower detections are not decoded.")
     ] = 0.5,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Measure FPS and latency, stage by stage and end to end, of several engines side by side.
+    """Measure and compare the FPS and latency of engines, stage by stage and end to end.
 
-    Engines take turns, so that their figures compare even on a busy machine. Frames are replayed from memory, 64 of
-    the source's first ones. Stages and latency are of one frame at a time; FPS is of the loop as ssd-edge run runs it.
+    Engines take turns, so their figures are comparable even on a busy machine. The source's first 64 frames are
+    replayed from memory. Stages and latency are measured on one frame at a time; FPS is that of the whole loop of
+    ssd-edge run.
 
     Next: ssd-edge run NAME.engine --camera 0
     """
@@ -45,7 +53,7 @@ def benchmark(
     from ssd_edge.stream.benchmark import benchmark as measure
     from ssd_edge.stream.sources import open_source
 
-    where = summary()
+    machine = summary()
     with ExitStack() as opened, progress("measuring") as bar:
         results = measure(
             {str(path): opened.enter_context(open_model(path, say)) for path in models},
@@ -57,11 +65,11 @@ def benchmark(
             progress=bar,
         )
     if as_json:
-        print_json({"machine": where, "engines": [result.to_json() for result in results]})
+        print_json({"machine": machine, "engines": [result.to_json() for result in results]})
         return
     console = Console()
     console.print(_table(results))
-    console.print(_line(where), soft_wrap=True, highlight=False)
+    console.print(_machine_line(machine), soft_wrap=True, highlight=False)
 
 
 def _table(results: Sequence[EngineTimes]) -> Table:
@@ -81,7 +89,7 @@ def _table(results: Sequence[EngineTimes]) -> Table:
 
 
 def _number(value: float | None, digits: int) -> str:
-    """As it is, or that it cannot be had."""
+    """Format a number; a dash stands for one that could not be measured."""
     return "–" if value is None else f"{value:.{digits}f}"
 
 
@@ -89,9 +97,9 @@ def _ms(times: Sequence[float]) -> str:
     return " / ".join(f"{1000 * value:.1f}" for value in times)
 
 
-def _line(where: dict[str, Any]) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
+def _machine_line(machine: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     return (
-        f"{where['processor']}, {where['threads']} threads, load {where['load']}; "
-        f"Python {where['python']}, {versions}; {where['system']}"
+        f"{machine['processor']}, {machine['threads']} threads, load {machine['load']}; "
+        f"Python {machine['python']}, {versions}; {machine['system']}"
     )

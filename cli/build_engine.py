@@ -16,80 +16,86 @@ _TENSORRT = "Backend tensorrt"
 
 
 def build_engine(
-    onnx: Annotated[Path, typer.Argument(help="Heads of ssd-edge export, calibrate or import-onnx.")],
+    onnx: Annotated[Path, typer.Argument(help="ONNX heads from ssd-edge export, calibrate or import-onnx.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The bundle, NAME.engine; beside the ONNX file if not given.")
+        Path | None,
+        typer.Option("--output", "-o", help="Engine bundle to write; by default NAME.engine beside the ONNX file."),
     ] = None,
     backend: Annotated[
         list[str] | None,
-        typer.Option(help=f"What runs the engine: {help_of(BACKENDS, DEFAULT_BACKEND)}. Several make a plan each."),
+        typer.Option(
+            help=f"Inference backend: {help_of(BACKENDS, DEFAULT_BACKEND)}. May be repeated: one plan for each."
+        ),
     ] = None,
     add: Annotated[
         bool,
-        typer.Option("--add", help="Keep the plans that other backends have in the bundle; of the same heads only."),
+        typer.Option("--add", help="Add to an existing bundle of the same heads: keep the plans of other backends."),
     ] = False,
     precision: Annotated[
         str | None,
         typer.Option(
-            help="fp32, fp16 or int8; by default int8 of heads that were calibrated, else fp16.", rich_help_panel=_GPUS
+            help="Precision: fp32, fp16 or int8; by default int8 for calibrated heads, else fp16.",
+            rich_help_panel=_GPUS,
         ),
     ] = None,
     compute_capability: Annotated[
         list[str] | None,
         typer.Option(
-            help="tensorrt-rtx: of the GPUs to build for, one or more; by default 8.6 8.9 12.0, which are RTX 30, 40 "
-            "and 50.",
+            help="CUDA compute capability of the GPUs to build for, with tensorrt-rtx; one or more. By default 8.6 8.9 "
+            "12.0, for RTX 30, 40 and 50.",
             rich_help_panel=_GPUS,
         ),
     ] = None,
     decode: Annotated[
         str | None,
         typer.Option(
-            help="How the engine comes by its decode: ahead-of-time (the default from TensorRT 10.9), python (before), "
-            "library, or host-launch, after the engine.",
+            help="Implementation of decode: ahead-of-time (kernels in the plan; the default from TensorRT 10.9), "
+            "python (Python plugins; the default before), library (C++ plugins), host-launch (after the engine).",
             rich_help_panel=_TENSORRT,
         ),
     ] = None,
     workspace: Annotated[
         int,
-        typer.Option(min=0, help="MiB that a layer may use while it runs; 0: all there is.", rich_help_panel=_TENSORRT),
+        typer.Option(min=0, help="Workspace limit in MiB, for each layer; 0: no limit.", rich_help_panel=_TENSORRT),
     ] = 0,
     optimisation_level: Annotated[
         int | None,
         typer.Option(
-            min=0, max=5, help="How long the builder searches for faster kernels: 0 … 5.", rich_help_panel=_TENSORRT
+            min=0,
+            max=5,
+            help="Builder optimisation level, 0 … 5: a higher one builds longer.",
+            rich_help_panel=_TENSORRT,
         ),
     ] = None,
-    max_batch: Annotated[
-        int, typer.Option(min=1, help="Largest batch that the plan takes.", rich_help_panel=_TENSORRT)
-    ] = 1,
+    max_batch: Annotated[int, typer.Option(min=1, help="Maximum batch size.", rich_help_panel=_TENSORRT)] = 1,
     version_compatible: Annotated[
         bool,
         typer.Option(
-            "--version-compatible", help="Later TensorRT of the same major runs it too.", rich_help_panel=_TENSORRT
+            "--version-compatible",
+            help="Also run on later TensorRT of the same major version.",
+            rich_help_panel=_TENSORRT,
         ),
     ] = False,
     hardware_compatible: Annotated[
         str | None,
-        typer.Option(help="Other GPUs run it too: ampere-plus, or same-compute-capability.", rich_help_panel=_TENSORRT),
+        typer.Option(help="Also run on other GPUs: ampere-plus or same-compute-capability.", rich_help_panel=_TENSORRT),
     ] = None,
     dla: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Number of the DLA to run on; what it cannot, the GPU does.", rich_help_panel=_TENSORRT
+            min=0, help="DLA core to run on (0, 1); the GPU runs the layers that it cannot.", rich_help_panel=_TENSORRT
         ),
     ] = None,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="With --dla: what the DLA cannot run is an error.", rich_help_panel=_TENSORRT),
+        typer.Option("--strict", help="With --dla: fail if the DLA cannot run a layer.", rich_help_panel=_TENSORRT),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the bundle's manifest as JSON.")] = False,
 ) -> None:
-    """Compile heads into an engine: for this machine's CPU or GPU, or for RTX GPUs, wherever they are.
+    """Compile ONNX heads into an engine for this machine's CPU or GPU, or for RTX GPUs in other machines.
 
-    On a CPU the precision is that of the heads: INT8 where they went through ssd-edge calibrate, FP32 otherwise.
-    Before it is written, the engine runs on the images that the heads carry; one that does not find in them what the
-    model finds is not written.
+    On a CPU the precision is that of the heads: INT8 after ssd-edge calibrate, FP32 otherwise. The engine is tested
+    before it is written: it runs on the images stored in the heads, and its detections must be those of the model.
 
     Next: ssd-edge run NAME.engine --camera 0
     """
@@ -128,10 +134,10 @@ def build_engine(
             say(f"kernels were {plan.facts['timing']}", "yellow")
         if "unread" in plan.facts.get("convolutions", ""):
             say(f"the precision of these could not be read in the plan of {plan.backend} {plan.version}", "yellow")
-    here = any(incompatibility(plan) is None for plan in manifest.plans)
-    say(f"next{'' if here else ', on a machine with such a GPU'}: ssd-edge run {target} --camera 0")
+    runs_here = any(incompatibility(plan) is None for plan in manifest.plans)
+    say(f"next{'' if runs_here else ', on a machine with such a GPU'}: ssd-edge run {target} --camera 0")
 
 
 def _split(values: list[str]) -> tuple[str, ...]:
-    """Of lists with commas, too, each value once."""
+    """Split values at commas, and drop duplicates."""
     return tuple(dict.fromkeys(part.strip() for value in values for part in value.split(",") if part.strip()))

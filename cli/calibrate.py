@@ -23,54 +23,51 @@ if TYPE_CHECKING:
     from ssd_edge.calibration.outcome import Outcome
     from ssd_edge.calibration.scales.state import StateFile
 
-_IMAGES = "Images to calibrate with"
-_FLOAT = "What stays in FP32"
+_IMAGES = "Calibration images"
+_FLOAT = "Convolutions left in FP32"
 _CORRECTIONS = "Corrections"
-_CONTRACT = "Contract"
-_ELSEWHERE = "Scales of elsewhere, and for elsewhere"
+_CONTRACT = "Accuracy limit"
+_ELSEWHERE = "Scales of and for other tools"
 
 
 def calibrate(
-    onnx: Annotated[Path, typer.Argument(help="FP32 heads of ssd-edge export or import-onnx.")],
+    onnx: Annotated[Path, typer.Argument(help="FP32 heads from ssd-edge export or import-onnx.")],
     data: Annotated[
         Path | None,
         typer.Argument(
-            help="A data set to measure AP on and, without --images, to calibrate with.", show_default=False
+            help="Data set to measure AP on, and to calibrate with unless --images is given.", show_default=False
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The INT8 file; NAME.int8.onnx beside it if not given.")
+        Path | None, typer.Option("--output", "-o", help="INT8 file to write; by default NAME.int8.onnx beside ONNX.")
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(
-            help="What to calibrate with: a folder of images, a data set or a video.", rich_help_panel=_IMAGES
-        ),
+        typer.Option(help="Folder of images, data set or video to calibrate with.", rich_help_panel=_IMAGES),
     ] = None,
     num_images: Annotated[
-        int, typer.Option(min=1, help="Images to calibrate with, a seeded choice.", rich_help_panel=_IMAGES)
+        int, typer.Option(min=1, help="Number of calibration images.", rich_help_panel=_IMAGES)
     ] = 128,
-    split: Annotated[
-        str, typer.Option(help="Part of the data set to calibrate with, such as train.", rich_help_panel=_IMAGES)
-    ] = "",
-    eval_split: Annotated[str, typer.Option(help="Part to measure AP on, such as val.")] = "",
+    split: Annotated[str, typer.Option(help="Split to calibrate with, such as train.", rich_help_panel=_IMAGES)] = "",
+    eval_split: Annotated[str, typer.Option(help="Split to measure AP on, such as val.")] = "",
     method: Annotated[
         str,
-        typer.Option(help=f"How the scales of activations are chosen: {help_of(METHODS, DEFAULT_METHOD)}."),
+        typer.Option(help=f"Calibration method for activation scales: {help_of(METHODS, DEFAULT_METHOD)}."),
     ] = DEFAULT_METHOD,
     skip: Annotated[
-        list[str] | None, typer.Option(help="A convolution to leave in FP32; may be repeated.", rich_help_panel=_FLOAT)
+        list[str] | None,
+        typer.Option(help="Name of a convolution to leave in FP32; may be repeated.", rich_help_panel=_FLOAT),
     ] = None,
     depthwise: Annotated[
         bool,
         typer.Option(
-            "--depthwise", help="Quantise depthwise convolutions too; RTX engines grow by it.", rich_help_panel=_FLOAT
+            "--depthwise", help="Quantise depthwise convolutions too; makes RTX engines larger.", rich_help_panel=_FLOAT
         ),
     ] = False,
     float_ends: Annotated[
         str,
         typer.Option(
-            help="Which convolutions at the network's ends stay in FP32: none, first, last or both.",
+            help="Convolutions to leave in FP32 at the network's ends: none, first, last or both.",
             rich_help_panel=_FLOAT,
         ),
     ] = "none",
@@ -78,7 +75,7 @@ def calibrate(
         int,
         typer.Option(
             min=0,
-            help="Leave convolutions in FP32 that sum fewer products to a value: 512 for RTX GPUs.",
+            help="Leave small convolutions in FP32: those that sum fewer products per output value; 512 for RTX GPUs.",
             rich_help_panel=_FLOAT,
         ),
     ] = 0,
@@ -86,20 +83,20 @@ def calibrate(
         float | None,
         typer.Option(
             min=0,
-            help="Points of AP that may be lost on DATA: searches for the way to INT8 that keeps this, with as few "
-            "convolutions in FP32 as that takes. --method is chosen then.",
+            help="Maximum loss of AP on DATA, in points. Searches for settings within it that leave as few "
+            "convolutions in FP32 as possible; also chooses --method.",
             show_default=False,
             rich_help_panel=_CONTRACT,
         ),
     ] = None,
     minutes: Annotated[
-        float, typer.Option(min=0, help="Time for --max-drop; 0: no limit.", rich_help_panel=_CONTRACT)
+        float, typer.Option(min=0, help="Time limit for --max-drop in minutes; 0: no limit.", rich_help_panel=_CONTRACT)
     ] = 0,
     bias_correction: Annotated[
         bool,
         typer.Option(
             "--bias-correction/--no-bias-correction",
-            help="Let biases make up for what rounding adds, where that brings the heads closer to FP32.",
+            help="Correct biases for the mean rounding error, if the heads get closer to FP32.",
             rich_help_panel=_CORRECTIONS,
         ),
     ] = True,
@@ -107,7 +104,7 @@ def calibrate(
         bool,
         typer.Option(
             "--learned-rounding",
-            help="Learn whether each weight is rounded up or down, too; takes minutes.",
+            help="Learn whether to round each weight up or down (AdaRound); takes minutes.",
             rich_help_panel=_CORRECTIONS,
         ),
     ] = False,
@@ -115,55 +112,57 @@ def calibrate(
         bool,
         typer.Option(
             "--equalisation/--no-equalisation",
-            help="Bring the ranges of channels closer first, where that brings the heads closer to FP32.",
+            help="Equalise channel ranges across layers, if the heads get closer to FP32.",
             rich_help_panel=_CORRECTIONS,
         ),
     ] = True,
     scales: Annotated[
         Path | None,
         typer.Option(
-            help="Take these scales, JSON or a TensorRT calibration cache, in place of images.",
+            help="Use the scales in this JSON file or TensorRT calibration cache, without images.",
             rich_help_panel=_ELSEWHERE,
         ),
     ] = None,
     save_scales: Annotated[
         Path | None,
-        typer.Option(help="Write the scales as JSON; goes without equalisation.", rich_help_panel=_ELSEWHERE),
+        typer.Option(help="Write the scales as JSON; turns equalisation off.", rich_help_panel=_ELSEWHERE),
     ] = None,
     cache: Annotated[
         Path | None,
         typer.Option(
-            help="Write a calibration cache for TensorRT up to 10 and DLA, with every activation; goes without "
-            "equalisation.",
+            help="Write a calibration cache of all activations, for TensorRT up to 10 and for DLA; turns equalisation "
+            "off.",
             rich_help_panel=_ELSEWHERE,
         ),
     ] = None,
     cache_for: Annotated[
-        str, typer.Option(help="Version of TensorRT that will read the cache.", rich_help_panel=_ELSEWHERE)
+        str, typer.Option(help="TensorRT version that will read the cache.", rich_help_panel=_ELSEWHERE)
     ] = "10.3.0",
     report: Annotated[
         Path | None,
         typer.Option(
-            help="Write what was done and what it cost as a page, NAME.html, and NAME.json beside it; measures the "
-            "sensitivity of each convolution for it.",
+            help="Write a report, NAME.html and NAME.json: settings, accuracy, speed, and the sensitivity of each "
+            "convolution, which takes time to measure.",
             show_default=False,
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed for choosing the images.", rich_help_panel=_IMAGES)] = 0,
     force: Annotated[
-        bool, typer.Option("--force", help="Make do with fewer than 32 images.", rich_help_panel=_IMAGES)
+        bool, typer.Option("--force", help="Accept fewer than 32 images.", rich_help_panel=_IMAGES)
     ] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Do not go on from an interrupted calibration.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start anew: do not resume an interrupted calibration.")
+    ] = False,
     no_eval: Annotated[bool, typer.Option("--no-eval", help="Do not measure AP; for images without labels.")] = False,
     proof: WithProof = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Make an INT8 model: explicit Q/DQ in ONNX, which OpenVINO, ONNX Runtime, TensorRT and TensorRT-RTX all take.
+    """Quantise a model to INT8: ONNX with explicit Q/DQ for OpenVINO, ONNX Runtime, TensorRT and TensorRT-RTX.
 
-    The AP before and after is that of the files, computed exactly, so that it is the same on every processor; beside
-    it stands the AP of the engine that build-engine makes of the INT8 file for this CPU. Calibrate with
-    images like those the camera will see; a hundred suffice. Interrupted, it goes on where it was when it is
-    started again in the same way. --max-drop makes a contract of it: either AP drops by no more, or no file is written.
+    Calibrate with images like those that the camera will see; a hundred suffice. AP before and after is measured by
+    exact computation of the two files, so it is the same on every processor; the AP of the INT8 engine on this CPU is
+    shown beside it. The same command resumes an interrupted calibration. With --max-drop, either AP drops by no more
+    than that, or no file is written.
 
     Next: ssd-edge build-engine NAME.int8.onnx
     """

@@ -1,4 +1,4 @@
-"""What ``ssd-edge calibrate`` shows: the report, tables and sentences."""
+"""Output of ``ssd-edge calibrate``: the report page, tables and sentences."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def write_report_page(path: Path, outcome: Outcome, chosen: ChosenImages, seed: int) -> None:
-    """Write the page of ``calibrate --report``, and JSON beside it."""
+    """Write the report page of ``calibrate --report``, with a JSON file beside it."""
     from ssd_edge.calibration.report.facts import gather, pictures
     from ssd_edge.calibration.report.files import write_report
     from ssd_edge.progress import no_note
@@ -70,7 +70,7 @@ def _what_corrections_brought(corrections: Corrections) -> str:
 
 
 def _trials_table(search: Search) -> Table:
-    """Make a table with a row for each file that a search measured; the one that was taken is bold."""
+    """Make a table with a row for each file that the search measured; the chosen one is bold."""
     from rich.table import Table
 
     table = Table()
@@ -86,11 +86,11 @@ def _trials_table(search: Search) -> Table:
 
 
 def _ap_table(before: Evaluation, after: Evaluation, here: Evaluation) -> Table:
-    """Make a table with a row for each class, and the mean: FP32 file, INT8 file, INT8 engine of this machine."""
+    """Make a table of AP and AP50 by class, with the mean: FP32 file, INT8 file and INT8 engine on this machine."""
     from rich.table import Table
 
     table = Table()
-    for name in ("class", *(f"{number} {of}" for number in ("AP", "AP50") for of in ("FP32", "INT8", "INT8 engine"))):
+    for name in ("class", *(f"{measure} {of}" for measure in ("AP", "AP50") for of in ("FP32", "INT8", "INT8 engine"))):
         table.add_column(name, justify="left" if name == "class" else "right")
 
     def row(name: str, *values: float | None) -> None:

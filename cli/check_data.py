@@ -20,24 +20,24 @@ def check_data(
     data: Annotated[
         Path,
         typer.Argument(
-            help="The data set: a Pascal VOC, COCO or YOLO folder, a COCO JSON file or a YOLO yaml file.",
+            help="Data set: a Pascal VOC, COCO or YOLO folder, a COCO JSON file or a YOLO yaml file.",
             show_default=False,
         ),
     ],
     split: Annotated[
         str,
         typer.Option(
-            help="The part to check, such as train or val. Without it: VOC's trainval, all YOLO images, "
+            help="Split to check, such as train or val. By default VOC's trainval, all YOLO images, "
             "or COCO's only file.",
             show_default=False,
         ),
     ] = "",
-    show_all: Annotated[bool, typer.Option("--all", help=f"List every problem, not the first {_SHOWN}.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for another program.")] = False,
+    show_all: Annotated[bool, typer.Option("--all", help=f"List all problems, not only the first {_SHOWN}.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Check a data set before training: look at every image and box, and list what is wrong.
+    """Check a data set before training: read every image and box, and list what is wrong.
 
-    Nothing is changed on disk. Training leaves out what is listed here as left out.
+    No file is changed. Training leaves out whatever is listed here as left out.
 
     Exit code 0: nothing wrong; 1: problems were found; 2: the data set cannot be read.
 

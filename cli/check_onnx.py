@@ -17,17 +17,19 @@ _SHOWN = 20
 
 
 def check_onnx(
-    onnx: Annotated[Path, typer.Argument(help="Any ONNX file: FP32, or INT8 of whatever tool.", show_default=False)],
-    show_all: Annotated[bool, typer.Option("--all", help=f"List every note, not the first {_SHOWN}.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for another program.")] = False,
+    onnx: Annotated[
+        Path, typer.Argument(help="ONNX file to check: FP32, or INT8 made by any tool.", show_default=False)
+    ],
+    show_all: Annotated[bool, typer.Option("--all", help=f"List all notes, not only the first {_SHOWN}.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Look through an ONNX file for what keeps it from running in INT8 as it should, and say what to do about it.
+    """Check an ONNX file for problems with INT8, and say how to solve them.
 
-    Errors: NVIDIA's parser refuses it, or a runtime computes something else than the file says. Warnings: a pair of
-    Q/DQ, or the lack of one, blocks a fusion. Notes: convolutions that stay in float. Of FP32 files it says what
-    ssd-edge calibrate would make INT8.
+    Errors: NVIDIA's parser refuses the file, or a runtime computes something other than what it says. Warnings: a
+    Q/DQ pair, or a missing one, prevents a fusion. Notes: convolutions that stay in float. For an FP32 file, it lists
+    which convolutions ssd-edge calibrate would make INT8.
 
-    Exit code 0: no error and no warning; 1: there are some; 2: the file cannot be read.
+    Exit code 0: no errors or warnings; 1: there are some; 2: the file cannot be read.
 
     Next: ssd-edge calibrate HEADS.onnx DATA, or ssd-edge build-engine NAME.int8.onnx
     """

@@ -1,4 +1,4 @@
-"""What several commands share: progress bars on stderr, and JSON on stdout."""
+"""Shared by the commands: progress bars and sentences on stderr, JSON on stdout."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from ssd_edge.progress import Progress
 
 NO_GAIN = 1.03
-"""INT8 that is faster by less is not worth its loss: it lies within what a busy machine makes of one number."""
+"""Smallest speed-up of INT8 that is worth its loss of AP; a smaller one could be noise of a busy machine."""
 
 
 class NumberLists(TyperCommand):
-    """A command whose options that may be repeated also take several numbers at once: ``--option 8.6 8.9``."""
+    """A command whose repeatable options also accept several numbers at once: ``--option 8.6 8.9``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """See click: each further number gets the option's name before it."""
+        """Insert the option's name before each further number, then parse as click does."""
         names = {name for parameter in self.params if getattr(parameter, "multiple", False) for name in parameter.opts}
         spelled: list[str] = []
         option, values = "", 0
@@ -44,22 +44,22 @@ class NumberLists(TyperCommand):
 
 @cache
 def stderr() -> Console:
-    """Return the console that people read; stdout is for results."""
+    """Return the console for messages to people; results go to stdout."""
     from rich.console import Console
 
     return Console(stderr=True)
 
 
 _bars: list[Bars] = []
-"""The bars on the screen: at most one display, to which inner work adds its bar."""
+"""The display on the screen, if any: nested work adds its bar to it."""
 
 
 @contextmanager
 def progress(what: str) -> Iterator[Progress]:
-    """Show a bar with an ETA on stderr while the block runs; before the first call of what is yielded it only spins.
+    """Show a progress bar with an ETA on stderr while the block runs; it spins until progress is first reported.
 
     Args:
-        what: name of the work; a call with a stage shows that in its place.
+        what: name of the work; a reported stage replaces it.
     """
     with _display() as bars:
         task, shown = bars.add_task(what, total=None), what
@@ -68,7 +68,7 @@ def progress(what: str) -> Iterator[Progress]:
             nonlocal shown
             if (stage or what) != shown:
                 shown = stage or what
-                bars.reset(task, description=shown)  # the ETA is that of the stage
+                bars.reset(task, description=shown)  # restarts the clock of the ETA
             bars.update(task, completed=done, total=total or None)
 
         yield show
@@ -101,11 +101,11 @@ def _display() -> Iterator[Bars]:
 
 @contextmanager
 def needs(extra: str, purpose: str) -> Iterator[None]:
-    """Name the extra that brings a package, if an import in the block does not find it.
+    """Turn a failed import in the block into an error that names the extra to install.
 
     Args:
-        extra: the extra of ssd-edge.
-        purpose: what the package is for, as the subject of "needs".
+        extra: the extra of ssd-edge that installs the package.
+        purpose: what needs the package; the subject of the sentence.
 
     Raises:
         MissingDependencyError: a package is missing.
@@ -119,19 +119,19 @@ def needs(extra: str, purpose: str) -> Iterator[None]:
 
 
 def print_json(value: Any) -> None:
-    """One JSON object on stdout."""
+    """Print a value as JSON on stdout."""
     typer.echo(json.dumps(value, indent=2))
 
 
 def say(text: str, style: str = "") -> None:
-    """A line for a person, on stderr."""
+    """Print a line for people on stderr."""
     from rich.text import Text
 
     stderr().print(Text(text, style), soft_wrap=True)
 
 
 def how_fast(fp32: float, int8: float) -> tuple[str, str]:
-    """What images/s of FP32 and INT8 heads on this CPU advise, and its colour."""
+    """Compare images/s of FP32 and INT8 heads on this CPU: a sentence with advice, and its colour."""
     factor = f"{int8 / fp32:.2f} times as fast as FP32 on this CPU ({int8:.0f} and {fp32:.0f} images/s)"
     if int8 < NO_GAIN * fp32:
         return f"INT8 is {factor}: build FP32 for it, and FP16 or INT8 for a GPU, as its benchmark says", "yellow"

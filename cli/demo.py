@@ -1,4 +1,4 @@
-"""``ssd-edge demo``: the whole way, from rendered images to a running loop, in one command."""
+"""``ssd-edge demo``: all steps, from rendered images to a running loop, in one command."""
 
 from __future__ import annotations
 
@@ -19,20 +19,18 @@ IMAGES = 300
 EPOCHS = 16
 BENCHMARK_FRAMES = 100
 FROZEN_BLOCKS = 7
-"""With the first blocks kept as the sample model has them, a step takes half the time."""
+"""Number of first backbone blocks to freeze: halves the time of a training step."""
 
 
 def demo(
-    folder: Annotated[Path, typer.Option("--output", "-o", help="Folder for everything the demo makes.")] = Path(
-        "demo"
-    ),
-    seconds: Annotated[float, typer.Option(min=1, help="Length of the recorded run.")] = 10,
+    folder: Annotated[Path, typer.Option("--output", "-o", help="Output folder.")] = Path("demo"),
+    seconds: Annotated[float, typer.Option(min=1, help="Length of the recorded video in seconds.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """See it all at once: render a conveyor of machine parts, train on it, calibrate, build, and run.
+    """Demonstrate all steps on rendered images: train, export, calibrate, build engines, measure, and run.
 
-    Needs no camera, no data and no GPU. It trains on from the sample model that comes with ssd-edge, and takes a few
-    minutes on two cores. Afterwards, look at FOLDER/run.mp4.
+    Needs no camera, data or GPU, and takes a few minutes on two cores. The images show machine parts on a conveyor;
+    the sample model of ssd-edge is fine-tuned on them. Afterwards, look at OUTPUT/run.mp4.
 
     Next: ssd-edge check-data DATA, and then ssd-edge train DATA
     """

@@ -1,4 +1,4 @@
-"""``ssd-edge doctor``: what this machine has, and what is missing."""
+"""``ssd-edge doctor``: what this machine has, and what it lacks."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 _MARKS: dict[State, str] = {"problem": "✗", "note": "!", "unknown": "?", "fine": ""}
 _STYLES: dict[State, str] = {"problem": "red", "note": "yellow", "unknown": "yellow", "fine": ""}
-"""Worst first."""
-_APART = {"libraries", "processor", "cameras", "disk", "Python"}
-"""Sections before which a line is left empty."""
+"""Colours by state, worst first."""
+_BLANK_LINE_BEFORE = {"libraries", "processor", "cameras", "disk", "Python"}
+"""Sections that are printed after a blank line."""
 
 
 def doctor(
     backend: Annotated[
-        str, typer.Option("--backend", help="Ask for one backend only; exit code 2 if it cannot run here.")
+        str, typer.Option("--backend", help="Check only this backend; exit code 2 if it cannot run here.")
     ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for another program.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Look at this machine: GPU, driver, libraries, power mode, clocks, temperature, cameras, codecs, disk, packages.
+    """Check this machine: GPU, driver, libraries, power mode, clocks, temperature, cameras, codecs, disk, packages.
 
-    What is wrong comes first, with the command that mends it; then which backends can run here, and why not the others.
-    Nothing is changed, and it takes at most about three seconds. Exit code 0, whatever is found.
+    Lists problems first, each with the command that solves it; then which backends can run here, and why the others
+    cannot. Changes nothing, and takes about three seconds at most. Exit code 0, even if there are problems.
 
     Next: ssd-edge build-engine HEADS.onnx --backend BACKEND
     """
@@ -45,22 +45,22 @@ def doctor(
 
     host = this_host()
     if backend:
-        _one(host, backend, as_json)
+        _check_backend(host, backend, as_json)
         return
-    found = examine(host)
+    sections = examine(host)
     ready = readiness(host)
     if as_json:
-        machine = {section: [finding.to_json() for finding in findings] for section, findings in found.items()}
+        machine = {section: [finding.to_json() for finding in findings] for section, findings in sections.items()}
         print_json({"backends": {name: one.to_json() for name, one in ready.items()}, "machine": machine})
     else:
         from rich.console import Console
 
-        if isinstance(sys.stdout, TextIOWrapper):  # on a terminal that has no ✗, a ? will do
+        if isinstance(sys.stdout, TextIOWrapper):  # a terminal that lacks ✗ shows a ?
             sys.stdout.reconfigure(errors="replace")
-        show(Console(highlight=False), found, ready)
+        show(Console(highlight=False), sections, ready)
 
 
-def _one(host: Host, name: str, as_json: bool) -> None:
+def _check_backend(host: Host, name: str, as_json: bool) -> None:
     from ssd_edge.engines.readiness import READINESS, readiness
     from ssd_edge.errors import BackendError
 
@@ -75,10 +75,10 @@ def _one(host: Host, name: str, as_json: bool) -> None:
         raise BackendError(f"{name} cannot run here: {ready.sentence()}")
 
 
-def show(console: Console, found: Mapping[str, Sequence[Finding]], ready: Mapping[str, Readiness]) -> None:
-    """Print what is wrong, the backends, and the machine."""
+def show(console: Console, sections: Mapping[str, Sequence[Finding]], ready: Mapping[str, Readiness]) -> None:
+    """Print the problems, the backends, and the facts about the machine."""
     worst_first = list(_MARKS)
-    bad = [finding for findings in found.values() for finding in findings if finding.state != "fine"]
+    bad = [finding for findings in sections.values() for finding in findings if finding.state != "fine"]
     _title(console, "What to do" if bad else "Nothing is wrong")
     for finding in sorted(bad, key=lambda finding: worst_first.index(finding.state)):
         _row(console, _MARKS[finding.state], finding.name, finding.value, _STYLES[finding.state])
@@ -92,9 +92,9 @@ def show(console: Console, found: Mapping[str, Sequence[Finding]], ready: Mappin
             _row(console, "" if number else "✗", f"{'' if number else name:{width}}", obstacle.reason, "red")
             _remedy(console, obstacle.remedy)
     _title(console, "This machine")
-    width = max(len(finding.name) for findings in found.values() for finding in findings)
-    for section, findings in found.items():
-        if section in _APART:
+    width = max(len(finding.name) for findings in sections.values() for finding in findings)
+    for section, findings in sections.items():
+        if section in _BLANK_LINE_BEFORE:
             console.print()
         for finding in findings:
             _row(console, _MARKS[finding.state], f"{finding.name:{width}}", finding.value, _STYLES[finding.state])
@@ -107,7 +107,7 @@ def _title(console: Console, text: str) -> None:
 
 
 def _remedy(console: Console, remedy: Remedy) -> None:
-    """Advice, and below it the command on a line that is not broken, to be copied."""
+    """Print advice, then the command on one unbroken line that can be copied."""
     if remedy.advice:
         _row(console, "", "  →", remedy.advice, "")
     if remedy.command:
@@ -122,7 +122,7 @@ def _row(console: Console, mark: str, name: str, value: str, style: str) -> None
     table.add_column(width=1)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    # Names of devices and files are strangers' texts.
+    # Names of devices and files may hold control characters.
     cells = ("".join(c if c.isprintable() else "�" for c in text) for text in (mark, name, value))
     table.add_row(*(Text(cell, style) for cell in cells))
     console.print(table)

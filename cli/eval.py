@@ -1,4 +1,4 @@
-"""``ssd-edge eval``: any form of a model against labelled images."""
+"""``ssd-edge eval``: measure a model, in any form, on labelled images."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="NAME.engine/, NAME.onnx, NAME.pt or NAME.ckpt.")],
-    data: Annotated[Path, typer.Argument(help="The data set: a Pascal VOC, COCO or YOLO folder or file.")],
-    split: Annotated[str, typer.Option(help="Part to evaluate on, such as test.")] = "",
+    model: Annotated[Path, typer.Argument(help="Model to evaluate: NAME.engine/, NAME.onnx, NAME.pt or NAME.ckpt.")],
+    data: Annotated[Path, typer.Argument(help="Data set: a Pascal VOC, COCO or YOLO folder or file.")],
+    split: Annotated[str, typer.Option(help="Split to evaluate on, such as test.")] = "",
     choose_thresholds: Annotated[
         str,
         typer.Option(
             metavar="precision=0.9|recall=0.9",
-            help="Find for each class the score from which on that share of its detections is right, or of its objects "
-            "is found, and write it into the model: run shows the class from there on.",
+            help="Choose a score threshold for each class that reaches this precision or recall, and write it into the "
+            "model, where run reads it.",
         ),
     ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Measure average precision, COCO's and Pascal VOC's, in all and for each class.
+    """Measure average precision (AP) on a data set, by the rules of COCO and of Pascal VOC, overall and by class.
 
-    A checkpoint, its ONNX file and its engines go through the same preprocessing and decode, so their numbers
-    compare. An ONNX file is computed exactly, on whatever processor; an engine as it runs here.
+    A checkpoint, its ONNX file and its engines share one preprocessing and decode, so their numbers are comparable. An
+    ONNX file is computed exactly, the same on every processor; an engine runs as it does on this machine.
 
     Next: ssd-edge calibrate HEADS.onnx DATA, or ssd-edge run MODEL --camera 0
     """
@@ -55,8 +55,8 @@ def evaluate(
         set_operating_scores(model, engine.spec, {one.label: one.score for one in points if one.score is not None})
     if as_json:
         chosen = {"operating_points": [one.to_json() for one in points]} if points else {}
-        found = {"backend": engine.backend, "precision": engine.precision, **result.to_json(), **chosen}
-        print_json({"model": str(model), **found})
+        ran_as = {"model": str(model), "backend": engine.backend, "precision": engine.precision}
+        print_json({**ran_as, **result.to_json(), **chosen})
         return
     if report.issues:
         say(report.summary())

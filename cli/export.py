@@ -18,28 +18,27 @@ if TYPE_CHECKING:
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="model.pt of ssd-edge train.")],
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint from ssd-edge train: model.pt.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The ONNX file; beside the checkpoint where not given.")
+        Path | None, typer.Option("--output", "-o", help="ONNX file to write; by default beside the checkpoint.")
     ] = None,
     images: Annotated[
         Path | None,
         typer.Option(
-            help="A data set (its val part, if it has one) or folder of images to compare on, and for the proof; a "
-            "rendered scene if not given."
+            help="Data set (its val split, if it has one) or folder of images, for the comparison and the proof; by "
+            "default a rendered scene."
         ),
     ] = None,
     proof: WithProof = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Write a checkpoint's heads as ONNX, and say how far they are from PyTorch's.
+    """Export a checkpoint's heads to ONNX, and compare them with PyTorch.
 
-    The model's spec (labels, default boxes, preprocessing) travels in the file. The largest difference from
-    PyTorch is measured on images, by ONNX Runtime; a few of them stay in the file with what the model finds in them,
-    and every engine built from it is checked by that, wherever it is built.
+    The file includes the model's spec: labels, default boxes and preprocessing. ONNX Runtime runs it on images, and
+    the largest difference from PyTorch is printed. A few of the images are stored in the file, with the model's
+    detections: the proof by which every engine built from it is checked.
 
-    A checkpoint of train --qat carries the scales of its INT8 network: then NAME.int8.onnx is written too, and there is
-    nothing to calibrate.
+    A checkpoint of train --qat includes INT8 scales, so NAME.int8.onnx is written too, and needs no calibration.
 
     Next: ssd-edge calibrate, or ssd-edge build-engine
     """

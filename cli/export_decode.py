@@ -1,4 +1,4 @@
-"""``ssd-edge export-decode``: heads.onnx with the nodes of decode behind them."""
+"""``ssd-edge export-decode``: write heads.onnx with decode appended as nodes."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from ssd_edge.cli.common import needs, print_json, say
 
 def export_decode(
     onnx: Annotated[
-        Path, typer.Argument(help="Heads of ssd-edge export, calibrate or import-onnx.", show_default=False)
+        Path, typer.Argument(help="ONNX heads from ssd-edge export, calibrate or import-onnx.", show_default=False)
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The file to write; NAME.decode.onnx where not given.")
+        Path | None, typer.Option("--output", "-o", help="File to write; by default NAME.decode.onnx.")
     ] = None,
     half: Annotated[
-        bool, typer.Option("--half", help="Heads in FP16, what is INT8 stays INT8: TensorRT takes types from the file.")
+        bool,
+        typer.Option("--half", help="Convert FP32 heads to FP16; INT8 stays INT8. TensorRT takes types from the file."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Write a network that gives detections: its heads, and behind them decode as three nodes with its default boxes.
+    """Export ONNX that outputs detections: the heads, followed by decode as three plugin nodes.
 
-    For tools that build TensorRT engines themselves, such as trtexec, DeepStream and Triton: the nodes SsdDecode,
-    SsdSelect and SsdMerge need the plugins of ssd-edge. ssd-edge build-engine does without this file. Outputs:
+    For tools that build TensorRT engines themselves, such as trtexec, DeepStream and Triton; ssd-edge build-engine
+    does not need this file. The nodes SsdDecode, SsdSelect and SsdMerge are run by the plugins of ssd-edge. Outputs:
     num_detections (B,), boxes (B, K, 4) as fractions of the image, scores (B, K), classes (B, K) counted from 0,
     num_cut (B,).
 

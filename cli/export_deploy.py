@@ -1,4 +1,4 @@
-"""``ssd-edge export-deploy``: a bundle's plan for Triton or DeepStream."""
+"""``ssd-edge export-deploy``: write the files with which Triton or DeepStream runs a bundle's plan."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ssd_edge.cli.common import print_json, say
 
 
 class Server(str, Enum):
-    """What runs the plan."""
+    """Software that will run the plan."""
 
     TRITON = "triton"
     DEEPSTREAM = "deepstream"
@@ -20,19 +20,26 @@ class Server(str, Enum):
 
 def export_deploy(
     bundle: Annotated[
-        Path, typer.Argument(help="NAME.engine with a plan of backend tensorrt, decode inside.", show_default=False)
+        Path,
+        typer.Argument(
+            help="Engine bundle NAME.engine with a plan of backend tensorrt that includes decode.", show_default=False
+        ),
     ],
     folder: Annotated[
         Path,
-        typer.Argument(help="triton: a model repository; deepstream: a new folder.", show_default=False),
+        typer.Argument(
+            help="Output folder: a model repository for triton, a new folder for deepstream.", show_default=False
+        ),
     ],
-    to: Annotated[Server, typer.Option("--to", help="triton or deepstream.", show_default=False)],
+    to: Annotated[
+        Server, typer.Option("--to", help="Software that will run the plan: triton or deepstream.", show_default=False)
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Write what Triton or DeepStream needs to run a plan of TensorRT: configuration, labels, and a page that says how.
+    """Write the files with which Triton or DeepStream runs a TensorRT plan: configuration, labels and instructions.
 
     triton makes FOLDER/NAME, an entry of a model repository. deepstream makes FOLDER, with nvinfer's configuration and
-    the source of a parser of the plan's outputs. No device has run either yet.
+    the source of a parser for the plan's outputs. Neither has been run on a device yet.
 
     Next: what README.md in the folder says
     """

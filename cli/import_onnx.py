@@ -1,4 +1,4 @@
-"""``ssd-edge import-onnx``: heads that someone else trained."""
+"""``ssd-edge import-onnx``: convert an SSD that another program trained."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def import_onnx(
-    onnx: Annotated[Path, typer.Argument(help="The ONNX file with its raw heads.")],
+    onnx: Annotated[Path, typer.Argument(help="ONNX file with raw heads.")],
     spec: Annotated[
         Path,
         typer.Argument(
-            help="A JSON file that describes the model, as above; or the FP32 heads, if another tool quantised them."
+            help="JSON description of the model, as above; or its FP32 heads, if ONNX is their INT8 version."
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("heads.onnx"),
@@ -38,14 +38,14 @@ def import_onnx(
     images: Annotated[
         Path | None,
         typer.Option(
-            help="A data set (its val part, if it has one) or folder of images that show what the model knows, for its "
-            "proof; a rendered scene if not given."
+            help="Data set (its val split, if it has one) or folder of images with objects of the model's classes, for "
+            "the proof; by default a rendered scene."
         ),
     ] = None,
     proof: WithProof = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the model's spec as JSON.")] = False,
 ) -> None:
-    """Take over an SSD from elsewhere: its raw heads as ONNX, and a description of what they mean.
+    """Import an SSD that was trained elsewhere: an ONNX file with raw heads, and a description of the model.
 
     The ONNX file has one image input (1, 3, H, W), a regression output (1, boxes, 4) and a class output
     (1, boxes, classes) whose class 0 is background. The description:

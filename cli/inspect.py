@@ -1,4 +1,4 @@
-"""``ssd-edge inspect``: what a model is, without running it."""
+"""``ssd-edge inspect``: show a model's properties without running it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    model: Annotated[Path, typer.Argument(help="NAME.engine/, NAME.onnx, NAME.pt or NAME.ckpt.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    model: Annotated[Path, typer.Argument(help="Model to describe: NAME.engine/, NAME.onnx, NAME.pt or NAME.ckpt.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the properties as JSON.")] = False,
 ) -> None:
-    """Show what a model is: classes, input, default boxes, precision, and where it comes from.
+    """Show a model's properties: classes, input, default boxes, precision and origin.
 
-    The files of a bundle are compared with their checksums, and each of its plans with this machine.
+    For an engine bundle, also verify the checksums of its files, and say which of its plans can run on this machine.
 
     Next: ssd-edge run MODEL --camera 0
     """
@@ -53,7 +53,7 @@ def inspect(
 
 
 def _facts(model: Path) -> tuple[dict[str, Any], list[dict[str, Any]], ModelSpec]:
-    """What the container says beside the spec, and the plans of a bundle, each with why it cannot run here, or None."""
+    """Return facts about the file, a bundle's plans (each with why it cannot run here, or None), and the spec."""
     if model.suffix == ".onnx":
         from ssd_edge.graph.heads import precision_of, read_spec
 
@@ -79,7 +79,7 @@ def _facts(model: Path) -> tuple[dict[str, Any], list[dict[str, Any]], ModelSpec
 
 
 def _described(plan: dict[str, Any]) -> str:
-    """A plan in a few lines."""
+    """Describe a plan in a few lines."""
     reason = plan["cannot_run_here"]
     lines = [
         f"{plan['backend']} {plan['version']} {plan['precision']} {plan['machine']}".strip(),

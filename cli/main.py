@@ -1,4 +1,4 @@
-"""The program ``ssd-edge``: its commands, and the one place where an error becomes a sentence and an exit code."""
+"""The program ``ssd-edge``: all commands, and the one place that turns an error into a sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from ssd_edge.errors import SsdEdgeError
 app = typer.Typer(
     name="ssd-edge",
     help="Train an SSD on your images, calibrate it to INT8, build an engine for your machine, and run it on a camera."
-    "\n\nThe usual way: check-data, train, export, calibrate, build-engine, run. To see it all at once: ssd-edge demo.",
+    "\n\nThe usual order: check-data, train, export, calibrate, build-engine, run. All of it at once: ssd-edge demo.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -54,7 +54,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Use it": {"run": run, "eval": evaluate, "benchmark": benchmark, "demo": demo},
     "Check the machine": {"doctor": doctor, "verify": verify, "selftest": selftest},
 }
-_INTERRUPTED = 130  # what typer makes of Ctrl-C
+_INTERRUPTED = 130  # typer's exit code after Ctrl-C
 
 for _panel, _commands in _PANELS.items():
     for _name, _command in _commands.items():
@@ -101,11 +101,11 @@ def options(
 
 
 def main() -> None:
-    """Run the program: exit code 0, 2 for an error that has a sentence, 130 after Ctrl-C."""
-    # PyTorch's threads wait for each other in a busy loop, which on a machine with other work to do (such as the
-    # preparation of the next images) costs several times the time. Read once, when its library is loaded.
+    """Run the program. Exit code 0: done; 2: an error, with its sentence on stderr; 130: Ctrl-C."""
+    # By default PyTorch's threads wait for each other in a busy loop, which slows work several times if other threads
+    # need the cores, such as those that load images. OpenMP reads the variable once, when PyTorch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # What stops a service ends a run as Ctrl-C does, with files closed.
+    # SIGTERM, which stops a service, ends a run as Ctrl-C does: files are closed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     debug = "--debug" in sys.argv
     if debug:

@@ -1,4 +1,4 @@
-"""How ``ssd-edge calibrate`` measures heads: with the engines, which calibration itself does not know."""
+"""Measurements for ``ssd-edge calibrate``, made with the engines, which ``calibration`` may not import."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 def measures_on(data: Path | None, split: str, spec: ModelSpec) -> Measures:
-    """Return the measures of a calibration.
+    """Return the functions with which a calibration measures AP and speed.
 
     Args:
         data: the data set to measure AP on; None if AP is not measured.
-        split: the part of the data set.
+        split: the split of the data set.
         spec: the spec of the heads.
 
     Raises:
-        DataError: the data set cannot be used; found out now, not after the calibration.
+        DataError: the data set cannot be used; raised now, not after the calibration.
     """
     from ssd_edge.calibration.job import Measures
 
@@ -35,7 +35,7 @@ def measures_on(data: Path | None, split: str, spec: ModelSpec) -> Measures:
         from ssd_edge.evaluation.model import evaluate_model
 
         with open_exact(onnx, spec) as exact:
-            return evaluate_model(exact, _known(data), split, progress)[0]
+            return evaluate_model(exact, _not_none(data), split, progress)[0]
 
     def on_this_machine(fp32: Path, int8: Path, progress: Progress) -> OnThisMachine:
         from ssd_edge.calibration.job import OnThisMachine
@@ -55,7 +55,7 @@ def measures_on(data: Path | None, split: str, spec: ModelSpec) -> Measures:
     return Measures(ap if data is not None else None, on_this_machine)
 
 
-def _known(data: Path | None) -> Path:
+def _not_none(data: Path | None) -> Path:
     if data is None:
         raise ValueError("AP is measured on a data set, and there is none")
     return data

@@ -1,4 +1,4 @@
-"""The proof that ``export``, ``import-onnx`` and ``calibrate`` keep in the heads that they write."""
+"""Proofs of models, which ``export``, ``import-onnx`` and ``calibrate`` store in the heads that they write."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ WithProof = Annotated[
     bool,
     typer.Option(
         "--proof/--no-proof",
-        help="Keep up to 8 of the images (1 MiB) and what the model finds in them in the file, so that every engine "
-        "built from it is checked; --no-proof for private images.",
+        help="Store up to 8 of the images (1 MiB) with the model's detections in the file, to check every engine "
+        "built from it; --no-proof for private images.",
     ),
 ]
-"""Whether a proof is kept."""
+"""The option that says whether a proof is stored."""
 
 
 def keep(heads: Path, frames: Iterable[Image] | None) -> None:
-    """Write a proof of these images into heads, and say what it holds; None: say in the heads that none is wanted."""
+    """Store a proof made of these images in heads, and say what it holds; None: mark the heads as without proof."""
     if frames is None:
         from ssd_edge.graph.heads import add_proof
 
@@ -42,17 +42,17 @@ def keep(heads: Path, frames: Iterable[Image] | None) -> None:
 
 
 def keep_proof_in(parent: Path, frames: Iterable[Image] | None, wanted: bool) -> Callable[[Path], None]:
-    """Return what stores a proof in heads made from others, see ``frames_for``."""
+    """Return a function that stores a proof in heads made from a parent; see ``frames_for``."""
     return lambda heads: keep(heads, frames_for(heads, parent, frames, wanted))
 
 
 def frames_for(heads: Path, parent: Path, frames: Iterable[Image] | None, wanted: bool) -> Iterable[Image] | None:
-    """Images for the proof of heads that were made of others; None where none is wanted, now or when those were made.
+    """Return the images for the proof of heads made from a parent; None if heads or parent are to have no proof.
 
     Args:
-        heads: what was made.
-        parent: the FP32 heads; or another file, that tells of no proof.
-        frames: images at hand; None for those of the parent's own proof.
+        heads: the heads that were made.
+        parent: the FP32 heads, or a file that cannot hold a proof, such as a description.
+        frames: images to use; None for those of the parent's proof.
         wanted: whether a proof was asked for.
     """
     from ssd_edge.graph.heads import read_proof, read_spec

@@ -1,4 +1,4 @@
-"""``ssd-edge run``: an engine on a camera, a video, a folder or a stream."""
+"""``ssd-edge run``: run an engine on a camera, a video, a folder or a stream."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import typer
 from ssd_edge.cli.common import print_json, say, stderr
 from ssd_edge.stream.outputs import SINKS, open_sink
 
-USUAL_SCORE = 0.5
-"""From which on detections are shown where nothing else is said."""
+DEFAULT_SCORE = 0.5
+"""Score threshold of a class for which the model has none."""
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    model: Annotated[Path, typer.Argument(help="NAME.engine/ (or an ONNX file or checkpoint).")],
+    model: Annotated[Path, typer.Argument(help="Engine NAME.engine/, or NAME.onnx, NAME.pt or NAME.ckpt.")],
     camera: Annotated[
         str,
         typer.Option(
@@ -37,7 +37,7 @@ def run(
         bool | None,
         typer.Option(
             "--window/--no-window",
-            help=f"{SINKS['window'].about} By default if there is a display and no --save.",
+            help=f"{SINKS['window'].about} The default if there is a display and no --save option.",
         ),
     ] = None,
     min_score: Annotated[
@@ -46,25 +46,23 @@ def run(
             min=0,
             max=1,
             show_default=False,
-            help="Leave out detections below this score. By default each class has the score that eval "
-            "--choose-thresholds gave it, and 0.5 where it has none.",
+            help="Score threshold for all classes. By default each class has the one that eval --choose-thresholds "
+            "gave it, or 0.5.",
         ),
     ] = None,
     every_frame: Annotated[
-        bool, typer.Option("--every-frame", help="Lose no frame of a file, however long it takes.")
+        bool, typer.Option("--every-frame", help="Process every frame of a file: drop none, however long it takes.")
     ] = False,
-    frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
-    seconds: Annotated[float | None, typer.Option(min=0, help="Stop after so many seconds.")] = None,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Check the engine by the proof that it carries first; see ssd-edge verify.")
-    ] = False,
+    frames: Annotated[int | None, typer.Option(min=1, help="Stop after this number of frames.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0, help="Stop after this number of seconds.")] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Check the engine first, as ssd-edge verify does.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Detect on a camera or a recording, live.
+    """Detect objects live on a camera, a stream, a video or images.
 
-    A camera's newest frame is always the one that counts: if the engine is slower than the camera, frames are dropped
-    and counted, and what you see is never late. Files are played at their own speed in the same way; --every-frame
-    processes each of their frames instead. Ctrl-C ends the run and closes all files.
+    Always processes the newest frame: if the engine is slower than the camera, frames are dropped and counted, so
+    results never lag behind. A file is played at its own speed in the same way; --every-frame processes all of its
+    frames instead. Ctrl-C ends the run and closes all files.
 
     Next: ssd-edge benchmark NAME.engine, to see where the time goes
     """
@@ -82,25 +80,25 @@ def run(
     with open_model(model, say) as engine:
         if verify:
             say(f"verified: {prove(engine, proof_for(model, engine)).sentence()}")
-        least = np.asarray(engine.spec.operating_score_of_each(USUAL_SCORE), np.float32)
+        thresholds = np.asarray(engine.spec.operating_score_of_each(DEFAULT_SCORE), np.float32)
         if min_score is not None:
-            least[:] = min_score
+            thresholds[:] = min_score
         source = open_source(camera)
-        wanted = {"video": save_video, "images": save_images, "json": save_json}
-        targets = {name: str(path) for name, path in wanted.items() if path}
+        paths = {"video": save_video, "images": save_images, "json": save_json}
+        targets = {name: str(path) for name, path in paths.items() if path}
         if window or (window is None and not targets and has_display()):
             targets["window"] = ""
         sinks = [open_sink(name, target, engine.spec.labels, source.fps) for name, target in targets.items()]
         say(f"{model}: {engine.backend} {engine.precision}, on {source.name}; Ctrl-C ends it")
         with Live(console=stderr(), transient=True, refresh_per_second=2) as live:
             report = run_loop(
-                engine.detector(float(least.min())),
+                engine.detector(float(thresholds.min())),
                 source,
                 sinks,
                 every_frame=every_frame,
                 max_frames=frames,
                 duration=seconds,
-                min_score=least,
+                min_score=thresholds,
                 on_progress=lambda now: live.update(report_table(now)),
             )
     if as_json:
@@ -113,7 +111,7 @@ def run(
 
 
 def report_table(report: LoopReport) -> Table:
-    """The numbers of a loop, live or at its end."""
+    """Make a table of a loop's numbers, while it runs or at its end."""
     from rich.table import Table
 
     table = Table(box=None, caption=_headline(report), caption_justify="left", caption_style="bold", min_width=78)

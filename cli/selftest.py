@@ -1,4 +1,4 @@
-"""``ssd-edge selftest``: what only a device can show, in one command."""
+"""``ssd-edge selftest``: run the tests that need the target device, in one command."""
 
 from __future__ import annotations
 
@@ -23,27 +23,32 @@ _COLOURS = {"passed": "green", "failed": "red", "not run": "yellow"}
 
 def selftest(
     heads: Annotated[
-        Path | None, typer.Argument(help="FP32 heads of the model that is to run here.", show_default=False)
+        Path | None,
+        typer.Argument(
+            help="FP32 heads of the model to test; without them, parts that need a model are not run.",
+            show_default=False,
+        ),
     ] = None,
     int8: Annotated[
-        Path | None, typer.Option(help="The same heads after ssd-edge calibrate.", show_default=False)
+        Path | None, typer.Option(help="INT8 heads of the same model, from ssd-edge calibrate.", show_default=False)
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Pictures, or a data set; frames of the rendered conveyor if not given.")
+        Path | None, typer.Option(help="Folder of images or data set to test with; by default a rendered scene.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for the results; selftest-DATE if not given.")
+        Path | None, typer.Option("--output", "-o", help="Output folder; by default selftest-DATE.")
     ] = None,
-    only: Annotated[list[str] | None, typer.Option(help="A section; may be repeated.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds.")] = False,
+    only: Annotated[list[str] | None, typer.Option(help="Run only this section; may be repeated.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Run fewer rounds.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Prove it on this device: kernels, forms of decode, precisions, sanitizers, trtexec, latency with clocks and heat.
+    """Test this device: kernels, kinds of decode, precisions, sanitizers, trtexec, and latency with clocks and heat.
 
-    What cannot run here is listed as not run, never as passed. Results go into one folder: selftest.html to look at,
-    selftest.json, and what was built. Without a GPU the parts for CPUs run. Exit code 0 when nothing failed, else 1.
+    A section that cannot run here is listed as not run, never as passed; without a GPU, those for CPUs run. The
+    results go to one folder: selftest.html, selftest.json, and the engines. Exit code 0: nothing failed; 1: something
+    failed.
 
-    Next: send the folder along with what you want to know
+    Next: send the folder along with your question
     """
     from ssd_edge.data.images import sample_images
     from ssd_edge.engines.selftest.results import counts, write_results
@@ -61,13 +66,13 @@ def selftest(
     frames = list(sample_images(images, FRAMES))
     folder.mkdir(parents=True, exist_ok=True)
     host = this_host()
-    found = {name: [one.to_json() for one in findings] for name, findings in examine(host).items()}
-    machine = {**summary(host), "doctor": found}
+    findings = {section: [one.to_json() for one in each] for section, each in examine(host).items()}
+    machine = {**summary(host), "doctor": findings}
     setting = Setting(heads, int8, spec, frames, folder, _engine_in(folder), quick)
     done: list[Section] = []
 
     def keep(section: Section) -> None:
-        """Written after each, so that Ctrl-C leaves what was done."""
+        """Write the results so far, so that Ctrl-C does not lose them."""
         done.append(section)
         write_results(done, machine, folder)
         say(f"{section.status:8} {section.name}: {section.sentence}", _COLOURS[section.status])
@@ -103,7 +108,7 @@ def _works(only: list[str]) -> Mapping[str, Work]:
 
 
 def _engine_in(folder: Path) -> Callable[[str, Path, str, BuildOptions | None], Engine]:
-    """Builds a bundle there and opens it."""
+    """Return a function that builds a bundle in the folder and opens it."""
     from ssd_edge.engines.bundle.build import build_bundle
     from ssd_edge.engines.bundle.load import load_bundle
 

@@ -1,4 +1,4 @@
-"""``ssd-edge verify``: whether an engine still finds what its model finds."""
+"""``ssd-edge verify``: check that an engine still detects what its model detects."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _COLOURS = {"right": "green", "wrong": "red", "not run": "yellow"}
 
 
 def verify(
-    engine: Annotated[Path, typer.Argument(help="NAME.engine/.")],
+    engine: Annotated[Path, typer.Argument(help="Engine bundle to check: NAME.engine/.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Check an engine on this machine by the proof that it carries: images, and what the model finds in them.
+    """Check an engine on this machine by its proof: stored images, with the detections that are expected in them.
 
-    build-engine does this with every engine before it is written. Do it again after an update of the driver or of
-    JetPack, or where the bundle was copied to. Each plan that can run here is run. Exit code 0 when all of them find
-    what the model finds, 1 when one does not, 2 when none could be checked.
+    build-engine does this before it writes an engine. Repeat it after an update of the driver or JetPack, and on each
+    machine that the bundle is copied to. Every plan that can run here is run. Exit code 0: all have the expected
+    detections; 1: one has not; 2: none could be checked.
 
     Next: ssd-edge run NAME.engine --camera 0
     """

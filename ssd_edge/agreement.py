@@ -128,7 +128,7 @@ class Agreement:
 def compare(
     wanted: Sequence[Detections],
     counts: Sequence[npt.NDArray[np.bool_]],
-    found: Sequence[Detections],
+    detections: Sequence[Detections],
     tolerance: Tolerance,
     least: float,
     spec: ModelSpec,
@@ -138,7 +138,7 @@ def compare(
     Args:
         wanted: all detections of the reference, in pixels of the same images, also those that need not be found again.
         counts: (N,) for each image: which reference detections must be found again.
-        found: detections of the engine, down to scores of ``least − tolerance.score``.
+        detections: detections of the engine, down to scores of ``least − tolerance.score``.
         tolerance: how much the engine may differ.
         least: lowest score of the reference detections that count. An engine's detection that exceeds it by at least
             the score tolerance is extra unless the reference has a detection in its place.
@@ -149,7 +149,7 @@ def compare(
     """
     counted, matched = np.zeros(len(spec.labels), np.int64), np.zeros(len(spec.labels), np.int64)
     extra, largest = 0, 0.0
-    for reference, must_match, engine in zip(wanted, counts, found, strict=True):
+    for reference, must_match, engine in zip(wanted, counts, detections, strict=True):
         same_class = reference.labels[:, None] == engine.labels[None]
         overlap = iou(reference.boxes[:, None], engine.boxes[None]) * same_class
         difference = np.abs(reference.scores[:, None] - engine.scores[None])

@@ -26,9 +26,9 @@ class Choice:
         Raises:
             ModuleNotFoundError: a package that it needs is not installed.
         """
-        module, _, attribute = self.place.partition(":")
-        found = import_module(module)
-        return getattr(found, attribute) if attribute else found
+        name, _, attribute = self.place.partition(":")
+        module = import_module(name)
+        return getattr(module, attribute) if attribute else module
 
 
 def help_of(choices: Mapping[str, Choice], default: str = "") -> str:

@@ -62,13 +62,13 @@ class Proof:
 
     Attributes:
         images: (H, W, 3) uint8 BGR each, already resized to the model's input size by ``ssd_edge.resize``.
-        found: detections of the exact heads in each image, in its pixels, best score first.
+        detections: detections of the exact heads in each image, in its pixels, best score first.
         counts: (N,) bool for each image: which of its detections an engine must find again.
         least: lowest score of the detections that count.
     """
 
     images: tuple[Image, ...]
-    found: tuple[Detections, ...]
+    detections: tuple[Detections, ...]
     counts: tuple[npt.NDArray[np.bool_], ...]
     least: float
 
@@ -81,7 +81,7 @@ class Proof:
         """Make a proof with only the images at these indices."""
         return Proof(
             tuple(self.images[k] for k in chosen),
-            tuple(self.found[k] for k in chosen),
+            tuple(self.detections[k] for k in chosen),
             tuple(self.counts[k] for k in chosen),
             self.least,
         )
@@ -98,7 +98,7 @@ class Proof:
                     "labels": detections.labels.tolist(),
                     "counts": which.tolist(),
                 }
-                for detections, which in zip(self.found, self.counts, strict=True)
+                for detections, which in zip(self.detections, self.counts, strict=True)
             ],
         }
         packed = io.BytesIO()
@@ -137,12 +137,12 @@ class Proof:
             )
             if any(
                 which.shape != detections.scores.shape
-                for which, detections in zip(proof.counts, proof.found, strict=True)
+                for which, detections in zip(proof.counts, proof.detections, strict=True)
             ):
                 raise ValueError("its detections and its marks of which ones count differ in number")
         except (zipfile.BadZipFile, KeyError, TypeError, ValueError, OverflowError, RecursionError, OSError) as error:
             raise ProofError(f"the model's proof cannot be read ({error}): {_ANEW}") from None
-        if any(np.any(detections.labels >= len(spec.labels)) for detections in proof.found):
+        if any(np.any(detections.labels >= len(spec.labels)) for detections in proof.detections):
             raise ProofError(f"the model's proof belongs to another model, which has more classes: {_ANEW}")
         return proof
 
@@ -159,7 +159,7 @@ def record(heads: Heads, frames: Iterable[Image], number: int = NUM_IMAGES) -> P
         number: number of images to keep; fewer are kept if there are no more, or if more exceed ``MOST_BYTES``.
     """
     pool = observe(heads, islice(frames, POOL))
-    chosen = _showing_most([one.labels[which] for one, which in zip(pool.found, pool.counts, strict=True)], number)
+    chosen = _showing_most([one.labels[which] for one, which in zip(pool.detections, pool.counts, strict=True)], number)
     while len(chosen) > 1 and len(pool.of(chosen).pack()) > MOST_BYTES:
         chosen = chosen[:-1]
     return pool.of(chosen)
@@ -198,9 +198,9 @@ def check(heads: Heads, proof: Proof, precision: str) -> Agreement:
     return compare_with(proof, detections, TOLERANCES[precision], heads.spec)
 
 
-def compare_with(proof: Proof, found: Sequence[Detections], tolerance: Tolerance, spec: ModelSpec) -> Agreement:
+def compare_with(proof: Proof, detections: Sequence[Detections], tolerance: Tolerance, spec: ModelSpec) -> Agreement:
     """Compare the detections found in a proof's images with the expected ones."""
-    return compare(proof.found, proof.counts, found, tolerance, proof.least, spec)
+    return compare(proof.detections, proof.counts, detections, tolerance, proof.least, spec)
 
 
 def _clear(raw: RawHeads, detections: Detections, decode: Decoder) -> npt.NDArray[np.bool_]:

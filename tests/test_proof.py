@@ -64,7 +64,7 @@ BOLT, NUT = scene((1, 1, 0)), scene((2, 2, 2))
 
 def test_detections_are_kept():
     proof = record(Marks(), [BOLT, NUT])
-    assert [one.labels[which].tolist() for one, which in zip(proof.found, proof.counts, strict=True)] == [
+    assert [one.labels[which].tolist() for one, which in zip(proof.detections, proof.counts, strict=True)] == [
         [0],
         [1],
     ]
@@ -96,9 +96,9 @@ def test_only_the_first_images_are_looked_at():
 def test_detections_that_noise_changes_do_not_count():
     apart = small_spec(nms_iou=0.6)  # the two boxes have an IoU of 0.03 / 0.055
     both = observe(Marks(apart, twins=True), [BOLT])
-    assert both.counted == len(both.found[0].above(0.3)) == 2
+    assert both.counted == len(both.detections[0].above(0.3)) == 2
     one = observe(Marks(twins=True), [BOLT])
-    assert (one.counted, len(one.found[0].above(0.3))) == (0, 1)
+    assert (one.counted, len(one.detections[0].above(0.3))) == (0, 1)
     # An engine may keep either of the two.
     assert check(Marks(twins=True), one, "FP32").holds
     assert check(Marks(), one, "FP32").holds
@@ -118,7 +118,7 @@ def test_packing_loses_nothing():
     assert again.least == proof.least
     for one, other in zip(proof.images, again.images, strict=True):
         np.testing.assert_array_equal(one, other)
-    for one, other in zip(proof.found, again.found, strict=True):
+    for one, other in zip(proof.detections, again.detections, strict=True):
         np.testing.assert_array_equal(one.boxes, other.boxes)
         np.testing.assert_array_equal(one.scores, other.scores)
         np.testing.assert_array_equal(one.labels, other.labels)

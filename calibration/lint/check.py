@@ -87,17 +87,17 @@ def check_onnx(path: Path) -> LintReport:
     form = "Q/DQ" if form == "FP32" and kinds["DequantizeLinear"] else form
     would: tuple[str, ...] = ()
     if form == "FP32":
-        would, found = _of_float(path, graph)
+        would, findings = _of_float(path, graph)
     else:
-        found = [finding for rule in RULES for finding in rule(graph)]
+        findings = [finding for rule in RULES for finding in rule(graph)]
     order = {name_of(node): k for k, node in enumerate(graph.nodes)}
     gravities = ("error", "warning", "note")
-    found.sort(key=lambda finding: (gravities.index(finding.gravity), order.get(finding.node, -1)))
+    findings.sort(key=lambda finding: (gravities.index(finding.gravity), order.get(finding.node, -1)))
     num_convolutions = len(graph.convolutions) + sum(is_quantised_convolution(node) for node in graph.nodes)
-    in_float = {finding.node for finding in found if finding.kind == "in float"}
+    in_float = {finding.node for finding in findings if finding.kind == "in float"}
     num_int8 = sum(graph.is_int8(node) and name_of(node) not in in_float for node in graph.convolutions)
     num_int8 += sum(map(is_quantised_convolution, graph.nodes))
-    return LintReport(form, num_convolutions, num_int8, would, tuple(dict.fromkeys(found)))
+    return LintReport(form, num_convolutions, num_int8, would, tuple(dict.fromkeys(findings)))
 
 
 def _of_float(path: Path, graph: QdqGraph) -> tuple[tuple[str, ...], list[Finding]]:
@@ -106,11 +106,11 @@ def _of_float(path: Path, graph: QdqGraph) -> tuple[tuple[str, ...], list[Findin
         chosen = [convolution.name for convolution in choose(read_heads(path), DEFAULT_POLICY)]
     except CalibrationError as error:
         return (), [Finding("in float", "", f"calibrate does not take this file: {error}")]
-    found = []
+    findings = []
     for node in graph.convolutions:
         weight = graph.constant(node.input[1])
         if weight is None:
-            found.append(in_float(node, "its weight is computed: only a constant one can be INT8"))
+            findings.append(in_float(node, "its weight is computed: only a constant one can be INT8"))
         elif is_depthwise(node, weight):
-            found.append(in_float(node, "it is depthwise, and gains little: calibrate --depthwise takes it too"))
-    return tuple(chosen), found
+            findings.append(in_float(node, "it is depthwise, and gains little: calibrate --depthwise takes it too"))
+    return tuple(chosen), findings

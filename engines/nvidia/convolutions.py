@@ -60,12 +60,12 @@ def asked_for(model: onnx.ModelProto) -> dict[str, str]:
     }
 
 
-def check(asked: Mapping[str, str], found: Mapping[str, str], library: str) -> None:
+def check(asked: Mapping[str, str], actual: Mapping[str, str], library: str) -> None:
     """Raise BackendError if a convolution's precision in the plan is not the one that the file asks for."""
-    wrong = [name for name, precision in found.items() if precision != asked[name]]
+    wrong = [name for name, precision in actual.items() if precision != asked[name]]
     if wrong:
         raise BackendError(
-            f"{library} made convolution {wrong[0]!r} {found[wrong[0]]} where the heads ask for {asked[wrong[0]]}, "
+            f"{library} made convolution {wrong[0]!r} {actual[wrong[0]]} where the heads ask for {asked[wrong[0]]}, "
             f"{len(wrong)} of {len(asked)} in all: report it, and build with another --precision"
         )
 

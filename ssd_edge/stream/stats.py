@@ -90,14 +90,14 @@ class LoopStats:
         self.stages = {name: Durations() for name in STAGES}
         self._first_result = self._last_result = 0.0
 
-    def add_result(self, captured: float, found: Detections, times: StageTimes) -> None:
+    def add_result(self, captured: float, detections: Detections, times: StageTimes) -> None:
         """Count a new result of a frame that was captured at ``captured`` (``time.monotonic``)."""
         self._last_result = monotonic()
         self._first_result = self._first_result or self._last_result
         self.rate.tick()
         self.processed += 1
-        self.detections += len(found)
-        self.frames_cut += found.num_cut > 0
+        self.detections += len(detections)
+        self.frames_cut += detections.num_cut > 0
         self.latency.add(self._last_result - captured)
         for name, seconds in times._asdict().items():
             self.stages[name].add(seconds)
