@@ -33,7 +33,7 @@ def write_report_page(path: Path, outcome: Outcome, chosen: ChosenImages, seed: 
 
 
 def show(outcome: Outcome, given: str, report: Path | None) -> None:
-    """Show an outcome to a person.
+    """Print an outcome as sentences and tables.
 
     Args:
         outcome: what the calibration made.

@@ -24,7 +24,7 @@ def import_onnx(
             help="JSON description of the model, as above; or its FP32 heads, if ONNX is their INT8 version."
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("heads.onnx"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("heads.onnx"),
     loc: Annotated[
         str,
         typer.Option(

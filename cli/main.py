@@ -72,7 +72,7 @@ def options(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="On an error, show where in the code it happened.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     max_pixels: Annotated[
         int | None,
         typer.Option(
@@ -89,7 +89,7 @@ def options(
         ),
     ] = None,
 ) -> None:
-    """Options of every command stand before its name."""
+    """Parse the options that stand before a command's name."""
     if max_pixels is not None or image_bits is not None:
         from ssd_edge.data.picture import Decoding
 

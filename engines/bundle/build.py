@@ -66,7 +66,9 @@ def build_bundle(
         with locked(output, note):
             remove_leftovers(output, note)
             old = _manifest_to_extend(output, spec, origin) if add and output.exists() else None
-            with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent, ignore_cleanup_errors=True) as scratch:
+            with tempfile.TemporaryDirectory(
+                prefix=f".{output.name}.", dir=output.parent, ignore_cleanup_errors=True
+            ) as scratch:
                 folder = Path(scratch) / "bundle"
                 folder.mkdir()
                 source = replace(source, proof=write_proof(onnx, spec, folder))
