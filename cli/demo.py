@@ -160,7 +160,7 @@ def _record(bundle: Path, video: Any, seconds: float) -> dict[str, Any]:
             open_source("synthetic:1"),
             [video],
             duration=seconds,
-            on_progress=lambda now: bar(round(now.seconds), round(seconds)),
+            on_report=lambda now: bar(round(now.seconds), round(seconds)),
         )
     return report.to_json()
 

@@ -99,7 +99,7 @@ def run(
                 max_frames=frames,
                 duration=seconds,
                 min_score=thresholds,
-                on_progress=lambda now: live.update(report_table(now)),
+                on_report=lambda now: live.update(report_table(now)),
             )
     if as_json:
         print_json({"model": str(model), "backend": engine.backend, "precision": engine.precision, **report.to_json()})

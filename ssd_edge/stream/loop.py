@@ -28,7 +28,7 @@ def run_loop(
     max_frames: int | None = None,
     duration: float | None = None,
     min_score: Scores = 0.5,
-    on_progress: Callable[[LoopReport], None] | None = None,
+    on_report: Callable[[LoopReport], None] | None = None,
 ) -> LoopReport:
     """Detect objects in frames until the source ends, a limit is reached, the window is closed, or Ctrl-C is pressed.
 
@@ -43,7 +43,7 @@ def run_loop(
         max_frames: number of results after which to end.
         duration: seconds after which to end.
         min_score: detections below it are left out: one score, or one for each label.
-        on_progress: called about once a second with a report so far.
+        on_report: called about once a second with a report so far.
 
     Raises:
         SourceError: the source failed.
@@ -70,9 +70,9 @@ def run_loop(
                     for sink in outputs:
                         sink.write(frame, detections)
                     stats.add_shown(frame.captured)
-                if on_progress and monotonic() - last_progress >= _PROGRESS_EVERY:
+                if on_report and monotonic() - last_progress >= _PROGRESS_EVERY:
                     last_progress = monotonic()
-                    on_progress(stats.report(capture))
+                    on_report(stats.report(capture))
         except StopLoop:
             pass
         except KeyboardInterrupt:

@@ -178,7 +178,7 @@ def test_results_are_not_written_over_the_source(make_detector: MakeDetector, tm
 def test_progress_and_report(make_detector: MakeDetector, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ssd_edge.stream.loop._PROGRESS_EVERY", 0.05)
     told: list[LoopReport] = []
-    report = run_loop(make_detector(0.01), Ticking(30, 0.012), on_progress=told.append)
+    report = run_loop(make_detector(0.01), Ticking(30, 0.012), on_report=told.append)
     assert 3 <= len(told) <= 12
     assert [t.processed for t in told] == sorted(t.processed for t in told)
     plain = json.loads(json.dumps(report.to_json()))
