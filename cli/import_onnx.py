@@ -27,13 +27,11 @@ def import_onnx(
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("heads.onnx"),
     loc: Annotated[
         str,
-        typer.Option(
-            help="Name of the regression output, or of a tensor inside the network; found by its shape otherwise."
-        ),
+        typer.Option(help="Name of the regression output, or of a tensor inside; found by its shape otherwise."),
     ] = "",
     logits: Annotated[
         str,
-        typer.Option(help="Name of the class output, or of a tensor inside the network; found by its shape otherwise."),
+        typer.Option(help="Name of the class output, or of a tensor inside; found by its shape otherwise."),
     ] = "",
     images: Annotated[
         Path | None,

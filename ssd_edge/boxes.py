@@ -126,6 +126,11 @@ def decode(loc: Boxes, defaults: Boxes, variances: tuple[float, float]) -> Boxes
     return np.concatenate([centre - half, centre + half], axis=-1).astype(np.float32)
 
 
+def clip(boxes: Boxes) -> Boxes:
+    """Clip (…, 4) xyxy in fractions of the image to the image; NaN stays NaN."""
+    return np.asarray(np.clip(boxes, np.float32(0), np.float32(1)), np.float32)
+
+
 def areas(boxes: Boxes) -> npt.NDArray[np.float32]:
     """Compute width × height: (…, 4) xyxy → (…); 0 for a box turned inside out."""
     sides = np.maximum(boxes[..., 2:] - boxes[..., :2], np.float32(0))

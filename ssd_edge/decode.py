@@ -1,8 +1,8 @@
 """Decode heads to Detections on the CPU: the only host decode, and the reference for the kernels.
 
 The order of steps is that of the published models: scores, threshold, best ``top_k`` of each class, NMS in each class,
-best ``max_detections`` of the image. Equal scores are ordered by class, then by box index, so that a result never
-depends on the machine.
+best ``max_detections`` of the image. Boxes are clipped to the image at the end or, as torchvision does, before NMS.
+Equal scores are ordered by class, then by box index, so that a result never depends on the machine.
 """
 
 from __future__ import annotations
@@ -85,13 +85,14 @@ class Decoder:
         chosen = loc[index]
         if self.spec.box_order == "yxhw":
             chosen = chosen[:, [1, 0, 3, 2]]
-        return boxes.decode(chosen, self.defaults[index], self.spec.variances)
+        decoded = boxes.decode(chosen, self.defaults[index], self.spec.variances)
+        return boxes.clip(decoded) if self.spec.clip_boxes == "before-nms" else decoded
 
 
 def to_pixels(box: Floats, frame_size: tuple[int, int]) -> Floats:
     """Convert (N, 4) xyxy from fractions of the image to pixels of a frame of (height, width), clipped to it."""
     height, width = frame_size
-    return np.clip(box, np.float32(0), np.float32(1)) * np.asarray([width, height, width, height], np.float32)
+    return boxes.clip(box) * np.asarray([width, height, width, height], np.float32)
 
 
 def _nms_per_class(box: Floats, label: npt.NDArray[np.int64], spec: ModelSpec) -> npt.NDArray[np.int64]:

@@ -45,11 +45,12 @@ def read_description(path: Path) -> ModelSpec:
         raise SpecError(
             f"{path} holds {', '.join(sorted(unknown))}, which a model spec does not have: remove or rename it"
         )
+    if not isinstance(content["levels"], list):
+        raise SpecError(f"{path}: levels must be a list of feature maps, but got {content['levels']!r}")
     try:
         levels = [_level(level) for level in content["levels"]]
-    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise SpecError(f"{path}: each level needs grid, and boxes or sizes, but one lacks them: {error!r}") from None
-    try:
+        if "variances" in content:
+            content["variances"] = _variances(content["variances"])
         return ModelSpec.from_json(
             {"architecture": "imported", "spec_version": SPEC_VERSION, **content, "levels": levels}
         )
@@ -69,10 +70,63 @@ def _spec_of(path: Path) -> ModelSpec:
     return spec
 
 
-def _level(level: dict[str, Any]) -> dict[str, Any]:
-    rows, columns = level["grid"]
-    sizes = level.get("sizes")
-    if sizes is None:
+def _level(level: Any) -> dict[str, Any]:
+    """Complete a level's step and sizes; the spec checks their values.
+
+    Raises:
+        SpecError: a key is missing or unknown, or a list has another length.
+    """
+    if not isinstance(level, dict) or "grid" not in level or ("boxes" in level) == ("sizes" in level):
+        raise SpecError(f"each level needs grid, and either boxes or sizes, but got {level!r}")
+    if unknown := set(level) - {"grid", "step", "boxes", "sizes"}:
+        raise SpecError(f"a level has grid, step, boxes or sizes, but got {', '.join(sorted(unknown))}")
+    grid, boxes = level["grid"], level.get("boxes")
+    if not _numbers(grid, 2):
+        raise SpecError(f"grid must be two whole numbers above 0, [rows, columns], but got {grid!r}")
+    if boxes is None:
+        sizes = level["sizes"]
+        if not isinstance(sizes, list) or not sizes or not all(_numbers(size, 2) for size in sizes):
+            raise SpecError(f"sizes must be a list of [width, height] in fractions of the image, but got {sizes!r}")
+    elif not isinstance(boxes, list) or not boxes or not all(_numbers(box, 2) for box in boxes):
+        raise SpecError(f"boxes must be a list of [scale, ratio], both above 0, but got {boxes!r}")
+    else:
         # cell_sizes gives the square, the extra square, then √a : 1/√a and its inverse; only the third is needed.
-        sizes = [cell_sizes(scale, scale, (ratio,))[2] for scale, ratio in level["boxes"]]
-    return {"grid": (rows, columns), "step": level.get("step", (1 / rows, 1 / columns)), "sizes": sizes}
+        sizes = [list(cell_sizes(scale, scale, (ratio,))[2]) for scale, ratio in boxes]
+    return {"grid": grid, "step": level.get("step", [1 / grid[0], 1 / grid[1]]), "sizes": sizes}
+
+
+def _numbers(values: object, length: int) -> bool:
+    """Tell whether a value is a list of that many numbers above 0, of a size that a float can hold."""
+    return (
+        isinstance(values, list)
+        and len(values) == length
+        and all(isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e30 for value in values)
+    )
+
+
+def _variances(given: Any) -> Any:
+    """Read variances as SSD's code writes them, [0.1, 0.2], also once for each value, or as their reciprocals.
+
+    Four values belong to x, y, width, height (or y, x, height, width). torchvision's ``weights`` (10, 10, 5, 5), and
+    the ``x_scale`` … of TensorFlow's detection API and of MediaPipe, are reciprocals. They are understood if there are
+    four; two values above 1 may be either, and are refused.
+
+    Raises:
+        SpecError: the values cannot be variances.
+    """
+    if not _numbers(given, 2) and not _numbers(given, 4):
+        raise SpecError(
+            "variances must be two numbers above 0, of centre and size, or four, of x, y, width, height, "
+            f"but got {given!r}"
+        )
+    if len(given) == 4 and (given[0] != given[1] or given[2] != given[3]):
+        raise SpecError(f"x and y must have one variance, and width and height one, but got variances {given!r}")
+    centre, size = given[0], given[-1]
+    if max(centre, size) <= 1:
+        return [centre, size]
+    if len(given) == 2 or min(centre, size) < 1:
+        raise SpecError(
+            f"variances are factors, usually 0.1 and 0.2, but got {given!r}: for weights or scales, as torchvision, "
+            f"TensorFlow and MediaPipe write them, give [{1 / centre:.6g}, {1 / size:.6g}]"
+        )
+    return [1 / centre, 1 / size]

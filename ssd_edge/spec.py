@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
@@ -14,6 +15,7 @@ ChannelOrder = Literal["rgb", "bgr"]
 BoxOrder = Literal["xywh", "yxhw"]
 ScoreFunction = Literal["softmax", "sigmoid"]
 Resize = Literal["linear", "area"]
+ClipBoxes = Literal["after-nms", "before-nms"]
 
 SPEC_VERSION = 1
 METADATA_KEY = "ssd_edge.spec"
@@ -40,9 +42,20 @@ class DefaultBoxLevel:
     sizes: tuple[tuple[float, float], ...]
 
     def __post_init__(self) -> None:
-        numbers = [*self.step, *(side for size in self.sizes for side in size)]
-        if min(self.grid) < 1 or not self.sizes or not all(math.isfinite(n) and n > 0 for n in numbers):
-            raise SpecError(f"a default-box level needs a grid, steps and sizes above 0, but got {self}")
+        holds = (
+            _are(numbers.Integral, self.grid, 2)
+            and _are(numbers.Real, self.step, 2)
+            and isinstance(self.sizes, list | tuple)
+            and len(self.sizes) >= 1
+            and all(_are(numbers.Real, size, 2) for size in self.sizes)
+            and min(self.grid) >= 1
+            and all(math.isfinite(n) and n > 0 for n in (*self.step, *(side for size in self.sizes for side in size)))
+        )
+        if not holds:
+            raise SpecError(
+                "a default-box level needs a grid [rows, columns], a step [vertical, horizontal] and sizes "
+                f"[[width, height], …], all above 0, but got {self}"
+            )
 
     @property
     def count(self) -> int:
@@ -67,6 +80,8 @@ class ModelSpec:
         box_order: order of the four regression values: centre x, y, width, height or y, x, height, width.
         score_function: softmax over classes, or a sigmoid for each.
         variances: variances of centre and size (0.1 and 0.2 as published).
+        clip_boxes: whether decoded boxes are clipped to the image after NMS, as the paper's code does, or before it, as
+            torchvision does.
         score_threshold: detections have a score above it.
         nms_iou: of two boxes of a class with a higher IoU than this, the one with the lower score is dropped.
         top_k: largest number of candidates of a class that enter NMS; the best are kept.
@@ -91,6 +106,7 @@ class ModelSpec:
     box_order: BoxOrder = "xywh"
     score_function: ScoreFunction = "softmax"
     variances: tuple[float, float] = (0.1, 0.2)
+    clip_boxes: ClipBoxes = "after-nms"
     score_threshold: float = 0.01
     nms_iou: float = 0.45
     top_k: int = 400
@@ -99,6 +115,7 @@ class ModelSpec:
     provenance: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._check_types()
         checks = (
             (min(self.input_size) >= 1, f"input_size must be positive, but got {self.input_size}"),
             (len(self.labels) >= 1, "labels must name at least one class"),
@@ -126,12 +143,16 @@ class ModelSpec:
                 f"score_function must be one of {get_args(ScoreFunction)}, but got {self.score_function!r}",
             ),
             (
-                len(self.mean) == len(self.std) == 3 and all(map(math.isfinite, (*self.mean, *self.std))),
+                self.clip_boxes in get_args(ClipBoxes),
+                f"clip_boxes must be one of {get_args(ClipBoxes)}, but got {self.clip_boxes!r}",
+            ),
+            (
+                all(map(math.isfinite, (*self.mean, *self.std))),
                 f"mean and std must be three numbers each, but got {self.mean} and {self.std}",
             ),
             (min(self.std) > 0, f"std must be above 0, but got {self.std}"),
             (
-                len(self.variances) == 2 and all(math.isfinite(v) and v > 0 for v in self.variances),
+                all(math.isfinite(v) and v > 0 for v in self.variances),
                 f"variances must be two numbers above 0, but got {self.variances}",
             ),
             (
@@ -153,6 +174,33 @@ class ModelSpec:
         for holds, message in checks:
             if not holds:
                 raise SpecError(message)
+
+    def _check_types(self) -> None:
+        """Check types and lengths, so that the other checks can compare values."""
+        whole, real = numbers.Integral, numbers.Real
+        checks = (
+            ("architecture", isinstance(self.architecture, str), "a name"),
+            ("input_size", _are(whole, self.input_size, 2), "two whole numbers, [height, width]"),
+            ("labels", _are(str, self.labels), "a list of names in quotes"),
+            ("levels", _are(DefaultBoxLevel, self.levels), "a list of default-box levels"),
+            ("mean", _are(real, self.mean, 3), "three numbers"),
+            ("std", _are(real, self.std, 3), "three numbers"),
+            ("clip", isinstance(self.clip, bool), "true or false"),
+            ("variances", _are(real, self.variances, 2), "two numbers above 0"),
+            ("score_threshold", _are(real, [self.score_threshold]), "a number"),
+            ("nms_iou", _are(real, [self.nms_iou]), "a number"),
+            ("top_k", _are(whole, [self.top_k]), "a whole number"),
+            ("max_detections", _are(whole, [self.max_detections]), "a whole number"),
+            (
+                "operating_scores",
+                isinstance(self.operating_scores, Mapping) and _are(real, list(self.operating_scores.values())),
+                "numbers above 0 and up to 1 by label",
+            ),
+            ("provenance", isinstance(self.provenance, Mapping), "an object of texts"),
+        )
+        for name, holds, wanted in checks:
+            if not holds:
+                raise SpecError(f"{name} must be {wanted}, but got {getattr(self, name)!r}")
 
     @property
     def num_default_boxes(self) -> int:
@@ -202,11 +250,8 @@ class ModelSpec:
                 for level in fields["levels"]
             )
             fields["input_size"] = _ints(fields["input_size"])
-            if not isinstance(fields["labels"], list | tuple):
-                raise TypeError(f"labels must be a list of names, but got {fields['labels']!r}")
-            fields["labels"] = tuple(str(label) for label in fields["labels"])
-            scores = fields.get("operating_scores", {})
-            fields["operating_scores"] = {str(label): float(score) for label, score in scores.items()}
+            if isinstance(fields["labels"], list):
+                fields["labels"] = tuple(fields["labels"])
             for name in ("mean", "std", "variances"):
                 if name in fields:
                     fields[name] = _floats(fields[name])
@@ -231,10 +276,22 @@ class ModelSpec:
         return json.dumps(self.to_json(), sort_keys=True)
 
 
-def _ints(pair: Any) -> tuple[int, int]:
-    first, second = pair
-    return int(first), int(second)
+def _are(kind: type, values: object, length: int | None = None) -> bool:
+    """Tell whether a list or tuple holds values of one kind, and that many; true and false are no numbers."""
+    return (
+        isinstance(values, list | tuple)
+        and length in (None, len(values))
+        and all(isinstance(value, kind) and not isinstance(value, bool) for value in values)
+    )
+
+
+def _ints(values: Any) -> Any:
+    """Make a list of whole numbers, which JSON may write as 300.0, a tuple of int; leave anything else as it is."""
+    if not _are(numbers.Real, values) or not all(float(value).is_integer() for value in values):
+        return values
+    return tuple(int(value) for value in values)
 
 
 def _floats(values: Any) -> Any:
-    return tuple(float(value) for value in values)
+    """Make a list of numbers a tuple of float; leave anything else as it is."""
+    return tuple(float(value) for value in values) if _are(numbers.Real, values) else values

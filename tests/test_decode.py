@@ -24,6 +24,8 @@ def greedy(loc, logits, spec, frame_size):
     if spec.box_order == "yxhw":
         loc = loc[:, [1, 0, 3, 2]]
     decoded = boxes.decode(loc, defaults, spec.variances)
+    if spec.clip_boxes == "before-nms":
+        decoded = np.minimum(np.maximum(decoded, 0), 1)
     sound = np.isfinite(loc).all(axis=1)
     with np.errstate(invalid="ignore", over="ignore"):
         scores = (arithmetic.softmax if spec.score_function == "softmax" else arithmetic.sigmoid)(logits)
@@ -80,9 +82,10 @@ def assert_same(spec, loc, logits, frame_size=(480, 640)):
     contrast=st.sampled_from([3, 60]),
     wanted=st.sampled_from([1, 20]),
     few=st.sampled_from([0, 1 << 16]),
+    clip_boxes=st.sampled_from(["after-nms", "before-nms"]),
 )
 def test_equals_greedy_walk(
-    seed, classes, score_function, box_order, threshold, top_k, quantum, spread, contrast, wanted, few
+    seed, classes, score_function, box_order, threshold, top_k, quantum, spread, contrast, wanted, few, clip_boxes
 ):
     """Both ways of finding candidates are tested: exact scores only, or cheap scores first, by blocks of three rows."""
     spec = small_spec(
@@ -92,6 +95,7 @@ def test_equals_greedy_walk(
         score_threshold=threshold,
         top_k=top_k,
         max_detections=wanted,
+        clip_boxes=clip_boxes,
     )
     rng = np.random.default_rng(seed)
     loc = rng.normal(0, spread, (spec.num_default_boxes, 4)).astype(np.float32)
@@ -188,6 +192,19 @@ def test_top_k_reports_what_it_cuts():
     spec = small_spec(score_threshold=0.1, top_k=7, levels=(DefaultBoxLevel((1, 1), (1, 1), ((0.5, 0.5),) * 30),))
     heads = np.zeros((30, 4), np.float32), np.zeros((30, 3), np.float32)
     assert Decoder(spec)(*heads, (100, 100)).num_cut == 2 * 23
+
+
+@pytest.mark.parametrize(("clip_boxes", "kept"), [("after-nms", 2), ("before-nms", 1)])
+def test_clipping_before_nms_as_torchvision_does(clip_boxes, kept):
+    """Boxes of x −0.5 … 0.5 and −0.1 … 0.5: their IoU is 0.6 and, clipped to the image, 1.
+
+    torchvision's SSD.postprocess_detections calls clip_boxes_to_image before batched_nms.
+    """
+    level = DefaultBoxLevel((1, 1), (1, 1), ((1.0, 1.0), (0.6, 1.0)))
+    spec = small_spec(levels=(level,), labels=("a",), nms_iou=0.7, clip_boxes=clip_boxes)
+    loc = np.float32([[-5, 0, 0, 0], [-5, 0, 0, 0]])  # −0.5 / (0.1 · 1) and −0.3 / (0.1 · 0.6)
+    detections = Decoder(spec)(loc, np.float32([[0, 3], [0, 2]]), (10, 10))
+    np.testing.assert_allclose(detections.boxes, [[0, 0, 5, 10]] * kept, atol=1e-5)
 
 
 def test_boxes_of_infinite_size_cover_nothing():

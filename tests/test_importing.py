@@ -564,7 +564,29 @@ def test_a_field_that_is_missing(tmp_path, field):
         {"box_order": "xyxy"},
         {"score_function": "relu"},
         {"channel_order": "grb"},
+        {"levels": [{"grid": [1, 1], "sizes": [[0.2], [0.4]]}]},
+        {"levels": [{"grid": [1, 1], "sizes": [0.2, 0.4]}]},
+        {"levels": [{"grid": [1, 1], "sizes": [[0.2, 0.2, 0.2]]}]},
+        {"levels": [{"grid": [1, 1], "sizes": [[0.2, 0.2]], "step": [1]}]},
+        {"levels": [{"grid": [1, 1], "sizes": [[0.2, 0.2]], "step": 1}]},
+        {"levels": [{"grid": [1, 1], "sizes": [[0.2, 0.2]], "boxes": [[0.2, 1]]}]},
+        {"levels": [{"grid": [1, 1], "sizes": [[0.2, 0.2]], "steps": [1, 1]}]},
+        {"levels": [{"grid": [1.5, 1], "sizes": [[0.2, 0.2]]}]},
+        {"levels": [{"grid": [1, 1], "boxes": [[True, 1]]}]},
+        {"levels": [{"grid": [1, 1], "boxes": [[0.1, 10**400]]}]},
+        {"mean": [10**400, 0, 0]},
+        {"labels": [1, 2]},
+        {"clip": "no"},
+        {"clip_boxes": "never"},
+        {"top_k": 1.5},
         {"variances": [0.1]},
+        {"variances": 0.1},
+        {"variances": ["0.1", "0.2"]},
+        {"variances": [0.1, 0.2, 0.3]},
+        {"variances": [0.1, 0.2, 0.1, 0.2]},
+        {"variances": [0.1, 0.1, 0.2, 0.3]},
+        {"variances": [10, 10, 0.2, 0.2]},
+        {"variances": [10, 5]},
         {"score_threshold": "high"},
         {"score_threshold": 2},
         {"lables": ["bolt"]},
@@ -574,6 +596,26 @@ def test_a_field_that_is_missing(tmp_path, field):
 )
 def test_a_field_that_is_wrong(tmp_path, changes):
     refused(tmp_path, SpecError, r"model\.json", description=describe(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    ("given", "variances"),
+    [
+        ([0.1, 0.2], (0.1, 0.2)),
+        ([1, 1], (1.0, 1.0)),
+        ([0.1, 0.1, 0.2, 0.2], (0.1, 0.2)),
+        ([10, 10, 5, 5], (0.1, 0.2)),
+        ([10.0, 10.0, 5.0, 5.0], (0.1, 0.2)),
+        ([1, 1, 1, 1], (1.0, 1.0)),
+    ],
+)
+def test_ways_of_writing_variances(tmp_path, given, variances):
+    assert read_description(describe(tmp_path, variances=given)).variances == pytest.approx(variances)
+
+
+def test_two_reciprocals_are_no_variances(tmp_path):
+    with pytest.raises(SpecError, match=r"are factors, usually 0\.1 and 0\.2, but got \[10, 5\].* give \[0\.1, 0\.2\]"):
+        read_description(describe(tmp_path, variances=[10, 5]))
 
 
 @pytest.mark.parametrize("text", ["", "{", "labels: [a]", "[]", "3", "null", '"text"', "\ufffe"])

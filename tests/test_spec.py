@@ -19,6 +19,31 @@ from tests.helpers import small_spec
     ("changes", "said"),
     [
         ({"input_size": (0, 32)}, "input_size"),
+        ({"input_size": 300}, "two whole numbers"),
+        ({"input_size": (300,)}, "two whole numbers"),
+        ({"input_size": (300.5, 300)}, "two whole numbers"),
+        ({"input_size": (True, True)}, "two whole numbers"),
+        ({"input_size": ("300", "300")}, "two whole numbers"),
+        ({"labels": "ab"}, "a list of names in quotes, but got 'ab'"),
+        ({"labels": (1, 2)}, "a list of names in quotes"),
+        ({"labels": (True,)}, "a list of names in quotes"),
+        ({"levels": ("a",)}, "a list of default-box levels"),
+        ({"clip": 1}, "clip must be true or false, but got 1"),
+        ({"clip_boxes": True}, "clip_boxes must be one of"),
+        ({"clip_boxes": "never"}, "clip_boxes must be one of"),
+        ({"mean": (0.0, "1", 0.0)}, "three numbers"),
+        ({"mean": (False, 1, 0.0)}, "three numbers"),
+        ({"std": 1.0}, "three numbers"),
+        ({"variances": 0.1}, "two numbers"),
+        ({"score_threshold": "high"}, "score_threshold must be a number"),
+        ({"nms_iou": None}, "nms_iou must be a number"),
+        ({"top_k": 10.5}, "top_k must be a whole number"),
+        ({"top_k": True}, "top_k must be a whole number"),
+        ({"max_detections": "9"}, "max_detections must be a whole number"),
+        ({"operating_scores": [0.5]}, "operating_scores must be numbers"),
+        ({"operating_scores": {"bolt": "0.5"}}, "operating_scores must be numbers"),
+        ({"provenance": "me"}, "provenance must be an object"),
+        ({"architecture": None}, "architecture must be a name"),
         ({"labels": ()}, "at least one class"),
         ({"labels": ("a", "a")}, "differ"),
         ({"labels": tuple(map(str, range(4096)))}, "at most 4095"),
@@ -55,6 +80,15 @@ def test_a_spec_that_contradicts_itself_is_refused(changes, said):
         ((4, 4), (0.1, 0.1), ()),
         ((4, 4), (0.1, 0.1), ((0.1, -0.1),)),
         ((4, 4), (0.1, 0.1), ((0.1, math.nan),)),
+        ((4, 4), (0.1, 0.1), ((0.2,), (0.4,))),
+        ((4, 4), (0.1, 0.1), (0.2, 0.4)),
+        ((4, 4), (0.1, 0.1), ((0.2, 0.4, 0.6),)),
+        ((4, 4), (0.1, 0.1), (("0.2", "0.4"),)),
+        ((4, 4), (0.1,), ((0.1, 0.1),)),
+        ((4, 4), 0.1, ((0.1, 0.1),)),
+        ((4,), (0.1, 0.1), ((0.1, 0.1),)),
+        ((4.5, 4), (0.1, 0.1), ((0.1, 0.1),)),
+        ((True, True), (0.1, 0.1), ((0.1, 0.1),)),
     ],
 )
 def test_a_level_without_boxes_is_refused(arguments):
@@ -91,6 +125,7 @@ specs = st.builds(
     mean=st.tuples(*[st.floats(-1e3, 1e3)] * 3),
     std=st.tuples(*[st.floats(1e-3, 1e3)] * 3),
     clip=st.booleans(),
+    clip_boxes=st.sampled_from(["after-nms", "before-nms"]),
     box_order=st.sampled_from(["xywh", "yxhw"]),
     score_function=st.sampled_from(["softmax", "sigmoid"]),
     variances=st.tuples(fractions, fractions),
@@ -146,7 +181,7 @@ def test_labels_as_one_string_are_no_letters():
 
 
 def test_infinite_input_size():
-    with pytest.raises(SpecError, match="not a model spec"):
+    with pytest.raises(SpecError, match="input_size must be two whole numbers"):
         ModelSpec.from_json({**small_spec().to_json(), "input_size": [math.inf, 300]})
 
 

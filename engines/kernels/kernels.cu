@@ -81,6 +81,11 @@ __device__ inline float warp_max(float value) {
 
 __device__ inline bool is_finite(float value) { return value - value == 0.0f; }
 
+// An edge of a box within the image. NaN stays NaN, as in boxes.clip.
+__device__ inline float within_image(float edge) {
+  return edge != edge ? edge : edge > 0.0f ? (edge < 1.0f ? edge : 1.0f) : 0.0f;
+}
+
 // ---------------------------------------------------------------- preprocess
 // Where an output pixel samples the frame: two neighbours, and the weight of the second in 256ths. Same steps and types
 // as ssd_edge/resize.py, which is OpenCV's INTER_LINEAR_EXACT.
@@ -183,15 +188,19 @@ PREPROCESS_AREA(ssd_preprocess_area_fp16, Half)
 // Decodes one default box to xyxy in fractions of the image (paper, equation 2, solved for the box), as boxes.decode.
 // Returns whether its regression values are finite.
 template <class In>
-__device__ inline bool decode_box(const In *loc, const float4 &default_box, int is_yxhw, float centre_variance,
-                                  float size_variance, float4 *box) {
+__device__ inline bool decode_box(const In *loc, const float4 &default_box, int is_yxhw, int is_clipped,
+                                  float centre_variance, float size_variance, float4 *box) {
   const float x = load(loc + is_yxhw), y = load(loc + 1 - is_yxhw);
   const float w = load(loc + 2 + is_yxhw), h = load(loc + 3 - is_yxhw);
   const float centre_x = default_box.x + x * centre_variance * default_box.z;
   const float centre_y = default_box.y + y * centre_variance * default_box.w;
   const float half_width = 0.5f * (default_box.z * portable_exp(w * size_variance));
   const float half_height = 0.5f * (default_box.w * portable_exp(h * size_variance));
-  *box = make_float4(centre_x - half_width, centre_y - half_height, centre_x + half_width, centre_y + half_height);
+  float4 edges = make_float4(centre_x - half_width, centre_y - half_height, centre_x + half_width,
+                             centre_y + half_height);
+  if (is_clipped)
+    edges = make_float4(within_image(edges.x), within_image(edges.y), within_image(edges.z), within_image(edges.w));
+  *box = edges;
   return is_finite(x) && is_finite(y) && is_finite(w) && is_finite(h);
 }
 
@@ -205,14 +214,14 @@ struct Tile {
 // Scores pass through a tile in shared memory, so that they are also written in order: class by class, box after box.
 template <class In>
 __device__ inline void decode(const In *loc, const In *logits, const float4 *defaults, int num_boxes, int num_classes,
-                              int is_yxhw, int is_sigmoid, float threshold, float centre_variance, float size_variance,
-                              float4 *boxes, float *scores, Tile &tile) {
+                              int is_yxhw, int is_sigmoid, int is_clipped, float threshold, float centre_variance,
+                              float size_variance, float4 *boxes, float *scores, Tile &tile) {
   const int t = threadIdx.x, lane = t % 32, warp = t / 32, warps = THREADS / 32;
   const int first = blockIdx.x * TILE, here = min(TILE, num_boxes - first), image = blockIdx.y;
   const size_t row = static_cast<size_t>(image) * num_boxes + first; // of loc, logits and boxes
   if (t < here)
-    tile.sound[t] = decode_box(loc + (row + t) * 4, defaults[first + t], is_yxhw, centre_variance, size_variance,
-                               boxes + row + t);
+    tile.sound[t] = decode_box(loc + (row + t) * 4, defaults[first + t], is_yxhw, is_clipped, centre_variance,
+                               size_variance, boxes + row + t);
   if (!is_sigmoid)
     for (int i = warp; i < here; i += warps) {
       const In *of_box = logits + (row + i) * num_classes;
@@ -249,10 +258,10 @@ __device__ inline void decode(const In *loc, const In *logits, const float4 *def
 #define DECODE(NAME, IN)                                                                                               \
   extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)                                                        \
       NAME(const IN *__restrict__ loc, const IN *__restrict__ logits, const float4 *__restrict__ defaults,             \
-           int num_boxes, int num_classes, int is_yxhw, int is_sigmoid, int threshold, int centre_variance,            \
-           int size_variance, float4 *__restrict__ boxes, float *__restrict__ scores) {                                \
+           int num_boxes, int num_classes, int is_yxhw, int is_sigmoid, int is_clipped, int threshold,                 \
+           int centre_variance, int size_variance, float4 *__restrict__ boxes, float *__restrict__ scores) {           \
     __shared__ Tile tile;                                                                                              \
-    decode(loc, logits, defaults, num_boxes, num_classes, is_yxhw, is_sigmoid, __int_as_float(threshold),              \
+    decode(loc, logits, defaults, num_boxes, num_classes, is_yxhw, is_sigmoid, is_clipped, __int_as_float(threshold),  \
            __int_as_float(centre_variance), __int_as_float(size_variance), boxes, scores, tile);                       \
   }
 DECODE(ssd_decode_fp32, float)

@@ -163,6 +163,7 @@ def decode_launches(spec: ModelSpec, batch: int, half: bool) -> tuple[Launch, ..
             half,
             is_yxhw=int(spec.box_order == "yxhw"),
             is_sigmoid=int(spec.score_function == "sigmoid"),
+            is_clipped=int(spec.clip_boxes == "before-nms"),
             score_threshold=spec.score_threshold,
             centre_variance=spec.variances[0],
             size_variance=spec.variances[1],
@@ -180,6 +181,7 @@ def decode_launch(
     *,
     is_yxhw: int,
     is_sigmoid: int,
+    is_clipped: int,
     score_threshold: float,
     centre_variance: float,
     size_variance: float,
@@ -190,7 +192,14 @@ def decode_launch(
         (_ceil(boxes, TILE), batch, 1),
         (THREADS, 1, 1),
         ("loc", "logits", "defaults"),
-        (boxes, classes, is_yxhw, is_sigmoid, *map(bits, (score_threshold, centre_variance, size_variance))),
+        (
+            boxes,
+            classes,
+            is_yxhw,
+            is_sigmoid,
+            is_clipped,
+            *map(bits, (score_threshold, centre_variance, size_variance)),
+        ),
         ("all_boxes", "all_scores"),
     )
 

@@ -103,6 +103,7 @@ NODES = {
             {
                 "is_yxhw": int,
                 "is_sigmoid": int,
+                "is_clipped": int,
                 "score_threshold": float,
                 "centre_variance": float,
                 "size_variance": float,

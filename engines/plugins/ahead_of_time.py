@@ -43,6 +43,7 @@ def _register_decode(ptx: bytes) -> None:
         defaults: trtp.TensorDesc,
         is_yxhw: Ints,
         is_sigmoid: Ints,
+        is_clipped: Ints,
         score_threshold: Floats,
         centre_variance: Floats,
         size_variance: Floats,
@@ -57,6 +58,7 @@ def _register_decode(ptx: bytes) -> None:
         defaults: trtp.TensorDesc,
         is_yxhw: Ints,
         is_sigmoid: Ints,
+        is_clipped: Ints,
         score_threshold: Floats,
         centre_variance: Floats,
         size_variance: Floats,
@@ -65,7 +67,7 @@ def _register_decode(ptx: bytes) -> None:
     ) -> tuple[str | bytes, str | bytes, trtp.KernelLaunchParams, trtp.SymIntExprs]:
         batch, boxes, classes = logits.shape_expr
         kernel = "ssd_decode_fp16" if logits.dtype == trt.float16 else "ssd_decode_fp32"
-        numbers = is_yxhw, is_sigmoid, score_threshold, centre_variance, size_variance
+        numbers = is_yxhw, is_sigmoid, is_clipped, score_threshold, centre_variance, size_variance
         return _launched(ptx, kernel, (trtp.cdiv(boxes, TILE), batch), (boxes, classes, *map(_scalar, numbers)))
 
 

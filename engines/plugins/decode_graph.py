@@ -38,6 +38,7 @@ def node_attributes(spec: ModelSpec) -> Mapping[str, Mapping[str, int | float]]:
         "SsdDecode": {
             "is_yxhw": int(spec.box_order == "yxhw"),
             "is_sigmoid": int(spec.score_function == "sigmoid"),
+            "is_clipped": int(spec.clip_boxes == "before-nms"),
             "score_threshold": spec.score_threshold,
             "centre_variance": spec.variances[0],
             "size_variance": spec.variances[1],

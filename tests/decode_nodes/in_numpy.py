@@ -25,6 +25,7 @@ def decode(
     *,
     is_yxhw: int,
     is_sigmoid: int,
+    is_clipped: int,
     score_threshold: float,
     centre_variance: float,
     size_variance: float,
@@ -37,6 +38,7 @@ def decode(
         defaults: (A, 4) float32 cxcywh in fractions of the image.
         is_yxhw: 1 if ``loc`` has y before x.
         is_sigmoid: 1 if scores are a sigmoid; otherwise they are a softmax.
+        is_clipped: 1 if boxes are clipped to the image.
         score_threshold: candidates score above this.
         centre_variance: variance of the centres' regression values.
         size_variance: variance of the sizes' regression values.
@@ -51,6 +53,7 @@ def decode(
         values = values[..., [1, 0, 3, 2]]
     with np.errstate(invalid="ignore", over="ignore"):  # from boxes that are no candidates
         decoded = np.stack([boxes.decode(image, defaults, (centre_variance, size_variance)) for image in values])
+        decoded = boxes.clip(decoded) if is_clipped else decoded
         flat = np.asarray(logits, np.float32).reshape(-1, classes)
         score = arithmetic.sigmoid(flat[:, 1:]) if is_sigmoid else arithmetic.softmax(flat)[:, 1:]
         score = score.reshape(batch, number, classes - 1)

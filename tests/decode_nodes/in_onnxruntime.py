@@ -24,6 +24,7 @@ _FLOAT, _INT, _INT64 = PyOp.dt_float, PyOp.dt_int32, PyOp.dt_int64
     attrs={
         "is_yxhw": _INT64,
         "is_sigmoid": _INT64,
+        "is_clipped": _INT64,
         "score_threshold": _FLOAT,
         "centre_variance": _FLOAT,
         "size_variance": _FLOAT,

@@ -45,6 +45,7 @@ Node const kNodes[] = {
     {"SsdDecode",
      {{"is_yxhw", kInt, false},
       {"is_sigmoid", kInt, false},
+      {"is_clipped", kInt, false},
       {"score_threshold", kReal, false},
       {"centre_variance", kReal, false},
       {"size_variance", kReal, false}},

@@ -30,7 +30,7 @@ from ssd_edge.engines.kernels.launch import (
 from ssd_edge.errors import BackendError
 from ssd_edge.models.registry import make_spec
 from ssd_edge.preprocess import preprocess
-from ssd_edge.spec import ModelSpec, Resize
+from ssd_edge.spec import ClipBoxes, ModelSpec, Resize
 from tests.cuda.build import KernelLibrary, kernel_library
 from tests.helpers import small_spec
 
@@ -227,9 +227,21 @@ def test_merge_alone(kernels: KernelLibrary, kept: int) -> None:
     coarse=st.booleans(),
     spread=st.sampled_from([0.0, 1.0, 5.0]),
     half=st.booleans(),
+    clip_boxes=st.sampled_from(["after-nms", "before-nms"]),
 )
 def test_random_heads(
-    kernels: KernelLibrary, seed, batch, labels, score_function, box_order, threshold, top_k, coarse, spread, half
+    kernels: KernelLibrary,
+    seed,
+    batch,
+    labels,
+    score_function,
+    box_order,
+    threshold,
+    top_k,
+    coarse,
+    spread,
+    half,
+    clip_boxes,
 ) -> None:
     spec = small_spec(
         labels=tuple("abcde"[:labels]),
@@ -238,6 +250,7 @@ def test_random_heads(
         score_threshold=threshold,
         top_k=top_k,
         max_detections=20,
+        clip_boxes=clip_boxes,
     )
     rng = np.random.default_rng(seed)
     loc = rng.normal(0, spread, (batch, spec.num_default_boxes, 4))
@@ -250,8 +263,11 @@ def test_random_heads(
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("score_function", ["softmax", "sigmoid"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_not_a_number(kernels: KernelLibrary, bad: float, score_function: str, half: bool) -> None:
-    spec = small_spec(score_function=score_function, score_threshold=0.3)
+@pytest.mark.parametrize("clip_boxes", ["after-nms", "before-nms"])
+def test_not_a_number(
+    kernels: KernelLibrary, bad: float, score_function: str, half: bool, clip_boxes: ClipBoxes
+) -> None:
+    spec = small_spec(score_function=score_function, score_threshold=0.3, clip_boxes=clip_boxes)
     rng = np.random.default_rng(1)
     loc = rng.normal(0, 1, (1, spec.num_default_boxes, 4))
     logits = rng.normal(0, 3, (1, spec.num_default_boxes, spec.num_classes))

@@ -63,7 +63,7 @@ def evaluated(model: onnx.ModelProto, heads: list[npt.NDArray[Any]]) -> dict[str
 SPECS = [
     small_spec(),
     small_spec(score_function="sigmoid", box_order="yxhw", score_threshold=0.3, variances=(0.2, 0.1)),
-    small_spec(top_k=3, max_detections=5, nms_iou=0.2),
+    small_spec(top_k=3, max_detections=5, nms_iou=0.2, clip_boxes="before-nms"),
     small_spec(score_threshold=0.9999999),
     replace(make_spec("ssdlite320_mobilenet_v3_large", [f"label {i}" for i in range(20)]), top_k=50),
 ]
@@ -146,6 +146,7 @@ def test_geometry_is_a_constant_and_scalars_are_attributes() -> None:
         "plugin_version": b"1",
         "is_yxhw": 1,
         "is_sigmoid": 0,
+        "is_clipped": 0,
         "score_threshold": np.float32(0.01),
         "centre_variance": np.float32(0.1),
         "size_variance": np.float32(0.2),
