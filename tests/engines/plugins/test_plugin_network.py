@@ -15,7 +15,8 @@ COMPARE = """
 import numpy as np, tempfile
 from pathlib import Path
 from ssd_edge.engines.opening import open_model
-from ssd_edge.engines.plugins import ahead_of_time, launch
+from ssd_edge.engines.kernels import launch
+from ssd_edge.engines.plugins import ahead_of_time
 from tests.tensorrt.plugin_network import compare
 {fault}
 heads = Path({heads!r})
