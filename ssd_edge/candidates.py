@@ -189,7 +189,8 @@ def _keys(
     """
     flat = np.flatnonzero(candidate)
     row, label = np.divmod(flat, scores.shape[1])
-    descending = np.uint64(0xFFFFFFFF) - scores[row, label].view(np.uint32)
+    # Converted first: NumPy 1 would make uint32 of a scalar uint64 and an array of uint32.
+    descending = np.uint64(0xFFFFFFFF) - scores[row, label].view(np.uint32).astype(np.uint64)
     keys = (descending << np.uint64(32)) + ((label << _INDEX_BITS) + rows[row]).view(np.uint64)
     return keys, np.bincount(label, minlength=scores.shape[1])
 

@@ -68,4 +68,5 @@ def _hush() -> None:
     """Silence OpenCV's and FFmpeg's messages, since the user gets one sentence instead; variables already set win."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     if "OPENCV_LOG_LEVEL" not in os.environ:
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        # OpenCV 4.10 to 4.12 has no cv2.utils.logging, and OpenCV 5 no cv2.setLogLevel.
+        getattr(cv2.utils, "logging", cv2).setLogLevel(0)  # 0: silent

@@ -230,3 +230,13 @@ def test_a_network_camera_that_hangs_up_is_called_again(monkeypatch: pytest.Monk
 def test_a_pipeline_without_gstreamer() -> None:
     with pytest.raises(SourceError, match="built without GStreamer"):
         open_source("videotestsrc ! appsink")
+
+
+def test_opencv_is_silenced_by_whichever_of_its_functions_it_has(monkeypatch):
+    """OpenCV 4.10 to 4.12 has no ``cv2.utils.logging``."""
+    levels: list[int] = []
+    monkeypatch.delenv("OPENCV_LOG_LEVEL", raising=False)
+    monkeypatch.delattr(cv2.utils, "logging", raising=False)
+    monkeypatch.setattr(cv2, "setLogLevel", levels.append, raising=False)
+    open_source("synthetic").close()
+    assert levels == [0]
