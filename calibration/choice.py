@@ -18,7 +18,7 @@ from ssd_edge.data.readers import open_dataset
 from ssd_edge.errors import CalibrationError
 from ssd_edge.progress import Note, no_note
 from ssd_edge.spec import ModelSpec
-from ssd_edge.stream.files import VideoSource
+from ssd_edge.stream.files import VideoSource, open_video
 
 LEAST_IMAGES = 32
 """The least number of images, unless forced: fewer show only a few scenes, and the camera will see others."""
@@ -125,7 +125,7 @@ def _of_video(path: Path, number: int, seed: int) -> ChosenImages:
 def _count_frames(path: Path) -> int:
     source = VideoSource(path)  # raises the right error for a file that is no video
     source.close()
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    capture = open_video(path)
     total = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     if total <= 0:  # not all containers give the number
         total = 0

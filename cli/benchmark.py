@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ssd_edge.cli.common import print_json, progress, say
+from ssd_edge.cli.common import cell, print_json, progress, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,8 @@ def _table(results: Sequence[EngineTimes]) -> Table:
     table = Table(title="milliseconds as p50 / p90 / p99", title_justify="left")
     table.add_column("")
     for result in results:
-        table.add_column(f"{Path(result.name).name}\n{result.backend} {result.precision}", justify="right")
+        heading = cell(Path(result.name).name).append(f"\n{result.backend} {result.precision}")
+        table.add_column(heading, justify="right")
     table.add_row("FPS of the loop", *(f"{result.loop_fps:.1f}" for result in results), style="bold")
     table.add_row("FPS of the engine alone", *(_number(result.engine_fps, 1) for result in results))
     table.add_row("share that the loop keeps", *(_number(result.efficiency, 2) for result in results))

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ssd_edge.cli.common import how_fast, progress, say
+from ssd_edge.cli.common import cell, how_fast, progress, say
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -94,7 +94,7 @@ def _ap_table(before: Evaluation, after: Evaluation, here: Evaluation) -> Table:
         table.add_column(name, justify="left" if name == "class" else "right")
 
     def row(name: str, *values: float | None) -> None:
-        table.add_row(name, *("–" if value is None else f"{value:.3f}" for value in values))
+        table.add_row(cell(name), *("–" if value is None else f"{value:.3f}" for value in values))
 
     results = before, after, here
     for rows in zip(*(result.per_class for result in results), strict=True):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ssd_edge.cli.common import printable, progress
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Column
@@ -45,7 +47,6 @@ def check_data(
     """
     from rich.console import Console
 
-    from ssd_edge.cli.common import progress
     from ssd_edge.data.check import check_dataset
     from ssd_edge.data.readers import open_dataset
 
@@ -67,7 +68,7 @@ def _show(console: Console, report: Report, show_all: bool) -> None:
     from rich.text import Text
 
     def say(line: str, style: str = "") -> None:
-        console.print(Text(_printable(line), style), soft_wrap=True)
+        console.print(Text(printable(line), style), soft_wrap=True)
 
     dataset = report.dataset
     split = f", split {dataset.split}" if dataset.split else ""
@@ -75,7 +76,7 @@ def _show(console: Console, report: Report, show_all: bool) -> None:
     classes = Table("class", *(_right(name) for name in ("images", "objects", "median box")))
     for row in report.classes():
         size = f"{row.median_width:.0f} × {row.median_height:.0f}" if row.objects else "–"
-        classes.add_row(Text(_printable(row.name)), str(row.images), str(row.objects), size)
+        classes.add_row(Text(printable(row.name)), str(row.images), str(row.objects), size)
     console.print(classes)
 
     shown = report.issues if show_all else report.issues[:_SHOWN]
@@ -95,8 +96,3 @@ def _right(name: str) -> Column:
     from rich.table import Column
 
     return Column(name, justify="right")
-
-
-def _printable(text: str) -> str:
-    """Names come from strangers' files: a control character must not reach the terminal."""
-    return "".join(c if c.isprintable() else "�" for c in text)

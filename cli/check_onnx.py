@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ssd_edge.cli.common import needs, print_json
+from ssd_edge.cli.common import needs, print_json, printable
 
 if TYPE_CHECKING:
     from ssd_edge.calibration.lint.check import LintReport
@@ -51,8 +51,7 @@ def _show(onnx: Path, report: LintReport, show_all: bool) -> None:
     console = Console()
 
     def say(line: str, style: str = "") -> None:
-        printable = "".join(c if c.isprintable() else "�" for c in line)  # names come from strangers' files
-        console.print(Text(printable, style), soft_wrap=True)
+        console.print(Text(printable(line), style), soft_wrap=True)
 
     say(f"{onnx}: {report.form}, {report.int8} of {report.convolutions} convolutions in INT8", "bold")
     if report.would_be_int8:

@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Bars
+    from rich.text import Text
 
     from ssd_edge.progress import Progress
 
@@ -85,7 +86,7 @@ def _display() -> Iterator[Bars]:
 
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -118,6 +119,18 @@ def needs(extra: str, purpose: str) -> Iterator[None]:
         raise MissingDependencyError(error.name or extra, extra, purpose) from None
 
 
+def printable(text: str) -> str:
+    """Replace what would control the terminal: names come from strangers' files."""
+    return "".join(c if c.isprintable() else "�" for c in text)
+
+
+def cell(text: object) -> Text:
+    """A name from a file as a table's cell, title or heading: rich takes plain text with [brackets] for markup."""
+    from rich.text import Text
+
+    return Text(printable(str(text)))
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON on stdout."""
     typer.echo(json.dumps(value, indent=2))
@@ -127,7 +140,7 @@ def say(text: str, style: str = "") -> None:
     """Print a line for people on stderr."""
     from rich.text import Text
 
-    stderr().print(Text(text, style), soft_wrap=True)
+    stderr().print(Text(printable(text), style), soft_wrap=True)
 
 
 def how_fast(fp32: float, int8: float) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ssd_edge.cli.common import print_json
+from ssd_edge.cli.common import print_json, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -122,7 +122,5 @@ def _row(console: Console, mark: str, name: str, value: str, style: str) -> None
     table.add_column(width=1)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    # Names of devices and files may hold control characters.
-    cells = ("".join(c if c.isprintable() else "�" for c in text) for text in (mark, name, value))
-    table.add_row(*(Text(cell, style) for cell in cells))
+    table.add_row(*(Text(printable(text), style) for text in (mark, name, value)))
     console.print(table)

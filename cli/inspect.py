@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ssd_edge.cli.common import print_json
+from ssd_edge.cli.common import cell, print_json
 
 if TYPE_CHECKING:
     from ssd_edge.spec import ModelSpec
@@ -30,7 +30,7 @@ def inspect(
     if as_json:
         print_json({**facts, **({"plans": plans} if plans else {}), "spec": spec.to_json()})
         return
-    table = Table(show_header=False, box=None, title=str(model), title_justify="left")
+    table = Table(show_header=False, box=None, title=cell(model), title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     rows = {
@@ -48,7 +48,7 @@ def inspect(
         **{f"from: {key}": value for key, value in spec.provenance.items()},
     }
     for key, value in rows.items():
-        table.add_row(key, str(value))
+        table.add_row(cell(key), cell(value))
     Console().print(table)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -17,7 +19,7 @@ from ssd_edge.cli.build_engine import build_engine
 from ssd_edge.cli.calibrate import calibrate
 from ssd_edge.cli.check_data import check_data
 from ssd_edge.cli.check_onnx import check_onnx
-from ssd_edge.cli.common import NumberLists
+from ssd_edge.cli.common import NumberLists, printable
 from ssd_edge.cli.demo import demo
 from ssd_edge.cli.doctor import doctor
 from ssd_edge.cli.eval import evaluate
@@ -54,6 +56,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Use it": {"run": run, "eval": evaluate, "benchmark": benchmark, "demo": demo},
     "Check the machine": {"doctor": doctor, "verify": verify, "selftest": selftest},
 }
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 _INTERRUPTED = 130  # typer's exit code after Ctrl-C
 
 for _panel, _commands in _PANELS.items():
@@ -110,12 +113,16 @@ def main() -> None:
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
+    for stream in (sys.stdout, sys.stderr):  # names of files need not be text that the terminal can show
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        app(prog_name="ssd-edge")
-    except (SsdEdgeError, OSError) as error:
+        _run()
+    except Exception as error:
         if debug:
             traceback.print_exc()
-        typer.echo(f"ssd-edge: {_sentence(error)}", err=True)
+        typer.echo(f"ssd-edge: {printable(_sentence(error))}", err=True)
+        _give_up_stdout()
         sys.exit(2)
     except SystemExit as end:
         if end.code == _INTERRUPTED:
@@ -123,8 +130,32 @@ def main() -> None:
         raise
 
 
+def _run() -> None:
+    try:
+        app(prog_name="ssd-edge")
+    finally:
+        sys.stdout.flush()  # here an error has a sentence; at Python's exit it would have none
+
+
+def _give_up_stdout() -> None:
+    """Throw away what stdout could not write, so that Python does not try again at its exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _sentence(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
+    if isinstance(error, SsdEdgeError):
+        return str(error)
+    if isinstance(error, OSError):
+        what = "the disk is full" if error.errno in _FULL else error.strerror or str(error)
         name = error.filename2 or error.filename
-        return f"{error.strerror}: {name}" if name else error.strerror
-    return str(error)
+        return f"{what}: {os.fsdecode(name)}" if isinstance(name, str | bytes) else what
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
+    told = " ".join(str(error).split())
+    return (
+        f"a mistake in ssd-edge, or an input that it does not expect ({type(error).__name__}: {told[:200]}): "
+        "ssd-edge --debug with the same command shows where; please report it"
+    )

@@ -16,9 +16,8 @@ import onnxruntime
 from ssd_edge.detector import Engine, RawHeads
 from ssd_edge.engines.base import BuildOptions, Plan, PlanEntry
 from ssd_edge.engines.cpu.releases import newer_than_installed
-from ssd_edge.errors import BackendError
+from ssd_edge.errors import BackendError, ModelError
 from ssd_edge.graph.heads import open_heads, precision_of
-from ssd_edge.graph.session import reason
 from ssd_edge.progress import Progress
 from ssd_edge.spec import ModelSpec
 
@@ -55,8 +54,8 @@ class OnnxRuntimeEngine(Engine):
     def _run(self, images: npt.NDArray[np.float32]) -> RawHeads:
         try:
             loc, logits = self._session.run(["loc", "logits"], {"image": images})
-        except Exception as error:  # its exceptions have no common base
-            raise BackendError(f"ONNX Runtime failed: {reason(error)}") from None
+        except ModelError as error:
+            raise BackendError(str(error)) from None
         return RawHeads(np.asarray(loc, np.float32), np.asarray(logits, np.float32))
 
     def close(self) -> None:

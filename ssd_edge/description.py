@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from ssd_edge.boxes import cell_sizes
 from ssd_edge.errors import ModelError, SpecError
 from ssd_edge.graph.files import read_graph
 from ssd_edge.graph.heads import spec_of
+from ssd_edge.parsing import parse_json
 from ssd_edge.spec import SPEC_VERSION, ModelSpec
 
 
@@ -30,7 +30,7 @@ def read_description(path: Path) -> ModelSpec:
     if path.suffix == ".onnx":
         return _spec_of(path)
     try:
-        content: Any = json.loads(path.read_text())
+        content: Any = parse_json(path.read_bytes())
     except OSError as error:
         raise SpecError(f"cannot read {path}: {error.strerror}") from None
     except ValueError as error:

@@ -17,8 +17,21 @@ from pathlib import Path
 
 
 def user_cache() -> Path:
-    """Return the folder for caches, which can be deleted at any time."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ssd-edge"
+    """Return the folder for caches, which can be deleted at any time; for a user without a home, none can be made."""
+    chosen = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(chosen or Path.home() / ".cache") / "ssd-edge"
+    except RuntimeError:  # neither HOME nor an entry in the system's list of users, as in a container
+        return Path(os.devnull) / "ssd-edge"
+
+
+def is_utf8(path: Path | str) -> bool:
+    """Tell whether a file's name is UTF-8: Linux allows any bytes, many libraries written in C++ do not."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def sha256(path: Path) -> str:
@@ -40,6 +53,11 @@ def written_whole(path: Path) -> Iterator[Path]:
         sync(partial)
         partial.replace(path)
         sync_folder(path.parent)
+    except OSError as error:
+        # Writing does not name the file, and the partial's name says nothing to a user.
+        if error.errno is not None and error.filename in {None, str(partial)}:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

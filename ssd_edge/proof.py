@@ -30,6 +30,7 @@ from ssd_edge.decode import Decoder
 from ssd_edge.detections import Detections
 from ssd_edge.detector import Heads, Image, RawHeads
 from ssd_edge.errors import ProofError
+from ssd_edge.parsing import parse_json
 from ssd_edge.preprocess import preprocess
 from ssd_edge.resize import resize
 from ssd_edge.spec import ModelSpec
@@ -124,7 +125,7 @@ class Proof:
             with zipfile.ZipFile(io.BytesIO(packed)) as archive:
                 if sum(entry.file_size for entry in archive.infolist()) > _MOST_UNPACKED:
                     raise ValueError("it is too large")
-                content = json.loads(archive.read(_CONTENT))
+                content = parse_json(archive.read(_CONTENT))
                 if content["proof_version"] != _VERSION:
                     raise ValueError(f"it is of version {content['proof_version']}, not {_VERSION}")
                 entries = content["images"]

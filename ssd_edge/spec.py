@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from ssd_edge.errors import SpecError
+from ssd_edge.parsing import parse_json
 
 ChannelOrder = Literal["rgb", "bgr"]
 BoxOrder = Literal["xywh", "yxhw"]
@@ -24,6 +25,11 @@ METADATA_KEY = "ssd_edge.spec"
 # Widths of the fields of decode's 64-bit sort keys, which hold score, class and box index of a candidate.
 MAX_DEFAULT_BOXES = 1 << 20
 MAX_CLASSES = 1 << 12
+
+# What a spec may declare beyond that: a damaged or hostile one must not take all memory.
+MAX_SIDE = 1 << 12
+MAX_LOGITS = 1 << 26
+MAX_LABEL_LENGTH = 1000
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class DefaultBoxLevel:
         if not holds:
             raise SpecError(
                 "a default-box level needs a grid [rows, columns], a step [vertical, horizontal] and sizes "
-                f"[[width, height], …], all above 0, but got {self}"
+                f"[[width, height], …], all above 0, but got {_shown(self)}"
             )
 
     @property
@@ -117,9 +123,16 @@ class ModelSpec:
     def __post_init__(self) -> None:
         self._check_types()
         checks = (
-            (min(self.input_size) >= 1, f"input_size must be positive, but got {self.input_size}"),
+            (
+                min(self.input_size) >= 1 and max(self.input_size) <= MAX_SIDE,
+                f"input_size must be 1 … {MAX_SIDE} pixels, but got {_shown(self.input_size)}",
+            ),
+            (
+                all(len(label) <= MAX_LABEL_LENGTH for label in self.labels),
+                f"a label has at most {MAX_LABEL_LENGTH} characters, but one has {max(map(len, self.labels or ['']))}",
+            ),
             (len(self.labels) >= 1, "labels must name at least one class"),
-            (len(set(self.labels)) == len(self.labels), f"labels must differ, but got {self.labels}"),
+            (len(set(self.labels)) == len(self.labels), f"labels must differ, but got {_shown(self.labels)}"),
             (len(self.labels) < MAX_CLASSES, f"at most {MAX_CLASSES - 1} labels, but got {len(self.labels)}"),
             (len(self.levels) >= 1, "levels must hold at least one feature map"),
             (
@@ -127,47 +140,59 @@ class ModelSpec:
                 f"fewer than {MAX_DEFAULT_BOXES} default boxes, but got {self.num_default_boxes}",
             ),
             (
+                self.num_default_boxes * self.num_classes <= MAX_LOGITS,
+                f"at most {MAX_LOGITS} scores of default boxes, but got {self.num_default_boxes} × {self.num_classes}",
+            ),
+            (
                 self.channel_order in get_args(ChannelOrder),
-                f"channel_order must be one of {get_args(ChannelOrder)}, but got {self.channel_order!r}",
+                f"channel_order must be one of {get_args(ChannelOrder)}, but got {_shown(self.channel_order)}",
             ),
             (
                 self.resize in get_args(Resize),
-                f"resize must be one of {get_args(Resize)}, but got {self.resize!r}",
+                f"resize must be one of {get_args(Resize)}, but got {_shown(self.resize)}",
             ),
             (
                 self.box_order in get_args(BoxOrder),
-                f"box_order must be one of {get_args(BoxOrder)}, but got {self.box_order!r}",
+                f"box_order must be one of {get_args(BoxOrder)}, but got {_shown(self.box_order)}",
             ),
             (
                 self.score_function in get_args(ScoreFunction),
-                f"score_function must be one of {get_args(ScoreFunction)}, but got {self.score_function!r}",
+                f"score_function must be one of {get_args(ScoreFunction)}, but got {_shown(self.score_function)}",
             ),
             (
                 self.clip_boxes in get_args(ClipBoxes),
-                f"clip_boxes must be one of {get_args(ClipBoxes)}, but got {self.clip_boxes!r}",
+                f"clip_boxes must be one of {get_args(ClipBoxes)}, but got {_shown(self.clip_boxes)}",
             ),
             (
                 all(map(math.isfinite, (*self.mean, *self.std))),
-                f"mean and std must be three numbers each, but got {self.mean} and {self.std}",
+                f"mean and std must be three numbers each, but got {_shown(self.mean)} and {_shown(self.std)}",
             ),
-            (min(self.std) > 0, f"std must be above 0, but got {self.std}"),
+            (min(self.std) > 0, f"std must be above 0, but got {_shown(self.std)}"),
             (
                 all(math.isfinite(v) and v > 0 for v in self.variances),
-                f"variances must be two numbers above 0, but got {self.variances}",
+                f"variances must be two numbers above 0, but got {_shown(self.variances)}",
             ),
             (
                 0 < self.score_threshold < 1,
                 f"score_threshold must lie between 0 and 1, but got {self.score_threshold}",
             ),
             (0 < self.nms_iou <= 1, f"nms_iou must lie in 0 … 1, but got {self.nms_iou}"),
-            (self.top_k >= 1, f"top_k must be at least 1, but got {self.top_k}"),
-            (self.max_detections >= 1, f"max_detections must be at least 1, but got {self.max_detections}"),
+            (
+                isinstance(self.top_k, int) and 1 <= self.top_k <= MAX_LOGITS,
+                f"top_k must be a whole number from 1 to {MAX_LOGITS}, but got {_shown(self.top_k)}",
+            ),
+            (
+                isinstance(self.max_detections, int) and 1 <= self.max_detections <= MAX_LOGITS,
+                f"max_detections must be a whole number from 1 to {MAX_LOGITS}, but got {_shown(self.max_detections)}",
+            ),
+            (isinstance(self.architecture, str), f"architecture must be a name, but got {_shown(self.architecture)}"),
+            (isinstance(self.clip, bool), f"clip must be true or false, but got {_shown(self.clip)}"),
             (
                 self.operating_scores.keys() <= set(self.labels)
                 and all(0 < score <= 1 for score in self.operating_scores.values()),
                 (
                     "operating_scores must be numbers above 0 and up to 1 by label, "
-                    f"but got {dict(self.operating_scores)} for labels {self.labels}"
+                    f"but got {_shown(dict(self.operating_scores))} for labels {_shown(self.labels)}"
                 ),
             ),
         )
@@ -237,7 +262,7 @@ class ModelSpec:
         version = fields.pop("spec_version", None)
         if version != SPEC_VERSION:
             raise SpecError(
-                f"this model spec is of version {version}, but this ssd-edge reads version {SPEC_VERSION}: "
+                f"this model spec is of version {_shown(version)}, but this ssd-edge reads version {SPEC_VERSION}: "
                 "export the model again, or install the ssd-edge that made it"
             )
         try:
@@ -256,8 +281,8 @@ class ModelSpec:
                 if name in fields:
                     fields[name] = _floats(fields[name])
             return cls(**fields)
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise SpecError(f"this is not a model spec of ssd-edge: {error!r}") from None
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+            raise SpecError(f"this is not a model spec of ssd-edge: {_shown(error)}") from None
 
     @classmethod
     def from_text(cls, text: str) -> ModelSpec:
@@ -267,9 +292,10 @@ class ModelSpec:
             SpecError: the text is not JSON, or as in ``from_json``.
         """
         try:
-            return cls.from_json(json.loads(text))
-        except (json.JSONDecodeError, RecursionError) as error:
+            content = parse_json(text)
+        except ValueError as error:
             raise SpecError(f"the model spec is not valid JSON: {error}") from None
+        return cls.from_json(content)
 
     def to_text(self) -> str:
         """Write JSON text on one line, with keys in a fixed order."""
@@ -295,3 +321,9 @@ def _ints(values: Any) -> Any:
 def _floats(values: Any) -> Any:
     """Make a list of numbers a tuple of float; leave anything else as it is."""
     return tuple(float(value) for value in values) if _are(numbers.Real, values) else values
+
+
+def _shown(value: object, most: int = 200) -> str:
+    """Format a value for an error sentence: its ``repr``, cut if it is long."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]} …"

@@ -12,6 +12,7 @@ import pytest
 
 from ssd_edge import files
 from ssd_edge.files import replace_folder, sha256, written_whole
+from ssd_edge.machine.host import this_host
 
 
 @pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3_000_000])
@@ -194,3 +195,36 @@ def test_the_old_folder_comes_back_where_the_second_rename_fails(folders, monkey
         replace_folder(new, old)
     assert (old / "which").read_text() == "old"
     assert (new / "which").read_text() == "new"
+
+
+def test_a_user_without_a_home_has_no_cache(monkeypatch, tmp_path):
+    """In a container a user may have neither HOME nor an entry in /etc/passwd."""
+
+    def none():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", none)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    cached = files.user_cache() / "kernels" / "one"
+    assert not cached.exists()
+    with pytest.raises(OSError, match=r"Not a directory|File exists"), written_whole(cached):
+        pass
+    assert this_host().home == Path("/")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert files.user_cache() == tmp_path / "ssd-edge"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_names_the_file(tmp_path):
+    """Python's error of a write names none, and the partial's name says nothing to a user."""
+
+    def write():
+        with written_whole(tmp_path / "a.txt"), Path("/dev/full").open("w") as full:
+            full.write("more")
+
+    with pytest.raises(OSError, match="No space left") as error:
+        write()
+    assert error.value.filename == str(tmp_path / "a.txt")
+    with pytest.raises(OSError, match="No such file") as error, written_whole(tmp_path / "a.txt"):
+        pass
+    assert error.value.filename == str(tmp_path / "a.txt")

@@ -14,6 +14,8 @@ from ssd_edge.errors import SpecError
 from ssd_edge.spec import SPEC_VERSION, DefaultBoxLevel, ModelSpec
 from tests.helpers import small_spec
 
+LEVEL = {"grid": [2, 2], "step": [0.5, 0.5], "sizes": [[0.4, 0.4]]}
+
 
 @pytest.mark.parametrize(
     ("changes", "said"),
@@ -193,3 +195,49 @@ def test_a_field_of_another_tool_is_refused_by_name():
 def test_another_version_says_what_to_do():
     with pytest.raises(SpecError, match=r"of version 99.*export the model again"):
         ModelSpec.from_json({**small_spec().to_json(), "spec_version": 99})
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"input_size": [4097, 300]}, r"input_size must be 1 … 4096 pixels, but got \(4097, 300\)"),
+        ({"input_size": [10**4200, 300]}, r"input_size must be 1 … 4096 pixels, but got \(1000.* …$"),
+        ({"labels": ["a" * 1001]}, "a label has at most 1000 characters, but one has 1001"),
+        ({"labels": [f"label {k}" for k in range(4096)]}, "at most 4095 labels, but got 4096"),
+        ({"levels": [LEVEL | {"grid": [512, 512]}], "labels": [str(k) for k in range(500)]}, "at most 67108864 scores"),
+        ({"levels": [LEVEL | {"grid": [2048, 2048]}]}, "fewer than 1048576 default boxes"),
+        ({"levels": [LEVEL | {"grid": [10**3000, 10**3000]}]}, "not a model spec"),
+        ({"top_k": 1.5}, "top_k must be a whole number"),
+        ({"top_k": 10**12}, "top_k must be a whole number from 1"),
+        ({"max_detections": "200"}, "max_detections must be a whole number from 1"),
+        ({"architecture": ["ssd"]}, "architecture must be a name"),
+        ({"clip": "no"}, "clip must be true or false"),
+        ({"provenance": 5}, "not a model spec"),
+        ({"provenance": ["a"]}, "not a model spec"),
+        ({"channel_order": "x" * 100_000}, "channel_order must be one of .* …$"),
+    ],
+)
+def test_a_spec_is_bounded_in_what_it_declares(change, reason):
+    """A damaged or hostile spec takes neither the memory nor the screen."""
+    valid = {
+        "spec_version": 1,
+        "architecture": "imported",
+        "input_size": [32, 32],
+        "labels": ["bolt"],
+        "levels": [LEVEL],
+    }
+    assert ModelSpec.from_json(valid).labels == ("bolt",)
+    with pytest.raises(SpecError, match=reason) as error:
+        ModelSpec.from_json({**valid, **change})
+    assert len(str(error.value)) < 700
+
+
+def test_facts_that_are_no_text_become_text():
+    content = {"spec_version": 1, "architecture": "a", "input_size": [32, 32], "labels": ["bolt"], "levels": [LEVEL]}
+    assert ModelSpec.from_json({**content, "provenance": {"epochs": 3}}).provenance == {"epochs": "3"}
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, '{"a": "'], ids=["deep", "long", "cut"])
+def test_text_that_json_does_not_read(text):
+    with pytest.raises(SpecError, match="not valid JSON"):
+        ModelSpec.from_text(text)

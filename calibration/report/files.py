@@ -19,5 +19,5 @@ def write_report(report: Report, path: Path) -> Path:
     beside = path.with_suffix(".json")
     for file, text in ((beside, json.dumps(report.to_json(), indent=2) + "\n"), (path, page(report))):
         with written_whole(file) as partial:
-            partial.write_text(text, encoding="utf-8")
+            partial.write_text(text, encoding="utf-8", errors="backslashreplace")  # of names that are no text
     return beside

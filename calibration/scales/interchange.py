@@ -22,6 +22,7 @@ import numpy as np
 
 from ssd_edge.errors import CalibrationError
 from ssd_edge.files import written_whole
+from ssd_edge.parsing import parse_json
 
 CALIBRATOR = "EntropyCalibration2"
 """Name of the calibrator in a written cache: ``IInt8EntropyCalibrator2``, which trtexec uses and DLA requires. TensorRT
@@ -129,7 +130,7 @@ def _from_cache(text: str, path: Path) -> dict[str, float]:
 
 def _from_json(text: str, path: Path) -> dict[str, float]:
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except ValueError as error:
         raise CalibrationError(f"{path} is neither a calibration cache of TensorRT nor valid JSON: {error}") from None
     if not isinstance(content, dict):

@@ -6,14 +6,13 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ssd_edge.calibration.scales.histograms import Histogram
 from ssd_edge.errors import CalibrationError, ModelError
-from ssd_edge.graph.session import EXACT, open_session
+from ssd_edge.graph.session import EXACT, Session, open_session
 
 
 @dataclass
@@ -84,7 +83,7 @@ def observe(
         raise CalibrationError("calibration needs images, but got none")
 
 
-def session(network: bytes) -> Any:
+def session(network: bytes) -> Session:
     """Open an ONNX Runtime session that computes a model's Q/DQ node by node, in float.
 
     If Q/DQ were fused into integer kernels, processors with and without VNNI would compute different sums.

@@ -15,6 +15,7 @@ from ssd_edge.engines.base import PlanEntry
 from ssd_edge.engines.bundle.lock import locked, read_steadily
 from ssd_edge.errors import BundleCompatibilityError, BundleIntegrityError, SpecError
 from ssd_edge.files import sha256, written_whole
+from ssd_edge.parsing import parse_json
 from ssd_edge.spec import ModelSpec
 
 SCHEMA_VERSION = 2
@@ -63,11 +64,11 @@ def read_manifest(folder: Path) -> Manifest:
 def _checked(folder: Path) -> Manifest:
     try:
         text = (folder / MANIFEST).read_bytes()
-        content = json.loads(text)
+        content = parse_json(text)
     except (FileNotFoundError, NotADirectoryError):
         what = "has no manifest.json" if folder.is_dir() else "is no folder" if folder.exists() else "is not there"
         raise BundleIntegrityError(f"{folder} {what}, so it is no engine bundle: {_REBUILD}") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise BundleIntegrityError(f"{folder / MANIFEST} cannot be read ({error}): {_REBUILD}") from None
     if not isinstance(content, dict) or "schema_version" not in content:
         raise BundleIntegrityError(f"{folder / MANIFEST} is not a manifest of ssd-edge: {_REBUILD}")
@@ -110,7 +111,7 @@ def _parsed(folder: Path, content: Mapping[str, Any]) -> Manifest:
             {_plain_name(name): str(value) for name, value in content["sha256"].items()},
             _texts(content["provenance"]),
         )
-    except (KeyError, TypeError, AttributeError, ValueError, SpecError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError, SpecError) as error:
         raise BundleIntegrityError(f"{folder / MANIFEST} is not a manifest of ssd-edge ({error}): {_REBUILD}") from None
 
 

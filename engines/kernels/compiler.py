@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from ssd_edge.engines.kernels.images import KernelImage
 from ssd_edge.engines.kernels.launch import SOURCE
 from ssd_edge.engines.kernels.toolchain import ask, compiler_in
 from ssd_edge.errors import BackendError
-from ssd_edge.files import written_whole
+from ssd_edge.files import user_cache, written_whole
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_110", "sm_120")
 """Architectures that CUDA 13 compiles for: Turing, Ampere, Orin, Ada, Hopper, Thor, Blackwell."""
@@ -133,7 +132,7 @@ def _first_error(log: str) -> str:
 
 def _cache_folder() -> Path:
     """Folder ``ssd-edge/kernels`` in the user's caches: ``$XDG_CACHE_HOME``, or ``~/.cache``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ssd-edge" / "kernels"
+    return user_cache() / "kernels"
 
 
 def _digest(request: dict[str, Any]) -> str:

@@ -6,7 +6,6 @@ Known layouts: ``annotations/instances_<split>.json`` with the images in ``<spli
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from ssd_edge.data.files import (
     number,
 )
 from ssd_edge.errors import DataError
+from ssd_edge.parsing import parse_json
 
 _BESIDE = "_annotations.coco.json"
 _KEYS = ("images", "annotations", "categories")
@@ -101,8 +101,8 @@ def _split_of(file: Path) -> str:
 def _load(source: Path) -> tuple[list[Any], list[Any], list[Any]]:
     """Read the lists ``images``, ``annotations`` and ``categories``."""
     try:
-        content = json.loads(source.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(source.read_bytes())
+    except (OSError, ValueError) as error:
         raise DataError(f"cannot read {source} as JSON: {error}") from None
     lists = [content.get(key) if isinstance(content, dict) else None for key in _KEYS]
     for key, value in zip(_KEYS, lists, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import onnx
 from onnx import external_data_helper
@@ -21,13 +22,30 @@ def read_graph(path: Path) -> onnx.ModelProto:
     refuse_other_formats(path)
     try:
         model = onnx.load(str(path), load_external_data=False)
+        _check_texts(model)
     except OSError:
         raise
+    except UnicodeDecodeError:
+        raise ModelError(
+            f"{path} holds text that is not UTF-8: it is damaged, or was not written by an exporter"
+        ) from None
     except Exception as error:  # protobuf's and onnx's have no common base
         raise ModelError(f"{path} is not an ONNX file: {first_line(error)}") from None
     if not model.HasField("graph"):  # another kind of protobuf, such as TensorFlow's, reads as an empty model
         raise ModelError(f"{path} is not an ONNX file, or holds no network: convert a TensorFlow graph with tf2onnx")
     return model
+
+
+def _check_texts(message: Any) -> None:
+    """Check once that every text of a model is UTF-8: protobuf gives bytes for one that is not, or raises."""
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for inner in [value] if hasattr(value, "ListFields") else value:
+                _check_texts(inner)
+        elif field.type == field.TYPE_STRING:
+            for text in [value] if isinstance(value, str | bytes) else value:
+                if isinstance(text, bytes):
+                    text.decode()
 
 
 def read_model(path: Path) -> onnx.ModelProto:

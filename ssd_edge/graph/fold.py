@@ -7,6 +7,7 @@ from pathlib import Path
 
 import onnx
 
+from ssd_edge.graph.files import read_graph
 from ssd_edge.graph.session import BASIC, open_session
 
 # ONNX Runtime's changes to Q/DQ, among them int32 biases, which NVIDIA's parser refuses: Q/DQ stays as it is.
@@ -44,7 +45,7 @@ def folded(model: onnx.ModelProto) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as scratch:
         target = Path(scratch) / "folded.onnx"
         open_session(bare.SerializeToString(), level=BASIC, optimised=target, left_out=_CHANGES_OF_QDQ)
-        result = onnx.load(str(target))
+        result = read_graph(target)
     del result.metadata_props[:]
     result.metadata_props.extend(model.metadata_props)
     result.producer_name, result.producer_version = model.producer_name, model.producer_version

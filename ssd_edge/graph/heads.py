@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ssd_edge.errors import ModelError, ProofError
 from ssd_edge.files import written_whole
 from ssd_edge.graph.foreign import refuse_other_formats
-from ssd_edge.graph.session import NONE, open_session
+from ssd_edge.graph.session import NONE, Session, open_session
 from ssd_edge.proof import PROOF_KEY, Proof
 from ssd_edge.spec import METADATA_KEY, ModelSpec
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import onnx
 
 
-def open_heads(path: Path, **options: Any) -> Any:
+def open_heads(path: Path, **options: Any) -> Session:
     """Open heads in ONNX Runtime; options as for ``open_session``.
 
     Raises:
@@ -49,7 +49,7 @@ def read_spec(path: Path) -> ModelSpec:
         SpecError: the spec is of another version.
     """
     session = open_heads(path, level=NONE)
-    text = _metadata(session).get(METADATA_KEY)
+    text = _metadata(path, session).get(METADATA_KEY)
     if text is None:
         raise ModelError(
             f"{path} carries no model spec, so it was not made by ssd-edge export: "
@@ -80,7 +80,7 @@ def read_proof(path: Path) -> bytes | None:
         ModelError: the file is not ONNX.
         ProofError: the metadata holds something other than a proof.
     """
-    text = _metadata(open_heads(path, level=NONE)).get(PROOF_KEY)
+    text = _metadata(path, open_heads(path, level=NONE)).get(PROOF_KEY)
     try:
         return None if text is None else b64decode(text, validate=True)
     except ValueError as error:
@@ -139,14 +139,20 @@ def _write(model: onnx.ModelProto, output: Path) -> None:
         partial.write_bytes(model.SerializeToString())
 
 
-def _metadata(session: Any) -> Mapping[str, str]:
-    return dict(session.get_modelmeta().custom_metadata_map)
+def _metadata(path: Path, session: Session) -> Mapping[str, str]:
+    try:
+        return session.metadata()
+    except ModelError as error:
+        raise ModelError(f"the metadata of {path} cannot be read: {error}") from None
 
 
-def _check_shapes(path: Path, session: Any, spec: ModelSpec) -> None:
+def _check_shapes(path: Path, session: Session, spec: ModelSpec) -> None:
     boxes, classes = spec.num_default_boxes, spec.num_classes
     wanted = {"image": [3, *spec.input_size], "loc": [boxes, 4], "logits": [boxes, classes]}
-    shapes = {node.name: list(node.shape[1:]) for node in (*session.get_inputs(), *session.get_outputs())}
+    try:
+        shapes = {node.name: list(node.shape[1:]) for node in (*session.get_inputs(), *session.get_outputs())}
+    except ModelError as error:
+        raise ModelError(f"the names in {path} cannot be read: {error}") from None
     for name, shape in wanted.items():
         if shapes.get(name) != shape:
             raise ModelError(f"{path} must have {name} (B, {', '.join(map(str, shape))}), but has {shapes.get(name)}")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ssd_edge.errors import ModelError
+from ssd_edge.files import is_utf8
+
+T = TypeVar("T")
 
 EXACT: Mapping[str, str] = {"session.disable_quant_qdq": "1"}
 """Settings that keep Q/DQ pairs apart, so that each is computed as it stands, in float.
@@ -28,7 +31,7 @@ def open_session(
     threads: int = 0,
     optimised: Path | None = None,
     left_out: Sequence[str] = (),
-) -> Any:
+) -> Session:
     """Open a model on the CPU.
 
     Args:
@@ -53,11 +56,52 @@ def open_session(
         options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
     if optimised is not None:
         options.optimized_model_filepath = str(optimised)
-    source = str(model) if isinstance(model, Path) else model
-    try:
-        return onnxruntime.InferenceSession(
+    source = (str(model) if is_utf8(model) else model.read_bytes()) if isinstance(model, Path) else model
+    return Session(
+        lambda: onnxruntime.InferenceSession(
             source, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(left_out)
         )
+    )
+
+
+class Session:
+    """A session of ONNX Runtime whose every error is a ModelError; its methods are those of ``InferenceSession``.
+
+    Args:
+        opened: opens the session.
+
+    Raises:
+        ModelError: ONNX Runtime refuses the model, or fails; the text is its reason alone.
+    """
+
+    def __init__(self, opened: Callable[[], Any]) -> None:
+        self._session = _guarded(opened)
+
+    def run(self, outputs: Sequence[str] | None, inputs: Mapping[str, Any]) -> list[Any]:
+        """Compute outputs by name, all where None."""
+        try:
+            return list(_guarded(lambda: self._session.run(outputs, inputs)))
+        except ModelError as error:
+            raise ModelError(f"ONNX Runtime failed: {error}") from None
+
+    def get_inputs(self) -> list[Any]:
+        """List the inputs: each has ``name``, ``shape`` and ``type``."""
+        return _guarded(lambda: [node for node in self._session.get_inputs() if (node.name, node.shape)])
+
+    def get_outputs(self) -> list[Any]:
+        """List the outputs: each has ``name``, ``shape`` and ``type``."""
+        return _guarded(lambda: [node for node in self._session.get_outputs() if (node.name, node.shape)])
+
+    def metadata(self) -> dict[str, str]:
+        """Return the model's own texts by key."""
+        return _guarded(lambda: dict(self._session.get_modelmeta().custom_metadata_map))
+
+
+def _guarded(call: Callable[[], T]) -> T:
+    try:
+        return call()
+    except UnicodeDecodeError:  # in a name, or in the metadata
+        raise ModelError("it holds text that is not UTF-8") from None
     except Exception as error:  # its exception classes have no common base
         raise ModelError(reason(error)) from None
 

@@ -162,6 +162,14 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part or 0), text) for text, part in re.findall(r"(\D*)(\d*)", name)]
 
 
+def _home() -> Path:
+    """Return the user's home folder; the root for a user without one, as in a container."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/")
+
+
 def this_host() -> Host:
     """Return the machine on which this program runs; it asks each question only once and keeps the answer."""
     start_up = _StartUp()
@@ -171,7 +179,7 @@ def this_host() -> Host:
         architecture=platform.machine(),
         environment=os.environ,
         folder=Path.cwd(),
-        home=Path.home(),
+        home=_home(),
         prefix=Path(sys.prefix),
         python=platform.python_version(),
         threads=usable_threads(),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from time import monotonic
 
 import cv2
@@ -140,6 +142,8 @@ def camera(number: int, size: tuple[int, int] | None, fps: float | None) -> Sour
     lost = f"camera {number} gives no frames: is it connected, and not in use elsewhere? ({hint})"
     if sys.platform.startswith("linux") and f"/dev/video{number}" not in devices:
         raise SourceError(f"there is no camera {number}: {hint}")
+    if refused := _refused(number):
+        raise SourceError(refused)
 
     def connect() -> cv2.VideoCapture:
         capture = cv2.VideoCapture(number)
@@ -154,6 +158,20 @@ def camera(number: int, size: tuple[int, int] | None, fps: float | None) -> Sour
         return capture
 
     return LiveSource(f"camera {number}", connect, lost, CAMERA_PATIENCE)
+
+
+def _refused(number: int) -> str:
+    """Say why this user may not use a camera; empty where the user may."""
+    device = Path(f"/dev/video{number}")
+    if not device.exists() or os.access(device, os.R_OK | os.W_OK):
+        return ""
+    try:
+        group = device.group()
+    except (KeyError, OSError):
+        group = "video"
+    return (
+        f"this user may not use {device}: add the user to its group (sudo usermod -aG {group} $USER) and log in again"
+    )
 
 
 def pipeline(text: str) -> Source:

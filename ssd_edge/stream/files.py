@@ -12,6 +12,7 @@ import numpy as np
 from ssd_edge.data.dataset import read_image
 from ssd_edge.detector import Image
 from ssd_edge.errors import DataError, SourceError
+from ssd_edge.files import is_utf8
 from ssd_edge.stream.frames import Frame, Source
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -66,7 +67,7 @@ class VideoSource(Source):
     def __init__(self, path: Path | str) -> None:
         super().__init__()
         self.name, self.path = str(path), path if isinstance(path, Path) else None
-        self._capture = cv2.VideoCapture(self.name, cv2.CAP_FFMPEG)
+        self._capture = open_video(path)
         self._first = _read(self._capture)
         if self._first is None:
             self._capture.release()
@@ -106,6 +107,20 @@ def images_in(folder: Path) -> list[Path]:
 
     files = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     return sorted(files, key=natural)
+
+
+def open_video(path: Path | str) -> cv2.VideoCapture:
+    """Open a video in OpenCV, which may be given none but UTF-8 names: on others it crashes.
+
+    Raises:
+        SourceError: the name is not UTF-8, on a system other than Linux.
+    """
+    if is_utf8(path):
+        return cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    if not Path("/proc/self/fd").is_dir():
+        raise SourceError(f"the name of {path} is not UTF-8, and OpenCV reads no such file: rename it")
+    with Path(path).open("rb") as file:
+        return cv2.VideoCapture(f"/proc/self/fd/{file.fileno()}", cv2.CAP_FFMPEG)
 
 
 def _read(capture: cv2.VideoCapture) -> Image | None:

@@ -44,7 +44,7 @@ def open_source(
         return pipeline(uri)
     if "://" in uri and not uri.startswith("file://"):
         return network(uri)
-    path = Path(uri.removeprefix("file://")).expanduser()
+    path = _expanded(Path(uri.removeprefix("file://")))
     if path.is_dir():
         return ImageSource(path, images_in(path))
     if not path.exists():
@@ -55,6 +55,14 @@ def open_source(
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return ImageSource(path, [path])
     return VideoSource(path)
+
+
+def _expanded(path: Path) -> Path:
+    """Replace ``~`` by the home folder; a user without one may have a folder of that name."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
 
 
 def _seed(uri: str) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from ssd_edge.errors import SourceError
+from ssd_edge.stream import cameras
 from ssd_edge.stream.cameras import LiveSource
 from ssd_edge.stream.capture import Capture
 from ssd_edge.stream.frames import Pacer, Source
@@ -240,3 +241,17 @@ def test_opencv_is_silenced_by_whichever_of_its_functions_it_has(monkeypatch):
     monkeypatch.setattr(cv2, "setLogLevel", levels.append, raising=False)
     open_source("synthetic").close()
     assert levels == [0]
+
+
+def test_a_camera_that_this_user_may_not_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cameras, "video_devices", lambda host: ["video7"])
+    monkeypatch.setattr(cameras.Path, "exists", lambda path: True)
+    monkeypatch.setattr(cameras.Path, "group", lambda path: "video")
+    monkeypatch.setattr(cameras.os, "access", lambda path, mode: False)
+    with pytest.raises(SourceError, match=r"may not use /dev/video7: .* \(sudo usermod -aG video"):
+        open_source("7")
+
+
+def test_a_home_folder_that_nobody_has() -> None:
+    with pytest.raises(SourceError, match="there is no file or folder ~nobody-of-this-name"):
+        open_source("~nobody-of-this-name/a.mp4")

@@ -187,3 +187,28 @@ def test_the_state_file_is_no_pickle(tmp_path, state):
     """Nothing in the file is executed."""
     np.savez(state().path, key=np.array({"an": "object"}, dtype=object))
     assert state().begin(b"network", ["x"]).num_images == 0
+
+
+@pytest.mark.slow
+def test_a_state_file_with_any_flipped_byte_counts_as_none_or_is_the_same(state):
+    """zipfile, zlib and numpy raise errors of a dozen kinds."""
+    network, tensors = tiny_net().SerializeToString(), ["image"]
+    one = state()
+    seen = one.begin(network, tensors)
+    seen.histograms["image"].add(images(1)[0])
+    seen.image_hashes.append("0" * 64)
+    one.write(seen)
+    whole, right = one.path.read_bytes(), one.begin(network, tensors)
+    assert right.num_images == 1
+    fresh = 0
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        one.path.write_bytes(damaged)
+        again = one.begin(network, tensors)
+        if again.num_images == 0:
+            fresh += 1
+            continue
+        assert np.array_equal(again.histograms["image"].counts, right.histograms["image"].counts)
+        assert again.image_hashes == right.image_hashes
+    assert fresh > len(whole) / 2
