@@ -225,7 +225,7 @@ class ModelSpec:
         )
         for name, holds, wanted in checks:
             if not holds:
-                raise SpecError(f"{name} must be {wanted}, but got {getattr(self, name)!r}")
+                raise SpecError(f"{name} must be {wanted}, but got {_shown(getattr(self, name))}")
 
     @property
     def num_default_boxes(self) -> int:
@@ -277,6 +277,8 @@ class ModelSpec:
             fields["input_size"] = _ints(fields["input_size"])
             if isinstance(fields["labels"], list):
                 fields["labels"] = tuple(fields["labels"])
+            if isinstance(facts := fields.get("provenance"), dict):
+                fields["provenance"] = {str(name): str(fact) for name, fact in facts.items()}
             for name in ("mean", "std", "variances"):
                 if name in fields:
                     fields[name] = _floats(fields[name])

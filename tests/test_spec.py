@@ -201,7 +201,7 @@ def test_another_version_says_what_to_do():
     ("change", "reason"),
     [
         ({"input_size": [4097, 300]}, r"input_size must be 1 … 4096 pixels, but got \(4097, 300\)"),
-        ({"input_size": [10**4200, 300]}, r"input_size must be 1 … 4096 pixels, but got \(1000.* …$"),
+        ({"input_size": [10**4200, 300]}, "not a model spec"),
         ({"labels": ["a" * 1001]}, "a label has at most 1000 characters, but one has 1001"),
         ({"labels": [f"label {k}" for k in range(4096)]}, "at most 4095 labels, but got 4096"),
         ({"levels": [LEVEL | {"grid": [512, 512]}], "labels": [str(k) for k in range(500)]}, "at most 67108864 scores"),
@@ -209,11 +209,11 @@ def test_another_version_says_what_to_do():
         ({"levels": [LEVEL | {"grid": [10**3000, 10**3000]}]}, "not a model spec"),
         ({"top_k": 1.5}, "top_k must be a whole number"),
         ({"top_k": 10**12}, "top_k must be a whole number from 1"),
-        ({"max_detections": "200"}, "max_detections must be a whole number from 1"),
+        ({"max_detections": "200"}, "max_detections must be a whole number"),
         ({"architecture": ["ssd"]}, "architecture must be a name"),
         ({"clip": "no"}, "clip must be true or false"),
-        ({"provenance": 5}, "not a model spec"),
-        ({"provenance": ["a"]}, "not a model spec"),
+        ({"provenance": 5}, "provenance must be an object of texts"),
+        ({"provenance": ["a"]}, "provenance must be an object of texts"),
         ({"channel_order": "x" * 100_000}, "channel_order must be one of .* …$"),
     ],
 )
