@@ -93,7 +93,7 @@ def _train(data: Path, folder: Path) -> Path:
     training, validation = open_dataset(data, "train"), open_dataset(data, "val")
     run = TrainingRun(training, validation, folder / "train", recipe, note=say)
     trained = train(run, start_from=SAMPLE_CHECKPOINT)
-    say(f"    AP50 {trained.ap50:.3f} on {len(validation)} images of other scenes, {trained.seconds:.0f} s")
+    say(f"    AP50 {_number(trained.ap50)} on {len(validation)} images of other scenes, {trained.seconds:.0f} s")
     return trained.checkpoint
 
 
@@ -172,7 +172,11 @@ def _show(ap: dict[str, Evaluation], speed: dict[str, float]) -> None:
     table = Table()
     for name in ("", "FP32", "INT8"):
         table.add_column(name, justify="right" if name else "left")
-    table.add_row("AP", *(f"{result.ap or 0:.3f}" for result in ap.values()))
-    table.add_row("AP50", *(f"{result.voc_map50 or 0:.3f}" for result in ap.values()))
+    table.add_row("AP", *(_number(result.ap) for result in ap.values()))
+    table.add_row("AP50", *(_number(result.voc_map50) for result in ap.values()))
     table.add_row("FPS", *(f"{speed[name]:.0f}" for name in ap))
     Console().print(table)
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -47,9 +48,14 @@ def train(
     box_sizes: Annotated[
         str, typer.Option(help="Default-box sizes of the VGG models: voc, coco (smaller objects) or paper.")
     ] = "",
-    split: Annotated[str, typer.Option(help="Split to train on; 'train' if there is one.")] = "",
+    split: Annotated[
+        str, typer.Option(help="Split to train on; 'train' if there is one, else all images but those of val and test.")
+    ] = "",
     val_split: Annotated[
-        str, typer.Option(help="Split to validate on; 'val' if there is one, else a fifth of the images is held out.")
+        str,
+        typer.Option(
+            help="Split to validate on; 'val' if there is one, else 'held-out': a fifth of the training images."
+        ),
     ] = "",
     backbone_weights: Annotated[
         Path | None, typer.Option(help="Pretrained ImageNet weights for the backbone: a torchvision state_dict file.")
@@ -111,7 +117,7 @@ def train(
     _refuse_contradictions(context, qat)
     usual = USUAL if qat is None else USUAL_OF_QAT
     model = model if qat is None else _architecture(qat)
-    training, validation = training_and_validation(data, split, val_split, seed)
+    parts = training_and_validation(data, split, val_split)
     recipe = Recipe(
         model=model,
         box_sizes=box_sizes,
@@ -133,7 +139,16 @@ def train(
             checking.close()  # its bar ends where Lightning's begins
             say(sentence)
 
-        run = TrainingRun(training, validation, output, recipe, resume=resume, progress=bar, note=note)
+        run = TrainingRun(
+            parts.training,
+            parts.validation,
+            output,
+            recipe,
+            resume=resume,
+            progress=bar,
+            note=note,
+            kept_back=parts.kept_back,
+        )
         if qat is None:
             trained = train(run, backbone_weights, start_from)
         else:
@@ -171,11 +186,9 @@ def _architecture(checkpoint: Path) -> str:
 
 def _show(trained: Trained, measure: str) -> None:
     before = "" if trained.ap50_at_start is None else f"{trained.ap50_at_start:.3f} → "
-    say(
-        f"{trained.checkpoint}: {measure} {before}{trained.ap50:.3f} after {trained.epochs} epochs, "
-        f"{trained.seconds:.0f} s"
-    )
-    say(f"next: ssd-edge export {trained.checkpoint}")
+    after = "undefined" if trained.ap50 is None else f"{trained.ap50:.3f}"
+    say(f"{trained.checkpoint}: {measure} {before}{after} after {trained.epochs} epochs, {trained.seconds:.0f} s")
+    say(f"next: {shlex.join(['ssd-edge', 'export', str(trained.checkpoint)])}")
 
 
 def _places(heads: Path, images: Iterator[Any], number: int) -> Places:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ssd_edge.data.check_text import summary
 from ssd_edge.data.dataset import Dataset, Issue, Sample, Target
 from ssd_edge.data.picture import Decoding, read_picture
 from ssd_edge.data.units import Inspected, Problem, Units
@@ -25,13 +25,17 @@ _SLACK = 1.0  # pixels outside the image that can be due to rounding or to count
 
 
 class ClassCount(NamedTuple):
-    """Number of images and objects of a class in the usable part, and its median box (None if it has no box)."""
+    """Number of images and objects of a class in the usable part, and its median box (None if it has no box).
+
+    ``to_find`` is the number of objects that are neither difficult nor crowds, and so can be learnt from.
+    """
 
     name: str
     images: int
     objects: int
     median_width: float | None
     median_height: float | None
+    to_find: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +46,13 @@ class Report:
         dataset: the data set as it was read.
         clean: the usable part: without bad images and boxes, with boxes clipped to their image, and without issues.
         issues: the reader's issues, then the check's in the order of the samples.
+        digests: SHA-256 of the file of each image in ``clean``.
     """
 
     dataset: Dataset
     clean: Dataset
     issues: tuple[Issue, ...]
+    digests: tuple[str, ...] = ()
 
     @property
     def images(self) -> int:
@@ -58,6 +64,15 @@ class Report:
         """Number of boxes in the usable part."""
         return sum(len(sample.target) for sample in self.clean)
 
+    @property
+    def objects_to_find(self) -> int:
+        """Number of objects in the usable part that are neither difficult nor crowds: what can be learnt from."""
+        return sum(int(sample.target.to_find.sum()) for sample in self.clean)
+
+    def unknown_classes(self) -> dict[str, int]:
+        """Count the boxes of each class that the data set names and the class list, such as a model's, lacks."""
+        return dict(Counter(issue.class_name for issue in self.issues if issue.class_name).most_common())
+
     def counts(self) -> dict[str, int]:
         """Count the issues of each kind, in the order in which the kinds first occur."""
         return dict(Counter(issue.kind for issue in self.issues))
@@ -68,33 +83,18 @@ class Report:
         none = Target.of([], [])
         labels = np.concatenate([t.labels for t in [none, *targets]])
         boxes = np.concatenate([t.boxes for t in [none, *targets]])
+        to_find = np.concatenate([t.to_find for t in [none, *targets]])
         images = Counter(int(label) for t in targets for label in np.unique(t.labels))
         rows = []
         for label, name in enumerate(self.clean.labels):
             own = boxes[labels == label]
             width, height = np.median(own[:, 2:] - own[:, :2], axis=0).tolist() if len(own) else (None, None)
-            rows.append(ClassCount(name, images[label], len(own), width, height))
+            rows.append(ClassCount(name, images[label], len(own), width, height, int(to_find[labels == label].sum())))
         return rows
 
     def summary(self) -> str:
         """Say in one sentence what training leaves out or changes."""
-        images = _count(self.images, "image")
-        if not self.issues:
-            return f"nothing wrong in {images} with {_count(self.objects, 'box')}"
-        handled = Counter(issue.handled for issue in self.issues)
-        left_out = {thing: handled[f"{thing} left out"] for thing in ("image", "box")}
-        sentence = " and ".join(_count(number, thing) for thing, number in left_out.items() if number) or "nothing"
-        sentence = f"left out {sentence} of {images}"
-        if clipped := handled["box clipped"]:
-            sentence += f", clipped {_count(clipped, 'box')}"
-        for word in ("scaled", "turned"):
-            if changed := handled[f"boxes {word}"]:
-                sentence += f", {word} the boxes of {_count(changed, 'image')}"
-        if kept := handled["kept as an image with no object"]:
-            sentence += f", took {_count(kept, 'image')} with no label file as background"
-        command = ["ssd-edge", "check-data", str(self.dataset.root)]
-        command += ["--split", self.dataset.split] if self.dataset.split else []
-        return f"{sentence} ({shlex.join(command)} lists {'it' if len(self.issues) == 1 else 'them'})"
+        return summary(self)
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values for ``json.dumps``."""
@@ -106,6 +106,8 @@ class Report:
             "images": self.images,
             "images_kept": len(self.clean),
             "objects_kept": self.objects,
+            "objects_to_find": self.objects_to_find,
+            "unknown_classes": self.unknown_classes(),
             "summary": self.summary(),
             "classes": [row._asdict() for row in self.classes()],
             "counts": self.counts(),
@@ -115,7 +117,9 @@ class Report:
         }
 
 
-def check_dataset(dataset: Dataset, progress: Progress = no_progress) -> Report:
+def check_dataset(
+    dataset: Dataset, progress: Progress = no_progress, split_of: Mapping[Path, str] | None = None
+) -> Report:
     """Decode every image, and compare every box with its image.
 
     Images are left out if they are missing, unreadable, byte for byte the same as an earlier one, or of another shape
@@ -127,6 +131,7 @@ def check_dataset(dataset: Dataset, progress: Progress = no_progress) -> Report:
     Args:
         dataset: a data set as a reader returned it.
         progress: called in the calling thread.
+        split_of: the split of images, to be named where two images are the same.
     """
     inspected = []
     for done, result in enumerate(_inspect_all(dataset.samples), 1):
@@ -135,22 +140,25 @@ def check_dataset(dataset: Dataset, progress: Progress = no_progress) -> Report:
     units = Units.of(dataset, inspected)
     issues = list(dataset.issues)
     samples = []
-    first: dict[bytes, Sample] = {}
+    first: dict[str, Sample] = {}
+    digests = []
     for sample, info in zip(dataset.samples, inspected, strict=True):
         if isinstance(info, Issue):
             issues.append(info)
             continue
         twin = first.setdefault(info.digest, sample)
         if twin is not sample:
-            issues.append(_duplicate(sample, twin))
+            issues.append(duplicate(sample, twin, (split_of or {}).get(twin.image, "")))
             continue
         target, problems = units.in_pixels(sample, info)
         if target is not None:
             target, more = check_boxes(target, *info.header.size)
             problems += more
             samples.append(Sample(sample.image, target))
+            digests.append(info.digest)
         issues += [Issue(p.kind, sample.image, p.detail, p.handled) for p in problems]
-    return Report(dataset, replace(dataset, samples=tuple(samples), issues=()), tuple(issues))
+    clean = replace(dataset, samples=tuple(samples), issues=())
+    return Report(dataset, clean, tuple(issues), tuple(digests))
 
 
 def check_boxes(target: Target, width: int, height: int) -> tuple[Target, list[Problem]]:
@@ -200,20 +208,17 @@ def _inspect(image: Path) -> Inspected | Issue:
         return Issue("missing-image", image, "there is no such file", "image left out")
     try:
         picture = read_picture(image)
-    except DataError as error:
+    except (DataError, OSError) as error:
         return Issue("unreadable-image", image, str(error), "image left out")
-    return Inspected(picture.header, picture.largest, hashlib.sha256(picture.data).digest(), Decoding.chosen().bits)
+    return Inspected(picture.header, picture.largest, hashlib.sha256(picture.data).hexdigest(), Decoding.chosen().bits)
 
 
-def _duplicate(sample: Sample, twin: Sample) -> Issue:
+def duplicate(sample: Sample, twin: Sample, split: str = "") -> Issue:
+    """Return the issue of an image whose bytes are those of another, which is in ``split`` if that is not ""."""
     ours, theirs = sample.target, twin.target
     same = np.array_equal(ours.boxes, theirs.boxes) and np.array_equal(ours.labels, theirs.labels)
-    what = "listed more than once" if sample.image == twin.image else f"the same picture as {twin.image}"
+    listed_twice = f"listed in split {split} too" if split else "listed more than once"
+    what = listed_twice if sample.image == twin.image else f"the same picture as {twin.image}"
+    what += f" in split {split}" if split and sample.image != twin.image else ""
     detail = what if same else f"{what}, but with other objects"
     return Issue("duplicate-image", sample.image, detail, "image left out")
-
-
-def _count(number: int, thing: str) -> str:
-    """Write a number with its noun: ``0 boxes``, ``1 box``, ``2 images``."""
-    plural = {"box": "boxes"}.get(thing, f"{thing}s")
-    return f"{number} {thing if number == 1 else plural}"

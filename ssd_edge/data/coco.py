@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +48,21 @@ def read(path: Path, split: str = "", labels: Sequence[str] | None = None) -> Da
     Raises:
         DataError: the file is not a COCO file, the split does not exist, or there is no usable image.
     """
-    # Absolute, because the names of parent folders tell where the images are.
-    files = {_split_of(path.absolute()): path.absolute()} if path.is_file() else _files(path)
+    files = splits(path)
     if not files:
         raise DataError(f"{path} has no annotations/instances_<split>.json and no <split>/{_BESIDE}")
     split = choose_split(split, files, path)
     source = files[split]
     images, annotations, categories = _load(source)
     names = _names(categories, source)
+    groups = _groups_without_object(names, categories, annotations) if labels is None else {}
+    names = {key: name for key, name in names.items() if key not in groups}
     classes, index = index_classes(dict(sorted(names.items())), labels)
     folder = _image_folder(source, split, images)
     rows, issues = _group(annotations, {_id(image) for image in images}, source)
+    for name in groups.values():
+        detail = f"category '{name}' has no object, and stands only for a group of the others"
+        issues.append(Issue("unused-class", source, detail, "class left out"))
 
     samples, seen = [], set()
     for image in images:
@@ -75,10 +80,16 @@ def read(path: Path, split: str = "", labels: Sequence[str] | None = None) -> Da
             continue
         target, unknown = build_target(objects, index, names, source, f"image '{file.name}', ")
         samples.append(Sample(file, target, declared_size(image.get("width"), image.get("height"))))
-        issues += unknown
+        issues += [replace(issue, image=file) for issue in unknown]
     samples.sort(key=lambda sample: sample.image.as_posix())
     dataset = Dataset(path, "coco", split, classes, tuple(samples), tuple(issues))
     return not_empty(dataset, f'"images" in {source}')
+
+
+def splits(path: Path) -> dict[str, Path]:
+    """Return the JSON file of each split."""
+    # Absolute, because the names of parent folders tell where the images are.
+    return {_split_of(path.absolute()): path.absolute()} if path.is_file() else _files(path)
 
 
 def _files(path: Path) -> dict[str, Path]:
@@ -121,6 +132,15 @@ def _names(categories: Sequence[Any], source: Path) -> dict[int, str]:
             raise DataError(f'{source}: each of "categories" needs an "id" of its own and a "name"')
         names[key] = name
     return names
+
+
+def _groups_without_object(
+    names: dict[int, str], categories: Sequence[Any], annotations: Sequence[Any]
+) -> dict[int, str]:
+    """Return the categories that only name a group, as some exporters' first one: its name is others' supercategory."""
+    used = {_id(annotation, "category_id") for annotation in annotations}
+    groups = {c.get("supercategory") for c in categories if isinstance(c, dict) and c.get("supercategory") != c["name"]}
+    return {key: name for key, name in names.items() if name in groups and key not in used}
 
 
 def _id(entry: Any, key: str = "id") -> int | None:

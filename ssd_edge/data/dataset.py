@@ -43,6 +43,11 @@ class Target:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    @property
+    def to_find(self) -> npt.NDArray[np.bool_]:
+        """(N,) bool: the objects to learn from and to find, neither difficult nor crowds."""
+        return ~(self.difficult | self.crowd)
+
     @classmethod
     def of(
         cls,
@@ -71,19 +76,23 @@ class Issue:
     """One problem in a data set.
 
     Attributes:
-        kind: one of ``unreadable-image``, ``missing-image``, ``missing-labels``, ``bad-labels``, ``size-mismatch``,
-            ``fraction-boxes``, ``unused-bits``, ``unknown-class``, ``empty-category``, ``no-area``, ``outside-image``,
-            ``duplicate-image``, ``duplicate-box``.
+        kind: one of ``unreadable-image``, ``missing-image``, ``missing-labels``, ``missing-split``, ``bad-labels``,
+            ``size-mismatch``, ``fraction-boxes``, ``unused-bits``, ``unknown-class``, ``unused-class``, ``no-area``,
+            ``outside-image``, ``duplicate-image``, ``duplicate-box``.
         path: the file with the problem.
         detail: description for a person.
         handled: what training does about it: ``image left out``, ``box left out``, ``box clipped``, ``boxes scaled``,
             ``boxes turned``, ``class left out``, ``kept as an image with no object`` or ``none``.
+        image: the image whose object has the problem; None if it is not known.
+        class_name: name of the class that is not in the class list; "" in other kinds, and if it has no name.
     """
 
     kind: str
     path: Path
     detail: str
     handled: str
+    image: Path | None = None
+    class_name: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +121,9 @@ class Dataset:
         labels: class names, without background.
         samples: the images, in a fixed order (by file name).
         issues: the problems that the reader met; ``ssd_edge.data.check`` finds the others.
+        source: the file or folder that declares the split; None if the split has no name.
+        part: ``held-out`` if the samples are those that a training held out of the split; "" for all of it; else what
+            they are, in words.
     """
 
     root: Path
@@ -120,6 +132,8 @@ class Dataset:
     labels: tuple[str, ...]
     samples: Sequence[Sample]
     issues: Sequence[Issue] = field(default=())
+    source: Path | None = None
+    part: str = ""
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -120,7 +120,8 @@ def build_target(
         if row.key not in index:
             name = f"'{names[row.key]}'" if row.key in names else f"number {row.key}"
             detail = f"{where}object {place}: class {name} is not in the class list"
-            issues.append(Issue("unknown-class", path, detail, "box left out"))
+            known_as = names.get(row.key, "")
+            issues.append(Issue("unknown-class", path, detail, "box left out", class_name=known_as))
     target = Target.of(
         [row.box for row in known],
         [index[row.key] for row in known],
@@ -133,11 +134,18 @@ def build_target(
 def choose_split(split: str, splits: Iterable[str], where: Path) -> str:
     """Find the split that is named ``split``, or the only one that begins with it (``train2017`` for ``train``).
 
+    Capitals make no difference, unless two names differ by them only.
+
     Raises:
         DataError: no split fits, or several do; the sentence lists all splits.
     """
-    available = sorted(splits)
-    matches = [name for name in available if name == split] or [name for name in available if name.startswith(split)]
+    available, wanted = sorted(splits), split.casefold()
+    fits = (
+        [name for name in available if name == split],
+        [name for name in available if name.casefold() == wanted],
+        [name for name in available if name.casefold().startswith(wanted)],
+    )
+    matches = next((some for some in fits if some), [])
     if len(matches) == 1:
         return matches[0]
     listed = ", ".join(available) or "none"

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ssd_edge.data.dataset import Image, read_image
-from ssd_edge.data.readers import open_dataset
+from ssd_edge.data.readers import declared_splits, open_dataset
+from ssd_edge.data.roles import role_of
 from ssd_edge.errors import DataError
 from ssd_edge.preprocess import preprocess
 from ssd_edge.progress import Note
@@ -62,14 +63,17 @@ def validation_images(path: Path | None, number: int) -> Iterator[Image]:
     Raises:
         DataError: there is no image, or one cannot be read.
     """
-    return sample_images(path, number, "val" if path is not None and _has_split(path, "val") else "")
+    return sample_images(path, number, _validation_split(path) if path is not None else "")
 
 
-def _has_split(path: Path, split: str) -> bool:
+def _validation_split(path: Path) -> str:
+    """Return the split for validation; "" if there is none, or only pictures without labels."""
     try:
-        return bool(image_files(path, split))
+        declared = declared_splits(path)
     except DataError:
-        return False
+        return ""
+    names = [name for name, source in declared.items() if role_of(name) == "val" and source.exists()]
+    return min(names, key=lambda name: (name.casefold() != "val", name), default="")
 
 
 def jpeg_thumbnail(image: Image, longest: int = 128) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -20,13 +21,16 @@ class Format(NamedTuple):
 
     recognises: Callable[[Path], bool]
     read: _Read
+    splits: Callable[[Path], dict[str, Path]]
     layout: str
 
 
 FORMATS: dict[str, Format] = {
-    "voc": Format(voc.recognises, voc.read, "Pascal VOC (Annotations/, JPEGImages/)"),
-    "coco": Format(coco.recognises, coco.read, "COCO (annotations/instances_<split>.json, or a JSON file)"),
-    "yolo": Format(yolo.recognises, yolo.read, "YOLO (images/, labels/ and a yaml file)"),
+    "voc": Format(voc.recognises, voc.read, voc.splits, "Pascal VOC (Annotations/, JPEGImages/)"),
+    "coco": Format(
+        coco.recognises, coco.read, coco.splits, "COCO (annotations/instances_<split>.json, or a JSON file)"
+    ),
+    "yolo": Format(yolo.recognises, yolo.read, yolo.splits, "YOLO (images/, labels/ and a yaml file)"),
 }
 
 
@@ -46,13 +50,33 @@ def open_dataset(path: Path, split: str = "", labels: Sequence[str] | None = Non
     Raises:
         DataError: the path does not exist, its format is not known, it lacks the split, or it has no usable image.
     """
-    if not path.exists():
-        raise DataError(f"there is no file or folder {path}")
     try:
-        for form in FORMATS.values():
-            if form.recognises(path):
-                return form.read(path, split, labels)
+        form = _format_of(path)
+        dataset = form.read(path, split, labels)
+        return replace(dataset, source=form.splits(path).get(dataset.split))
     except OSError as error:
         raise DataError(f"cannot read {error.filename or path}: {error.strerror}") from None
+
+
+def declared_splits(path: Path) -> dict[str, Path]:
+    """Return the file or folder that declares each split, by the split's name.
+
+    That of a split in a YOLO yaml file may not exist; then the split cannot be opened.
+
+    Raises:
+        DataError: as in ``open_dataset``.
+    """
+    try:
+        return _format_of(path).splits(path)
+    except OSError as error:
+        raise DataError(f"cannot read {error.filename or path}: {error.strerror}") from None
+
+
+def _format_of(path: Path) -> Format:
+    if not path.exists():
+        raise DataError(f"there is no file or folder {path}")
+    for form in FORMATS.values():
+        if form.recognises(path):
+            return form
     layouts = "; ".join(form.layout for form in FORMATS.values())
     raise DataError(f"no data set found in {path}; looked for {layouts}")

@@ -31,13 +31,13 @@ class Inspected(NamedTuple):
     Attributes:
         header: what its header says.
         largest: the largest value of a 16-bit picture; None for 8 bits.
-        digest: SHA-256 of the file.
+        digest: SHA-256 of the file, as hexadecimal digits.
         bits: number of bits that the values of a 16-bit picture were taken for.
     """
 
     header: Header
     largest: int | None
-    digest: bytes
+    digest: str
     bits: int
 
 

@@ -8,16 +8,15 @@ Class names are in a yaml file (``names:``) or in ``classes.txt``. Known layouts
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ssd_edge.data.dataset import Dataset, Issue, Sample, Target
 from ssd_edge.data.files import (
-    IMAGE_SUFFIXES,
     LabelsError,
     Row,
     build_target,
-    choose_split,
     index_classes,
     inside,
     not_empty,
@@ -25,6 +24,7 @@ from ssd_edge.data.files import (
     walk,
 )
 from ssd_edge.data.picture import image_size
+from ssd_edge.data.yolo_splits import YoloSplit, choose_yolo_split, images_in, splits_of
 from ssd_edge.errors import DataError
 
 _YAML = (".yaml", ".yml")
@@ -50,21 +50,19 @@ def read(path: Path, split: str = "", labels: Sequence[str] | None = None) -> Da
     Raises:
         DataError: the class names or the split are missing, or there is no usable image.
     """
-    folder = path.parent if path.is_file() else path
-    config_file = path if path.is_file() else _find_config(folder)
-    config = _load(config_file) if config_file else {}
-    root = _base(folder, config)
+    root, config, config_file = _configured(path)
     names = _names(config, config_file, root, labels)
     classes, index = index_classes(names, labels)
-    splits = _splits(root, config)
     if split:
-        split = choose_split(split, splits, root)
-        folders = [splits[split]]
+        split, chosen = choose_yolo_split(split, _splits(root, config, config_file), root)
+        places = list(chosen.places)
     else:
-        folders = _image_folders(root)
+        declared = _splits(root, config, config_file)
+        places = _image_folders(root) or [place for one in declared.values() for place in one.places]
+    folders = [place for place in places if place.is_dir()]
 
-    samples, issues = [], []
-    images = [image for place in folders for image in walk(place, IMAGE_SUFFIXES)]
+    samples = []
+    images, issues = images_in(places, root)
     for image in images:
         source = _label_file(root, image)
         try:
@@ -82,12 +80,25 @@ def read(path: Path, split: str = "", labels: Sequence[str] | None = None) -> Da
             continue
         target, unknown = build_target(rows, index, names, source)
         samples.append(Sample(image, target))
-        issues += unknown
+        issues += [replace(issue, image=image) for issue in unknown]
     issues += _orphans(root, folders, images)
     samples.sort(key=lambda sample: sample.image.as_posix())
     dataset = Dataset(path, "yolo", split, classes, tuple(samples), tuple(issues))
-    where = ", ".join(map(str, folders)) or f"images/ or <split>/images/ in {root}"
+    where = ", ".join(map(str, places)) or f"images/ or <split>/images/ in {root}"
     return not_empty(dataset, f"image files in {where}")
+
+
+def splits(path: Path) -> dict[str, Path]:
+    """Return the folder, text file or yaml file that declares each split."""
+    return {name: split.source for name, split in _splits(*_configured(path)).items()}
+
+
+def _configured(path: Path) -> tuple[Path, dict[Any, Any], Path | None]:
+    """Return the data set's folder, and the content and path of its yaml file."""
+    folder = path.parent if path.is_file() else path
+    config_file = path if path.is_file() else _find_config(folder)
+    config = _load(config_file) if config_file else {}
+    return _base(folder, config), config, config_file
 
 
 def _find_config(folder: Path) -> Path | None:
@@ -154,22 +165,8 @@ def _image_folders(root: Path) -> list[Path]:
     return sorted(p for p in root.glob("*/images") if p.is_dir())
 
 
-def _splits(root: Path, config: dict[Any, Any]) -> dict[str, Path]:
-    """Find the image folder of each split, as named by the yaml file or by the folder."""
-    splits = {}
-    for folder in _image_folders(root):
-        if folder.parent == root:
-            splits.update({p.name: p for p in sorted(folder.iterdir()) if p.is_dir()})
-        else:
-            splits[folder.parent.name] = folder
-    for key in ("train", "val", "test"):
-        try:
-            folder = inside(root, config.get(key))
-        except LabelsError:
-            continue  # absent, or "../train/images" as some tools write, which was already found above
-        if folder.is_dir():
-            splits[key] = folder
-    return splits
+def _splits(root: Path, config: dict[Any, Any], config_file: Path | None) -> dict[str, YoloSplit]:
+    return splits_of(root, _image_folders(root), config, config_file)
 
 
 def _label_file(root: Path, image: Path) -> Path:

@@ -5,23 +5,26 @@ from __future__ import annotations
 import importlib.metadata
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import pytorch_lightning as pl
 import torch
 
-from ssd_edge.data.check import Report, check_dataset
+from ssd_edge.data.check_text import counted, described, facts
 from ssd_edge.data.dataset import Dataset
+from ssd_edge.data.held_out import KEYS, HeldOut, held_out_of
+from ssd_edge.data.usable import Usable, check_parts
 from ssd_edge.errors import DataError, ModelError
 from ssd_edge.files import sha256
-from ssd_edge.progress import part
+from ssd_edge.spec import METADATA_KEY, ModelSpec
+from ssd_edge.training.checkpoints import read_torch_file
 from ssd_edge.training.loading import Batches, batches_of
 from ssd_edge.training.module import DetectorModule
 from ssd_edge.training.resuming import epochs_done
 from ssd_edge.training.run import Trained, TrainingRun
-from ssd_edge.training.trainer import BestModel, make_trainer, quiet_lightning
+from ssd_edge.training.trainer import BestModel, defined, make_trainer, quiet_lightning
 
 
 class Beginning(NamedTuple):
@@ -38,41 +41,52 @@ class Beginning(NamedTuple):
     left_out: tuple[str, ...] = ()
 
 
-def fit(run: TrainingRun, begin: Callable[[Dataset], Beginning]) -> Trained:
+def fit(run: TrainingRun, begin: Callable[[Dataset], Beginning], parent: ModelSpec | None = None) -> Trained:
     """Train a network and keep its best checkpoint.
 
     Args:
         run: data and settings; what its recipe says of the network is left to ``begin``.
         begin: makes the network; called with the usable training images after the random seed is set.
+        parent: spec of the checkpoint that the weights come from; what was held out of its training stays held out.
 
     Raises:
-        DataError: too few usable images are left.
+        DataError: too few usable images are left, or no object to learn from; early stopping is wanted, and the
+            validation images show no object.
         ModelError: there is nothing to resume from, or the training diverged.
         KeyboardInterrupt: Ctrl-C; ``last.ckpt`` holds the last whole epoch.
     """
     began = time.monotonic()
-    training, validation = _checked(run)
-    run.note(training.summary())
+    usable = check_parts(
+        run.training,
+        run.validation,
+        run.kept_back,
+        seed=run.recipe.seed,
+        earlier=_held_out_before(run, parent),
+        progress=run.progress,
+    )
+    summary = usable.summary()
+    run.note(f"learns from {described(usable.training)}; validates on {described(usable.validation)}")
+    run.note(summary)
+    _require_ap(run, usable)
     pl.seed_everything(run.recipe.seed, workers=True, verbose=False)
-    beginning = begin(training.clean)
+    beginning = begin(usable.training)
     module, network = beginning.module, beginning.module.network
-    network.spec = network.spec.with_provenance(**_provenance(run, beginning.parents))
+    network.spec = _with_provenance(network.spec, run, usable, beginning.parents)
     epoch = epochs_done(run.last, network.spec, module.kind) if run.resume else 0
-    batches = batches_of(training.clean, validation.clean, network.spec, run.recipe, epoch)
+    batches = batches_of(usable.training, usable.validation, network.spec, run.recipe, epoch)
     best = BestModel(run.best)
     trainer = make_trainer(run, best)
     _train(run, trainer, module, batches, best)
-    summary = training.summary()
-    if validation.issues:
-        summary += f"; for validation, {validation.summary()}"
     return Trained(
         checkpoint=best.path,
-        ap50=best.ap50,
+        ap50=defined(best.ap50),
         epochs=trainer.current_epoch,
         seconds=time.monotonic() - began,
         summary=summary,
         ap50_at_start=best.at_start,
         tensors_left_out=beginning.left_out,
+        training=facts(usable.training),
+        validation=facts(usable.validation),
     )
 
 
@@ -82,7 +96,7 @@ def _train(run: TrainingRun, trainer: pl.Trainer, module: DetectorModule, batche
         with quiet_lightning():
             if module.starts_trained and not run.resume:
                 trainer.validate(module, batches.validation, verbose=False)
-                best.at_start = best.ap50
+                best.at_start = defined(best.ap50)
             trainer.fit(
                 module,
                 batches.training,
@@ -102,32 +116,38 @@ def _train(run: TrainingRun, trainer: pl.Trainer, module: DetectorModule, batche
         raise KeyboardInterrupt
 
 
-def _checked(run: TrainingRun) -> tuple[Report, Report]:
-    """Check the training and the validation images; DataError if too few are usable."""
-    first, total = len(run.training), len(run.training) + len(run.validation)
-    training = check_dataset(run.training, part(run.progress, 0, total))
-    validation = check_dataset(run.validation, part(run.progress, first, total))
-    _require(training, 2, "train")
-    _require(validation, 1, "validate")
-    return training, validation
+def _require_ap(run: TrainingRun, usable: Usable) -> None:
+    """Say that AP is undefined where the validation images show no object; DataError if it is needed."""
+    if any(sample.target.to_find.any() for sample in usable.validation):
+        return
+    sentence = f"the {counted(len(usable.validation), 'image')} to validate on show no object, so AP is undefined"
+    if run.recipe.patience:
+        raise DataError(f"{sentence}, and --patience cannot tell when to stop: validate on others with --val-split")
+    run.note(f"{sentence}: the weights of the last epoch are kept; validate on others with --val-split")
 
 
-def _require(report: Report, number: int, purpose: str) -> None:
-    usable = len(report.clean)
-    if usable < number:
-        root = report.dataset.root
-        raise DataError(
-            f"{usable or 'no'} usable image{'s' * (usable != 1)} in {root} to {purpose} with, but it takes {number} "
-            f"or more: ssd-edge check-data {root} lists why"
-        )
+def _held_out_before(run: TrainingRun, parent: ModelSpec | None) -> HeldOut | None:
+    """Return what was held out of the training that is resumed, or of that of the parent."""
+    if run.resume and run.last.exists():
+        content = read_torch_file(run.last)
+        parent = ModelSpec.from_text(str(content[METADATA_KEY])) if METADATA_KEY in content else None
+    return held_out_of(parent.provenance) if parent else None
 
 
-def _provenance(run: TrainingRun, parents: Mapping[str, Path]) -> dict[str, str]:
+def _with_provenance(spec: ModelSpec, run: TrainingRun, usable: Usable, parents: Mapping[str, Path]) -> ModelSpec:
+    """Return the spec with where the weights come from; what a parent held out counts no more."""
+    kept = {key: value for key, value in spec.provenance.items() if key not in KEYS}
+    held_out = usable.held_out.provenance() if usable.held_out else {}
+    return replace(spec, provenance={**kept, **_provenance(run, usable, parents), **held_out})
+
+
+def _provenance(run: TrainingRun, usable: Usable, parents: Mapping[str, Path]) -> dict[str, str]:
     """Collect where the weights come from: data, recipe, versions, parent files."""
     return {
         "dataset": run.training.root.name,
         "dataset_sha256": run.training.fingerprint(),
         "dataset_split": run.training.split,
+        "validation_split": usable.validation.part or usable.validation.split,
         "recipe": str({k: v for k, v in asdict(run.recipe).items() if k != "workers"}),
         "torch": torch.__version__,
         "ssd_edge": importlib.metadata.version("ssd-edge"),

@@ -88,7 +88,7 @@ class DetectorModule(pl.LightningModule):
         if not torch.isfinite(losses.total):
             raise FloatingPointError(
                 f"the loss is {losses.total.item()} at step {self.global_step}: lower --lr, or look for bad boxes "
-                "with ssd-edge check-data"
+                "with check-data"
             )
         return losses.total
 
@@ -101,12 +101,14 @@ class DetectorModule(pl.LightningModule):
         self._targets += targets
 
     def on_validation_epoch_end(self) -> None:
-        """Log AP over the whole validation set, the same in every process."""
+        """Log AP over the whole validation set, the same in every process; nothing where it is undefined."""
         detections, targets = _gathered(self._detections, self._targets)
         result = evaluate(detections, targets, self.network.spec.labels)
         self._detections, self._targets = [], []
-        self.log("val/ap", result.ap or 0.0)
-        self.log("val/ap50", result.voc_map50 or 0.0, prog_bar=True)
+        if result.ap is not None:
+            self.log("val/ap", result.ap)
+        if result.voc_map50 is not None:
+            self.log("val/ap50", result.voc_map50, prog_bar=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what makes a Lightning checkpoint readable by ``load_checkpoint``."""

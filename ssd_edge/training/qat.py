@@ -117,7 +117,7 @@ def fine_tune(run: TrainingRun, checkpoint: Path, place: Place, ranges: str = RA
         module = QuantisedModule(network, biases, places, run.recipe.lr, ranges == "learned")
         return Beginning(module, {"fine_tuned": checkpoint})
 
-    return fit(run, begin)
+    return fit(run, begin, spec)
 
 
 def _network(run: TrainingRun, checkpoint: Path) -> SSD:

@@ -33,6 +33,7 @@ def train(run: TrainingRun, backbone_weights: Path | None = None, start_from: Pa
         ModelError: the weights do not fit; there is nothing to resume from; the training diverged.
         KeyboardInterrupt: Ctrl-C; ``last.ckpt`` holds the last whole epoch.
     """
+    source = None if start_from is None else load_checkpoint(start_from)
     given = {"backbone": backbone_weights, "start_from": start_from}
     parents = {name: path for name, path in given.items() if path is not None}
 
@@ -41,17 +42,16 @@ def train(run: TrainingRun, backbone_weights: Path | None = None, start_from: Pa
         network = make_network(make_spec(recipe.model, run.training.labels, recipe.box_sizes))
         if backbone_weights is not None:
             load_backbone(network, read_torch_file(backbone_weights))
-        left_out = [] if start_from is None else _take_weights(network, start_from, run)
+        left_out = [] if start_from is None or source is None else _take_weights(network, source, start_from, run)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         module = DetectorModule(network, recipe.lr, frozen_blocks=recipe.frozen_blocks)
         return Beginning(module, parents, tuple(left_out))
 
-    return fit(run, begin)
+    return fit(run, begin, source.spec if source else None)
 
 
-def _take_weights(network: SSD, start_from: Path, run: TrainingRun) -> list[str]:
+def _take_weights(network: SSD, source: SSD, start_from: Path, run: TrainingRun) -> list[str]:
     """Load the matching tensors of a checkpoint, note what was taken, and return the names of those left out."""
-    source = load_checkpoint(start_from)
     if source.spec.architecture != run.recipe.model:
         raise ModelError(
             f"{start_from} is a {source.spec.architecture}, and {run.recipe.model} is to be trained: "

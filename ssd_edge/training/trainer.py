@@ -24,7 +24,7 @@ class BestModel(Callback):
 
     Attributes:
         path: the file to write.
-        ap50: the best AP50 so far, −1 before the first validation.
+        ap50: the best AP50 so far, −1 before the first validation and where it is undefined.
         step: the training step of the latest validation, −1 before the first.
         at_start: AP50 before the first step, where it was measured.
     """
@@ -41,14 +41,15 @@ class BestModel(Callback):
         return "_BestModel"
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Write ``model.pt`` if the AP50 is at least the best so far."""
-        ap50 = float(trainer.callback_metrics["val/ap50"])
+        """Write ``model.pt`` if the AP50 is at least the best so far, or undefined as it has been so far."""
+        ap50 = float(trainer.callback_metrics.get("val/ap50", -1.0))
         self.step = trainer.global_step
         if ap50 >= self.ap50 or not self.path.exists():
             assert isinstance(module, DetectorModule)
             self.ap50 = ap50
             if trainer.is_global_zero:
-                module.save(self.path, module.network.spec.with_provenance(validation_ap50=f"{ap50:.4f}"))
+                shown = "undefined" if defined(ap50) is None else f"{ap50:.4f}"
+                module.save(self.path, module.network.spec.with_provenance(validation_ap50=shown))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that ``last.ckpt`` keeps."""
@@ -71,6 +72,11 @@ class WholeCheckpoints(TorchCheckpointIO):
             ModelError: it cannot be written.
         """
         write_torch_file(Path(path), checkpoint)
+
+
+def defined(ap50: float) -> float | None:
+    """Return an AP50 of ``BestModel``; None if it is undefined."""
+    return None if ap50 < 0 else ap50
 
 
 def make_trainer(run: TrainingRun, best: BestModel) -> pl.Trainer:

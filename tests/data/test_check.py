@@ -144,8 +144,8 @@ def test_the_report_adds_up(tmp_path: Path) -> None:
     assert report.counts() == {"bad-labels": 1, "no-area": 1, "outside-image": 1}
     assert (report.images, report.objects) == (3, 2)
     bolt, nut = report.classes()
-    assert bolt == ("bolt", 0, 0, None, None)
-    assert nut == ("nut", 1, 2, 24.5, 14.0)  # 29 × 18 and, clipped, 20 × 10
+    assert bolt == ("bolt", 0, 0, None, None, 0)
+    assert nut == ("nut", 1, 2, 24.5, 14.0, 2)  # 29 × 18 and, clipped, 20 × 10
     assert report.summary().startswith("left out 1 image and 1 box of 3 images, clipped 1 box (")
     content = json.loads(json.dumps(report.to_json(), allow_nan=False))
     assert (content["images"], content["images_kept"], content["objects_kept"]) == (3, 2, 2)
@@ -165,6 +165,34 @@ def test_no_samples() -> None:
     report = check_dataset(dataset([]))
     assert (report.images, report.objects, report.issues) == (0, 0, ())
     assert report.summary() == "nothing wrong in 0 images with 0 boxes"
+
+
+def test_what_can_be_learnt_from_is_counted(tmp_path: Path) -> None:
+    """Of three boxes one is difficult and one a crowd; without the third, there is nothing to learn from."""
+    boxes = [GOOD, [2, 2, 9, 9], [3, 3, 9, 9]]
+    some = Sample(picture(tmp_path / "a", 1), Target.of(boxes, [0, 0, 1], [0, 1, 0], [0, 0, 1]))
+    report = check_dataset(dataset([some]))
+    assert (report.objects, report.objects_to_find) == (3, 1)
+    assert [row.to_find for row in report.classes()] == [1, 0]
+    assert report.summary() == "nothing wrong in 1 image with 3 boxes; 2 of 3 boxes are crowds or difficult"
+    none = Sample(some.image, some.target.where(~some.target.to_find))
+    assert check_dataset(dataset([none])).summary() == (
+        "no object to learn from or to find in 1 image, 2 boxes of crowds or difficult objects"
+    )
+    empty = Sample(some.image, Target.of([], []))
+    assert check_dataset(dataset([empty])).summary() == "no object to learn from or to find in 1 image"
+
+
+def test_classes_that_the_class_list_lacks_are_named_and_not_promised_by_check_data(tmp_path: Path) -> None:
+    """check-data reads with the data set's own classes, so it cannot list them; class number 5 has no name, and is."""
+    root = test_yolo.make(tmp_path, {"a": "0 0.5 0.5 0.5 0.5\n1 0.5 0.5 0.4 0.4\n1 0.5 0.5 0.2 0.2\n5 0.5 0.5 0.1 0.1"})
+    report = check_dataset(open_dataset(root, labels=["bolt", "gear"]))
+    assert report.unknown_classes() == {"nut": 2}
+    assert report.summary() == (
+        f"left out 1 box of 1 image (ssd-edge check-data {root} lists it); "
+        "left out 2 boxes of 1 image, of a class that is not in the class list: nut (2)"
+    )
+    assert report.to_json()["unknown_classes"] == {"nut": 2}
 
 
 def _cli() -> typer.Typer:

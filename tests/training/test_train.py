@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from ssd_edge.cli.main import app
 from ssd_edge.data.dataset import Dataset, Sample, Target
+from ssd_edge.data.held_out import digest_of, held_out_of
 from ssd_edge.errors import DataError, ModelError
 from ssd_edge.models.registry import make_network, make_spec
 from ssd_edge.training.checkpoints import load_checkpoint, read_torch_file, save_checkpoint
@@ -277,9 +278,81 @@ def test_no_object_anywhere(pictures, tmp_path):
     empty = tuple(
         replace(data, samples=[replace(s, target=Target.of([], [])) for s in data.samples]) for data in pictures
     )
-    trained = run(empty, tmp_path / "run")
-    assert trained.ap50 == 0
-    assert all(torch.isfinite(value).all() for value in weights(trained.checkpoint).values())
+    with pytest.raises(DataError, match=r"nothing to learn from in .*: 8 usable images with no object to learn; "):
+        run(empty, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("flag", ["difficult", "crowd"])
+def test_only_objects_that_cannot_be_learnt_from(pictures, tmp_path, flag):
+    flagged = [
+        replace(s, target=replace(s.target, **{flag: np.ones(len(s.target), bool)})) for s in pictures[0].samples
+    ]
+    with pytest.raises(DataError, match="no object to learn, but 14 boxes of crowds or difficult objects"):
+        run((replace(pictures[0], samples=flagged), pictures[1]), tmp_path / "run")
+
+
+def test_validation_without_an_object_is_undefined_and_not_0(pictures, tmp_path):
+    """The weights of the last epoch are kept, and early stopping, which needs AP, is refused."""
+    empty = replace(pictures[1], samples=[replace(s, target=Target.of([], [])) for s in pictures[1].samples])
+    notes: list[str] = []
+    started = TrainingRun(pictures[0], empty, tmp_path / "run", RECIPE, show_bar=False, note=notes.append)
+    trained = train(started)
+    assert trained.ap50 is None
+    assert any("the 3 images to validate on show no object, so AP is undefined" in note for note in notes)
+    assert load_checkpoint(trained.checkpoint).spec.provenance["validation_ap50"] == "undefined"
+    assert_equal_weights(trained.checkpoint, tmp_path / "run" / "last.ckpt")
+    with pytest.raises(DataError, match="--patience cannot tell when to stop"):
+        train(replace(started, recipe=replace(RECIPE, patience=1)))
+
+
+def test_it_says_what_it_learns_from_and_validates_on(pictures, tmp_path):
+    notes: list[str] = []
+    train(TrainingRun(*pictures, tmp_path / "run", RECIPE, show_bar=False, note=notes.append))
+    assert notes[0] == (
+        f"learns from 8 images with 14 objects (split train, {pictures[0].root}); "
+        f"validates on 3 images with 4 objects (split train, {pictures[1].root})"
+    )
+
+
+def test_what_is_held_out_is_known_from_the_checkpoint(pictures, tmp_path):
+    """Without a validation part a fifth is held out; fine-tuning with another seed holds the same images out again."""
+    started = TrainingRun(pictures[0], None, tmp_path / "a", RECIPE, show_bar=False)
+    trained = train(started)
+    assert trained.validation["held_out"]
+    assert (trained.training["images"], trained.validation["images"]) == (6, 2)
+    spec = load_checkpoint(trained.checkpoint).spec
+    held_out = held_out_of(spec.provenance)
+    assert (len(held_out.digests), held_out.split, held_out.seed) == (2, "train", 0)
+    assert spec.provenance["validation_split"] == "held-out"
+    chosen = {s.image for s in pictures[0] if digest_of(s.image) in held_out.digests}
+    assert len(chosen) == 2
+
+    other = replace(started, folder=tmp_path / "b", recipe=replace(RECIPE, seed=5))
+    again = train(other, start_from=trained.checkpoint)
+    assert held_out_of(load_checkpoint(again.checkpoint).spec.provenance) == held_out
+    alone = train(replace(other, folder=tmp_path / "c"))
+    assert held_out_of(load_checkpoint(alone.checkpoint).spec.provenance).digests != held_out.digests
+
+    given = TrainingRun(*pictures, tmp_path / "d", RECIPE, show_bar=False)
+    validated = train(given, start_from=trained.checkpoint)
+    assert held_out_of(load_checkpoint(validated.checkpoint).spec.provenance) is None
+
+
+def test_a_resumed_training_holds_out_what_it_held_out_before(pictures, tmp_path):
+    started = TrainingRun(pictures[0], None, tmp_path / "run", RECIPE, show_bar=False)
+    held_out = held_out_of(load_checkpoint(train(started).checkpoint).spec.provenance)
+    longer = replace(started, resume=True, recipe=replace(RECIPE, epochs=3, seed=5))
+    assert held_out_of(load_checkpoint(train(longer).checkpoint).spec.provenance) == held_out
+
+
+def test_pictures_that_are_validated_on_are_not_learnt_from(pictures, tmp_path):
+    """Three of eight training pictures are copies of the validation pictures, byte for byte."""
+    for ours, theirs in zip(pictures[0].samples[:3], pictures[1].samples, strict=True):
+        ours.image.write_bytes(theirs.image.read_bytes())
+    trained = run(pictures, tmp_path / "run")
+    assert (trained.training["images"], trained.validation["images"]) == (5, 3)
+    assert trained.summary.startswith("left out 3 images of 8 images (ssd-edge check-data ")
 
 
 def test_classes_that_differ_between_training_and_validation(pictures, tmp_path):
@@ -327,14 +400,14 @@ def test_what_fine_tuning_leaves_out_is_said_and_listed(pictures, tmp_path):
     heads = ("class_heads.0.bias", "class_heads.0.weight", "class_heads.1.bias", "class_heads.1.weight")
     assert trained.tensors_left_out == heads
     total = len(network.state_dict())
-    sound, taken = notes
+    parts, sound, taken = notes
     assert sound == "nothing wrong in 8 images with 14 boxes"
     assert taken == (
         f"taken from {source}: {total - 4} of {total} tensors; left out because their shape differs: "
         f"{', '.join(heads)} (trained from scratch)"
     )
     resumed = train(replace(started, resume=True), start_from=source)
-    assert notes[2:] == [sound]
+    assert notes[3:] == [parts, sound]
     assert resumed.tensors_left_out == heads
     assert run(pictures, tmp_path / "plain").tensors_left_out == ()
 

@@ -1,0 +1,116 @@
+"""Put the result of a check into a sentence, with the command that lists the rest."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ssd_edge.data.roles import HELD_OUT
+
+if TYPE_CHECKING:
+    from ssd_edge.data.check import Report
+    from ssd_edge.data.dataset import Dataset
+
+LISTED = 20
+"""Number of issues that ``check-data`` lists without ``--all``."""
+
+
+def summary(report: Report) -> str:
+    """Say in one sentence what training leaves out or changes, and what there is to learn from."""
+    listed = [issue for issue in report.issues if not issue.class_name]
+    images = counted(report.images, "image")
+    sentences = []
+    if listed:
+        handled = Counter(issue.handled for issue in listed)
+        left_out = {thing: handled[f"{thing} left out"] for thing in ("image", "box", "class")}
+        sentence = " and ".join(counted(number, thing) for thing, number in left_out.items() if number) or "nothing"
+        sentence = f"left out {sentence} of {images}"
+        if clipped := handled["box clipped"]:
+            sentence += f", clipped {counted(clipped, 'box')}"
+        for word in ("scaled", "turned"):
+            if changed := handled[f"boxes {word}"]:
+                sentence += f", {word} the boxes of {counted(changed, 'image')}"
+        if kept := handled["kept as an image with no object"]:
+            sentence += f", took {counted(kept, 'image')} with no label file as background"
+        them = "it" if len(listed) == 1 else "them"
+        sentences.append(f"{sentence} ({check_command(report.dataset, len(listed))} lists {them})")
+    if unknown := report.unknown_classes():
+        sentences.append(unknown_sentence(unknown, images))
+    boxes = counted(report.objects, "box")
+    ignored = report.objects - report.objects_to_find
+    if report.images and not report.objects_to_find:
+        why = f", {boxes} of crowds or difficult objects" if ignored else ""
+        return "; ".join([f"no object to learn from or to find in {images}{why}", *sentences])
+    sentences = sentences or [f"nothing wrong in {images} with {boxes}"]
+    if ignored:
+        sentences.append(f"{ignored} of {boxes} {'is a crowd' if ignored == 1 else 'are crowds'} or difficult")
+    return "; ".join(sentences)
+
+
+def unknown_sentence(unknown: Mapping[str, int], images: str) -> str:
+    """Say which classes of the data set are not in the class list, and how many boxes each has."""
+    names = ", ".join(f"{name} ({number})" for name, number in unknown.items())
+    boxes = counted(sum(unknown.values()), "box")
+    classes = "a class that is" if len(unknown) == 1 else f"{len(unknown)} classes that are"
+    return f"left out {boxes} of {images}, of {classes} not in the class list: {names}"
+
+
+def check_command(dataset: Dataset, number: int = 0) -> str:
+    """Return the command that lists what is wrong with a data set.
+
+    Args:
+        dataset: the data set as it was read.
+        number: number of problems to list.
+    """
+    command = ["ssd-edge", "check-data", str(dataset.root)]
+    command += ["--split", dataset.split] if dataset.split else []
+    command += ["--all"] if number > LISTED else []
+    return shlex.join(command)
+
+
+def counted(number: int, thing: str) -> str:
+    """Write a number with its noun: ``0 boxes``, ``1 box``, ``2 images``."""
+    plural = {"box": "boxes", "class": "classes"}.get(thing, f"{thing}s")
+    return f"{number} {thing if number == 1 else plural}"
+
+
+def described(dataset: Dataset) -> str:
+    """Describe usable images: how many, with how many objects, and which files they are."""
+    objects = counted(_objects_to_find(dataset), "object")
+    return f"{counted(len(dataset), 'image')} with {objects} ({where(dataset)})"
+
+
+def facts(dataset: Dataset) -> dict[str, Any]:
+    """Return the same as plain values for ``json.dumps``."""
+    return {
+        "path": str(dataset.root),
+        "split": dataset.split,
+        "source": str(dataset.source) if dataset.source else None,
+        "held_out": dataset.part == HELD_OUT,
+        "images": len(dataset),
+        "objects": _objects_to_find(dataset),
+    }
+
+
+def measured_facts(report: Report) -> dict[str, Any]:
+    """Return what a model was measured on, and what was left out of it, as plain values for ``json.dumps``."""
+    return {
+        **facts(report.clean),
+        "left_out": report.counts(),
+        "unknown_classes": report.unknown_classes(),
+        "summary": summary(report),
+    }
+
+
+def _objects_to_find(dataset: Dataset) -> int:
+    return sum(int(sample.target.to_find.sum()) for sample in dataset)
+
+
+def where(dataset: Dataset) -> str:
+    """Name the split of a data set and the file or folder that declares it."""
+    place = f"split {dataset.split}, {dataset.source or dataset.root}" if dataset.split else str(dataset.root)
+    if dataset.part == HELD_OUT:
+        return f"held out of {place}"
+    return f"{place}, {dataset.part}" if dataset.part else place
