@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ssd_edge.data.check_text import where
 from ssd_edge.data.dataset import Dataset, Image
 from ssd_edge.data.images import SUFFIXES, image_files, preprocessed, readable, spread
-from ssd_edge.data.readers import open_dataset
+from ssd_edge.data.split import part_to_learn_from
 from ssd_edge.errors import CalibrationError
 from ssd_edge.progress import Note, no_note
 from ssd_edge.spec import ModelSpec
@@ -35,12 +36,14 @@ class ChosenImages:
         key: hash that identifies the images and their order: paths, sizes and times of files, numbers of frames.
         missing: classes that no image shows; empty if the labels are not known.
         read: yields (name, image) one by one; calls its argument with a sentence for each unreadable image.
+        origin: what they were chosen from, in words: a split and its file, a folder or a video.
     """
 
     number: int
     key: str
     missing: tuple[str, ...]
     read: Callable[[Note], Iterator[tuple[str, Image]]]
+    origin: str = ""
 
     def inputs(self, spec: ModelSpec, note: Note) -> Iterator[npt.NDArray[np.float32]]:
         """Yield (1, 3, H, W) float32 of each image, as the network takes it; ``note`` as for ``read``."""
@@ -57,17 +60,25 @@ NO_IMAGES = ChosenImages(0, "", (), lambda note: iter(()))
 
 
 def choose_images(
-    source: Path, number: int, *, split: str = "", seed: int = 0, labels: Sequence[str] = (), least: int = LEAST_IMAGES
+    source: Path,
+    number: int,
+    *,
+    split: str = "",
+    seed: int = 0,
+    labels: Sequence[str] = (),
+    least: int = LEAST_IMAGES,
+    held_out: Collection[str] = (),
 ) -> ChosenImages:
     """Choose images by seed: the same seed gives the same files or frames.
 
     Args:
         source: a data set, a folder of images, an image or a video.
         number: the most images to choose.
-        split: the part of the data set.
+        split: the part of the data set; "" for that to learn from, see ``part_to_learn_from``.
         seed: random seed for the choice.
         labels: class names that the images should show.
         least: the least number of images.
+        held_out: digests of images that the model's training held out, to measure on; not chosen from a data set.
 
     Raises:
         DataError: there is no such data set, split or image.
@@ -77,7 +88,7 @@ def choose_images(
     if source.is_file() and source.suffix.lower() not in SUFFIXES | _LABEL_FILES:
         chosen = _of_video(source, number, seed)
     else:
-        chosen = _of_files(source, number, split, seed, labels)
+        chosen = _of_files(source, number, split, seed, labels, held_out)
     if chosen.number < least:
         raise CalibrationError(
             f"calibration needs at least {least} images, but {source} gives {chosen.number}: "
@@ -86,8 +97,11 @@ def choose_images(
     return chosen
 
 
-def _of_files(source: Path, number: int, split: str, seed: int, labels: Sequence[str]) -> ChosenImages:
-    dataset = None if source.is_file() and source.suffix.lower() in SUFFIXES else _dataset(source, split)
+def _of_files(
+    source: Path, number: int, split: str, seed: int, labels: Sequence[str], held_out: Collection[str]
+) -> ChosenImages:
+    single = source.is_file() and source.suffix.lower() in SUFFIXES
+    dataset = None if single else _dataset(source, split, held_out)
     if dataset is not None:
         files = [sample.image for sample in dataset]
     else:
@@ -95,13 +109,14 @@ def _of_files(source: Path, number: int, split: str, seed: int, labels: Sequence
     files = spread(files, number, seed)
     facts = [f"{file.absolute()}\0{_size_and_time(file)}" for file in files]
     missing = _missing(dataset, files, labels) if dataset is not None else ()
-    return ChosenImages(len(files), _hash(facts), missing, lambda note: _read_files(files, note))
+    origin = where(dataset) if dataset is not None else str(source)
+    return ChosenImages(len(files), _hash(facts), missing, lambda note: _read_files(files, note), origin)
 
 
-def _dataset(source: Path, split: str) -> Dataset | None:
+def _dataset(source: Path, split: str, held_out: Collection[str]) -> Dataset | None:
     """Open the data set; None if the source is a plain folder of images."""
     plain = not split and source.is_dir() and any(file.suffix.lower() in SUFFIXES for file in source.iterdir())
-    return None if plain else open_dataset(source, split)
+    return None if plain else part_to_learn_from(source, split, held_out=held_out)
 
 
 def _missing(dataset: Dataset, files: Iterable[Path], labels: Sequence[str]) -> tuple[str, ...]:
@@ -119,7 +134,7 @@ def _of_video(path: Path, number: int, seed: int) -> ChosenImages:
     random = np.random.default_rng(seed)
     frames = sorted({int(random.integers(int(a), max(int(b), int(a) + 1))) for a, b in pairwise(edges)})
     facts = [f"{path.absolute()}\0{_size_and_time(path)}", *map(str, frames)]
-    return ChosenImages(len(frames), _hash(facts), (), lambda note: _read_frames(path, frames))
+    return ChosenImages(len(frames), _hash(facts), (), lambda note: _read_frames(path, frames), str(path))
 
 
 def _count_frames(path: Path) -> int:

@@ -10,6 +10,7 @@ import typer
 from ssd_edge.choices import help_of
 from ssd_edge.cli.common import print_json, progress, say
 from ssd_edge.engines.backends import BACKENDS, DEFAULT_BACKEND
+from ssd_edge.hints import command
 
 _GPUS = "For GPUs"
 _TENSORRT = "Backend tensorrt"
@@ -134,8 +135,8 @@ def build_engine(
             say(f"kernels were {plan.facts['timing']}", "yellow")
         if "unread" in plan.facts.get("convolutions", ""):
             say(f"the precision of these could not be read in the plan of {plan.backend} {plan.version}", "yellow")
-    runs_here = any(incompatibility(plan) is None for plan in manifest.plans)
-    say(f"next{'' if runs_here else ', on a machine with such a GPU'}: ssd-edge run {target} --camera 0")
+    here = any(incompatibility(plan) is None for plan in manifest.plans)
+    say(f"next{'' if here else ', on a machine with such a GPU'}: {command('run', target, '--camera', 0)}")
 
 
 def _split(values: list[str]) -> tuple[str, ...]:

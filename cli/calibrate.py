@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,11 +17,12 @@ from ssd_edge.cli.measuring import measures_on
 from ssd_edge.cli.proofs import WithProof, keep_proof_in
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ssd_edge.calibration.choice import ChosenImages
+    from ssd_edge.calibration.job import Job
     from ssd_edge.calibration.outcome import Outcome
     from ssd_edge.calibration.scales.state import StateFile
+    from ssd_edge.data.check import Report
+    from ssd_edge.spec import ModelSpec
 
 _IMAGES = "Calibration images"
 _FLOAT = "Convolutions left in FP32"
@@ -48,8 +49,21 @@ def calibrate(
     num_images: Annotated[
         int, typer.Option(min=1, help="Number of calibration images.", rich_help_panel=_IMAGES)
     ] = 128,
-    split: Annotated[str, typer.Option(help="Split to calibrate with, such as train.", rich_help_panel=_IMAGES)] = "",
-    eval_split: Annotated[str, typer.Option(help="Split to measure AP on, such as val.")] = "",
+    split: Annotated[
+        str,
+        typer.Option(
+            help="Split to calibrate with; 'train' if there is one, else all but those of val and test and those "
+            "that training held out.",
+            rich_help_panel=_IMAGES,
+        ),
+    ] = "",
+    eval_split: Annotated[
+        str,
+        typer.Option(
+            help="Split to measure AP on; 'held-out' if the model's training held images out, else 'val' if there is "
+            "one, else all images."
+        ),
+    ] = "",
     method: Annotated[
         str,
         typer.Option(help=f"Calibration method for activation scales: {help_of(METHODS, DEFAULT_METHOD)}."),
@@ -168,24 +182,23 @@ def calibrate(
     """
     with needs("calibrate", "calibrate"):
         from ssd_edge.calibration.choice import LEAST_IMAGES, NO_IMAGES
-        from ssd_edge.calibration.closest import calibrate_closest
-        from ssd_edge.calibration.contract import calibrate_within
-        from ssd_edge.calibration.given import calibrate_with_scales
         from ssd_edge.calibration.job import Job
         from ssd_edge.calibration.network.policy import Policy
-        from ssd_edge.calibration.scales.interchange import cache_header, read_scales
+        from ssd_edge.calibration.scales.interchange import cache_header
     from ssd_edge.data.images import validation_images
     from ssd_edge.graph.heads import read_spec
     from ssd_edge.proof import POOL
 
     _refuse_contradictions(data, images, scales, report, max_drop, no_eval)
-    began, target = monotonic(), output or onnx.with_suffix(".int8.onnx")
+    deadline = monotonic() + 60 * minutes if minutes else inf
+    target = output or onnx.with_suffix(".int8.onnx")
     spec, header = read_spec(onnx), cache_header(cache_for)
-    measures = measures_on(None if no_eval else data, eval_split, spec)
+    reports: list[Report] = []
+    measures = measures_on(None if no_eval else data, eval_split, spec, reports)
     least, unreadable = 1 if force else LEAST_IMAGES, dict[str, None]()
     chosen, state, frames = NO_IMAGES, None, validation_images(data, POOL) if data else None
     if scales is None:
-        chosen = _choose(images or data, num_images, split, seed, spec.labels, least)
+        chosen = _choose(images or data, num_images, split, seed, spec, least)
         state, frames = _state_beside(target, chosen, fresh), chosen.some(POOL)
     with progress("calibrating") as bar:
         job = Job(
@@ -204,20 +217,38 @@ def calibrate(
             on_written=keep_proof_in(onnx, frames, proof),
             progress=bar,
         )
-        if scales is not None:
-            outcome = calibrate_with_scales(job, target, read_scales(scales))
-        elif max_drop is not None:
-            outcome = calibrate_within(job, target, max_drop, deadline=began + 60 * minutes if minutes else inf)
-        else:
-            outcome = calibrate_closest(job, target, method=method, everything=cache is not None)
+        outcome = _run(job, target, method, scales, max_drop, deadline, everything=cache is not None)
     _say_what_happened(list(unreadable), state)
     _write_for_elsewhere(outcome, save_scales, cache, header)
     if report is not None:
         write_report_page(report, outcome, chosen, seed)
     if as_json:
-        print_json(outcome.to_json())
+        print_json({**outcome.to_json(), **_what_it_used(chosen, reports)})
     else:
-        show(outcome, f"scales of {scales}" if scales else "", report)
+        show(outcome, f"scales of {scales}" if scales else "", report, chosen.origin, reports)
+
+
+def _run(
+    job: Job, target: Path, method: str, scales: Path | None, max_drop: float | None, deadline: float, everything: bool
+) -> Outcome:
+    """Calibrate in the way that the options ask for: with given scales, within a maximum loss, or one method."""
+    from ssd_edge.calibration.closest import calibrate_closest
+    from ssd_edge.calibration.contract import calibrate_within
+    from ssd_edge.calibration.given import calibrate_with_scales
+    from ssd_edge.calibration.scales.interchange import read_scales
+
+    if scales is not None:
+        return calibrate_with_scales(job, target, read_scales(scales))
+    if max_drop is not None:
+        return calibrate_within(job, target, max_drop, deadline=deadline)
+    return calibrate_closest(job, target, method=method, everything=everything)
+
+
+def _what_it_used(chosen: ChosenImages, reports: list[Report]) -> dict[str, Any]:
+    """Name the images that were calibrated with, and those that AP was measured on, for ``--json``."""
+    from ssd_edge.data.check_text import measured_facts
+
+    return {"calibrated_with": chosen.origin or None, "data": measured_facts(reports[0]) if reports else None}
 
 
 def _refuse_contradictions(
@@ -239,13 +270,23 @@ def _refuse_contradictions(
         raise typer.BadParameter("--max-drop needs DATA to measure AP on, and chooses scales itself")
 
 
-def _choose(source: Path | None, number: int, split: str, seed: int, labels: Sequence[str], least: int) -> ChosenImages:
+def _choose(source: Path | None, number: int, split: str, seed: int, spec: ModelSpec, least: int) -> ChosenImages:
     """Choose the calibration images, and warn about classes that none of them shows."""
     from ssd_edge.calibration.choice import choose_images
+    from ssd_edge.data.held_out import held_out_of
 
     if source is None:
         raise typer.BadParameter("nothing to calibrate with: give DATA, --images or --scales")
-    chosen = choose_images(source, number, split=split, seed=seed, labels=labels, least=least)
+    held_out = held_out_of(spec.provenance)
+    chosen = choose_images(
+        source,
+        number,
+        split=split,
+        seed=seed,
+        labels=spec.labels,
+        least=least,
+        held_out=held_out.digests if held_out else (),
+    )
     if chosen.missing:
         more = f" and {len(chosen.missing) - 5} classes more" if len(chosen.missing) > 5 else ""
         shown = ", ".join(chosen.missing[:5]) + more

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssd_edge.cli.common import cell, how_fast, progress, say
+from ssd_edge.hints import command
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ssd_edge.calibration.outcome import Outcome
     from ssd_edge.calibration.recipe import Corrections
     from ssd_edge.calibration.search import Search
+    from ssd_edge.data.check import Report
     from ssd_edge.evaluation import Evaluation
 
 
@@ -27,24 +29,29 @@ def write_report_page(path: Path, outcome: Outcome, chosen: ChosenImages, seed: 
 
     hashes = outcome.making.quantiser.seen.image_hashes if outcome.making else []
     with progress("writing the report") as bar:
-        command = shlex.join(["ssd-edge", *sys.argv[1:]])
+        ran = command(*sys.argv[1:])
         shown = pictures(chosen.read(no_note), hashes)
-        write_report(gather(outcome, command=command, pictures=shown, seed=seed, progress=bar), path)
+        write_report(gather(outcome, command=ran, pictures=shown, seed=seed, progress=bar), path)
 
 
-def show(outcome: Outcome, given: str, report: Path | None) -> None:
+def show(outcome: Outcome, given: str, report: Path | None, images: str, reports: Sequence[Report]) -> None:
     """Print an outcome as sentences and tables.
 
     Args:
         outcome: what the calibration made.
         given: the origin of scales that were given; empty if they were found here.
         report: the report page that was written, if any.
+        images: what the images to calibrate with were chosen from; "" if there were none.
+        reports: the reports on the images that AP was measured on, the same each time.
     """
     from rich.console import Console
 
     file, here = outcome.file, outcome.here
     origin = given or f"{outcome.method} over {outcome.num_images} images"
     say(f"{file.path}: {file.num_quantised} of {file.num_convolutions} convolutions in INT8, {origin}")
+    if images:
+        say(f"calibrated with images of {images}")
+    _say_what_was_measured_on(reports)
     if outcome.corrections:
         say(_what_corrections_brought(outcome.corrections))
     if outcome.before and outcome.after and here and here.ap:
@@ -56,7 +63,18 @@ def show(outcome: Outcome, given: str, report: Path | None) -> None:
         say(f"{report}: the report, and {report.with_suffix('.json').name} beside it")
     if here:
         say(*how_fast(*here.fps))
-    say(f"next: ssd-edge build-engine {file.path}")
+    say(f"next: {command('build-engine', file.path)}")
+
+
+def _say_what_was_measured_on(reports: Sequence[Report]) -> None:
+    from ssd_edge.data.check_text import counted, described
+
+    for measured in reports[:1]:
+        say(f"AP measured on {described(measured.clean)}")
+        if measured.issues:
+            say(measured.summary())
+        if not measured.objects_to_find:
+            say(f"AP is undefined: no object to find in {counted(len(measured.clean), 'image')}", "yellow")
 
 
 def _what_corrections_brought(corrections: Corrections) -> str:

@@ -8,19 +8,27 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ssd_edge.cli.common import print_json, progress, say
+from ssd_edge.hints import command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.table import Table
 
+    from ssd_edge.data.check import Report
     from ssd_edge.evaluation.operating import OperatingPoint, Wish
+    from ssd_edge.spec import ModelSpec
 
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Model to evaluate: NAME.engine/, NAME.onnx, NAME.pt or NAME.ckpt.")],
     data: Annotated[Path, typer.Argument(help="Data set: a Pascal VOC, COCO or YOLO folder or file.")],
-    split: Annotated[str, typer.Option(help="Split to evaluate on, such as test.")] = "",
+    split: Annotated[
+        str,
+        typer.Option(
+            help="Split to evaluate on, such as test; held-out for the images that the model's training held out."
+        ),
+    ] = "",
     choose_thresholds: Annotated[
         str,
         typer.Option(
@@ -36,10 +44,13 @@ def evaluate(
     A checkpoint, its ONNX file and its engines share one preprocessing and decode, so their numbers are comparable. An
     ONNX file is computed exactly, the same on every processor; an engine runs as it does on this machine.
 
+    A model that was validated on a held-out part of its data set knows those images again: --split held-out.
+
     Next: ssd-edge calibrate HEADS.onnx DATA, or ssd-edge run MODEL --camera 0
     """
     from rich.console import Console
 
+    from ssd_edge.data.check_text import counted, described, measured_facts
     from ssd_edge.engines.opening import open_model, set_operating_scores
     from ssd_edge.evaluation import evaluate as evaluate_detections
     from ssd_edge.evaluation.model import detect_in
@@ -56,19 +67,36 @@ def evaluate(
     if as_json:
         chosen = {"operating_points": [one.to_json() for one in points]} if points else {}
         ran_as = {"model": str(model), "backend": engine.backend, "precision": engine.precision}
-        print_json({**ran_as, **result.to_json(), **chosen})
+        print_json({**ran_as, **result.to_json(), **chosen, "data": measured_facts(report)})
         return
+    say(f"measured on {described(report.clean)}")
     if report.issues:
         say(report.summary())
+    if hint := _learnt_from(model, data, split, engine.spec, report):
+        say(hint, "yellow")
     if model.is_dir():
         say(f"engine: {engine.backend} {engine.precision}, as it runs on this machine")
-    Console().print(result.table())
+    Console().print(result.table(report.unknown_classes()))
+    if not report.objects_to_find:
+        say(f"AP is undefined: no object to find in {counted(len(report.clean), 'image')}", "yellow")
     if points:
         Console().print(_table(points))
         left = [one.label for one in points if one.score is None]
         if left:
             say(f"no score gives {choose_thresholds} for {', '.join(left)}: shown from the usual score on", "yellow")
         say(f"{model}: keeps these scores; ssd-edge run shows each class from its own on")
+
+
+def _learnt_from(model: Path, data: Path, split: str, spec: ModelSpec, report: Report) -> str:
+    """Say how to measure on what the model has not seen, if images of its training may be among those measured on."""
+    from ssd_edge.data.held_out import held_out_of, shortened
+    from ssd_edge.data.roles import HELD_OUT
+
+    held_out = held_out_of(spec.provenance)
+    if split or held_out is None or not {shortened(digest) for digest in report.digests} & set(held_out.digests):
+        return ""
+    hint = command("eval", model, data, "--split", HELD_OUT)
+    return f"the model may have learnt from some of these; {hint} measures on those that its training held out"
 
 
 def _wish(text: str) -> tuple[Wish, float]:

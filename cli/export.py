@@ -10,6 +10,7 @@ import typer
 
 from ssd_edge.cli.common import needs, print_json, progress, say
 from ssd_edge.cli.proofs import WithProof, keep
+from ssd_edge.hints import command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,9 +74,9 @@ def export(
     )
     if int8 is not None:
         say(f"{int8.path}: {int8.num_quantised} of {int8.num_convolutions} convolutions in INT8, as they were trained")
-        say(f"next: ssd-edge build-engine {int8.path}")
+        say(f"next: {command('build-engine', int8.path)}")
     else:
-        say(f"next: ssd-edge calibrate {target} DATA, or ssd-edge build-engine {target}")
+        say(f"next: {command('calibrate', target, 'DATA')}, or {command('build-engine', target)}")
 
 
 def _int8(heads: Path, scales: Mapping[str, float]) -> Int8Heads:

@@ -9,6 +9,7 @@ import typer
 
 from ssd_edge.cli.common import needs, print_json, say
 from ssd_edge.cli.proofs import WithProof, frames_for, keep
+from ssd_edge.hints import command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,4 +72,4 @@ def import_onnx(
         print_json(result.to_json())
     else:
         say(f"{output}: {result.num_default_boxes} default boxes, {len(result.labels)} classes")
-        say(f"next: ssd-edge eval {output} DATA")
+        say(f"next: {command('eval', output, 'DATA')}")

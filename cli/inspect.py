@@ -45,11 +45,16 @@ def inspect(
         "scores": f"{spec.score_function}, above {spec.score_threshold}",
         **{f"shown from: {label}": f"{score:.3f}" for label, score in spec.operating_scores.items()},
         "NMS": f"IoU {spec.nms_iou}, top {spec.top_k} of a class, {spec.max_detections} of an image",
-        **{f"from: {key}": value for key, value in spec.provenance.items()},
+        **{f"from: {key}": _short(key, value) for key, value in spec.provenance.items()},
     }
     for key, value in rows.items():
         table.add_row(cell(key), cell(value))
     Console().print(table)
+
+
+def _short(key: str, value: str) -> str:
+    """A fact of the provenance; of the hashes of images that were held out, how many they are."""
+    return f"{len(value.split())} images" if key == "held_out" else value
 
 
 def _facts(model: Path) -> tuple[dict[str, Any], list[dict[str, Any]], ModelSpec]:

@@ -9,18 +9,20 @@ from ssd_edge.errors import DataError
 
 if TYPE_CHECKING:
     from ssd_edge.calibration.job import Measures, OnThisMachine
+    from ssd_edge.data.check import Report
     from ssd_edge.evaluation import Evaluation
     from ssd_edge.progress import Progress
     from ssd_edge.spec import ModelSpec
 
 
-def measures_on(data: Path | None, split: str, spec: ModelSpec) -> Measures:
+def measures_on(data: Path | None, split: str, spec: ModelSpec, reports: list[Report]) -> Measures:
     """Return the functions with which a calibration measures AP and speed.
 
     Args:
         data: the data set to measure AP on; None if AP is not measured.
-        split: the split of the data set.
+        split: the part of the data set; "" for the usual one, see ``usual_part_to_measure_on``.
         spec: the spec of the heads.
+        reports: receives the report on the images that AP is measured on, each time that it is.
 
     Raises:
         DataError: the data set cannot be used; raised now, not after the calibration.
@@ -28,14 +30,16 @@ def measures_on(data: Path | None, split: str, spec: ModelSpec) -> Measures:
     from ssd_edge.calibration.job import Measures
 
     if data is not None:
-        _require_labels(data, split, spec)
+        split = _split_with_labels(data, split, spec)
 
     def ap(onnx: Path, progress: Progress) -> Evaluation:
         from ssd_edge.engines.cpu.exact import open_exact
         from ssd_edge.evaluation.model import evaluate_model
 
         with open_exact(onnx, spec) as exact:
-            return evaluate_model(exact, _not_none(data), split, progress)[0]
+            result, report = evaluate_model(exact, _not_none(data), split, progress)
+        reports.append(report)
+        return result
 
     def on_this_machine(fp32: Path, int8: Path, progress: Progress) -> OnThisMachine:
         from ssd_edge.calibration.job import OnThisMachine
@@ -61,10 +65,15 @@ def _not_none(data: Path | None) -> Path:
     return data
 
 
-def _require_labels(data: Path, split: str, spec: ModelSpec) -> None:
-    from ssd_edge.data.readers import open_dataset
+def _split_with_labels(data: Path, split: str, spec: ModelSpec) -> str:
+    """Return the split to measure on, once it has been opened; DataError if that fails."""
+    from ssd_edge.data.split import part_to_measure_on, usual_part_to_measure_on
 
     try:
-        open_dataset(data, split, spec.labels)
+        split = split or usual_part_to_measure_on(data, spec)
+        part_to_measure_on(data, split, spec)
     except DataError as error:
-        raise DataError(f"{error}; for images without labels add --no-eval") from None
+        raise DataError(
+            f"{error}; name another part to measure on with --eval-split, or for images without labels add --no-eval"
+        ) from None
+    return split

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from ssd_edge.choices import help_of
 from ssd_edge.cli.common import needs, print_json, progress, say
+from ssd_edge.hints import command
 from ssd_edge.models.catalogue import DEFAULT_MODEL, MODELS
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def _show(trained: Trained, measure: str) -> None:
     before = "" if trained.ap50_at_start is None else f"{trained.ap50_at_start:.3f} → "
     after = "undefined" if trained.ap50 is None else f"{trained.ap50:.3f}"
     say(f"{trained.checkpoint}: {measure} {before}{after} after {trained.epochs} epochs, {trained.seconds:.0f} s")
-    say(f"next: {shlex.join(['ssd-edge', 'export', str(trained.checkpoint)])}")
+    say(f"next: {command('export', trained.checkpoint)}")
 
 
 def _places(heads: Path, images: Iterator[Any], number: int) -> Places:

@@ -17,6 +17,7 @@ from ssd_edge.engines.bundle.manifest import MANIFEST, rank, read_manifest
 from ssd_edge.engines.proof.prove import proof_of, prove
 from ssd_edge.errors import BackendError, BundleCompatibilityError, DisagreementError
 from ssd_edge.files import user_cache, written_whole
+from ssd_edge.hints import command
 from ssd_edge.machine import instructions
 from ssd_edge.machine.host import this_host
 from ssd_edge.progress import Note, no_note
@@ -55,10 +56,11 @@ def _loaded(folder: Path, note: Note) -> Engine:
                 raise
             return engine
         reasons.append(f"its {plan.backend} {plan.precision} plan {reason}")
-    source = manifest.plans[0].onnx if manifest.plans else manifest.provenance.get("onnx", "HEADS.onnx")
+    name = manifest.plans[0].onnx if manifest.plans else manifest.provenance.get("onnx", "HEADS.onnx")
+    source = beside if (beside := folder.with_name(Path(name).name)).is_file() else name
+    build = command("build-engine", source, "--backend", "openvino", "--add", "--output", folder)
     raise BundleCompatibilityError(
-        f"{folder} cannot run here: {'; '.join(reasons) or 'it holds no plan'}. "
-        f"A plan for this machine: ssd-edge build-engine {source} --backend openvino --add --output {folder.name}"
+        f"{folder} cannot run here: {'; '.join(reasons) or 'it holds no plan'}. A plan for this machine: {build}"
     )
 
 

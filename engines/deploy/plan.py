@@ -13,6 +13,7 @@ from ssd_edge.engines.bundle.manifest import read_manifest
 from ssd_edge.engines.plugins.forms import NEEDED_AT_RUN_TIME
 from ssd_edge.errors import BackendError
 from ssd_edge.files import replace_folder
+from ssd_edge.hints import command
 from ssd_edge.spec import ModelSpec
 
 
@@ -63,7 +64,7 @@ def deployable(bundle: Path) -> Deployable:
     manifest = read_manifest(bundle)
     plan = next((plan for plan in manifest.plans if plan.backend == "tensorrt"), None)
     onnx = manifest.provenance.get("onnx", "HEADS.onnx")
-    build = f"on the device, ssd-edge build-engine {onnx} --backend tensorrt --add --output {bundle}"
+    build = f"on the device, {command('build-engine', onnx, '--backend', 'tensorrt', '--add', '--output', bundle)}"
     if plan is None:
         present = " and ".join(dict.fromkeys(plan.backend for plan in manifest.plans)) or "nothing"
         raise BackendError(f"Triton and DeepStream run plans of TensorRT, and {bundle} holds {present}: {build}")

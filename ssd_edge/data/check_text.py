@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ssd_edge.data.roles import HELD_OUT
+from ssd_edge.hints import command
 
 if TYPE_CHECKING:
     from ssd_edge.data.check import Report
@@ -64,10 +64,8 @@ def check_command(dataset: Dataset, number: int = 0) -> str:
         dataset: the data set as it was read.
         number: number of problems to list.
     """
-    command = ["ssd-edge", "check-data", str(dataset.root)]
-    command += ["--split", dataset.split] if dataset.split else []
-    command += ["--all"] if number > LISTED else []
-    return shlex.join(command)
+    split = ["--split", dataset.split] if dataset.split else []
+    return command("check-data", dataset.root, *split, *(["--all"] if number > LISTED else []))
 
 
 def counted(number: int, thing: str) -> str:

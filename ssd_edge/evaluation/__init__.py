@@ -7,7 +7,7 @@ the rules.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -87,8 +87,14 @@ class Evaluation:
         """Convert to plain values for ``json.dumps``; an undefined number is None."""
         return asdict(self)
 
-    def table(self) -> Table:
-        """Make a table for a terminal: a row per class, the means, then COCO's other numbers; undefined is "–"."""
+    def table(self, unknown_classes: Mapping[str, int] | None = None) -> Table:
+        """Make a table for a terminal: a row per class, the means, then COCO's other numbers.
+
+        An undefined number is "–" in a class, and "undefined" in the means.
+
+        Args:
+            unknown_classes: number of boxes of each class that the model lacks and the images show.
+        """
         from rich.table import Table
         from rich.text import Text
 
@@ -104,9 +110,11 @@ class Evaluation:
             numbers = (row.ap, row.ap50, row.voc_ap50, row.voc07_ap50)
             # As Text, so that a class named "[red]" is not taken for markup.
             table.add_row(Text(row.label), str(row.num_objects), *map(_shown, numbers))
+        for name, number in (unknown_classes or {}).items():
+            table.add_row(Text(f"{name} (not in the model)"), str(number), *["–"] * 4)
         table.add_section()
         means = (self.ap, self.ap50, self.voc_map50, self.voc07_map50)
-        table.add_row("mean", str(sum(row.num_objects for row in self.per_class)), *map(_shown, means))
+        table.add_row("mean", str(sum(row.num_objects for row in self.per_class)), *map(_shown_mean, means))
         return table
 
 
@@ -207,3 +215,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _shown(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
+
+
+def _shown_mean(value: float | None) -> str:
+    return "undefined" if value is None else _shown(value)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ssd_edge.data.check import Report, check_dataset
 from ssd_edge.data.dataset import Target
-from ssd_edge.data.readers import open_dataset
+from ssd_edge.data.split import part_to_measure_on
 from ssd_edge.detections import Detections
 from ssd_edge.detector import Heads
 from ssd_edge.evaluation import Evaluation, detect_all, evaluate
@@ -23,11 +23,11 @@ def evaluate_model(
     Args:
         heads: the model in any form.
         data: as ``path`` in ``open_dataset``.
-        split: the split to use.
+        split: the split to use, or ``held-out``, see ``part_to_measure_on``.
         progress: called with (done, total); each image counts twice, once when checked and once when detected.
 
     Raises:
-        DataError: there is no usable image.
+        DataError: there is no usable image, or as in ``part_to_measure_on``.
     """
     detections, targets, report = detect_in(heads, data, split, progress)
     return evaluate(detections, targets, heads.spec.labels), report
@@ -40,7 +40,7 @@ def detect_in(
 
     Arguments and errors are as in ``evaluate_model``.
     """
-    dataset = open_dataset(data, split, heads.spec.labels)
+    dataset = part_to_measure_on(data, split, heads.spec)
     total = 2 * len(dataset)
     report = check_dataset(dataset, part(progress, 0, total))
     already_done = 2 * len(dataset) - len(report.clean)  # all checks, and the images that are left out
