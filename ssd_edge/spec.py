@@ -122,7 +122,13 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         self._check_types()
-        checks = (
+        self._check_sizes()
+        self._check_choices()
+        self._check_values()
+
+    def _check_sizes(self) -> None:
+        """Check that the input, the labels and the default boxes are some, and not too many."""
+        _require(
             (
                 min(self.input_size) >= 1 and max(self.input_size) <= MAX_SIDE,
                 f"input_size must be 1 … {MAX_SIDE} pixels, but got {_shown(self.input_size)}",
@@ -143,26 +149,24 @@ class ModelSpec:
                 self.num_default_boxes * self.num_classes <= MAX_LOGITS,
                 f"at most {MAX_LOGITS} scores of default boxes, but got {self.num_default_boxes} × {self.num_classes}",
             ),
-            (
-                self.channel_order in get_args(ChannelOrder),
-                f"channel_order must be one of {get_args(ChannelOrder)}, but got {_shown(self.channel_order)}",
-            ),
-            (
-                self.resize in get_args(Resize),
-                f"resize must be one of {get_args(Resize)}, but got {_shown(self.resize)}",
-            ),
-            (
-                self.box_order in get_args(BoxOrder),
-                f"box_order must be one of {get_args(BoxOrder)}, but got {_shown(self.box_order)}",
-            ),
-            (
-                self.score_function in get_args(ScoreFunction),
-                f"score_function must be one of {get_args(ScoreFunction)}, but got {_shown(self.score_function)}",
-            ),
-            (
-                self.clip_boxes in get_args(ClipBoxes),
-                f"clip_boxes must be one of {get_args(ClipBoxes)}, but got {_shown(self.clip_boxes)}",
-            ),
+        )
+
+    def _check_choices(self) -> None:
+        """Check the entries that are one of a few words."""
+        words = {
+            "channel_order": ChannelOrder,
+            "resize": Resize,
+            "box_order": BoxOrder,
+            "score_function": ScoreFunction,
+            "clip_boxes": ClipBoxes,
+        }
+        for name, choice in words.items():
+            value = getattr(self, name)
+            _require((value in get_args(choice), f"{name} must be one of {get_args(choice)}, but got {_shown(value)}"))
+
+    def _check_values(self) -> None:
+        """Check the ranges of numbers."""
+        _require(
             (
                 all(map(math.isfinite, (*self.mean, *self.std))),
                 f"mean and std must be three numbers each, but got {_shown(self.mean)} and {_shown(self.std)}",
@@ -185,8 +189,6 @@ class ModelSpec:
                 isinstance(self.max_detections, int) and 1 <= self.max_detections <= MAX_LOGITS,
                 f"max_detections must be a whole number from 1 to {MAX_LOGITS}, but got {_shown(self.max_detections)}",
             ),
-            (isinstance(self.architecture, str), f"architecture must be a name, but got {_shown(self.architecture)}"),
-            (isinstance(self.clip, bool), f"clip must be true or false, but got {_shown(self.clip)}"),
             (
                 self.operating_scores.keys() <= set(self.labels)
                 and all(0 < score <= 1 for score in self.operating_scores.values()),
@@ -196,9 +198,6 @@ class ModelSpec:
                 ),
             ),
         )
-        for holds, message in checks:
-            if not holds:
-                raise SpecError(message)
 
     def _check_types(self) -> None:
         """Check types and lengths, so that the other checks can compare values."""
@@ -302,6 +301,13 @@ class ModelSpec:
     def to_text(self) -> str:
         """Write JSON text on one line, with keys in a fixed order."""
         return json.dumps(self.to_json(), sort_keys=True)
+
+
+def _require(*checks: tuple[bool, str]) -> None:
+    """Raise SpecError with the sentence of the first check that does not hold."""
+    for holds, sentence in checks:
+        if not holds:
+            raise SpecError(sentence)
 
 
 def _are(kind: type, values: object, length: int | None = None) -> bool:
