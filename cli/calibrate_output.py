@@ -111,11 +111,11 @@ def _ap_table(before: Evaluation, after: Evaluation, here: Evaluation) -> Table:
     for name in ("class", *(f"{measure} {of}" for measure in ("AP", "AP50") for of in ("FP32", "INT8", "INT8 engine"))):
         table.add_column(name, justify="left" if name == "class" else "right")
 
-    def row(name: str, *values: float | None) -> None:
-        table.add_row(cell(name), *("–" if value is None else f"{value:.3f}" for value in values))
+    def row(name: str, *values: float | None, undefined: str = "–") -> None:
+        table.add_row(cell(name), *(undefined if value is None else f"{value:.3f}" for value in values))
 
     results = before, after, here
     for rows in zip(*(result.per_class for result in results), strict=True):
         row(rows[0].label, *(one.ap for one in rows), *(one.voc_ap50 for one in rows))
-    row("mean", *(result.ap for result in results), *(result.voc_map50 for result in results))
+    row("mean", *(result.ap for result in results), *(result.voc_map50 for result in results), undefined="undefined")
     return table

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -143,7 +144,7 @@ def usual_part_to_measure_on(path: Path, spec: ModelSpec) -> str:
         DataError: as in ``open_dataset``.
     """
     held_out = held_out_of(spec.provenance)
-    if held_out and _found_again(path, held_out, spec).samples:
+    if held_out and _found_again(path, held_out, spec):
         return HELD_OUT
     return find_split("val", declared_splits(path), path, "--eval-split")
 
@@ -155,7 +156,7 @@ def _held_out_part(path: Path, spec: ModelSpec) -> Dataset:
             "the model does not say that images were held out of its training: name the part to measure on with --split"
         )
     dataset = _found_again(path, held_out, spec)
-    if not dataset.samples:
+    if dataset is None:
         raise DataError(
             f"{path} has none of the {len(held_out.digests)} images that were held out of the model's training: give "
             "the data set that it was trained on, or name another part with --split"
@@ -163,15 +164,31 @@ def _held_out_part(path: Path, spec: ModelSpec) -> Dataset:
     return dataset
 
 
-def _found_again(path: Path, held_out: HeldOut, spec: ModelSpec) -> Dataset:
-    """Return the images of a data set that a training held out, perhaps none."""
-    named = held_out.split if held_out.split in declared_splits(path) else ""
-    dataset = part_to_learn_from(path, named, spec.labels)
-    known = set(held_out.digests)
-    samples = [sample for sample in dataset if digest_of(sample.image) in known]
-    images = {sample.image for sample in samples}
-    issues = [issue for issue in dataset.issues if issue.image in images]
-    return replace(dataset, samples=samples, issues=issues, part=HELD_OUT)
+def _found_again(path: Path, held_out: HeldOut, spec: ModelSpec) -> Dataset | None:
+    """Return the images that a training held out, from the split that has most of them; None if there are none."""
+    digests: dict[Path, str] = {}
+    known, best = set(held_out.digests), None
+    for part in _parts_to_search(path, held_out.split, spec.labels):
+        for sample in part:
+            if sample.image not in digests:
+                digests[sample.image] = digest_of(sample.image)
+        samples = [sample for sample in part if digests[sample.image] in known]
+        if samples and (best is None or len(samples) > len(best)):
+            images = {sample.image for sample in samples}
+            issues = [issue for issue in part.issues if issue.image in images]
+            best = replace(part, samples=samples, issues=issues, part=HELD_OUT)
+    return best
+
+
+def _parts_to_search(path: Path, first: str, labels: Sequence[str]) -> Iterator[Dataset]:
+    """Open the split of this name if it is there, else every split and all images, as far as they can be opened."""
+    declared = declared_splits(path)
+    if first in declared:
+        yield open_dataset(path, first, labels)
+        return
+    for name in ["", *declared]:
+        with suppress(DataError):  # it is only looked into for known images
+            yield open_dataset(path, name, labels)
 
 
 def _require_shared_class(dataset: Dataset, path: Path, split: str, spec: ModelSpec) -> None:

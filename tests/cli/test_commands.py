@@ -458,7 +458,7 @@ def test_calibrate_writes_a_report(cli, heads_onnx, data, tmp_path):
     assert f"{files[1]}: the report, and report.json beside it" in done.err
     facts = json.loads((tmp_path / "report.json").read_text())
     assert facts["command"].startswith("ssd-edge calibrate ")
-    assert len(facts["pictures"]) == 12
+    assert len(facts["pictures"]) == 9  # those of train
     assert len(facts["sensitivities"]) == facts["num_int8"] == 8
     assert "Average precision" in files[1].read_text()
     assert cli("calibrate", heads_onnx, data, "--report", tmp_path / "report.txt").code == 2

@@ -13,8 +13,11 @@ import pytest
 
 from ssd_edge.data.held_out import digest_of
 from ssd_edge.graph.heads import read_spec
-from tests.helpers import small_spec
+from ssd_edge.models.catalogue import MODELS
+from ssd_edge.models.registry import Architecture
+from tests.helpers import Chosen, small_spec
 from tests.models_for_tests import write_tiny
+from tests.training.conftest import tiny_network
 
 LEARNT = ("bolt", "nut")
 
@@ -217,10 +220,12 @@ def test_hints_of_train_are_commands_that_work(cli, tmp_path):
 
 
 @pytest.mark.slow
-def test_next_of_train_and_export(cli, tmp_path):
+def test_next_of_train_and_export(cli, tmp_path, monkeypatch):
     """``next:`` lines are followed word for word; DATA stands for the data set."""
+    levels = small_spec().levels
+    monkeypatch.setitem(MODELS, "tiny", Chosen(lambda: Architecture((32, 32), {"only": levels}, tiny_network)))
     root = flat(tmp_path / "my set")
-    arguments = ("--epochs", 1, "--batch-size", 4, "--workers", 0, "-o", tmp_path / "my run")
+    arguments = ("--model", "tiny", "--epochs", 1, "--batch-size", 4, "--workers", 0, "-o", tmp_path / "my run")
     done = cli("train", root, *arguments)
     assert done.code == 0, done.err
     assert f"learns from 32 images with 32 objects ({root}); validates on 8 images with 8 objects (held out" in done.err

@@ -14,7 +14,7 @@ from ssd_edge.data.held_out import HeldOut, choose_held_out, digest_of, held_out
 from ssd_edge.data.split import part_to_learn_from, part_to_measure_on, usual_part_to_measure_on
 from ssd_edge.data.usable import check_parts
 from ssd_edge.errors import DataError
-from tests.data.test_split import names, yolo
+from tests.data.test_split import coco, names, yolo
 from tests.helpers import small_spec
 
 
@@ -133,6 +133,8 @@ def test_held_out_images_of_a_model_that_held_none_out_or_of_another_data_set(tr
     with pytest.raises(DataError, match="has none of the 2 images that were held out"):
         part_to_measure_on(other, "held-out", spec)
     assert usual_part_to_measure_on(other, spec) == ""
+    others_val = coco(tmp_path / "coco", val="klm")
+    assert usual_part_to_measure_on(others_val, spec) == "val"
 
 
 @pytest.mark.parametrize("value", ["", " ", "12 nonsense", "\0"])
@@ -141,6 +143,15 @@ def test_a_provenance_that_says_nonsense(value, trained):
     spec = small_spec(labels=("bolt",)).with_provenance(held_out=value, held_out_seed="x", held_out_of="nope")
     with pytest.raises(DataError):
         part_to_measure_on(root, "held-out", spec)
+
+
+def test_held_out_images_are_found_in_whatever_split_they_are_now(trained):
+    """The data set was divided by hand since: all of its ten images are now called train or val."""
+    root, validation, held_out = trained
+    for kind in ("images", "labels"):
+        (root / kind / "a").rename(root / kind / "val")
+    spec = small_spec(labels=("bolt",)).with_provenance(**{**held_out.provenance(), "held_out_of": "train2020"})
+    assert names(part_to_measure_on(root, "held-out", spec)) == names(validation)
 
 
 def test_no_shared_class_names_both_lists(trained):

@@ -252,7 +252,12 @@ def test_a_foreign_machine(copy):
         BundleCompatibilityError, match=f"for riscv64, and this machine is {platform.machine()}"
     ) as error:
         load_bundle(copy)
-    assert "ssd-edge build-engine heads.onnx --backend openvino --add --output copy.engine" in is_one_sentence(error)
+    hint = f"ssd-edge build-engine heads.onnx --backend openvino --add --output {copy}"
+    assert is_one_sentence(error).endswith(hint)
+    shutil.copy(copy / "heads.xml", copy.with_name("heads.onnx"))  # heads that stand beside the bundle are found
+    with pytest.raises(BundleCompatibilityError) as error:
+        load_bundle(copy)
+    assert f"ssd-edge build-engine {copy.with_name('heads.onnx')} " in is_one_sentence(error)
     read_manifest(copy)  # it can still be inspected
 
 
