@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from ssd_edge.data.check import Report
     from ssd_edge.evaluation.operating import OperatingPoint, Wish
-    from ssd_edge.spec import ModelSpec
 
 
 def evaluate(
@@ -53,7 +51,7 @@ def evaluate(
     from ssd_edge.data.check_text import counted, described, measured_facts
     from ssd_edge.engines.opening import open_model, set_operating_scores
     from ssd_edge.evaluation import evaluate as evaluate_detections
-    from ssd_edge.evaluation.model import detect_in
+    from ssd_edge.evaluation.model import detect_in, unseen_split
     from ssd_edge.evaluation.operating import choose
 
     wish, value = _wish(choose_thresholds) if choose_thresholds else (None, 0.0)
@@ -72,8 +70,9 @@ def evaluate(
     say(f"measured on {described(report.clean)}")
     if report.issues:
         say(report.summary())
-    if hint := _learnt_from(model, data, split, engine.spec, report):
-        say(hint, "yellow")
+    if unseen := unseen_split(report, engine.spec):
+        hint = command("eval", model, data, "--split", unseen)
+        say(f"the model may have learnt from some of these; {hint} measures on those that it did not", "yellow")
     if model.is_dir():
         say(f"engine: {engine.backend} {engine.precision}, as it runs on this machine")
     Console().print(result.table(report.unknown_classes()))
@@ -85,18 +84,6 @@ def evaluate(
         if left:
             say(f"no score gives {choose_thresholds} for {', '.join(left)}: shown from the usual score on", "yellow")
         say(f"{model}: keeps these scores; ssd-edge run shows each class from its own on")
-
-
-def _learnt_from(model: Path, data: Path, split: str, spec: ModelSpec, report: Report) -> str:
-    """Say how to measure on what the model has not seen, if images of its training may be among those measured on."""
-    from ssd_edge.data.held_out import held_out_of, shortened
-    from ssd_edge.data.roles import HELD_OUT
-
-    held_out = held_out_of(spec.provenance)
-    if split or held_out is None or not {shortened(digest) for digest in report.digests} & set(held_out.digests):
-        return ""
-    hint = command("eval", model, data, "--split", HELD_OUT)
-    return f"the model may have learnt from some of these; {hint} measures on those that its training held out"
 
 
 def _wish(text: str) -> tuple[Wish, float]:

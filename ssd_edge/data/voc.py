@@ -8,7 +8,7 @@ same numbers. Boxes with xmax = xmin have no area here.
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -25,12 +25,8 @@ from ssd_edge.data.files import (
     not_empty,
     number,
 )
+from ssd_edge.data.voc_splits import choose_list, lists_of
 from ssd_edge.errors import DataError
-
-_FLAGS = ("1", "0", "-1")
-"""What stands behind each name in a list of one class."""
-
-_LISTED_SUFFIXES = IMAGE_SUFFIXES | {".xml"}
 
 
 class _Annotation(NamedTuple):
@@ -62,7 +58,7 @@ def read(path: Path, split: str = "", labels: Sequence[str] | None = None) -> Da
     class_names = sorted({row.key for a in annotations.values() if isinstance(a, _Annotation) for row in a.rows})
     names = {name: name for name in class_names}
     classes, index = index_classes(names, labels)
-    split, image_names = _choose_list(root, split, annotations)
+    split, image_names = choose_list(root, split, annotations)
     images = {
         p.stem: p
         for p in sorted((root / "JPEGImages").iterdir(), reverse=True)
@@ -95,7 +91,7 @@ def read(path: Path, split: str = "", labels: Sequence[str] | None = None) -> Da
 
 def splits(path: Path) -> dict[str, Path]:
     """Return the list in ``ImageSets/Main`` of each split."""
-    return _lists(_root(path))
+    return lists_of(_root(path))
 
 
 def _root(path: Path) -> Path:
@@ -112,62 +108,6 @@ def _roots(path: Path) -> list[Path]:
     candidates = [path, *sorted(p for p in path.iterdir() if p.is_dir())] if path.is_dir() else []
     roots = [p for p in candidates if (p / "Annotations").is_dir() and (p / "JPEGImages").is_dir()]
     return [path] if path in roots else roots
-
-
-def _choose_list(root: Path, split: str, known: Collection[str]) -> tuple[str, list[str] | None]:
-    """Return the name of the split and its image names, as in ``known`` where it has them; None means all of them."""
-    lists = _lists(root)
-    if not split:
-        split = next((name for name in sorted(lists) if name.casefold() == "trainval"), "")
-        if not split:
-            return "", None
-    names = [name for name in sorted(lists) if name == split] or [n for n in lists if n.casefold() == split.casefold()]
-    if len(names) != 1:
-        listed = ", ".join(sorted(lists)) or "none"
-        raise DataError(f"{root} has no split '{split}'; ImageSets/Main has: {listed}")
-    return names[0], [_image_name(line, known) for line in _lines(lists[names[0]])]
-
-
-def _lists(root: Path) -> dict[str, Path]:
-    """Find the list of each split in ``ImageSets/Main``."""
-    lists = {p.stem: p for p in sorted((root / "ImageSets" / "Main").glob("*.txt")) if _visible(p)}
-    return {name: file for name, file in lists.items() if not _is_per_class(name, file, lists)}
-
-
-def _is_per_class(name: str, file: Path, lists: Collection[str]) -> bool:
-    """Tell whether a list is of one class (cat_train.txt, with 1 and -1 behind each name), and so is no split."""
-    if not any(name.endswith(f"_{other}") for other in lists):
-        return False
-    try:
-        lines = _lines(file)
-    except DataError:
-        return False
-    return bool(lines) and all(line.split()[-1] in _FLAGS for line in lines)
-
-
-def _lines(file: Path) -> list[str]:
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {file}, the list of split '{file.stem}': {error}") from None
-    return [line.strip() for line in lines if line.strip()]
-
-
-def _image_name(line: str, known: Collection[str]) -> str:
-    """Return the image's name in a line of a list, which may have a folder before it, and a suffix or flag behind it.
-
-    A name that is not known stays as it is, so that the issue shows the line.
-    """
-    words = line.split()
-    plain = line.removesuffix(words[-1]).rstrip() if len(words) > 1 and words[-1] in _FLAGS else line
-    for text in (line, plain):
-        name = text.replace("\\", "/").rpartition("/")[2]
-        stem, dot, suffix = name.rpartition(".")
-        is_suffix = dot and f".{suffix.lower()}" in _LISTED_SUFFIXES
-        for candidate in (text, name, *([stem] if is_suffix else [])):
-            if candidate in known:
-                return candidate
-    return line
 
 
 def _by_filename(root: Path, name: str, filename: str) -> Path:

@@ -6,11 +6,15 @@ from pathlib import Path
 
 from ssd_edge.data.check import Report, check_dataset
 from ssd_edge.data.dataset import Target
+from ssd_edge.data.held_out import held_out_of, shortened
+from ssd_edge.data.readers import declared_splits
+from ssd_edge.data.roles import HELD_OUT
 from ssd_edge.data.split import part_to_measure_on
 from ssd_edge.detections import Detections
 from ssd_edge.detector import Heads
 from ssd_edge.evaluation import Evaluation, detect_all, evaluate
 from ssd_edge.progress import Progress, no_progress, part
+from ssd_edge.spec import ModelSpec
 
 
 def evaluate_model(
@@ -46,3 +50,22 @@ def detect_in(
     already_done = 2 * len(dataset) - len(report.clean)  # all checks, and the images that are left out
     detections, targets = detect_all(heads.detector(), report.clean, part(progress, already_done, total))
     return detections, targets, report
+
+
+def unseen_split(report: Report, spec: ModelSpec) -> str:
+    """Name the part of the data set that a model did not learn from, if it may have learnt from what is reported on.
+
+    That is so if the images are more than those that its training held out, or if they are all of a data set of this
+    name, a split of which it was trained on. "" means that nothing is known against the images.
+    """
+    dataset = report.clean
+    held_out, facts = held_out_of(spec.provenance), spec.provenance
+    if dataset.part == HELD_OUT:
+        return ""
+    if held_out is not None:
+        known = {shortened(digest) for digest in report.digests}
+        return HELD_OUT if known & set(held_out.digests) and not known <= set(held_out.digests) else ""
+    trained, validated = facts.get("dataset_split", ""), facts.get("validation_split", "")
+    if not validated or facts.get("dataset") != dataset.root.name or dataset.split not in ("", trained):
+        return ""
+    return validated if {trained, validated} <= declared_splits(dataset.root).keys() | {""} else ""

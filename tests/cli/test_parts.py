@@ -80,6 +80,18 @@ def test_eval_says_what_it_measured_on_and_how_to_measure_on_the_rest(cli, tmp_p
     }
 
 
+def test_eval_of_a_model_that_was_trained_on_a_split(cli, data, tmp_path):
+    """On all images or on train, the hint leads to val; on val, or on another data set, there is none."""
+    facts = {"dataset": data.name, "dataset_split": "train", "validation_split": "val"}
+    model = write_tiny(tmp_path / "a.onnx", small_spec(labels=LEARNT).with_provenance(**facts))
+    for options in ((), ("--split", "train")):
+        (measured,) = followed(cli, cli("eval", model, data, *options).err, [0])
+        assert "measured on 3 images" in measured.err
+        assert "may have learnt" not in measured.err
+    other = flat(tmp_path / "other", number=4)
+    assert "may have learnt" not in cli("eval", model, other).err
+
+
 def test_eval_on_a_split_names_its_file(cli, heads_onnx, data):
     done = cli("eval", heads_onnx, data, "--split", "val")
     assert f"measured on 3 images with 3 objects (split val, {data / 'images' / 'val'})" in done.err

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ssd_edge.data.dataset import Dataset
-from ssd_edge.data.readers import open_dataset
+from ssd_edge.data.readers import declared_splits, open_dataset
 from ssd_edge.data.roles import role_of
 from ssd_edge.data.split import training_and_validation
 from ssd_edge.data.usable import check_parts
@@ -101,6 +101,22 @@ def test_nothing_but_what_is_measured_on(tmp_path):
     assert used(voc(tmp_path / "four", train="abcd", val="abcd"), "", "held-out")[1]
 
 
+@pytest.mark.parametrize("place", ["ImageSets", "."])
+def test_lists_beside_their_usual_folder(tmp_path, place):
+    root = voc(tmp_path)
+    (root / place / "notes.txt").write_text("words") if place == "." else None
+    (root / place / "train.txt").write_text("a\nb\nc\n")
+    (root / place / "val.txt").write_text("d\ne\n")
+    assert used(root) == ("abc", "de")
+
+
+def test_a_short_list_of_names_that_look_like_flags_is_a_split(tmp_path):
+    root = voc(tmp_path, train="abc", val="de", cat_train="a")
+    (root / "ImageSets" / "Main" / "cat_train.txt").write_text("a 1\nb -1\nc  0\n")
+    (root / "ImageSets" / "Main" / "night_val.txt").write_text("0\n1\n")
+    assert sorted(declared_splits(root)) == ["night_val", "train", "val"]
+
+
 def test_several_splits_with_one_purpose_are_a_question(tmp_path):
     root = voc(tmp_path, train="abc", val_day="de", val_night="fg")
     with pytest.raises(DataError, match="could be 'val': val_day, val_night; name one with --val-split"):
@@ -109,7 +125,17 @@ def test_several_splits_with_one_purpose_are_a_question(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", ["{}.jpg", "{}.JPG", "{}.xml", "JPEGImages/{}.jpg", "./JPEGImages/{}.jpg", "{} 1", "C:\\data\\{}.jpg"]
+    "line",
+    [
+        "{}.jpg",
+        "{}.JPG",
+        "{}.xml",
+        "JPEGImages/{}.jpg",
+        "./JPEGImages/{}.jpg",
+        "{} 1",
+        "JPEGImages/{0}.jpg Annotations/{0}.xml",
+        "C:\\data\\{}.jpg",
+    ],
 )
 def test_a_list_with_suffixes_and_folders(tmp_path, line):
     root = voc(tmp_path, train="abc", val="")
