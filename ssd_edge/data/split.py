@@ -53,7 +53,10 @@ def training_and_validation(path: Path, split: str = "", validation_split: str =
         try:
             validation = open_dataset(path, validation_split, training.labels)
         except DataError as error:
-            raise DataError(f"{error}; or hold images out of training with --val-split {HELD_OUT}") from None
+            raise DataError(
+                f"{error}; mend it, name another split with --val-split, or hold images out of training with "
+                f"--val-split {HELD_OUT}"
+            ) from None
     used = {training.split, validation.split if validation else ""}
     # Whoever asks for images to be held out in place of a split may do so because that split cannot be read.
     roles = ("test",) if validation_split == HELD_OUT else ("val", "test")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import unicodedata
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from ssd_edge.data.files import IMAGE_SUFFIXES
@@ -50,7 +51,8 @@ def choose_list(root: Path, split: str, known: Collection[str]) -> tuple[str, li
     if len(names) != 1:
         listed = ", ".join(sorted(lists)) or "none"
         raise DataError(f"{root} has no split '{split}'; ImageSets/Main has: {listed}")
-    return names[0], [_image_name(line, known) for line in _lines(lists[names[0]])]
+    by_composed_name = {_composed(name): name for name in known}
+    return names[0], [_image_name(line, by_composed_name) for line in _lines(lists[names[0]])]
 
 
 def _is_per_class(name: str, file: Path, lists: Collection[str]) -> bool:
@@ -72,17 +74,21 @@ def _lines(file: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def _image_name(line: str, known: Collection[str]) -> str:
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _image_name(line: str, known: Mapping[str, str]) -> str:
     """Return the image's name in a line of a list.
 
-    There may be a folder before it, and behind it a suffix, a flag or a second file. A name that is not known stays as
-    it is, so that the issue shows the line.
+    There may be a folder before it, and behind it a suffix, a flag or a second file; accents may be composed or
+    not. A name that is not known stays as it is, so that the issue shows the line.
     """
     for text in (line, line.split()[0]):
         name = text.replace("\\", "/").rpartition("/")[2]
         stem, dot, suffix = name.rpartition(".")
         is_suffix = dot and f".{suffix.lower()}" in _SUFFIXES
         for candidate in (text, name, *([stem] if is_suffix else [])):
-            if candidate in known:
-                return candidate
+            if _composed(candidate) in known:
+                return known[_composed(candidate)]
     return line

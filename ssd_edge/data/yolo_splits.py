@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
@@ -47,7 +48,7 @@ def splits_of(
         here = sorted(p for p in folder.iterdir() if p.is_dir()) if folder.parent == root else [folder]
         splits.update({(p if p.parent == folder else p.parent).name: YoloSplit(p, (p,)) for p in here})
     for file in sorted(root.glob("*.txt")):
-        if file.stem.casefold() in _KEYS and _is_list(file):
+        if file.stem.casefold() in _KEYS and _is_list(root, file):
             splits[file.stem] = YoloSplit(file, (file,))
     declared = {str(key): value for key, value in config.items() if str(key).casefold() in _KEYS and value}
     for key, value in declared.items():
@@ -105,12 +106,20 @@ def images_in(places: Iterable[Path], root: Path) -> tuple[list[Path], list[Issu
             images |= dict.fromkeys(walk(place, IMAGE_SUFFIXES))
             continue
         for line in _lines(place):
-            image = _locate(root, place.parent, line)
-            if image.is_file():
+            image = _image_of(root, place, line)
+            if image is not None:
                 images[image] = None
             else:
                 issues.append(Issue("missing-image", place, f"it lists {line!r}, which is not there", "image left out"))
     return list(images), issues
+
+
+def _image_of(root: Path, file: Path, line: str) -> Path | None:
+    """Return the image that a line of a text file names, with or without its suffix; None if it is not there."""
+    forms = dict.fromkeys(unicodedata.normalize(form, line) for form in ("NFC", "NFD"))
+    names = [line, *forms, *(f"{form}{suffix}" for form in forms for suffix in sorted(IMAGE_SUFFIXES))]
+    places = (_locate(root, file.parent, name) for name in names)
+    return next((place for place in places if place.is_file() and place.suffix.lower() in IMAGE_SUFFIXES), None)
 
 
 def _lines(file: Path) -> list[str]:
@@ -121,20 +130,21 @@ def _lines(file: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def _is_list(file: Path) -> bool:
-    """Tell whether a text file begins with the name of an image, and so is a list and no label file."""
+def _is_list(root: Path, file: Path) -> bool:
+    """Tell whether a text file begins with the name of an image, and so is a list and no notes."""
     try:
         lines = _lines(file)
     except DataError:
         return True  # it is named as a split: an error if that split is read
-    return not lines or Path(lines[0]).suffix.lower() in IMAGE_SUFFIXES
+    first = lines[0] if lines else ""
+    return not first or Path(first).suffix.lower() in IMAGE_SUFFIXES or _image_of(root, file, first) is not None
 
 
 def _locate(root: Path, beside: Path, name: str) -> Path:
     """Find a file or folder that a list or yaml file names, inside the data set.
 
-    Such names are relative to the data set, to the file that holds them, or to a machine that is not this one: the
-    longest ending that exists here is taken. ``..`` never leads out of the data set.
+    Such names are relative to the data set, to the file that holds them, to ``images/``, or to a machine that is not
+    this one: the longest ending that exists here is taken. ``..`` never leads out of the data set.
     """
     parts = PurePosixPath(PureWindowsPath(name).as_posix()).parts
     last = max((k for k, part in enumerate(parts) if part in ("..", "/") or part.endswith((":", ":/"))), default=-1)
@@ -142,8 +152,8 @@ def _locate(root: Path, beside: Path, name: str) -> Path:
     try:
         for k in range(len(parts)):
             tail = "/".join(parts[k:])
-            bases = [base for base in dict.fromkeys((root, beside)) if base.is_relative_to(root)]
-            for place in (inside(base, tail) for base in bases):
+            bases = dict.fromkeys((root, beside, root / "images"))
+            for place in (inside(base, tail) for base in bases if base.is_relative_to(root)):
                 if place.exists() and (k == 0 or _tells_enough(place, len(parts) - k)):
                     return place
         return inside(root, "/".join(parts))

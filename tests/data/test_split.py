@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 
 import cv2
@@ -183,11 +184,12 @@ def yolo(root: Path, config: str, **folders: str) -> Path:
     "prefix",
     ["./images/all/", "images/all/", "/content/data/images/all/", "../set/images/all/", "D:\\set\\images\\all\\"],
 )
-def test_a_yaml_file_with_text_files(tmp_path, prefix):
+@pytest.mark.parametrize("suffix", [".png", ""])
+def test_a_yaml_file_with_text_files(tmp_path, prefix, suffix):
     root = yolo(tmp_path, "train: train.txt\nval: lists/val.txt\ntest: test.txt\n", all="abcdefg")
     (root / "lists").mkdir()
     for file, letters in (("train.txt", "abc"), ("lists/val.txt", "de"), ("test.txt", "fg")):
-        (root / file).write_text("".join(f"{prefix}{name}.png\n" for name in letters))
+        (root / file).write_text("".join(f"{prefix}{name}{suffix}\n" for name in letters))
     assert used(root) == ("abc", "de")
     assert names(open_dataset(root, "test")) == "fg"
 
@@ -204,6 +206,23 @@ def test_a_yaml_file_with_text_files(tmp_path, prefix):
 )
 def test_how_yolo_declares_splits(tmp_path, config, folders, expected):
     assert used(yolo(tmp_path, config, **folders)) == expected
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_accents_in_lists_may_be_composed_or_not(tmp_path, form):
+    """A list from one system names files that another system wrote."""
+    for other in ("NFC", "NFD"):
+        written, listed = (unicodedata.normalize(one, "é") for one in (other, form))
+        root = voc(tmp_path / other / "voc", train="abc", val="")
+        for folder, suffix in (("Annotations", "xml"), ("JPEGImages", "jpg")):
+            (root / folder / f"d.{suffix}").rename(root / folder / f"{written}.{suffix}")
+        (root / "ImageSets" / "Main" / "val.txt").write_text(f"{listed}.jpg\n")
+        assert used(root) == ("abc", written)
+        root = yolo(tmp_path / other / "yolo", "val: val.txt", all="abcé")
+        for folder, suffix in (("images", "png"), ("labels", "txt")):
+            (root / folder / "all" / f"é.{suffix}").rename(root / folder / "all" / f"{written}.{suffix}")
+        (root / "val.txt").write_text(f"images/all/{listed}.png\n")
+        assert used(root) == ("abc", written)
 
 
 def test_a_text_file_that_no_yaml_names(tmp_path):
