@@ -73,6 +73,7 @@ def run(
 
     from ssd_edge.engines.opening import open_model, proof_for
     from ssd_edge.engines.proof.prove import prove
+    from ssd_edge.stream.lettering import names_not_shown
     from ssd_edge.stream.loop import run_loop
     from ssd_edge.stream.sinks import has_display
     from ssd_edge.stream.sources import open_source
@@ -89,6 +90,8 @@ def run(
         if window or (window is None and not targets and has_display()):
             targets["window"] = ""
         sinks = [open_sink(name, target, engine.spec.labels, source.fps) for name, target in targets.items()]
+        if targets.keys() - {"json"} and (not_shown := names_not_shown(engine.spec.labels)):
+            say(not_shown, "yellow")
         say(f"{model}: {engine.backend} {engine.precision}, on {source.name}; Ctrl-C ends it")
         with Live(console=stderr(), transient=True, refresh_per_second=2) as live:
             report = run_loop(

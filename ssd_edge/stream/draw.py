@@ -8,6 +8,7 @@ import cv2
 
 from ssd_edge.detections import Detections
 from ssd_edge.detector import Image
+from ssd_edge.stream.lettering import Name, extent, names_of, write
 
 # BGR; neighbours differ in hue and lightness, so that the classes of a small model are easy to tell apart.
 PALETTE: tuple[tuple[int, int, int], ...] = (
@@ -28,7 +29,6 @@ PALETTE: tuple[tuple[int, int, int], ...] = (
     (235, 200, 165),  # ice
     (75, 95, 165),  # brown
 )
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def annotate(image: Image, detections: Detections, labels: Sequence[str], *, note: str = "") -> Image:
@@ -37,7 +37,7 @@ def annotate(image: Image, detections: Detections, labels: Sequence[str], *, not
     Args:
         image: (height, width, 3) uint8 BGR; not changed.
         detections: detections in pixels of the frame.
-        labels: class names, as in the model's spec.
+        labels: class names in any script, as in the model's spec; see ``lettering.names_not_shown``.
         note: short text for the upper left corner.
 
     Returns:
@@ -46,6 +46,7 @@ def annotate(image: Image, detections: Detections, labels: Sequence[str], *, not
     picture = image.copy()
     scale = min(image.shape[:2]) / 480
     weight, size = max(1, round(1.6 * scale)), max(0.36, 0.42 * scale)
+    names = names_of(tuple(labels))
     # The best is drawn last, so that its tag is on top; tags are drawn after all boxes, so that no line crosses text.
     order = range(len(detections) - 1, -1, -1)
     corners = [tuple(round(float(edge)) for edge in box) for box in detections.boxes]
@@ -53,19 +54,21 @@ def annotate(image: Image, detections: Detections, labels: Sequence[str], *, not
     for i in order:
         cv2.rectangle(picture, corners[i][:2], corners[i][2:], colours[i], weight, cv2.LINE_AA)
     for i in order:
-        text = f"{labels[detections.labels[i]]} {detections.scores[i]:.2f}"
-        _tag(picture, text, (corners[i][0] - weight // 2, corners[i][1]), colours[i], size)
+        name = names[detections.labels[i]]
+        text = f"{name.text} {detections.scores[i]:.2f}"
+        _tag(picture, name, text, (corners[i][0] - weight // 2, corners[i][1]), colours[i], size)
     if note:
-        _tag(picture, note, (0, 0), (30, 30, 30), size)
+        _tag(picture, Name(note), note, (0, 0), (30, 30, 30), size)
     return picture
 
 
-def _tag(picture: Image, text: str, corner: tuple[int, int], colour: tuple[int, int, int], size: float) -> None:
+def _tag(
+    picture: Image, name: Name, text: str, corner: tuple[int, int], colour: tuple[int, int, int], size: float
+) -> None:
     """Draw a filled tag above ``corner``, or below it if there is no room; always inside the picture."""
-    weight = max(1, round(1.2 * size))
-    (width, height), base = cv2.getTextSize(text, _FONT, size, weight)
-    pad = max(2, round(height * 0.45))
-    full_w, full_h = width + 2 * pad, height + base + pad
+    room = extent(name, text, size)
+    pad = max(2, round(room.height * 0.45))
+    full_w, full_h = room.width + 2 * pad, room.height + room.depth + pad
     x = max(0, min(corner[0], picture.shape[1] - full_w))
     y = corner[1] - full_h if corner[1] >= full_h else max(0, corner[1])
     y = min(y, max(0, picture.shape[0] - full_h))
@@ -73,4 +76,4 @@ def _tag(picture: Image, text: str, corner: tuple[int, int], colour: tuple[int, 
     blue, green, red = colour
     dark = 0.114 * blue + 0.587 * green + 0.299 * red < 130
     ink = (255, 255, 255) if dark else (20, 20, 20)
-    cv2.putText(picture, text, (x + pad, y + pad // 2 + height), _FONT, size, ink, weight, cv2.LINE_AA)
+    write(picture, name, text, (x + pad, y + pad // 2 + room.height), size, ink)

@@ -23,6 +23,7 @@ from ssd_edge.errors import SinkError
 from ssd_edge.files import sync, sync_folder, sync_open
 from ssd_edge.machine.display import session_of
 from ssd_edge.stream.draw import annotate
+from ssd_edge.stream.file_names import numbered_name
 from ssd_edge.stream.frames import Frame
 from ssd_edge.stream.stats import Rate
 from ssd_edge.stream.syncing import Syncing
@@ -212,7 +213,7 @@ class JsonLines(Sink):
 
 
 class Images(Sink):
-    """Sink that writes annotated JPEG files: ``000007.jpg``, or ``000007-NAME.jpg`` for a picture named NAME.
+    """Sink that writes annotated JPEG files, named as in ``numbered_name``.
 
     Args:
         path: the folder, which is made if it does not exist.
@@ -248,7 +249,7 @@ class Images(Sink):
 
     def write(self, frame: Frame, detections: Detections) -> None:
         """Write one file."""
-        name = f"{frame.index:06d}-{Path(frame.file).stem}.jpg" if frame.file else f"{frame.index:06d}.jpg"
+        name = numbered_name(frame.index, frame.file)
         picture = annotate(frame.image, detections, self._labels)
         if max(picture.shape[:2]) > _MOST_OF_JPEG:
             raise SinkError(

@@ -1,0 +1,34 @@
+"""Names of the files that a sink writes: short enough, and of characters that every file system takes."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from pathlib import Path
+
+_MOST_BYTES = 140  # most file systems take 255, encrypted home folders (eCryptfs) 143
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*\ufffd]')
+
+
+def numbered_name(index: int, source: str | None) -> str:
+    """Name a picture's annotated copy: ``000007.jpg``, or ``000007-NAME.jpg`` for a picture named NAME.
+
+    NAME is composed (NFC); what is no UTF-8, or is forbidden on Windows and its disks, becomes an underscore, and a
+    long NAME is cut between characters.
+
+    Args:
+        index: the frame's number.
+        source: the picture's file name; None where the frame has none.
+    """
+    if source is None:
+        return f"{index:06d}.jpg"
+    readable = os.fsencode(Path(source).stem).decode("utf-8", "replace")
+    stem = _FORBIDDEN.sub("_", unicodedata.normalize("NFC", readable))
+    room = _MOST_BYTES - len(f"{index:06d}-.jpg")
+    while len(stem.encode()) > room:
+        cut, stem = stem[-1], stem[:-1]
+        while unicodedata.combining(cut) and stem:  # a mark goes with its letter
+            cut, stem = stem[-1], stem[:-1]
+    stem = stem.rstrip(" .")
+    return f"{index:06d}-{stem}.jpg" if stem else f"{index:06d}.jpg"
