@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -19,7 +18,7 @@ from ssd_edge.data.split import part_to_learn_from
 from ssd_edge.errors import CalibrationError
 from ssd_edge.progress import Note, no_note
 from ssd_edge.spec import ModelSpec
-from ssd_edge.stream.files import VideoSource, open_video
+from ssd_edge.stream.video_file import VideoSource, count_frames
 
 LEAST_IMAGES = 32
 """The least number of images, unless forced: fewer show only a few scenes, and the camera will see others."""
@@ -129,25 +128,12 @@ def _missing(dataset: Dataset, files: Iterable[Path], labels: Sequence[str]) -> 
 
 def _of_video(path: Path, number: int, seed: int) -> ChosenImages:
     """Choose one frame from each of ``number`` equal stretches, since neighbouring frames are nearly alike."""
-    total = _count_frames(path)
+    total = count_frames(path)
     edges = np.linspace(0, total, min(number, total) + 1)
     random = np.random.default_rng(seed)
     frames = sorted({int(random.integers(int(a), max(int(b), int(a) + 1))) for a, b in pairwise(edges)})
     facts = [f"{path.absolute()}\0{_size_and_time(path)}", *map(str, frames)]
-    return ChosenImages(len(frames), _hash(facts), (), lambda note: _read_frames(path, frames), str(path))
-
-
-def _count_frames(path: Path) -> int:
-    source = VideoSource(path)  # raises the right error for a file that is no video
-    source.close()
-    capture = open_video(path)
-    total = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    if total <= 0:  # not all containers give the number
-        total = 0
-        while capture.grab():
-            total += 1
-    capture.release()
-    return total
+    return ChosenImages(len(frames), _hash(facts), (), lambda note: _read_frames(path, frames, note), str(path))
 
 
 def _read_files(files: Iterable[Path], note: Note) -> Iterator[tuple[str, Image]]:
@@ -156,16 +142,19 @@ def _read_files(files: Iterable[Path], note: Note) -> Iterator[tuple[str, Image]
             yield file.name, image
 
 
-def _read_frames(path: Path, frames: Sequence[int]) -> Iterator[tuple[str, Image]]:
-    wanted, source = set(frames), VideoSource(path)
-    try:
-        while (frame := source.read()) is not None:
-            if frame.index in wanted:
-                yield f"{path.name}, frame {frame.index}", frame.image
-            if frame.index >= frames[-1]:
-                return
-    finally:
-        source.close()
+def _read_frames(path: Path, frames: Sequence[int], note: Note) -> Iterator[tuple[str, Image]]:
+    """Read the chosen frames; in place of one that cannot be decoded, the next that can and is not chosen itself."""
+    left = list(frames)
+    with VideoSource(path) as source:
+        while left and (frame := source.read()) is not None:
+            number = frame.index + source.lost
+            if number >= left[0]:
+                yield f"{path.name}, frame {number}", frame.image
+                del left[0]
+    if source.lost:
+        note(f"{source.lost} frames of {path} cannot be decoded")
+    if left:
+        note(f"{len(left)} of the {len(frames)} frames chosen from {path} are missing")
 
 
 def _size_and_time(path: Path) -> str:

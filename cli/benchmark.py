@@ -55,15 +55,18 @@ def benchmark(
 
     machine = summary()
     with ExitStack() as opened, progress("measuring") as bar:
+        source = open_source(camera, realtime=False)
         results = measure(
             {str(path): opened.enter_context(open_model(path, say)) for path in models},
-            open_source(camera, realtime=False),
+            source,
             frames=frames,
             warmup=warmup,
             rounds=rounds,
             min_score=min_score,
             progress=bar,
         )
+    if source.lost:
+        say(f"{source.lost} damaged frames of {source.name} are left out")
     if as_json:
         print_json({"machine": machine, "engines": [result.to_json() for result in results]})
         return

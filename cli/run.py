@@ -138,6 +138,8 @@ def _headline(report: LoopReport) -> str:
     ]
     if report.frames_cut:
         parts.append(f"top-k cut candidates in {report.frames_cut} frames")
+    if report.lost:
+        parts.append(f"{report.lost} lost: damaged or cut off in the recording")
     if report.skipped:
         parts.append(f"{report.skipped} unreadable")
     if report.reconnects:

@@ -14,8 +14,9 @@ import cv2
 from ssd_edge.errors import SourceError
 from ssd_edge.machine.cameras import video_devices
 from ssd_edge.machine.host import this_host
-from ssd_edge.stream.files import VideoSource, bgr, frame_rate
+from ssd_edge.stream.files import bgr, frame_rate
 from ssd_edge.stream.frames import Frame, Pacer, Source
+from ssd_edge.stream.video_file import VideoSource
 
 CAMERA_PATIENCE = 10.0
 """Seconds after which a camera that gives no more frames is given up."""
@@ -204,6 +205,6 @@ def network(address: str) -> Source:
     first = connect()
     if address.startswith("http") and first.get(cv2.CAP_PROP_FRAME_COUNT) > 0:
         first.release()
-        return VideoSource(address)
+        return VideoSource(address, shown)
     opened = [first]  # used again, since many cameras allow only one connection
     return LiveSource(shown, lambda: opened.pop() if opened else connect(), lost)

@@ -42,6 +42,7 @@ class Source(AbstractContextManager["Source"]):
         fps: frames per second; None if unknown or meaningless.
         path: the file or folder that is read, if there is one.
         skipped: number of pictures left out because they could not be decoded.
+        lost: number of frames of a recording that could not be decoded.
         reconnects: number of times that a lost camera or stream was opened again.
     """
 
@@ -50,6 +51,7 @@ class Source(AbstractContextManager["Source"]):
     fps: float | None = None
     path: Path | None = None
     skipped: int = 0
+    lost: int = 0
     reconnects: int = 0
 
     def __init__(self) -> None:

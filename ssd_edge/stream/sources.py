@@ -8,13 +8,17 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import cv2
 
 from ssd_edge.errors import SourceError
+from ssd_edge.machine.cameras import video_devices
+from ssd_edge.machine.host import this_host
 from ssd_edge.stream.cameras import SyntheticSource, camera, network, pipeline
-from ssd_edge.stream.files import IMAGE_SUFFIXES, ImageSource, VideoSource, images_in
+from ssd_edge.stream.files import IMAGE_SUFFIXES, ImageSource, images_in
 from ssd_edge.stream.frames import Frame, Source
+from ssd_edge.stream.video_file import VideoSource
 
 __all__ = ["Frame", "Source", "open_source"]
 
@@ -26,7 +30,8 @@ def open_source(
 
     Args:
         uri: a camera's number (``0``) or device (``/dev/video0``); a video file; a picture; a folder of pictures,
-            which are read in the order of their names; an ``rtsp://`` or ``http://`` address; a GStreamer pipeline
+            which are read in the order of their names (what exists as a file or folder is read as one, whatever its
+            name); an ``rtsp://`` or ``http://`` address; a GStreamer pipeline
             (``… ! appsink``, if OpenCV was built with GStreamer, as JetPack's is); ``synthetic`` or ``synthetic:SEED``.
         realtime: whether the synthetic camera keeps to its frame rate; otherwise it draws as fast as it is read.
         size: (width, height) to request from a camera, or to draw.
@@ -36,18 +41,40 @@ def open_source(
         SourceError: there is no such source, or it gives no frames.
     """
     _hush()
+    if _exists(uri) and not _is_device(uri):  # a file may have any name
+        if uri.isdecimal() and f"video{int(uri)}" in video_devices(this_host()):
+            raise SourceError(f"{uri} is a camera and also a file or folder: write /dev/video{int(uri)} or ./{uri}")
+        return _file(Path(uri), uri)
+    if (local := uri.removeprefix("file://")) != uri:
+        return _file(Path(local if _exists(local) else unquote(local)), uri)
     if uri == "synthetic" or uri.startswith("synthetic:"):
         return SyntheticSource(_seed(uri), size or (640, 480), fps or 30.0, realtime)
-    if match := re.fullmatch(r"(?:/dev/video)?(\d+)", uri):
+    if match := re.fullmatch(r"(?:/dev/video)?(\d+)", os.path.realpath(uri) if _is_device(uri) else uri):
         return camera(int(match[1]), size, fps)
     if " ! " in uri:
         return pipeline(uri)
-    if "://" in uri and not uri.startswith("file://"):
+    if "://" in uri:
         return network(uri)
-    path = _expanded(Path(uri.removeprefix("file://")))
+    return _file(_expanded(Path(uri)), uri)
+
+
+def _is_device(uri: str) -> bool:
+    """Tell whether a path is a device, such as /dev/video0 or a link to it in /dev/v4l/by-id."""
+    return _exists(uri) and Path(uri).is_char_device()
+
+
+def _exists(path: str | Path) -> bool:
+    """Tell whether a path exists; what cannot be a path, such as a long pipeline, does not."""
+    try:
+        return str(path) != "" and Path(path).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _file(path: Path, uri: str) -> Source:
     if path.is_dir():
         return ImageSource(path, images_in(path))
-    if not path.exists():
+    if not _exists(path):
         raise SourceError(
             f"there is no file or folder {uri}: give one that exists, a camera number such as 0, "
             "an rtsp:// address, or 'synthetic'"
@@ -76,5 +103,7 @@ def _hush() -> None:
     """Silence OpenCV's and FFmpeg's messages, since the user gets one sentence instead; variables already set win."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     if "OPENCV_LOG_LEVEL" not in os.environ:
-        # OpenCV 4.10 to 4.12 has no cv2.utils.logging, and OpenCV 5 no cv2.setLogLevel.
-        getattr(cv2.utils, "logging", cv2).setLogLevel(0)  # 0: silent
+        # OpenCV 4.10 to 4.12 has no cv2.utils.logging, and OpenCV 5 no cv2.setLogLevel; 0 is silent in both places.
+        place = getattr(cv2.utils, "logging", cv2)
+        if hasattr(place, "setLogLevel"):
+            place.setLogLevel(0)

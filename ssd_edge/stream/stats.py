@@ -46,6 +46,7 @@ class LoopReport:
         processed: number of frames with a result.
         dropped: number of frames left out because a newer one had arrived.
         skipped: number of pictures that could not be decoded.
+        lost: number of frames of a recording that could not be decoded, or that its end lacks.
         reconnects: number of times that the source was lost and came back.
         frames_cut: number of frames in which top-k left out candidates above the score threshold.
         detections: number of detections of at least ``min_score`` in all frames together.
@@ -63,6 +64,7 @@ class LoopReport:
     processed: int
     dropped: int
     skipped: int
+    lost: int
     reconnects: int
     frames_cut: int
     detections: int
@@ -121,6 +123,7 @@ class LoopStats:
             processed=self.processed,
             dropped=capture.dropped,
             skipped=source.skipped,
+            lost=source.lost,
             reconnects=source.reconnects,
             frames_cut=self.frames_cut,
             detections=self.detections,

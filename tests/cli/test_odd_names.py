@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import cv2
@@ -13,8 +12,7 @@ import pytest
 
 from ssd_edge.cli.common import cell, printable
 from ssd_edge.engines.bundle.build import build_bundle
-from ssd_edge.errors import SourceError
-from ssd_edge.stream import files as stream_files
+from ssd_edge.stream.video_file import VideoSource
 from tests.helpers import small_spec
 from tests.models_for_tests import write_tiny
 
@@ -54,23 +52,15 @@ def test_every_step_takes_names_that_are_not_utf8(cli, odd, heads_onnx, pictures
     assert odd(".html").is_file()
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="such a video is opened through /proc")
 def test_a_video_whose_name_is_not_utf8(odd):
     writer = cv2.VideoWriter(str(odd(".avi").parent.parent / "a.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
     for _ in range(3):
         writer.write(np.zeros((48, 64, 3), np.uint8))
     writer.release()
     shutil.copy(odd(".avi").parent.parent / "a.avi", odd(".avi"))
-    source = stream_files.VideoSource(odd(".avi"))
+    source = VideoSource(odd(".avi"))
     assert sum(1 for _ in iter(source.read, None)) == 3
     source.close()
-
-
-def test_without_proc_such_a_video_is_refused(odd, monkeypatch):
-    """OpenCV would end in a segmentation fault."""
-    monkeypatch.setattr(stream_files.Path, "is_dir", lambda path: False)
-    with pytest.raises(SourceError, match="is not UTF-8"):
-        stream_files.open_video(odd(".avi"))
 
 
 NAMES = ("[bold]", "[/red]", "a[0]", "[link=x]b", "\x1b[31mred")

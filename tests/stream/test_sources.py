@@ -50,7 +50,7 @@ def test_a_file_that_is_not_a_video_gives_only_one_sentence(tmp_path: Path) -> N
     (tmp_path / "notes.mp4").write_text("not a video\n" * 100)
     code = f"from ssd_edge.stream.sources import open_source\nopen_source({str(tmp_path / 'notes.mp4')!r})"
     stderr = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr
-    assert stderr.rstrip().splitlines()[-1].endswith("as a video: it is damaged, or in a format OpenCV lacks")
+    assert stderr.rstrip().splitlines()[-1].endswith("as a video: it is damaged, or in a format FFmpeg lacks")
     assert stderr.startswith("Traceback")  # no line of OpenCV or FFmpeg before it
     (tmp_path / "empty.mp4").touch()
     with pytest.raises(SourceError, match=r"empty\.mp4 of 0 bytes as a video"):
@@ -249,7 +249,7 @@ def test_a_camera_that_this_user_may_not_use(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(cameras.Path, "group", lambda path: "video")
     monkeypatch.setattr(cameras.os, "access", lambda path, mode: False)
     with pytest.raises(SourceError, match=r"may not use /dev/video7: .* \(sudo usermod -aG video"):
-        open_source("7")
+        cameras.camera(7, None, None)
 
 
 def test_a_home_folder_that_nobody_has() -> None:
