@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from ssd_edge.boxes import cell_sizes
 from ssd_edge.errors import ModelError, SpecError
+from ssd_edge.files import LFS_ADVICE, is_lfs_pointer
 from ssd_edge.graph.files import read_graph
 from ssd_edge.graph.heads import spec_of
 from ssd_edge.parsing import parse_json
@@ -34,6 +36,8 @@ def read_description(path: Path) -> ModelSpec:
     except OSError as error:
         raise SpecError(f"cannot read {path}: {error.strerror}") from None
     except ValueError as error:
+        if is_lfs_pointer(path):
+            raise SpecError(f"{path} {LFS_ADVICE}") from None
         raise SpecError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(content, dict):
         raise SpecError(f"{path} must hold a JSON object, but holds {type(content).__name__}")
@@ -49,6 +53,10 @@ def read_description(path: Path) -> ModelSpec:
         raise SpecError(f"{path}: levels must be a list of feature maps, but got {content['levels']!r}")
     try:
         levels = [_level(level) for level in content["levels"]]
+        if isinstance(labels := content["labels"], list):
+            content["labels"] = [
+                unicodedata.normalize("NFC", each) if isinstance(each, str) else each for each in labels
+            ]
         if "variances" in content:
             content["variances"] = _variances(content["variances"])
         return ModelSpec.from_json(

@@ -15,6 +15,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_LFS = b"version https://git-lfs"
+LFS_ADVICE = "is a Git LFS pointer and not the file itself: fetch that with git lfs pull"
+"""What to say of ``is_lfs_pointer``, after the file's name."""
+
 
 def user_cache() -> Path:
     """Return the folder for caches, which can be deleted at any time; for a user without a home, none can be made."""
@@ -41,6 +45,15 @@ def sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Tell whether a file is Git LFS's pointer to another, as a clone without Git LFS leaves it."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_LFS)) == _LFS
+    except OSError:
+        return False
 
 
 @contextmanager

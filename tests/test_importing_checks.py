@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import unicodedata
 import zipfile
 
 import numpy as np
@@ -11,9 +13,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from ssd_edge.boxes import default_boxes
-from ssd_edge.errors import ModelError
+from ssd_edge.calibration.lint.check import check_onnx
+from ssd_edge.description import read_description
+from ssd_edge.errors import ModelError, SsdEdgeError
+from ssd_edge.graph.fp32 import read_heads
 from ssd_edge.graph.heads import read_spec
 from ssd_edge.importing import import_onnx
+from ssd_edge.stream.video_file import VideoSource
+from ssd_edge.training.checkpoints import load_checkpoint
 from tests import test_importing
 from tests.helpers import sentence, shared, small_spec
 from tests.models_for_tests import tiny_model
@@ -66,6 +73,23 @@ def test_decoded_boxes_are_refused_and_the_raw_head_is_named(bring, by, node):
     assert node in sentence(error)
     assert sentence(error).endswith("export the raw regression head, or name them: --loc loc")
     agree(bring(model, loc="loc"), run(tiny_model(), "loc", "logits"))
+
+
+@pytest.mark.parametrize("kind", ["Sigmoid", "Softplus"])
+def test_another_function_of_sizes_shows_decode(bring, kind):
+    model = tiny_model()
+    append(model, kind, ["loc"], "boxes")
+    with pytest.raises(ModelError, match=rf"node of boxes' \({kind}\)"):
+        bring(output_is(model, "loc", "boxes", [1, 56, 4]))
+
+
+def test_decode_before_the_matrix_that_gives_corners(bring):
+    """Exports for TensorRT's NMS turn centres and sizes into corners by a matrix, which is no head."""
+    model = with_decode(tiny_model())
+    corners = np.float32([[1, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]])
+    append(model, "MatMul", ["boxes", corners], "corners")
+    with pytest.raises(ModelError, match=r"node of s2' \(Exp\).*--loc loc"):
+        bring(output_is(model, "boxes", "corners", [1, 56, 4]))
 
 
 def test_a_constant_for_each_box_alone_shows_decode(bring):
@@ -328,3 +352,29 @@ def test_reported_cases(tmp_path, case, said):
     with pytest.raises(ModelError) as error:
         import_onnx(source, source.parent / "spec.json", tmp_path / "heads.onnx")
     assert said in sentence(error)
+
+
+def test_an_lfs_pointer_is_named_by_every_reader(tmp_path):
+    for name in ("model.onnx", "model.json", "model.pt", "clip.mp4"):
+        (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    readers = (
+        lambda: check_onnx(tmp_path / "model.onnx"),
+        lambda: read_heads(tmp_path / "model.onnx"),
+        lambda: read_description(tmp_path / "model.json"),
+        lambda: load_checkpoint(tmp_path / "model.pt"),
+        lambda: VideoSource(tmp_path / "clip.mp4"),
+    )
+    for read in readers:
+        with pytest.raises(
+            SsdEdgeError, match=r"is a Git LFS pointer and not the file itself: fetch that with"
+        ):
+            read()
+
+
+def test_labels_of_a_description_are_composed_whatever_its_encoding(tmp_path):
+    """Files from macOS hold decomposed Hangul (NFD); some editors write a mark in front, or UTF-16."""
+    path = describe(tmp_path, labels=[unicodedata.normalize("NFD", "불량"), "Größe"])
+    text = json.dumps(json.loads(path.read_text()), ensure_ascii=False)
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        path.write_text(text, encoding=encoding)
+        assert read_description(path).labels == ("불량", "Größe")

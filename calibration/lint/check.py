@@ -77,8 +77,8 @@ def check_onnx(path: Path) -> LintReport:
         model = read_graph(path)
     except OSError as error:
         raise CalibrationError(f"cannot read {path}: {error.strerror}") from None
-    except ModelError:
-        raise CalibrationError(f"{path} is not an ONNX model") from None
+    except ModelError as error:
+        raise CalibrationError(str(error)) from None
     if not model.graph.node:
         raise CalibrationError(f"{path} is not an ONNX model, or an empty one")
     graph = QdqGraph(model, path.parent)

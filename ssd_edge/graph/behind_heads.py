@@ -20,7 +20,9 @@ PASSING = MOVES | {"Cast", "Concat"}
 _SUPPRESSION = re.compile(r"nms|non_?max_?suppression|detection_?post_?process|detection_?output", re.IGNORECASE)
 _ENDS = CONVOLUTIONS | {"Gemm", "MatMul", "QLinearConv", "ConvInteger", "QLinearMatMul"}
 _ELEMENTWISE = frozenset({"Add", "Div", "Mul", "Sub"})
-_EXPONENTIALS = frozenset({"Exp", "Pow"})
+_OF_DECODE = frozenset({"Exp", "Pow", "Sigmoid", "Softmax", "Softplus"})
+"""Functions that turn regression values into sizes and places; none stands behind a raw regression head."""
+_SMALL = 16  # values of a matrix that turns centres and sizes into corners
 
 
 def suppressions(model: onnx.ModelProto) -> list[onnx.NodeProto]:
@@ -60,7 +62,7 @@ def heads_behind(view: GraphView, name: str) -> set[str]:
     @cache
     def is_raw(tensor: str) -> bool:
         node = view.maker.get(tensor)
-        if node is None or node.op_type in _ENDS:
+        if node is None or _is_end(view, node):
             return node is not None
         if node.op_type == "Add":  # a bias
             values = [part for part in node.input if view.constant(part) is None]
@@ -75,8 +77,8 @@ def heads_behind(view: GraphView, name: str) -> set[str]:
 def decode_between(view: GraphView, loc: str, num_boxes: int) -> onnx.NodeProto | None:
     """Return a node between the last convolution and ``loc`` that belongs to decode; None for a raw head.
 
-    Decode takes the exponential of sizes, and multiplies or adds a constant for each default box. A bias or a scale of
-    the channels has one value for all boxes.
+    Decode takes the exponential of sizes, or another function, and multiplies or adds a constant for each default box.
+    A bias or a scale of the channels has one value for all boxes.
 
     Args:
         view: a graph whose constants are folded.
@@ -84,9 +86,9 @@ def decode_between(view: GraphView, loc: str, num_boxes: int) -> onnx.NodeProto 
         num_boxes: number of default boxes.
     """
     nodes = list(_back(view, loc, lambda _: False))
-    exponentials = (node for node in nodes if node.op_type in _EXPONENTIALS)
+    functions = (node for node in nodes if node.op_type in _OF_DECODE)
     of_boxes = (node for node in nodes if node.op_type in _ELEMENTWISE and _varies_by_box(view, node, num_boxes))
-    return next(exponentials, None) or next(of_boxes, None)
+    return next(functions, None) or next(of_boxes, None)
 
 
 def factor_of_channels(view: GraphView, loc: str) -> npt.NDArray[np.float64] | None:
@@ -124,12 +126,23 @@ def _back(view: GraphView, name: str, stop: Callable[[str], bool]) -> Iterator[o
     while left:
         tensor = left.pop()
         node = view.maker.get(tensor)
-        if stop(tensor) or node is None or node.op_type in _ENDS:
+        if stop(tensor) or node is None or _is_end(view, node):
             continue
         yield node
         fresh = [part for inner in with_inner(node) for part in inner.input if part and part not in seen]
         seen.update(fresh)
         left.extend(fresh)
+
+
+def _is_end(view: GraphView, node: onnx.NodeProto) -> bool:
+    """Tell whether a node computes a head: a convolution or a matrix product, but for that of corners from centres."""
+    return node.op_type in _ENDS and not (
+        node.op_type not in CONVOLUTIONS and any(values.size <= _SMALL for values in _matrices(view, node))
+    )
+
+
+def _matrices(view: GraphView, node: onnx.NodeProto) -> Iterator[npt.NDArray[np.generic]]:
+    return (values for values in _constants(view, node) if values.ndim >= 2)
 
 
 def _constants(view: GraphView, node: onnx.NodeProto) -> Iterator[npt.NDArray[np.generic]]:

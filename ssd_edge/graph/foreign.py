@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 from ssd_edge.errors import ModelError
+from ssd_edge.files import LFS_ADVICE, is_lfs_pointer
 
 _EXPORT = "export the network to ONNX with torch.onnx.export and give that file"
 _TFLITE = (
@@ -18,7 +19,6 @@ _PICKLE = (
 )
 
 _BEGINNINGS: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"version https://git-lfs", "a Git LFS pointer and not the file itself: fetch that with git lfs pull"),
     (4, b"TFL3", _TFLITE),
     (4, b"ORTM", "in ONNX Runtime's own format (.ort): give the ONNX file that it was made from"),
     (0, b"\x89HDF\r\n\x1a\n", _KERAS),
@@ -44,6 +44,8 @@ def refuse_other_formats(path: Path) -> None:
         if (path / "saved_model.pb").is_file():
             raise ModelError(f"{path} is a TensorFlow SavedModel: convert it to ONNX with tf2onnx")
         raise ModelError(f"{path} is a folder and not an ONNX file: give the file")
+    if is_lfs_pointer(path):
+        raise ModelError(f"{path} {LFS_ADVICE}")
     with path.open("rb") as file:
         head = file.read(512)
     if kind := _kind(path, head):

@@ -57,8 +57,8 @@ def read_heads(path: Path) -> onnx.ModelProto:
         model = read_graph(path)
     except OSError as error:
         raise CalibrationError(f"cannot read {path}: {error.strerror}") from None
-    except ModelError:
-        raise CalibrationError(f"{path} is not an ONNX model") from None
+    except ModelError as error:
+        raise CalibrationError(str(error)) from None
     _refuse(model, path)
     try:
         read_weights(model, path)

@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 
 from ssd_edge.detector import Image
 from ssd_edge.errors import SourceError
+from ssd_edge.files import LFS_ADVICE, is_lfs_pointer
 from ssd_edge.stream.frames import Frame, Source
 
 _TIMEOUT = 5.0  # seconds for opening and for reading a file on a web server
@@ -106,6 +107,8 @@ class VideoSource(Source):
         return max(0, min(announced - self._index - self.lost, by_time))
 
     def _unreadable(self) -> SourceError:
+        if self.path and is_lfs_pointer(self.path):
+            return SourceError(f"{self.name} {LFS_ADVICE}")
         size = f" of {self.path.stat().st_size} bytes" if self.path else ""
         return SourceError(f"cannot read {self.name}{size} as a video: it is damaged, or in a format FFmpeg lacks")
 

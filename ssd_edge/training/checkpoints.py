@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ssd_edge.errors import ModelError
-from ssd_edge.files import sha256, written_whole
+from ssd_edge.files import LFS_ADVICE, is_lfs_pointer, sha256, written_whole
 from ssd_edge.models.registry import make_network
 from ssd_edge.models.ssd import SSD
 from ssd_edge.spec import METADATA_KEY, ModelSpec
@@ -182,6 +182,8 @@ def read_torch_file(path: Path) -> dict[str, Any]:
     except PermissionError:
         raise ModelError(f"{path} may not be read by this user") from None
     except Exception as error:  # a damaged file makes torch raise anything: struct.error, IndexError, AssertionError …
+        if is_lfs_pointer(path):
+            raise ModelError(f"{path} {LFS_ADVICE}") from None
         raise ModelError(
             f"{path} cannot be read safely as a checkpoint: it is damaged, was not written by torch.save, or holds "
             f"more than weights and plain values ({type(error).__name__})"

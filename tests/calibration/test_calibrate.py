@@ -301,7 +301,7 @@ def test_files_that_are_not_models_are_refused(tmp_path):
         calibrate(tmp_path / "absent.onnx", tmp_path / "int8.onnx", images())
     text = tmp_path / "text.onnx"
     text.write_text("no model at all")
-    with pytest.raises(CalibrationError, match="is not an ONNX model"):
+    with pytest.raises(CalibrationError, match="is not an ONNX file"):
         calibrate(text, tmp_path / "int8.onnx", images())
 
 

@@ -480,11 +480,11 @@ def test_the_order_and_the_json(edited, tmp_path):
     assert {finding["kind"] for finding in content["findings"]} <= set(KINDS)
 
 
-@pytest.mark.parametrize("content", [b"", b"no model at all"])
-def test_a_file_that_is_no_model_is_refused(tmp_path, content):
+@pytest.mark.parametrize(("content", "said"), [(b"", "is empty"), (b"no model at all", "is not an ONNX file")])
+def test_a_file_that_is_no_model_is_refused(tmp_path, content, said):
     path = tmp_path / "none.onnx"
     path.write_bytes(content)
-    with pytest.raises(CalibrationError, match="is not an ONNX model"):
+    with pytest.raises(CalibrationError, match=said):
         check_onnx(path)
     with pytest.raises(CalibrationError, match="cannot read"):
         check_onnx(tmp_path / "absent.onnx")
