@@ -127,4 +127,4 @@ def _or_name(model: onnx.ModelProto, spec: ModelSpec, **tensors: str) -> str:
         if len(names) != 1:
             return ""
         options.append(f"--{role} {names[0]}")
-    return f", or name them: {' '.join(options)}"
+    return f", or take what stands before that: {' '.join(options)}"

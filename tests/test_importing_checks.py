@@ -71,7 +71,7 @@ def test_decoded_boxes_are_refused_and_the_raw_head_is_named(bring, by, node):
     with pytest.raises(ModelError, match="the boxes in 'boxes' are decoded already") as error:
         bring(model)
     assert node in sentence(error)
-    assert sentence(error).endswith("export the raw regression head, or name them: --loc loc")
+    assert sentence(error).endswith("export the raw regression head, or take what stands before that: --loc loc")
     agree(bring(model, loc="loc"), run(tiny_model(), "loc", "logits"))
 
 
@@ -199,7 +199,7 @@ def test_probabilities_are_noticed_in_a_trial_run(bring, end, function, said):
     with pytest.raises(ModelError, match="'scores' holds probabilities instead of logits") as error:
         bring(model, changes=changes)
     assert said in sentence(error)
-    assert sentence(error).endswith("or name them: --logits logits")
+    assert sentence(error).endswith("or take what stands before that: --logits logits")
     agree(bring(model, changes=changes, logits="logits"), run(tiny_model(), "loc", "logits"))
 
 
@@ -238,7 +238,7 @@ def test_nms_is_named_with_the_heads_before_it(bring, kind, domain):
     with pytest.raises(ModelError, match="does NMS itself") as error:
         bring(model)
     assert f"in node 'node of selected' ({kind}): export it without post-processing" in sentence(error)
-    assert sentence(error).endswith("or name them: --loc loc --logits logits")
+    assert sentence(error).endswith("or take what stands before that: --loc loc --logits logits")
     agree(bring(model, loc="loc", logits="logits"), run(tiny_model(), "loc", "logits"))
 
 
