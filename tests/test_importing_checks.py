@@ -365,9 +365,7 @@ def test_an_lfs_pointer_is_named_by_every_reader(tmp_path):
         lambda: VideoSource(tmp_path / "clip.mp4"),
     )
     for read in readers:
-        with pytest.raises(
-            SsdEdgeError, match=r"is a Git LFS pointer and not the file itself: fetch that with"
-        ):
+        with pytest.raises(SsdEdgeError, match=r"is a Git LFS pointer and not the file itself: fetch that with"):
             read()
 
 

@@ -18,6 +18,7 @@ from ssd_edge.files import LFS_ADVICE, is_lfs_pointer
 from ssd_edge.stream.frames import Frame, Source
 
 _TIMEOUT = 5.0  # seconds for opening and for reading a file on a web server
+_REGULAR, _JITTER = 0.8, 0.1  # share of frames that come within so much of a period, where the rate is a steady one
 _GIVE_UP = 1000  # readings that fail one after another, after which the container is taken to be at its end
 
 
@@ -42,7 +43,7 @@ class VideoSource(Source):
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.fps = float(rate) if rate and 0 < rate < 1000 else None
         self._images = self._decoded()
-        self._index, self._packets, self._end = 0, 0, 0.0
+        self._index, self._packets, self._regular, self._end = 0, 0, 0, 0.0
         self._first = next(self._images, None)
         if self._first is None:
             self._container.close()
@@ -61,7 +62,9 @@ class VideoSource(Source):
         index, self._index = self._index, self._index + 1
         # Frames of a phone's video are not evenly spaced, so the container's own times are used; not all have them.
         position = index / (self.fps or 30) if time is None else max(0.0, time - self._start)
-        self._end = position + 1 / (self.fps or 30)
+        end = position + 1 / (self.fps or 30)
+        self._regular += abs((end - self._end) * (self.fps or 30) - 1) < _JITTER
+        self._end = max(end, self._end)
         now = monotonic()
         return Frame(image, index, now, position, took=now - began)
 
@@ -92,11 +95,13 @@ class VideoSource(Source):
                 continue
             for frame in frames:
                 yield _upright(frame), frame.time
-        self.lost += self._missing_at_the_end()
+        self.lost += self._missing()
 
-    def _missing_at_the_end(self) -> int:
+    def _missing(self) -> int:
         """Count the frames that the container announces but does not hold, as where a recording was cut short."""
         stream, announced = self._stream, int(self._stream.frames)
+        if not announced:
+            return self._missing_by_time()
         if "mov" not in self._container.format.name:
             return max(0, announced - self._packets)
         # An edited .mp4 announces frames that are not to be shown, so the time that is missing has to agree.
@@ -105,6 +110,15 @@ class VideoSource(Source):
         seconds = min(float(stream.duration * stream.time_base), self._container.duration / av.time_base)
         by_time = round((seconds - self._end) * (self.fps or 30))
         return max(0, min(announced - self._index - self.lost, by_time))
+
+    def _missing_by_time(self) -> int:
+        """Count frames by the times of the others, if those are regular; for containers that announce no number."""
+        if self.fps is None or self._regular < _REGULAR * (self._index - 1):
+            return 0
+        seconds = self._end
+        if len(self._container.streams) == 1 and self._container.duration is not None:
+            seconds = max(seconds, self._container.duration / av.time_base)
+        return max(0, round(seconds * self.fps) - self._index - self.lost)
 
     def _unreadable(self) -> SourceError:
         if self.path and is_lfs_pointer(self.path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def record(
     path: Path, frames: int = 30, codec: str = "mjpeg", *, sound: bool = False, turned: int = 0, rate: int = 10
 ) -> Path:
     """Write a video in which frame i is of grey level 7·(i % 34) + 10, with a white mark in its upper left corner."""
-    kind = {".avi": "avi", ".mp4": "mp4", ".mkv": "matroska"}[path.suffix]
+    kind = {".avi": "avi", ".mp4": "mp4", ".mkv": "matroska", ".ts": "mpegts"}[path.suffix]
     with av.open(f"file:{os.fspath(path)}", "w", format=kind) as out:
         stream = out.add_stream(codec, rate=rate, options={"g": "5"} if codec != "mjpeg" else {})
         stream.width, stream.height, stream.bit_rate = 64, 48, 4_000_000
@@ -107,6 +108,41 @@ def test_what_a_recording_lacks_at_its_end_is_lost(tmp_path: Path, name: str, co
     complete = VideoSource(whole)
     assert len(levels(complete)) == 30
     assert complete.lost == 0
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.ts"])
+def test_a_hole_is_seen_by_the_times_around_it(tmp_path: Path, name: str) -> None:
+    """These containers announce no number of frames; one that is cut short is seen where it announces its length."""
+    path = record(tmp_path / name, codec="mpeg4")
+    complete = VideoSource(path)
+    assert len(levels(complete)) == 30
+    assert complete.lost == 0
+    data = bytearray(path.read_bytes())
+    hole = slice(len(data) // 2, len(data) // 2 + len(data) // 8)
+    data[hole] = bytes(hole.stop - hole.start)
+    path.write_bytes(data)
+    damaged = VideoSource(path)
+    number = len(levels(damaged))
+    assert 5 < number < 30
+    assert damaged.lost == 30 - number
+
+
+def test_a_recording_with_irregular_times_lacks_nothing(tmp_path: Path) -> None:
+    """A phone or a screen recorder takes frames when it has some."""
+    times, random = 0, np.random.default_rng(0)
+    with av.open(str(tmp_path / "a.mkv"), "w") as out:
+        stream = out.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for _ in range(30):
+            frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="bgr24")
+            frame.pts, frame.time_base = times, Fraction(1, 1000)
+            out.mux(stream.encode(frame))
+            times += int(random.integers(30, 500))
+        out.mux(stream.encode())
+    source = VideoSource(tmp_path / "a.mkv")
+    assert len(levels(source)) == 30
+    assert source.lost == 0
 
 
 def test_a_recording_that_is_left_early_has_lost_nothing(tmp_path: Path) -> None:
