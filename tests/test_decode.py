@@ -207,6 +207,49 @@ def test_clipping_before_nms_as_torchvision_does(clip_boxes, kept):
     np.testing.assert_allclose(detections.boxes, [[0, 0, 5, 10]] * kept, atol=1e-5)
 
 
+def torchvision(loc, logits, spec, size):
+    """Follow torchvision.models.detection.ssd.SSD.postprocess_detections, in float64 and pixels.
+
+    BoxCoder.decode_single with the weights 1/variances, clip_boxes_to_image, a threshold and top-k for each class, NMS in
+    each class (torchvision's batched_nms), and the best of all classes.
+    """
+    defaults = boxes.default_boxes(spec).astype(np.float64)
+    variances = np.repeat(spec.variances, 2)
+    values = loc.astype(np.float64) * variances
+    centre = (defaults[:, :2] + values[:, :2] * defaults[:, 2:]) * size
+    half = defaults[:, 2:] * np.exp(np.minimum(values[:, 2:], np.log(1000 / 16))) * size / 2
+    box = np.concatenate([centre - half, centre + half], axis=1).clip(0, size)
+    scores = np.exp(logits.astype(np.float64))
+    scores /= scores.sum(axis=1, keepdims=True)
+    found = []
+    for label in range(1, spec.num_classes):
+        rows = np.flatnonzero(scores[:, label] > spec.score_threshold)
+        rows = rows[np.argsort(-scores[rows, label], kind="stable")][: spec.top_k]
+        while len(rows):
+            best, rows = rows[0], rows[1:]
+            found.append((scores[best, label], label - 1, box[best]))
+            sides = np.minimum(box[rows, 2:], box[best, 2:]) - np.maximum(box[rows, :2], box[best, :2])
+            inner = sides.clip(0).prod(axis=1)
+            area = (box[rows, 2:] - box[rows, :2]).prod(axis=1) + (box[best, 2:] - box[best, :2]).prod() - inner
+            rows = rows[inner <= spec.nms_iou * area]
+    return sorted(found, key=lambda one: -one[0])[: spec.max_detections]
+
+
+def test_all_detections_of_torchvisions_formula():
+    """The geometry is SSD300's; clipping after NMS gives other boxes at the image's edge."""
+    spec = replace(make_spec("ssd300_vgg16", ["a", "b", "c"], "coco"), clip_boxes="before-nms")
+    rng = np.random.default_rng(5)
+    loc = rng.normal(0, 1.5, (spec.num_default_boxes, 4)).astype(np.float32)
+    logits = rng.normal(0, 2, (spec.num_default_boxes, 4)).astype(np.float32)
+    wanted = torchvision(loc, logits, spec, 300)
+    got = Decoder(spec)(loc, logits, (300, 300))
+    assert got.labels.tolist() == [label for _, label, _ in wanted]
+    np.testing.assert_allclose(got.scores, [score for score, _, _ in wanted], rtol=1e-5)
+    np.testing.assert_allclose(got.boxes, [box for _, _, box in wanted], atol=1e-3)
+    after = Decoder(replace(spec, clip_boxes="after-nms"))(loc, logits, (300, 300))
+    assert set(map(tuple, after.boxes.tolist())) != set(map(tuple, got.boxes.tolist()))
+
+
 def test_boxes_of_infinite_size_cover_nothing():
     box = np.float32([[-np.inf, -np.inf, np.inf, np.inf], [-np.inf, 0, np.inf, 1], [0, 0, 1, 1], [0, 0, 1, 1]])
     assert nms(box, np.zeros(4, np.int64), 0.5).tolist() == [True, True, True, False]

@@ -228,6 +228,16 @@ def test_the_description_in_the_page_on_imports_is_read(tmp_path):
     assert set(json.loads(example)) == {field.name for field in fields(ModelSpec)} - {"architecture", "provenance"}
 
 
+def test_torchvisions_first_level_in_the_page_on_imports():
+    """The reference is the geometry of torchvision's SSD300, which tests/test_boxes.py compares with its formula."""
+    (text,) = re.findall(r"first level is then `(\{.*?\})`", PAGES["docs/import.md"], re.DOTALL)
+    level, right = json.loads(text), make_spec("ssd300_vgg16", ["object"], "coco").levels[0]
+    assert level["grid"] == list(right.grid)
+    assert level["step"] == pytest.approx(right.step, abs=1e-6)
+    sizes = [(scale * ratio**0.5, scale / ratio**0.5) for scale, ratio in level["boxes"]]
+    np.testing.assert_allclose(sizes, right.sizes, atol=1e-6)
+
+
 def test_the_python_example_runs(bundle, tmp_path, monkeypatch):
     (example,) = blocks("docs/index.md", "python")
     shutil.copytree(bundle, tmp_path / "parts.engine")
