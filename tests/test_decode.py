@@ -210,8 +210,8 @@ def test_clipping_before_nms_as_torchvision_does(clip_boxes, kept):
 def torchvision(loc, logits, spec, size):
     """Follow torchvision.models.detection.ssd.SSD.postprocess_detections, in float64 and pixels.
 
-    BoxCoder.decode_single with the weights 1/variances, clip_boxes_to_image, a threshold and top-k for each class, NMS in
-    each class (torchvision's batched_nms), and the best of all classes.
+    BoxCoder.decode_single with the weights 1/variances, clip_boxes_to_image, a threshold and top-k for each class, NMS
+    in each class (torchvision's batched_nms), and the best of all classes.
     """
     defaults = boxes.default_boxes(spec).astype(np.float64)
     variances = np.repeat(spec.variances, 2)
