@@ -242,6 +242,22 @@ def test_nms_is_named_with_the_heads_before_it(bring, kind, domain):
     agree(bring(model, loc="loc", logits="logits"), run(tiny_model(), "loc", "logits"))
 
 
+def test_nms_in_a_subgraph_is_named(bring):
+    """tf2onnx and PyTorch wrap it into If and Loop."""
+    model = with_nms(tiny_model(), "NonMaxSuppression")
+    (nms,) = (node for node in model.graph.node if node.op_type == "NonMaxSuppression")
+    model.graph.node.remove(nms)
+    branch = helper.make_graph(
+        [nms], "branch", [], [helper.make_tensor_value_info("selected", TensorProto.INT64, None)]
+    )
+    append(model, "If", [np.asarray(True)], "chosen", then_branch=branch, else_branch=branch)
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_empty_tensor_value_info("chosen"))
+    with pytest.raises(ModelError, match=r"in node 'node of chosen' \(NonMaxSuppression\)") as error:
+        bring(model)
+    assert sentence(error).endswith("so that its outputs are the raw heads")
+
+
 def test_nms_beside_the_heads_is_left_out(bring):
     model = with_nms(tiny_model(), "EfficientNMS_TRT")
     model.graph.output.extend(tiny_model().graph.output)
