@@ -8,7 +8,7 @@ STUBS := .venv/tensorrt-stubs
 UV := .venv/uv
 HEADERS := .venv/tensorrt-headers/10.3 .venv/tensorrt-headers/10.16 .venv/tensorrt-headers/11.1
 
-.PHONY: install demo test test-fast test-pythons test-aarch64 check sanitize docs structure
+.PHONY: install demo test test-fast test-pythons test-lowest test-aarch64 check sanitize docs structure
 
 install: .venv/.installed
 
@@ -80,6 +80,10 @@ $(HEADERS):
 # The quick tests on Python 3.10 to 3.13, of which those that are missing are named. A few minutes each, and 1 GB.
 test-pythons: install
 	$(BIN)/python -m tests.pythons
+
+# The quick tests with the lowest versions that pyproject.toml allows. Three minutes, and 1 GB.
+test-lowest: install $(UV)
+	$(BIN)/python -m tests.lowest
 
 # The other processor's tests, by qemu; the tools that are missing are named with the apt line. About five minutes.
 test-aarch64: build/aarch64/python

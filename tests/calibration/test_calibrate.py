@@ -275,7 +275,7 @@ def test_external_weights_beside_the_file_are_loaded(heads, tmp_path):
         ("", "outside its own folder"),
         ("link.bin", "outside its own folder"),
         ("weights.bin", "which does not lie beside it"),
-        ("short.bin", r"the weights of .*heads\.onnx cannot be read"),
+        ("short.bin", r"the weights of .*heads\.onnx cannot be read|cannot load .*heads\.onnx"),
     ],
 )
 def test_external_weights_from_other_folders_are_refused(tmp_path, name, sentence):

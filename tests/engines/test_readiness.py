@@ -203,7 +203,11 @@ def test_packages_are_those_that_the_backend_looks_for(monkeypatch, package):
 
 
 def test_the_kernels_are_compiled_by_the_release_that_is_told():
-    assert int(metadata.version("nvidia-cuda-nvrtc").split(".")[0]) == module.KERNELS_BY_CUDA
+    try:
+        nvrtc = metadata.version("nvidia-cuda-nvrtc")
+    except metadata.PackageNotFoundError:
+        pytest.skip("NVRTC is not installed")
+    assert int(nvrtc.split(".")[0]) == module.KERNELS_BY_CUDA
     images = [KernelImage("sm_89", (module.KERNELS_BY_CUDA, 0), kind) for kind in ("cubin", "ptx")]
     assert choose_image(images, (8, 9), (module.KERNELS_BY_CUDA, 0)) == images[0]
     with pytest.raises(BundleCompatibilityError):

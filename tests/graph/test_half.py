@@ -141,6 +141,8 @@ def features():
 @pytest.mark.parametrize("kind", KINDS)
 def test_l2norm_does_not_overflow(kind, features):
     """Reference: NumPy in float64. The last multiplication and the rounding of its input are FP16: 2 roundings."""
+    if kind == "LpNormalization" and tuple(map(int, onnx.__version__.split(".")[:2])) < (1, 23):
+        pytest.skip("the reference evaluator of onnx 1.19 and before divides a vector of zeros by zero; 1.23 is right")
     converted = to_half(l2norm(kind))
     (outputs,) = evaluated(converted, x=features)
     length = np.sqrt(np.square(features.astype(np.float64)).sum(axis=1, keepdims=True) + 1e-6)

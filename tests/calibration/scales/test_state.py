@@ -160,6 +160,7 @@ def test_a_disk_full_at_the_end_leaves_the_old_output_and_the_state(heads, tmp_p
     assert {path.name for path in tmp_path.iterdir()} == {"heads.onnx", "int8.onnx"}
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # NumPy 1 leaves its archive open
 def test_a_disk_full_midway_is_reported(heads, tmp_path, state, monkeypatch):
     output = tmp_path / "int8.onnx"
     output.write_bytes(b"the old one")
@@ -170,6 +171,7 @@ def test_a_disk_full_midway_is_reported(heads, tmp_path, state, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} == {"heads.onnx", "int8.onnx"}
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # NumPy 1 leaves its archive open
 def test_a_state_saved_before_the_disk_was_full_is_used_afterwards(heads, tmp_path, state, monkeypatch):
     output = tmp_path / "int8.onnx"
     run_until(heads, output, state(), 4)
