@@ -49,6 +49,8 @@ def library(request: pytest.FixtureRequest) -> str:
     """Name on PyPI of a library that wraps the driver."""
     if request.param == "pycuda":
         use_pycuda()
+    else:
+        pytest.importorskip("cuda.bindings")
     return str(request.param)
 
 

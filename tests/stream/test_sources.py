@@ -234,7 +234,7 @@ def test_a_pipeline_without_gstreamer() -> None:
 
 
 def test_opencv_is_silenced_by_whichever_of_its_functions_it_has(monkeypatch):
-    """OpenCV 4.10 to 4.12 has no ``cv2.utils.logging``."""
+    """OpenCV before 4.13 has no ``cv2.utils.logging``."""
     levels: list[int] = []
     monkeypatch.delenv("OPENCV_LOG_LEVEL", raising=False)
     monkeypatch.delattr(cv2.utils, "logging", raising=False)
