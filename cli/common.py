@@ -147,5 +147,5 @@ def how_fast(fp32: float, int8: float) -> tuple[str, str]:
     """Compare images/s of FP32 and INT8 heads on this CPU: a sentence with advice, and its colour."""
     factor = f"{int8 / fp32:.2f} times as fast as FP32 on this CPU ({int8:.0f} and {fp32:.0f} images/s)"
     if int8 < NO_GAIN * fp32:
-        return f"INT8 is {factor}: build FP32 for it, and FP16 or INT8 for a GPU, as its benchmark says", "yellow"
+        return f"INT8 is {factor}: build FP32 for it; for a GPU, benchmark FP16 and INT8 there", "yellow"
     return f"INT8 is {factor}", ""

@@ -36,7 +36,7 @@ def keep(heads: Path, frames: Iterable[Image] | None) -> None:
     with progress("recording the proof"):
         proof = keep_proof(heads, frames)
     if proof.counted:
-        say(f"its proof: {proof.counted} detections in {len(proof.images)} images, which engines are checked by")
+        say(f"its proof: {proof.counted} detections in {len(proof.images)} images, by which engines are checked")
     else:
         say(f"its proof shows nothing: {CLEAR_ABOUT_NOTHING}", "yellow")
 

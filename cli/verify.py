@@ -32,8 +32,8 @@ def verify(
     if as_json:
         print_json({"engine": str(engine), "plans": [one.to_json() for one in results]})
     for one in results:
-        said = one.agreement.sentence() if one.agreement else one.reason
-        say(f"{one.status:7} {one.plan.backend} {one.plan.precision}: {said}", _COLOURS[one.status])
+        sentence = one.agreement.sentence() if one.agreement else one.reason
+        say(f"{one.status:7} {one.plan.backend} {one.plan.precision}: {sentence}", _COLOURS[one.status])
     if any(one.disagrees for one in results):
         raise typer.Exit(1)
     if not any(one.agreement for one in results):

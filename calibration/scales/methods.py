@@ -7,11 +7,11 @@ from ssd_edge.choices import Choice
 _HERE = "ssd_edge.calibration.scales.calibrators"
 
 METHODS: dict[str, Choice] = {
-    "percentile": Choice("cuts the largest hundredth of a percent or less", f"{_HERE}:percentile"),
-    "mse": Choice("least square error", f"{_HERE}:mse"),
-    "entropy": Choice("least change of the distribution", f"{_HERE}:entropy"),
-    "min-max": Choice("cuts nothing", f"{_HERE}:min_max"),
-    "moving-average": Choice("the average of the images' largest values", f"{_HERE}:moving_average"),
+    "percentile": Choice("clips at most the largest 0.01 % of the values", f"{_HERE}:percentile"),
+    "mse": Choice("smallest mean square error", f"{_HERE}:mse"),
+    "entropy": Choice("smallest KL divergence", f"{_HERE}:entropy"),
+    "min-max": Choice("clips nothing", f"{_HERE}:min_max"),
+    "moving-average": Choice("range of an average image", f"{_HERE}:moving_average"),
 }
 """The methods; each function takes a ``Histogram`` and returns a magnitude."""
 

@@ -44,7 +44,7 @@ def test_all_steps_with_a_proof(cli, foreign, marks, tmp_path):
     assert "its proof: " in imported.err
     calibrated = cli("calibrate", heads, "--images", marks, "--no-eval")
     assert calibrated.code == 0, calibrated.err
-    assert "detections in 8 images, which engines are checked by" in calibrated.err
+    assert "detections in 8 images, by which engines are checked" in calibrated.err
     int8 = tmp_path / "heads.int8.onnx"
     assert Proof.unpack(read_proof(int8), small_spec()).counted > 8
     assert read_proof(int8) != read_proof(heads)
