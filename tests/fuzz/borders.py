@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import shutil
 from collections.abc import Callable
 from contextlib import closing
@@ -14,7 +12,6 @@ from random import Random
 
 import cv2
 import numpy as np
-import torch
 
 from ssd_edge.calibration.lint.check import check_onnx
 from ssd_edge.calibration.network.policy import Policy, choose
@@ -175,7 +172,7 @@ def register_tiny() -> None:
     def network(spec: ModelSpec) -> SSD:
         return tiny_network(spec)
 
-    MODELS["tiny"] = Chosen(lambda: Architecture((32, 32), {"only": small_spec().levels}, network))  # type: ignore
+    MODELS["tiny"] = Chosen(lambda: Architecture((32, 32), {"only": small_spec().levels}, network))  # type: ignore[index]
 
 
 def make_samples(folder: Path) -> None:

@@ -15,7 +15,18 @@ import torch
 from tests.fuzz.damage import TOKENS, VALUES, blindly, changed_value, json_values
 
 _SIZES = (0, -1, 1, 2, 3, 7, 2**31, 2**40, 2**62)
-_KINDS = ("Conv", "Reshape", "Softmax", "Identity", "Concat", "QuantizeLinear", "DequantizeLinear", "Loop", "Abacus", "")
+_KINDS = (
+    "Conv",
+    "Reshape",
+    "Softmax",
+    "Identity",
+    "Concat",
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "Loop",
+    "Abacus",
+    "",
+)
 
 
 def onnx_graph(data: bytes, random: Random) -> bytes:
@@ -75,7 +86,9 @@ def _weight(model: onnx.ModelProto, random: Random) -> None:
         tensor.name = random.choice((*(one.name for one in model.graph.initializer), "", "image"))
     elif what == 4:
         tensor.data_location = onnx.TensorProto.EXTERNAL
-        tensor.external_data.add(key="location", value=random.choice(("none", "../a", "/etc/passwd", "", ".", "a.onnx")))
+        tensor.external_data.add(
+            key="location", value=random.choice(("none", "../a", "/etc/passwd", "", ".", "a.onnx"))
+        )
         tensor.external_data.add(key="length", value=random.choice(("-1", "x", "9" * 30, "4")))
     else:
         model.graph.initializer.remove(tensor)
@@ -158,7 +171,9 @@ def checkpoint(data: bytes, random: Random) -> bytes:
         key = random.choice(sorted(content, key=str))
         if isinstance(state, dict) and state and random.random() < 0.5:
             name = random.choice(sorted(state, key=str))
-            state[name] = random.choice((*VALUES, torch.zeros(0), torch.zeros(3, dtype=torch.int64), torch.zeros(2, 2).to_sparse()))
+            state[name] = random.choice(
+                (*VALUES, torch.zeros(0), torch.zeros(3, dtype=torch.int64), torch.zeros(2, 2).to_sparse())
+            )
         elif isinstance(content[key], str):
             content[key] = blindly(content[key].encode(), random).decode(errors="replace")
             content[key] = random.choice((content[key], json.dumps(changed_value({"a": [1]}, random), default=str)))
