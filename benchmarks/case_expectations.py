@@ -20,10 +20,11 @@ from typing import Any, NamedTuple
 import figure
 import numpy as np
 
-from ssd_edge.data.check import Report, check_dataset
+from ssd_edge.data.check import check_dataset
 from ssd_edge.data.dataset import Dataset, read_image
 from ssd_edge.data.images import sample_images
 from ssd_edge.data.readers import open_dataset
+from ssd_edge.data.report import Report
 from ssd_edge.data.split import training_and_validation
 from ssd_edge.errors import DataError
 

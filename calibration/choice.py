@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ssd_edge.data.check_text import where
 from ssd_edge.data.dataset import Dataset, Image
 from ssd_edge.data.images import SUFFIXES, image_files, preprocessed, readable, spread
 from ssd_edge.data.split import part_to_learn_from
+from ssd_edge.data.wording import where
 from ssd_edge.errors import CalibrationError
 from ssd_edge.progress import Note, no_note
 from ssd_edge.spec import ModelSpec

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ssd_edge.calibration.job import Job
     from ssd_edge.calibration.outcome import Outcome
     from ssd_edge.calibration.scales.state import StateFile
-    from ssd_edge.data.check import Report
+    from ssd_edge.data.report import Report
     from ssd_edge.spec import ModelSpec
 
 _IMAGES = "Calibration images"
@@ -246,7 +246,7 @@ def _run(
 
 def _what_it_used(chosen: ChosenImages, reports: list[Report]) -> dict[str, Any]:
     """Name the images that were calibrated with, and those that AP was measured on, for ``--json``."""
-    from ssd_edge.data.check_text import measured_facts
+    from ssd_edge.data.report import measured_facts
 
     return {"calibrated_with": chosen.origin or None, "data": measured_facts(reports[0]) if reports else None}
 

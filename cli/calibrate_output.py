@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ssd_edge.calibration.outcome import Outcome
     from ssd_edge.calibration.recipe import Corrections
     from ssd_edge.calibration.search import Search
-    from ssd_edge.data.check import Report
+    from ssd_edge.data.report import Report
     from ssd_edge.evaluation import Evaluation
 
 
@@ -67,7 +67,7 @@ def show(outcome: Outcome, given: str, report: Path | None, images: str, reports
 
 
 def _say_what_was_measured_on(reports: Sequence[Report]) -> None:
-    from ssd_edge.data.check_text import counted, described
+    from ssd_edge.data.wording import counted, described
 
     for measured in reports[:1]:
         say(f"AP measured on {described(measured.clean)}")

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ssd_edge.cli.common import printable, progress
-from ssd_edge.data.check_text import LISTED
+from ssd_edge.data.wording import LISTED
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Column
 
-    from ssd_edge.data.check import Report
+    from ssd_edge.data.report import Report
 
 
 def check_data(

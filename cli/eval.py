@@ -48,7 +48,8 @@ def evaluate(
     """
     from rich.console import Console
 
-    from ssd_edge.data.check_text import counted, described, measured_facts
+    from ssd_edge.data.report import measured_facts
+    from ssd_edge.data.wording import counted, described
     from ssd_edge.engines.opening import open_model, set_operating_scores
     from ssd_edge.evaluation import evaluate as evaluate_detections
     from ssd_edge.evaluation.model import detect_in, unseen_split

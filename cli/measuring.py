@@ -9,7 +9,7 @@ from ssd_edge.errors import DataError
 
 if TYPE_CHECKING:
     from ssd_edge.calibration.job import Measures, OnThisMachine
-    from ssd_edge.data.check import Report
+    from ssd_edge.data.report import Report
     from ssd_edge.evaluation import Evaluation
     from ssd_edge.progress import Progress
     from ssd_edge.spec import ModelSpec

@@ -4,117 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
-from ssd_edge.data.check_text import summary
 from ssd_edge.data.dataset import Dataset, Issue, Sample, Target
 from ssd_edge.data.picture import Decoding, read_picture
+from ssd_edge.data.report import Report
 from ssd_edge.data.units import Inspected, Problem, Units
 from ssd_edge.errors import DataError
 from ssd_edge.progress import Progress, no_progress
 
 _LEAST = 0.999  # width and height of a box in pixels; a little less than 1, since fractions in text are rounded
 _SLACK = 1.0  # pixels outside the image that can be due to rounding or to counting from 1
-
-
-class ClassCount(NamedTuple):
-    """Number of images and objects of a class in the usable part, and its median box (None if it has no box).
-
-    ``to_find`` is the number of objects that are neither difficult nor crowds, and so can be learnt from.
-    """
-
-    name: str
-    images: int
-    objects: int
-    median_width: float | None
-    median_height: float | None
-    to_find: int
-
-
-@dataclass(frozen=True, eq=False)
-class Report:
-    """Result of a check.
-
-    Attributes:
-        dataset: the data set as it was read.
-        clean: the usable part: without bad images and boxes, with boxes clipped to their image, and without issues.
-        issues: the reader's issues, then the check's in the order of the samples.
-        digests: SHA-256 of the file of each image in ``clean``.
-    """
-
-    dataset: Dataset
-    clean: Dataset
-    issues: tuple[Issue, ...]
-    digests: tuple[str, ...] = ()
-
-    @property
-    def images(self) -> int:
-        """Number of all images, including those that the reader left out."""
-        return len(self.dataset) + sum(issue.handled == "image left out" for issue in self.dataset.issues)
-
-    @property
-    def objects(self) -> int:
-        """Number of boxes in the usable part."""
-        return sum(len(sample.target) for sample in self.clean)
-
-    @property
-    def objects_to_find(self) -> int:
-        """Number of objects in the usable part that are neither difficult nor crowds: what can be learnt from."""
-        return sum(int(sample.target.to_find.sum()) for sample in self.clean)
-
-    def unknown_classes(self) -> dict[str, int]:
-        """Count the boxes of each class that the data set names and the class list, such as a model's, lacks."""
-        return dict(Counter(issue.class_name for issue in self.issues if issue.class_name).most_common())
-
-    def counts(self) -> dict[str, int]:
-        """Count the issues of each kind, in the order in which the kinds first occur."""
-        return dict(Counter(issue.kind for issue in self.issues))
-
-    def classes(self) -> list[ClassCount]:
-        """Count each class, in the order of the labels; a class that never occurs has zeros."""
-        targets = [sample.target for sample in self.clean]
-        none = Target.of([], [])
-        labels = np.concatenate([t.labels for t in [none, *targets]])
-        boxes = np.concatenate([t.boxes for t in [none, *targets]])
-        to_find = np.concatenate([t.to_find for t in [none, *targets]])
-        images = Counter(int(label) for t in targets for label in np.unique(t.labels))
-        rows = []
-        for label, name in enumerate(self.clean.labels):
-            own = boxes[labels == label]
-            width, height = np.median(own[:, 2:] - own[:, :2], axis=0).tolist() if len(own) else (None, None)
-            rows.append(ClassCount(name, images[label], len(own), width, height, int(to_find[labels == label].sum())))
-        return rows
-
-    def summary(self) -> str:
-        """Say in one sentence what training leaves out or changes."""
-        return summary(self)
-
-    def to_json(self) -> dict[str, Any]:
-        """Convert to plain values for ``json.dumps``."""
-        return {
-            "path": str(self.dataset.root),
-            "format": self.dataset.format,
-            "split": self.dataset.split,
-            "labels": list(self.dataset.labels),
-            "images": self.images,
-            "images_kept": len(self.clean),
-            "objects_kept": self.objects,
-            "objects_to_find": self.objects_to_find,
-            "unknown_classes": self.unknown_classes(),
-            "summary": self.summary(),
-            "classes": [row._asdict() for row in self.classes()],
-            "counts": self.counts(),
-            "issues": [
-                {"kind": i.kind, "path": str(i.path), "detail": i.detail, "handled": i.handled} for i in self.issues
-            ],
-        }
 
 
 def check_dataset(

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ssd_edge.data.check import Report, check_dataset
+from ssd_edge.data.check import check_dataset
 from ssd_edge.data.dataset import Dataset, Issue, Sample
 from ssd_edge.data.readers import declared_splits, open_dataset
+from ssd_edge.data.report import Report
 from ssd_edge.data.roles import Role, find_split, role_of
 from ssd_edge.data.usable import twins_of, without_copies
 from ssd_edge.progress import Progress, no_progress

@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ssd_edge.data.check import Report, check_dataset, duplicate
-from ssd_edge.data.check_text import check_command, counted
+from ssd_edge.data.check import check_dataset, duplicate
 from ssd_edge.data.dataset import Dataset, Issue, Sample
 from ssd_edge.data.held_out import SHARE, HeldOut, choose_held_out, known_again, shortened
+from ssd_edge.data.report import Report
 from ssd_edge.data.roles import HELD_OUT
+from ssd_edge.data.wording import check_command, counted
 from ssd_edge.errors import DataError
 from ssd_edge.progress import Progress, no_progress, part
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ssd_edge.data.check import Report, check_dataset
+from ssd_edge.data.check import check_dataset
 from ssd_edge.data.dataset import Target
 from ssd_edge.data.held_out import held_out_of, shortened
 from ssd_edge.data.readers import declared_splits
+from ssd_edge.data.report import Report
 from ssd_edge.data.roles import HELD_OUT
 from ssd_edge.data.split import part_to_measure_on
 from ssd_edge.detections import Detections

@@ -22,7 +22,7 @@ def read_graph(path: Path) -> onnx.ModelProto:
     refuse_other_formats(path)
     try:
         model = onnx.load(str(path), load_external_data=False)
-        _check_texts(model)
+        _wordings(model)
     except OSError:
         raise
     except UnicodeDecodeError:
@@ -36,12 +36,12 @@ def read_graph(path: Path) -> onnx.ModelProto:
     return model
 
 
-def _check_texts(message: Any) -> None:
+def _wordings(message: Any) -> None:
     """Check once that every text of a model is UTF-8: protobuf gives bytes for one that is not, or raises."""
     for field, value in message.ListFields():
         if field.message_type is not None:
             for inner in [value] if hasattr(value, "ListFields") else value:
-                _check_texts(inner)
+                _wordings(inner)
         elif field.type == field.TYPE_STRING:
             for text in [value] if isinstance(value, str | bytes) else value:
                 if isinstance(text, bytes):

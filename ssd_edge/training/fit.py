@@ -12,10 +12,10 @@ from typing import NamedTuple
 import pytorch_lightning as pl
 import torch
 
-from ssd_edge.data.check_text import counted, described, facts
 from ssd_edge.data.dataset import Dataset
 from ssd_edge.data.held_out import KEYS, HeldOut, held_out_of
 from ssd_edge.data.usable import Usable, check_parts
+from ssd_edge.data.wording import counted, described, facts
 from ssd_edge.errors import DataError, ModelError
 from ssd_edge.files import sha256
 from ssd_edge.spec import METADATA_KEY, ModelSpec

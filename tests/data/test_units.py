@@ -10,9 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from ssd_edge.cli.main import app
-from ssd_edge.data.check import Report, check_dataset
+from ssd_edge.data.check import check_dataset
 from ssd_edge.data.dataset import Dataset, Sample, Target
 from ssd_edge.data.readers import open_dataset
+from ssd_edge.data.report import Report
 from tests.data import test_coco, test_picture, test_voc, test_yolo
 from tests.data.test_check import picture
 

@@ -1,8 +1,7 @@
-"""Put the result of a check into a sentence, with the command that lists the rest."""
+"""How sentences name a data set, a count, classes, and the command that lists what is wrong."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,43 +9,10 @@ from ssd_edge.data.roles import HELD_OUT
 from ssd_edge.hints import command
 
 if TYPE_CHECKING:
-    from ssd_edge.data.check import Report
     from ssd_edge.data.dataset import Dataset
 
 LISTED = 20
 """Number of issues that ``check-data`` lists without ``--all``."""
-
-
-def summary(report: Report) -> str:
-    """Say in one sentence what training leaves out or changes, and what there is to learn from."""
-    listed = [issue for issue in report.issues if not issue.class_name]
-    images = counted(report.images, "image")
-    sentences = []
-    if listed:
-        handled = Counter(issue.handled for issue in listed)
-        left_out = {thing: handled[f"{thing} left out"] for thing in ("image", "box", "class")}
-        sentence = " and ".join(counted(number, thing) for thing, number in left_out.items() if number) or "nothing"
-        sentence = f"left out {sentence} of {images}"
-        if clipped := handled["box clipped"]:
-            sentence += f", clipped {counted(clipped, 'box')}"
-        for word in ("scaled", "turned"):
-            if changed := handled[f"boxes {word}"]:
-                sentence += f", {word} the boxes of {counted(changed, 'image')}"
-        if kept := handled["kept as an image with no object"]:
-            sentence += f", took {counted(kept, 'image')} with no label file as background"
-        them = "it" if len(listed) == 1 else "them"
-        sentences.append(f"{sentence} ({check_command(report.dataset, len(listed))} lists {them})")
-    if unknown := report.unknown_classes():
-        sentences.append(unknown_sentence(unknown, images))
-    boxes = counted(report.objects, "box")
-    ignored = report.objects - report.objects_to_find
-    if report.images and not report.objects_to_find:
-        why = f", {boxes} of crowds or difficult objects" if ignored else ""
-        return "; ".join([f"no object to learn from or to find in {images}{why}", *sentences])
-    sentences = sentences or [f"nothing wrong in {images} with {boxes}"]
-    if ignored:
-        sentences.append(f"{ignored} of {boxes} {'is a crowd' if ignored == 1 else 'are crowds'} or difficult")
-    return "; ".join(sentences)
 
 
 def unknown_sentence(unknown: Mapping[str, int], images: str) -> str:
@@ -89,16 +55,6 @@ def facts(dataset: Dataset) -> dict[str, Any]:
         "held_out": dataset.part == HELD_OUT,
         "images": len(dataset),
         "objects": _objects_to_find(dataset),
-    }
-
-
-def measured_facts(report: Report) -> dict[str, Any]:
-    """Return what a model was measured on, and what was left out of it, as plain values for ``json.dumps``."""
-    return {
-        **facts(report.clean),
-        "left_out": report.counts(),
-        "unknown_classes": report.unknown_classes(),
-        "summary": summary(report),
     }
 
 
