@@ -17,7 +17,7 @@ from ssd_edge.models.catalogue import MODELS
 from ssd_edge.models.registry import Architecture
 from tests.helpers import Chosen, small_spec
 from tests.models_for_tests import write_tiny
-from tests.training.conftest import tiny_network
+from tests.training.tiny import tiny_network
 
 LEARNT = ("bolt", "nut")
 

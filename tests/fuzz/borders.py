@@ -19,7 +19,7 @@ from ssd_edge.calibration.scales.interchange import read_scales
 from ssd_edge.calibration.scales.state import StateFile
 from ssd_edge.data.check import check_dataset
 from ssd_edge.data.dataset import read_image
-from ssd_edge.data.files import image_size
+from ssd_edge.data.picture import image_size
 from ssd_edge.data.readers import open_dataset
 from ssd_edge.engines.bundle.build import build_bundle
 from ssd_edge.engines.bundle.load import load_bundle
@@ -31,13 +31,13 @@ from ssd_edge.models.registry import MODELS, make_network, make_spec
 from ssd_edge.models.ssd import SSD
 from ssd_edge.proof import Proof
 from ssd_edge.spec import ModelSpec
-from ssd_edge.stream.files import VideoSource
+from ssd_edge.stream.video_file import VideoSource
 from ssd_edge.training.checkpoints import load_checkpoint, load_scales, save_checkpoint
 from ssd_edge.training.resuming import epochs_done
 from tests.fuzz import damage, damage_models
 from tests.helpers import Chosen, small_spec
 from tests.models_for_tests import quantised, tiny_model, write_tiny
-from tests.training.conftest import Architecture, tiny_network
+from tests.training.tiny import Architecture, tiny_network
 
 MOST_FRAMES = 200
 DESCRIPTION = {
