@@ -60,7 +60,7 @@ def is_lfs_pointer(path: Path) -> bool:
 def written_whole(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` that replaces it at the end of the block, or is removed on an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{_shortened(path.name)}.{os.getpid()}.part")
+    partial = path.with_name(f".{shortened(path.name)}.{os.getpid()}.part")
     try:
         yield partial
         sync(partial)
@@ -108,6 +108,12 @@ def sync_open(descriptor: int) -> None:
             raise
 
 
+def shortened(name: str, most: int = 200) -> str:
+    """Cut a file's name to a number of bytes, so that what is added to it does not make it too long."""
+    encoded = os.fsencode(name)
+    return name if len(encoded) <= most else encoded[:most].decode(errors="ignore")
+
+
 def replace_folder(new: Path, target: Path) -> None:
     """Move a finished folder to ``target``; a folder already there is moved to ``new``.
 
@@ -134,11 +140,6 @@ def _sync_tree(folder: Path) -> None:
         for name in names:
             sync(Path(place, name))
         sync_folder(Path(place))
-
-
-def _shortened(name: str, most: int = 200) -> str:
-    """Cut a file's name to a number of bytes, so that what is added to it does not make it too long."""
-    return os.fsencode(name)[:most].decode(errors="ignore")
 
 
 def _exchanged(first: Path, second: Path) -> bool:

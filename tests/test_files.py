@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ssd_edge import files
-from ssd_edge.files import replace_folder, sha256, written_whole
+from ssd_edge.files import replace_folder, sha256, shortened, written_whole
 from ssd_edge.machine.host import this_host
 
 
@@ -52,6 +52,20 @@ def test_an_error_leaves_the_old_file(tmp_path, error):
         fail()
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "old"
+
+
+@pytest.mark.parametrize("name", ["가" * 85, "a" * 255, "x" * 251 + ".txt"])
+def test_a_name_as_long_as_the_system_allows(tmp_path, name):
+    with written_whole(tmp_path / name) as partial:
+        partial.write_text("new")
+    assert (tmp_path / name).read_text() == "new"
+
+
+def test_names_are_shortened_to_whole_letters():
+    assert shortened("가나.jpg") == "가나.jpg"
+    assert shortened("가나다", 8) == "가나"
+    assert shortened("", 8) == ""
+    assert shortened("\udcb0\udca1") == "\udcb0\udca1"
 
 
 def test_nothing_written_is_an_error(tmp_path):

@@ -255,6 +255,16 @@ def test_images(tmp_path: Path) -> None:
         Images(tmp_path / "file", LABELS)
 
 
+@pytest.mark.parametrize("name", ["가" * 83 + ".png", "b" * 255, "\udcb0.png"])
+def test_images_named_after_long_and_odd_names(tmp_path: Path, name: str) -> None:
+    """250 bytes, and the frame's number before them, are more than a file's name can have."""
+    with Images(tmp_path, LABELS) as sink:
+        sink.write(Frame(noise(0).image, 3, 0.0, None, name), Detections.empty())
+    (path,) = tmp_path.iterdir()
+    assert path.name.startswith(f"000003-{name[0]}")
+    assert path.suffix == ".jpg"
+
+
 def test_window_without_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.delenv("DISPLAY", raising=False)
