@@ -1,39 +1,47 @@
 """Read COCO: one JSON file for each split, boxes as x, y, width, height in pixels, category ids with gaps.
 
 Known layouts: ``annotations/instances_<split>.json`` with the images in ``<split>/``, ``images/<split>/`` or
-``images/``; one folder for each split with ``_annotations.coco.json`` among the images; or any such JSON file.
+``images/``; one folder for each split with ``_annotations.coco.json`` among the images; or any such JSON file, such as
+``annotations/train.json`` or ``result.json``, which is looked into.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ssd_edge.data.coco_objects import category_names, group, id_of
 from ssd_edge.data.dataset import Dataset, Issue, Sample
 from ssd_edge.data.files import (
+    IMAGE_SUFFIXES,
     LabelsError,
-    Row,
     build_target,
     choose_split,
     declared_size,
     index_classes,
     inside,
     not_empty,
-    number,
+    visible,
+    walk,
 )
+from ssd_edge.data.finding import ImageIndex
+from ssd_edge.data.unread import name_format
 from ssd_edge.errors import DataError
 from ssd_edge.parsing import parse_json
 
 _BESIDE = "_annotations.coco.json"
 _KEYS = ("images", "annotations", "categories")
+_USUAL = ("annotations/instances_*.json", "*/annotations/instances_*.json", f"*/{_BESIDE}", _BESIDE)
+_ELSEWHERE = ("annotations/*.json", "*.json", "*/*.json", "*/annotations/*.json")  # if they have COCO's keys
 
 
 def recognises(path: Path) -> bool:
     """Tell whether the path is a JSON file or a folder in COCO's layout."""
-    return path.suffix.lower() == ".json" if path.is_file() else bool(_files(path))
+    if path.is_dir():
+        return bool(_files(path))
+    return path.suffix.lower() == ".json" and (_holds_objects(path) or not name_format(path))
 
 
 def read(path: Path, split: str = "", labels: Sequence[str] | None = None) -> Dataset:
@@ -54,31 +62,26 @@ def read(path: Path, split: str = "", labels: Sequence[str] | None = None) -> Da
     split = choose_split(split, files, path)
     source = files[split]
     images, annotations, categories = _load(source)
-    names = _names(categories, source)
-    groups = _groups_without_object(names, categories, annotations) if labels is None else {}
-    names = {key: name for key, name in names.items() if key not in groups}
-    classes, index = index_classes(dict(sorted(names.items())), labels)
+    names, groups = category_names(categories, annotations, source)
+    issues = groups if labels is None else []
+    classes, index = index_classes(names, labels)
     folder = _image_folder(source, split, images)
-    rows, issues = _group(annotations, {_id(image) for image in images}, source)
-    for name in groups.values():
-        detail = f"category '{name}' has no object, and stands only for a group of the others"
-        issues.append(Issue("unused-class", source, detail, "class left out"))
+    find = _Finder(folder, files.keys() - {split})
+    rows, more = group(annotations, {id_of(image) for image in images}, source)
+    issues += more
 
     samples, seen = [], set()
     for image in images:
-        key = _id(image)
+        key = id_of(image)
         try:
-            file = inside(folder, image.get("file_name") if isinstance(image, dict) else None)
+            file = find(image.get("file_name") if isinstance(image, dict) else None)
             if key is None or key in seen:
                 raise LabelsError(f"image '{file.name}' has {'no id' if key is None else 'the id of another'}")
-            seen.add(key)
-            objects = rows.get(key, [])
-            if isinstance(objects, LabelsError):
-                raise LabelsError(f"image '{file.name}': {objects}")
         except LabelsError as error:
             issues.append(Issue("bad-labels", source, str(error), "image left out"))
             continue
-        target, unknown = build_target(objects, index, names, source, f"image '{file.name}', ")
+        seen.add(key)
+        target, unknown = build_target(rows.get(key, []), index, names, source, f"image '{file.name}', ")
         samples.append(Sample(file, target, declared_size(image.get("width"), image.get("height"))))
         issues += [replace(issue, image=file) for issue in unknown]
     samples.sort(key=lambda sample: sample.image.as_posix())
@@ -96,13 +99,36 @@ def _files(path: Path) -> dict[str, Path]:
     """Find the JSON file of each split at ``path`` or one level below it."""
     if not path.is_dir():
         return {}
-    for pattern in ("annotations/instances_*.json", "*/annotations/instances_*.json", f"*/{_BESIDE}", _BESIDE):
-        if files := sorted(path.glob(pattern)):
-            if len({file.parent.parent for file in files}) > 1:
-                listed = ", ".join(str(file.relative_to(path)) for file in files)
-                raise DataError(f"{path} holds several COCO data sets; name one of {listed}")
-            return {_split_of(file): file for file in files}
+    for pattern in _USUAL:
+        if files := [file for file in sorted(path.glob(pattern)) if visible(file.name)]:
+            return _by_split(path, files)
+    for pattern in _ELSEWHERE:
+        if files := [file for file in sorted(path.glob(pattern)) if visible(file.name) and _holds_objects(file)]:
+            return _by_split(path, files)
     return {}
+
+
+def _by_split(path: Path, files: Sequence[Path]) -> dict[str, Path]:
+    if len({file.parent.parent for file in files}) > 1:
+        listed = ", ".join(str(file.relative_to(path)) for file in files)
+        raise DataError(f"{path} holds several COCO data sets; name one of {listed}")
+    for name in (_split_of, lambda file: file.parent.name, lambda file: str(file.relative_to(path).with_suffix(""))):
+        if len(by_split := {name(file): file for file in files}) == len(files):
+            break
+    return by_split
+
+
+def _holds_objects(file: Path) -> bool:
+    """Tell whether a JSON file has the three keys of COCO, or only some because it is cut short."""
+    data = file.read_bytes()
+    keys = sum(f'"{key}"'.encode() in data for key in _KEYS)
+    if keys in (0, len(_KEYS)):
+        return keys > 0
+    try:
+        parse_json(data)
+    except ValueError:
+        return True
+    return False
 
 
 def _split_of(file: Path) -> str:
@@ -123,66 +149,11 @@ def _load(source: Path) -> tuple[list[Any], list[Any], list[Any]]:
     return images or [], annotations or [], categories or []
 
 
-def _names(categories: Sequence[Any], source: Path) -> dict[int, str]:
-    """Map category ids to names."""
-    names: dict[int, str] = {}
-    for category in categories:
-        key, name = _id(category), category.get("name") if isinstance(category, dict) else None
-        if key is None or key in names or not isinstance(name, str) or not name:
-            raise DataError(f'{source}: each of "categories" needs an "id" of its own and a "name"')
-        names[key] = name
-    return names
-
-
-def _groups_without_object(
-    names: dict[int, str], categories: Sequence[Any], annotations: Sequence[Any]
-) -> dict[int, str]:
-    """Return the categories that only name a group, as some exporters' first one: its name is others' supercategory."""
-    used = {_id(annotation, "category_id") for annotation in annotations}
-    groups = {c.get("supercategory") for c in categories if isinstance(c, dict) and c.get("supercategory") != c["name"]}
-    return {key: name for key, name in names.items() if name in groups and key not in used}
-
-
-def _id(entry: Any, key: str = "id") -> int | None:
-    """Return the integer under ``key``, or None if there is none."""
-    value = entry.get(key) if isinstance(entry, dict) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _group(
-    annotations: Sequence[Any], images: set[int | None], source: Path
-) -> tuple[dict[int, list[Row[int]] | LabelsError], list[Issue]]:
-    """Group objects by image id, with an error instead if one is bad; also return issues for objects of no image."""
-    rows: defaultdict[int, list[Row[int]]] = defaultdict(list)
-    bad: dict[int, LabelsError] = {}
-    issues = []
-    for annotation in annotations:
-        image = _id(annotation, "image_id")
-        if image is None or image not in images:
-            detail = f"annotation {_id(annotation)} belongs to no image in the file"
-            issues.append(Issue("bad-labels", source, detail, "box left out"))
-            continue
-        try:
-            rows[image].append(_row(annotation))
-        except LabelsError as error:
-            bad.setdefault(image, LabelsError(f"annotation {_id(annotation)}: {error}"))
-    return {**rows, **bad}, issues
-
-
-def _row(annotation: dict[str, Any]) -> Row[int]:
-    box, category = annotation.get("bbox"), _id(annotation, "category_id")
-    if not isinstance(box, list) or len(box) != 4:
-        raise LabelsError('"bbox" should be four numbers: x, y, width, height')
-    if category is None:
-        raise LabelsError('it has no "category_id"')
-    x, y, width, height = map(number, box)
-    return Row(category, (x, y, x + width, y + height), crowd=annotation.get("iscrowd") in (1, True))
-
-
 def _image_folder(source: Path, split: str, images: Sequence[Any]) -> Path:
     """Find the images' folder: the first usual place with one of the first 20 images, else the first that exists."""
-    top = source.parent.parent if source.parent.name == "annotations" else source.parent
-    places = [p for p in (top / split, top / "images" / split, top / "images", top, source.parent) if p.is_dir()]
+    top = source.parent.parent if source.parent.name.lower() == "annotations" else source.parent
+    below = [top / split, top / "images" / split, top / "images", top / "data", top, source.parent]
+    places = [p for p in below if p.is_dir()]
     names = [image.get("file_name") for image in images[:20] if isinstance(image, dict)]
     for place in places:
         for name in names:
@@ -192,3 +163,34 @@ def _image_folder(source: Path, split: str, images: Sequence[Any]) -> Path:
             except LabelsError:  # reported later, with its image
                 continue
     return places[0]
+
+
+class _Finder:
+    """Find an image by its ``file_name``: below a folder, or else by the end of its path in whatever folder it lies."""
+
+    def __init__(self, folder: Path, other_splits: Set[str]) -> None:
+        self._folder = folder
+        self._others = other_splits
+        self._index: ImageIndex | None = None
+
+    def __call__(self, name: object) -> Path:
+        """Return the path of an image, whether or not it exists.
+
+        Raises:
+            LabelsError: the name is not text, or it leads out of the folder and no image in it has that name.
+        """
+        try:
+            file = inside(self._folder, name)
+            if file.is_file():
+                return file
+        except LabelsError:
+            file = None
+        elsewhere = self._look_for(name) if isinstance(name, str) else None
+        return elsewhere or file or inside(self._folder, name)
+
+    def _look_for(self, name: str) -> Path | None:
+        if self._index is None:
+            files = walk(self._folder, IMAGE_SUFFIXES)
+            own = (f for f in files if self._others.isdisjoint(f.relative_to(self._folder).parts))
+            self._index = ImageIndex(self._folder, own)
+        return self._index.ending_in(name)

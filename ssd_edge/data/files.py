@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Generic, TypeVar
 
 from ssd_edge.data.dataset import Dataset, Issue, Target
+from ssd_edge.data.finding import nfc
 from ssd_edge.errors import DataError
 
-Key = TypeVar("Key", int, str)
+Key = TypeVar("Key", bound=Hashable)
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -80,8 +81,14 @@ def _can_be_a_file(name: str) -> bool:
     return bool(name.strip()) and "\0" not in name and max(map(len, parts)) <= 255
 
 
-def walk(folder: Path, suffixes: Iterable[str]) -> Iterator[Path]:
-    """List the files below ``folder`` with one of ``suffixes``, sorted, without hidden ones; follow each link once."""
+def walk(folder: Path, suffixes: Iterable[str], depth: int = 99) -> Iterator[Path]:
+    """List the files below ``folder`` with one of ``suffixes``, sorted, without hidden ones; follow each link once.
+
+    Args:
+        folder: where to begin.
+        suffixes: in small letters, with the dot.
+        depth: number of folders to go down; 0 for the folder alone.
+    """
     wanted, seen, files = frozenset(suffixes), set(), []
     for top, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
         here = Path(top)
@@ -89,8 +96,14 @@ def walk(folder: Path, suffixes: Iterable[str]) -> Iterator[Path]:
             folders.clear()  # a link to a folder that was already visited, such as a parent
             continue
         seen.add(here.resolve())
-        files += [here / n for n in names if Path(n).suffix.lower() in wanted and not n.startswith(".")]
+        folders[:] = [f for f in folders if visible(f)] if len(here.relative_to(folder).parts) < depth else []
+        files += [here / n for n in names if Path(n).suffix.lower() in wanted and visible(n)]
     return iter(sorted(files))
+
+
+def visible(name: str) -> bool:
+    """Tell whether a name is not hidden; macOS leaves ``._name.xml`` and ``__MACOSX/`` in archives."""
+    return not name.startswith(".") and name != "__MACOSX"
 
 
 def _raise(error: OSError) -> None:
@@ -99,15 +112,15 @@ def _raise(error: OSError) -> None:
 
 
 def index_classes(names: Mapping[Key, str], wanted: Sequence[str] | None) -> tuple[tuple[str, ...], dict[Key, int]]:
-    """Return the class list, and the index in it of each key whose name it contains.
+    """Return the class list, and the index in it of each key whose name it contains; names are compared in NFC.
 
     Args:
         names: class names by the format's own key, in the order of the class list.
         wanted: the class list to use instead, such as a model's; None uses ``names``.
     """
-    labels = tuple(dict.fromkeys(names.values())) if wanted is None else tuple(wanted)
-    place = {name: i for i, name in enumerate(labels)}
-    return labels, {key: place[name] for key, name in names.items() if name in place}
+    labels = tuple(dict.fromkeys(map(nfc, names.values()))) if wanted is None else tuple(wanted)
+    position = {nfc(name): i for i, name in enumerate(labels)}
+    return labels, {key: position[nfc(name)] for key, name in names.items() if nfc(name) in position}
 
 
 def build_target(
@@ -132,7 +145,7 @@ def build_target(
 
 
 def choose_split(split: str, splits: Iterable[str], where: Path) -> str:
-    """Find the split that is named ``split``, or the only one that begins with it (``train2017`` for ``train``).
+    """Find the split that is named ``split``, or the only one that begins with it (``train2017`` or ``Train``).
 
     Capitals make no difference, unless two names differ by them only.
 

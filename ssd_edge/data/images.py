@@ -10,27 +10,36 @@ import numpy as np
 import numpy.typing as npt
 
 from ssd_edge.data.dataset import Image, read_image
-from ssd_edge.data.readers import declared_splits, open_dataset
+from ssd_edge.data.files import IMAGE_SUFFIXES, visible, walk
+from ssd_edge.data.readers import declared_splits, open_dataset, recognise
 from ssd_edge.data.roles import role_of
 from ssd_edge.errors import DataError
 from ssd_edge.preprocess import preprocess
 from ssd_edge.progress import Note
 from ssd_edge.spec import ModelSpec
 
-SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+SUFFIXES = IMAGE_SUFFIXES
 
 
 def image_files(path: Path, split: str = "") -> list[Path]:
-    """List the image files of a data set or a plain folder, in a fixed order.
+    """List the image files of a data set or, if a folder has no labels that are read, of the folder itself.
+
+    The data set comes first, so that a stray picture beside it does not hide it. The order is fixed.
 
     Raises:
         DataError: there is no image.
     """
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
-        if files and not split:
+    if not path.is_dir() or split:
+        return [sample.image for sample in open_dataset(path, split)]
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and visible(file.name))
+    if files and recognise(path) is None:
+        return files
+    try:
+        return [sample.image for sample in open_dataset(path)]
+    except DataError:
+        if files and files == list(walk(path, SUFFIXES)):  # the labels beside them, which are not needed, are bad
             return files
-    return [sample.image for sample in open_dataset(path, split)]
+        raise
 
 
 def spread(files: list[Path], number: int, seed: int = 0) -> list[Path]:

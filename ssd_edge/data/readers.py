@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from ssd_edge.data import coco, voc, yolo
 from ssd_edge.data.dataset import Dataset
+from ssd_edge.data.unread import name_format
 from ssd_edge.errors import DataError
 
 
@@ -26,11 +27,13 @@ class Format(NamedTuple):
 
 
 FORMATS: dict[str, Format] = {
-    "voc": Format(voc.recognises, voc.read, voc.splits, "Pascal VOC (Annotations/, JPEGImages/)"),
+    "voc": Format(voc.recognises, voc.read, voc.splits, "Pascal VOC (an XML file for each image)"),
     "coco": Format(
-        coco.recognises, coco.read, coco.splits, "COCO (annotations/instances_<split>.json, or a JSON file)"
+        coco.recognises, coco.read, coco.splits, "COCO (annotations/instances_<split>.json, or another JSON file)"
     ),
-    "yolo": Format(yolo.recognises, yolo.read, yolo.splits, "YOLO (images/, labels/ and a yaml file)"),
+    "yolo": Format(
+        yolo.recognises, yolo.read, yolo.splits, "YOLO (a text file for each image, and a yaml file or classes.txt)"
+    ),
 }
 
 
@@ -75,8 +78,28 @@ def declared_splits(path: Path) -> dict[str, Path]:
 def _format_of(path: Path) -> Format:
     if not path.exists():
         raise DataError(f"there is no file or folder {path}")
-    for form in FORMATS.values():
-        if form.recognises(path):
-            return form
+    if form := recognise(path):
+        return form
+    if _is_part(path):
+        raise DataError(f"{path} is a part of a data set: name the folder above it, {path.parent}")
+    if known := name_format(path):
+        raise DataError(f"{path} holds {known}")
     layouts = "; ".join(form.layout for form in FORMATS.values())
     raise DataError(f"no data set found in {path}; looked for {layouts}")
+
+
+def _is_part(path: Path) -> bool:
+    """Tell whether a folder is the images or the labels of the data set around it."""
+    names = ("images", "labels", "jpegimages", "annotations")
+    return path.is_dir() and path.name.lower() in names and recognise(path.parent) is not None
+
+
+def recognise(path: Path) -> Format | None:
+    """Return the first format whose labels a folder or file has, or None.
+
+    A few stray XML files do not make a YOLO data set Pascal VOC: there, the format with more label files is taken.
+    """
+    name = next((name for name, form in FORMATS.items() if form.recognises(path)), None)
+    if name == "voc" and yolo.recognises(path) and yolo.label_number(path) > voc.label_number(path):
+        name = "yolo"
+    return FORMATS[name] if name else None

@@ -1,12 +1,12 @@
-"""Find the splits of a Pascal VOC data set: lists with one image a line."""
+"""Find the splits of a Pascal VOC data set: lists with one image a line, or folders of XML files."""
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Collection, Mapping
-from pathlib import Path
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path, PurePosixPath
 
-from ssd_edge.data.files import IMAGE_SUFFIXES
+from ssd_edge.data.files import IMAGE_SUFFIXES, choose_split, visible
+from ssd_edge.data.finding import nfc, place
 from ssd_edge.data.roles import role_of
 from ssd_edge.errors import DataError
 
@@ -16,43 +16,69 @@ _FLAGS = ("1", "0", "-1")
 _SUFFIXES = IMAGE_SUFFIXES | {".xml"}
 
 
-def lists_of(root: Path) -> dict[str, Path]:
+def folder_named(root: Path, name: str) -> Path | None:
+    """Find a folder whatever the case of its name, which tools write differently."""
+    return next((p for p in sorted(root.iterdir()) if p.name.lower() == name and p.is_dir()), None)
+
+
+def splits_of(root: Path, xml_files: Iterable[Path]) -> dict[str, Path]:
+    """Return the list of each split by the split's name; where there is no list, the folders of XML files."""
+    return _lists_of(root) or _folders_of(root, xml_files)
+
+
+def choose_annotations(
+    root: Path, split: str, known: Collection[str], xml_files: Iterable[Path]
+) -> tuple[str, list[str] | None]:
+    """Return the name of a split and the names of its annotations; None means all annotations.
+
+    Args:
+        root: the data set's folder.
+        split: the split; "" for ``trainval`` if there is such a list, else all images. Capitals make no difference.
+        known: the names of all annotations in NFC, with their folders, which the result uses.
+        xml_files: the files of these.
+
+    Raises:
+        DataError: the split does not exist, or its list cannot be read.
+    """
+    lists = _lists_of(root)
+    if not split:
+        split = next((name for name in sorted(lists) if name.casefold() == "trainval"), "")
+        if not split:
+            return "", None
+    if not lists and (folders := _folders_of(root, xml_files)):
+        split = choose_split(split, folders, root)
+        return split, sorted(name for name in known if name.startswith(f"{split}/"))
+    names = [name for name in lists if name == split] or [name for name in lists if name.casefold() == split.casefold()]
+    if len(names) != 1:
+        listed = ", ".join(sorted(lists)) or "none"
+        raise DataError(f"{root} has no split '{split}'; ImageSets/Main has: {listed}")
+    return names[0], [_listed(line, known) for line in _lines(lists[names[0]])]
+
+
+def _lists_of(root: Path) -> dict[str, Path]:
     """Return the list of each split by the split's name.
 
     Lists are in ``ImageSets/Main``, as in the original; else in ``ImageSets``; else, if their names tell what they are
     for, in the data set's folder.
     """
-    for place in (root / "ImageSets" / "Main", root / "ImageSets", root):
-        lists = {p.stem: p for p in sorted(place.glob("*.txt")) if not p.name.startswith(".")}
-        if place == root:
+    sets = folder_named(root, "imagesets")
+    for folder in (sets and folder_named(sets, "main"), sets, root):
+        lists = {p.stem: p for p in sorted(folder.glob("*.txt")) if visible(p.name)} if folder else {}
+        if folder == root:
             lists = {name: file for name, file in lists.items() if role_of(name)}
         if lists:
             return {name: file for name, file in lists.items() if not _is_per_class(name, file, lists)}
     return {}
 
 
-def choose_list(root: Path, split: str, known: Collection[str]) -> tuple[str, list[str] | None]:
-    """Return the name of a split and its image names; None means all images.
-
-    Args:
-        root: the data set's folder.
-        split: the split; "" for ``trainval`` if there is one, else all images. Capitals make no difference.
-        known: the names of all images, which the result uses.
-
-    Raises:
-        DataError: the split does not exist, or its list cannot be read.
-    """
-    lists = lists_of(root)
-    if not split:
-        split = next((name for name in sorted(lists) if name.casefold() == "trainval"), "")
-        if not split:
-            return "", None
-    names = [name for name in lists if name == split] or [name for name in lists if name.casefold() == split.casefold()]
-    if len(names) != 1:
-        listed = ", ".join(sorted(lists)) or "none"
-        raise DataError(f"{root} has no split '{split}'; ImageSets/Main has: {listed}")
-    by_composed_name = {_composed(name): name for name in known}
-    return names[0], [_image_name(line, by_composed_name) for line in _lines(lists[names[0]])]
+def _folders_of(root: Path, xml_files: Iterable[Path]) -> dict[str, Path]:
+    """Return the outermost folder of each part of the data set that XML files are in, by its name."""
+    folders: dict[str, Path] = {}
+    for inner in dict.fromkeys(file.parent for file in xml_files):
+        if part := place(root, inner):
+            between = [inner, *inner.parents][: len(inner.relative_to(root).parts)]
+            folders.setdefault(part[0], next(folder for folder in reversed(between) if place(root, folder)))
+    return folders
 
 
 def _is_per_class(name: str, file: Path, lists: Collection[str]) -> bool:
@@ -74,21 +100,17 @@ def _lines(file: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
+def _listed(line: str, known: Collection[str]) -> str:
+    """Return the name of the annotation that a line of a list means.
 
-
-def _image_name(line: str, known: Mapping[str, str]) -> str:
-    """Return the image's name in a line of a list.
-
-    There may be a folder before it, and behind it a suffix, a flag or a second file; accents may be composed or
+    There may be other folders before it, and behind it a suffix, a flag or a second file; accents may be composed or
     not. A name that is not known stays as it is, so that the issue shows the line.
     """
-    for text in (line, line.split()[0]):
-        name = text.replace("\\", "/").rpartition("/")[2]
-        stem, dot, suffix = name.rpartition(".")
-        is_suffix = dot and f".{suffix.lower()}" in _SUFFIXES
-        for candidate in (text, name, *([stem] if is_suffix else [])):
-            if _composed(candidate) in known:
-                return known[_composed(candidate)]
-    return line
+    return next((name for text in (line, line.split()[0]) for name in _readings(text) if name in known), line)
+
+
+def _readings(text: str) -> Iterator[str]:
+    """Yield the names that a text may mean: with fewer and fewer folders before it, then without its suffix too."""
+    path = PurePosixPath(nfc(text.replace("\\", "/")))
+    for form in [path, path.with_suffix("")] if path.suffix.lower() in _SUFFIXES else [path]:
+        yield from ("/".join(form.parts[start:]) for start in range(len(form.parts)))

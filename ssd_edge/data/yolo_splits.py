@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
 from ssd_edge.data.dataset import Issue
-from ssd_edge.data.files import IMAGE_SUFFIXES, LabelsError, choose_split, inside, walk
-from ssd_edge.data.roles import WORDS, role_of
+from ssd_edge.data.files import IMAGE_SUFFIXES, LabelsError, choose_split, inside, number, visible, walk
+from ssd_edge.data.finding import ImageIndex
+from ssd_edge.data.roles import WORDS, Role, role_of
 from ssd_edge.errors import DataError
 
 _KEYS = frozenset(word for words in WORDS.values() for word in words)
+_NOTHING = ("", "~", "null", "Null", "NULL")
+"""How yaml writes that a key has no value."""
 
 
 class YoloSplit(NamedTuple):
@@ -36,24 +39,34 @@ def splits_of(
 
     Args:
         root: the data set's folder.
-        folders: ``images/``, or every ``<split>/images/``.
+        folders: ``images/``, or every ``<split>/images/``; the data set's folder if there is none of them.
         config: the content of the yaml file.
         config_file: the yaml file.
 
     Raises:
         DataError: the yaml file declares a split by something that is no path or list of paths.
     """
-    splits: dict[str, YoloSplit] = {}
-    for folder in folders:
-        here = sorted(p for p in folder.iterdir() if p.is_dir()) if folder.parent == root else [folder]
-        splits.update({(p if p.parent == folder else p.parent).name: YoloSplit(p, (p,)) for p in here})
+    splits = _folders_of(root, folders)
     for file in sorted(root.glob("*.txt")):
         if file.stem.casefold() in _KEYS and _is_list(root, file):
             splits[file.stem] = YoloSplit(file, (file,))
-    declared = {str(key): value for key, value in config.items() if str(key).casefold() in _KEYS and value}
+    declared = {key: value for key, value in config.items() if key.casefold() in _KEYS and value not in _NOTHING}
     for key, value in declared.items():
         splits |= _declared(root, config_file or root, key, value, splits)
     return splits
+
+
+def _folders_of(root: Path, folders: Sequence[Path]) -> dict[str, YoloSplit]:
+    """Return the folders of images by the names that tell splits apart, several of one name as one split."""
+    found: dict[str, list[Path]] = {}
+    for folder in folders:
+        if folder.parent == root or folder == root:
+            here = sorted(p for p in folder.iterdir() if p.is_dir() and visible(p.name))
+            inner = [p for p in here if folder != root or next(walk(p, IMAGE_SUFFIXES), None)]
+            found.update({p.name: [p] for p in inner})
+        else:
+            found.setdefault(folder.parent.name, []).append(folder)
+    return {name: YoloSplit(places[0], tuple(places)) for name, places in found.items()}
 
 
 def _declared(
@@ -62,15 +75,25 @@ def _declared(
     """Return the split that a key of the yaml file declares; nothing if it is missing and a folder stands for it."""
     values = value if isinstance(value, list) else [value]
     paths = [one for one in values if isinstance(one, str)]
-    if len(paths) < len(values):
-        raise DataError(f"{config_file}: {key}: should name a folder, a text file or a list of them, but is {value!r}")
     places = tuple(_locate(root, config_file.parent, one) for one in paths)
+    if len(paths) < len(values) or any(
+        _is_number(one) and not place.exists() for one, place in zip(paths, places, strict=True)
+    ):
+        raise DataError(f"{config_file}: {key}: should name a folder, a text file or a list of them, but is {value}")
     if all(place.exists() for place in places):
         return {key: YoloSplit(places[0] if len(places) == 1 else config_file, places)}
     if any(name.casefold().startswith(key.casefold()) for name in others):
         return {}
     missing = next(place for place in places if not place.exists())
     return {key: YoloSplit(missing, (), f"{config_file} declares {key}: {value}")}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        number(text)
+    except LabelsError:
+        return False
+    return True
 
 
 def choose_yolo_split(split: str, splits: Mapping[str, YoloSplit], root: Path) -> tuple[str, YoloSplit]:
@@ -101,12 +124,13 @@ def images_in(places: Iterable[Path], root: Path) -> tuple[list[Path], list[Issu
     """
     images: dict[Path, None] = {}
     issues = []
+    find = _Finder(root)
     for place in places:
         if place.is_dir():
             images |= dict.fromkeys(walk(place, IMAGE_SUFFIXES))
             continue
         for line in _lines(place):
-            image = _image_of(root, place, line)
+            image = find(place, line)
             if image is not None:
                 images[image] = None
             else:
@@ -114,12 +138,31 @@ def images_in(places: Iterable[Path], root: Path) -> tuple[list[Path], list[Issu
     return list(images), issues
 
 
-def _image_of(root: Path, file: Path, line: str) -> Path | None:
-    """Return the image that a line of a text file names, with or without its suffix; None if it is not there."""
-    forms = dict.fromkeys(unicodedata.normalize(form, line) for form in ("NFC", "NFD"))
-    names = [line, *forms, *(f"{form}{suffix}" for form in forms for suffix in sorted(IMAGE_SUFFIXES))]
-    places = (_locate(root, file.parent, name) for name in names)
-    return next((place for place in places if place.is_file() and place.suffix.lower() in IMAGE_SUFFIXES), None)
+class _Finder:
+    """Find the images that the lines of text files name."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def __call__(self, file: Path, line: str) -> Path | None:
+        """Return the image of a line, with or without its suffix; None if it is not there."""
+        image = _locate(self._root, file.parent, line)
+        if image.is_file() and image.suffix.lower() in IMAGE_SUFFIXES:
+            return image
+        found = self._images.ending_in(line)
+        if found is None:
+            return None
+        role, other = _role(PurePosixPath(line.replace("\\", "/"))), _role(found.relative_to(self._root))
+        return found if None in (role, other) or role == other else None  # not the image of its name in another split
+
+    @cached_property
+    def _images(self) -> ImageIndex:
+        return ImageIndex(self._root, walk(self._root, IMAGE_SUFFIXES))
+
+
+def _role(image: PurePosixPath | Path) -> Role | None:
+    """Return the role of the innermost folder around an image that has one."""
+    return next((role for name in reversed(image.parts[:-1]) if (role := role_of(name))), None)
 
 
 def _lines(file: Path) -> list[str]:
@@ -137,7 +180,7 @@ def _is_list(root: Path, file: Path) -> bool:
     except DataError:
         return True  # it is named as a split: an error if that split is read
     first = lines[0] if lines else ""
-    return not first or Path(first).suffix.lower() in IMAGE_SUFFIXES or _image_of(root, file, first) is not None
+    return not first or Path(first).suffix.lower() in IMAGE_SUFFIXES or _Finder(root)(file, first) is not None
 
 
 def _locate(root: Path, beside: Path, name: str) -> Path:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ssd_edge.data import coco
 from ssd_edge.errors import DataError
@@ -90,13 +93,12 @@ def test_splits_must_be_named_and_known(tmp_path: Path) -> None:
         (box(3, category_id=None), "category_id"),
     ],
 )
-def test_a_bad_annotation_leaves_its_image_out(tmp_path: Path, row: Any, reason: str) -> None:
+def test_a_bad_annotation_costs_one_box(tmp_path: Path, row: Any, reason: str) -> None:
     dataset = coco.read(write(tmp_path / "x.json", TWO, [box(3), row, row, box(20)]))
-    assert [sample.image.name for sample in dataset] == ["b.jpg"]
-    (issue,) = dataset.issues
-    assert (issue.kind, issue.handled) == ("bad-labels", "image left out")
-    assert reason in issue.detail
-    assert "a.jpg" in issue.detail
+    assert [(sample.image.name, len(sample.target)) for sample in dataset] == [("a.jpg", 1), ("b.jpg", 1)]
+    assert [(issue.kind, issue.handled) for issue in dataset.issues] == [("bad-labels", "box left out")] * 2
+    assert reason in dataset.issues[0].detail
+    assert "image 3" in dataset.issues[0].detail
 
 
 def test_unknown_classes_and_images(tmp_path: Path) -> None:
@@ -132,6 +134,129 @@ def test_files_that_are_not_coco(tmp_path: Path, text: str) -> None:
 def test_bad_categories(tmp_path: Path, categories: list[Any]) -> None:
     with pytest.raises(DataError, match='each of "categories"'):
         coco.read(write(tmp_path / "x.json", TWO, [], categories))
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [("000", "001"), (0.0, 1.0), ("a-1", "a-2"), (0, "0"), (2**70, 1)],
+    ids=["zeros", "float", "text", "both", "big"],
+)
+def test_ids_of_scripts(tmp_path: Path, ids: tuple[Any, Any]) -> None:
+    images = [{"id": ids[0], "file_name": "a.jpg"}, {"id": ids[1], "file_name": "b.jpg"}]
+    dataset = coco.read(write(tmp_path / "x.json", images, [box(ids[1]), box(ids[1], 44)]))
+    assert [len(sample.target) for sample in dataset] == [0, 2]
+    assert not dataset.issues
+
+
+@pytest.mark.parametrize("value", [True, None, 1.5, float("nan"), [1], ""])
+def test_what_is_no_id(tmp_path: Path, value: Any) -> None:
+    images = [*TWO, {"id": value, "file_name": "c.jpg"}]
+    dataset = coco.read(write(tmp_path / "x.json", images, [box(3), {**box(3), "image_id": value}]))
+    if value == "":  # text like any other
+        assert len(dataset) == 3
+    else:
+        assert [issue.handled for issue in dataset.issues] == ["box left out", "image left out"]
+
+
+def test_text_ids_of_categories(tmp_path: Path) -> None:
+    categories = [{"id": "nut", "name": "nut"}, {"id": 9, "name": 7}, {"id": "bolt", "name": "bolt"}]
+    dataset = coco.read(write(tmp_path / "x.json", TWO, [{**box(3), "category_id": "bolt"}], categories))
+    assert dataset.labels == ("7", "bolt", "nut")
+    assert dataset.samples[0].target.labels.tolist() == [1]
+
+
+def _segment(segmentation: Any, **more: Any) -> dict[str, Any]:
+    return {"id": 5, "image_id": 3, "category_id": 7, "segmentation": segmentation, **more}
+
+
+@pytest.mark.parametrize("more", [{}, {"bbox": None}, {"bbox": []}])
+def test_bounds_of_polygons(tmp_path: Path, more: dict[str, Any]) -> None:
+    polygons = [[10, 20, 30, 25, 15, 40.5], [5, 30, 6, 30, 6, 31]]
+    dataset = coco.read(write(tmp_path / "x.json", TWO, [_segment(polygons, **more)]))
+    assert dataset.samples[0].target.boxes.tolist() == [[5, 20, 30, 40.5]]
+    assert not dataset.issues
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        [[1, 2, 3, 4]],
+        [[1, 2, 3, 4, 5, 6, 7]],
+        [["x"] * 6],
+        [3],
+        {"size": [5, 5]},
+        {"size": [0, 5], "counts": [3, 4]},
+        {"size": [5, 5], "counts": [-3, 4]},
+        {"size": [5, 5], "counts": [25]},
+        {"size": [5, 5], "counts": ""},
+        {"size": [5, 5], "counts": "~~~"},
+        {"size": [5, 5], "counts": "ooooooooooo"},
+    ],
+)
+def test_segmentations_without_bounds(tmp_path: Path, segmentation: Any) -> None:
+    dataset = coco.read(write(tmp_path / "x.json", TWO, [_segment(segmentation), box(3)]))
+    assert len(dataset.samples[0].target) == 1
+    assert [(issue.kind, issue.handled) for issue in dataset.issues] == [("bad-labels", "box left out")]
+    assert "annotation 5, image 3" in dataset.issues[0].detail
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.booleans(), min_size=7, max_size=7), min_size=5, max_size=5), st.booleans())
+def test_bounds_of_masks(tmp_path: Path, pixels: list[list[bool]], compressed: bool) -> None:
+    """The reference for the encoding is faster-coco-eval's; the bounds are counted from the mask."""
+    from faster_coco_eval.core import mask
+
+    array = np.asfortranarray(np.array(pixels, np.uint8))
+    encoded = mask.encode(array)
+    flat = array.ravel(order="F")
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flat, [1 - flat[-1]]])))
+    runs = np.diff(np.concatenate([[0], edges])).tolist()
+    counts = encoded["counts"].decode() if compressed else runs
+    dataset = coco.read(write(tmp_path / "x.json", TWO, [_segment({"size": [5, 7], "counts": counts})]))
+    if not array.any():
+        assert [issue.handled for issue in dataset.issues] == ["box left out"]
+        return
+    ys, xs = np.nonzero(array)
+    (bounds,) = dataset.samples[0].target.boxes.tolist()
+    assert (bounds[0], bounds[2]) == (xs.min(), xs.max() + 1)
+    whole = any(int(a) // 5 != int(b - 1) // 5 for a, b in zip(edges[::2], edges[1::2], strict=False))
+    assert (bounds[1], bounds[3]) == ((0, 5) if whole else (ys.min(), ys.max() + 1))
+
+
+def test_a_root_category_is_left_out(tmp_path: Path) -> None:
+    categories = [
+        {"id": 0, "name": "parts", "supercategory": "none"},
+        {"id": 1, "name": "bolt", "supercategory": "parts"},
+        {"id": 2, "name": "nut", "supercategory": "parts"},
+    ]
+    dataset = coco.read(write(tmp_path / "x.json", TWO, [box(3, 1)], categories))
+    assert dataset.labels == ("bolt", "nut")  # nut has no object either, but is no root
+    assert [(issue.kind, issue.handled) for issue in dataset.issues] == [("unused-class", "class left out")]
+    assert "'parts'" in dataset.issues[0].detail
+    assert coco.read(write(tmp_path / "x.json", TWO, [box(3, 0)], categories)).labels == ("parts", "bolt", "nut")
+    alone = [{"id": 1, "name": "person", "supercategory": "person"}]
+    assert coco.read(write(tmp_path / "x.json", TWO, [], alone)).labels == ("person",)
+
+
+def test_paths_of_another_machine(tmp_path: Path) -> None:
+    (tmp_path / "images" / "cam1").mkdir(parents=True)
+    for name in ("cam1/a.jpg", "b.jpg"):
+        (tmp_path / "images" / name).touch()
+    names = ["/home/me/data/cam1/a.jpg", "C:\\labels\\b.jpg", "../../media/upload/b.jpg", "/etc/passwd.jpg"]
+    images = [{"id": k, "file_name": name} for k, name in enumerate(names)]
+    dataset = coco.read(write(tmp_path / "annotations" / "train.json", images, []))
+    folder = tmp_path / "images"
+    assert [sample.image for sample in dataset] == [folder / "b.jpg", folder / "b.jpg", folder / "cam1/a.jpg"]
+    assert [issue.handled for issue in dataset.issues] == ["image left out"]
+    assert "leads out" in dataset.issues[0].detail
+
+
+def test_names_of_files_are_compared_composed(tmp_path: Path) -> None:
+    apart, composed = (unicodedata.normalize(form, "불량.jpg") for form in ("NFD", "NFC"))
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / apart).touch()
+    source = write(tmp_path / "annotations" / "train.json", [{"id": 1, "file_name": composed}], [])
+    assert coco.read(source).samples[0].image == tmp_path / "images" / apart
 
 
 def test_no_images(tmp_path: Path) -> None:

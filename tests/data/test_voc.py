@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -137,6 +138,95 @@ def test_empty_and_double_folders_are_refused(tmp_path: Path) -> None:
     make(tmp_path / "VOC2012", {})
     with pytest.raises(DataError, match="VOC2007, VOC2012"):
         voc.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("declared", "codec", "name"),
+    [
+        ("EUC-KR", "euc_kr", "불량"),
+        ("euc-kr", "cp949", "뷁"),  # Windows writes characters that EUC-KR lacks
+        ("KS_C_5601-1987", "cp949", "불량"),
+        ("GBK", "gbk", "螺栓"),
+        ("gb2312", "gbk", "镕"),
+        ("GB18030", "gb18030", "螺栓"),
+        ("Big5", "big5", "螺絲"),
+        ("Shift_JIS", "shift_jis", "ねじ"),
+        ("windows-31j", "cp932", "ねじ①"),
+        ("EUC-JP", "euc_jp", "ねじ"),
+        ("windows-1251", "cp1251", "болт"),
+        ("ISO-8859-1", "latin-1", "Écrou"),
+        ("UTF-8", "utf-8", "螺栓"),
+        ("UTF-8", "utf-8-sig", "螺栓"),
+        ("UTF-16", "utf-16", "螺栓"),
+    ],
+)
+def test_xml_is_decoded_as_it_declares(tmp_path: Path, declared: str, codec: str, name: str) -> None:
+    root = make(tmp_path, {"a": ""})
+    text = f"<?xml version='1.0' encoding='{declared}'?>\n{annotation((name, 1, 2, 3, 4))}"
+    (root / "Annotations" / "a.xml").write_bytes(text.encode(codec))
+    dataset = voc.read(root)
+    assert dataset.labels == (name,)
+    assert dataset.samples[0].target.boxes.tolist() == [[1, 2, 3, 4]]
+
+
+@pytest.mark.parametrize(
+    ("declared", "data"), [("no-such-code", b""), ("EUC-KR", b"\xff\xff"), ("base64", b""), ("rot13", b"")]
+)
+def test_xml_that_cannot_be_decoded(tmp_path: Path, declared: str, data: bytes) -> None:
+    root = make(tmp_path, {"a": "", "b": annotation()})
+    text = f"<?xml version='1.0' encoding='{declared}'?>".encode()
+    (root / "Annotations" / "a.xml").write_bytes(text + data + annotation().encode())
+    (issue,) = voc.read(root).issues
+    assert issue.kind == "bad-labels"
+    assert issue.detail.startswith("it cannot be read: ")
+
+
+def test_entities_are_refused_in_every_encoding(tmp_path: Path) -> None:
+    root = make(tmp_path, {"a": annotation(), "bomb": ""})
+    bomb = '<?xml version="1.0" encoding="euc-kr"?><!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>'
+    (root / "Annotations" / "bomb.xml").write_bytes(bomb.encode("euc_kr"))
+    assert "DOCTYPE" in voc.read(root).issues[0].detail
+
+
+@pytest.mark.parametrize(
+    ("text", "difficult"),
+    [("1", True), (" 1 ", True), ("1.0", True), ("True", True), ("yes", True)]
+    + [(word, False) for word in ("0", "False", "false", "no", "Unspecified", "2", "", "-")],
+)
+def test_words_for_difficult(tmp_path: Path, text: str, difficult: bool) -> None:
+    xml = annotation(("nut", 1, 2, 3, 4)).replace("<bndbox>", f"<difficult>{text}</difficult><bndbox>")
+    dataset = voc.read(make(tmp_path, {"a": xml}))
+    assert dataset.samples[0].target.difficult.tolist() == [difficult]
+    assert not dataset.issues
+
+
+def test_names_are_compared_composed(tmp_path: Path) -> None:
+    """A Mac writes names of files, and some tools classes, with letters and their marks apart."""
+    apart, composed = (unicodedata.normalize(form, "불량") for form in ("NFD", "NFC"))
+    xml = {apart: annotation((apart, 1, 2, 3, 4)), "b": annotation((composed, 1, 2, 3, 4))}
+    root = make(tmp_path, xml, {"train": f"{composed}\nb"})
+    (root / "JPEGImages" / f"{apart}.jpg").rename(root / "JPEGImages" / f"{composed}.jpg")
+    dataset = voc.read(root, "train")
+    assert dataset.labels == (composed,)
+    assert [len(sample.target) for sample in dataset] == [1, 1]
+    assert all(sample.image.is_file() for sample in dataset)
+    assert voc.read(root, "train", [apart]).labels == (apart,)  # a model's own spelling stays
+    assert len(voc.read(root, "train", [apart]).samples[0].target) == 1
+
+
+@pytest.mark.parametrize("line", ["a", "a.jpg", "JPEGImages/a.jpg", "/home/me/VOC/JPEGImages/a.png", "x\\a.jpg"])
+def test_names_in_lists_may_have_suffixes_and_folders(tmp_path: Path, line: str) -> None:
+    root = make(tmp_path, {"a": annotation(), "b": annotation()}, {"val": f"{line}\n"})
+    dataset = voc.read(root, "val")
+    assert [sample.image.name for sample in dataset] == ["a.jpg"]
+    assert not dataset.issues
+
+
+def test_a_name_with_a_dot_is_no_suffix(tmp_path: Path) -> None:
+    root = make(tmp_path, {"a.jpg": annotation(("nut", 1, 1, 2, 3)), "a": annotation()}, {"val": "a.jpg\n"})
+    (sample,) = voc.read(root, "val")
+    assert sample.image.name == "a.jpg.jpg"
+    assert len(sample.target) == 1
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import struct
+import unicodedata
 from pathlib import Path
 
 import cv2
@@ -23,7 +24,8 @@ WIDTH, HEIGHT = 64, 48
 
 def picture(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
+    # Not cv2.imwrite, which crashes on a name that is no text.
+    path.write_bytes(cv2.imencode(path.suffix, np.full((HEIGHT, WIDTH, 3), 90, np.uint8))[1].tobytes())
     return path
 
 
@@ -53,6 +55,113 @@ def test_fractions_become_pixels(tmp_path: Path) -> None:
 def test_a_polygon_becomes_its_bounds(tmp_path: Path) -> None:
     dataset = yolo.read(make(tmp_path, {"a": "0 0.5 0.25 0.25 0.5 0.75 0.75"}))
     assert dataset.samples[0].target.boxes.tolist() == [[16, 12, 48, 36]]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("0 0.5 0.5 0.25 0.5 0.9", [24, 12, 40, 36]),  # with a confidence
+        ("0 0.5 0.5 0.25 0.5 7", [24, 12, 40, 36]),  # with a track id
+        ("0 0.5 0.5 0.25 0.5 0.91 7", [24, 12, 40, 36]),  # with both
+        ("0 0.5 0.5 0.25 0.5 0.91 1", [24, 12, 40, 36]),  # 1 without a point, unlike all coordinates
+        ("0 0.5 0.5 0.25 0.5 0.91 1.0", [16, 24, 58.24, 48]),  # a triangle that touches the lower edge
+        ("0 0 0 1 0 1 1", [0, 0, 64, 48]),  # a triangle in whole numbers
+        ("0 0.25 0.25 0.5 0.25 0.5 0.75 0.25 0.75", [16, 12, 32, 36]),  # four corners
+    ],
+)
+def test_what_a_line_holds(tmp_path: Path, line: str, expected: list[float]) -> None:
+    dataset = yolo.read(make(tmp_path, {"a": line}))
+    assert not dataset.issues
+    np.testing.assert_allclose(dataset.samples[0].target.boxes, [expected], rtol=1e-6)
+
+
+def test_a_track_in_a_file_shows_the_others(tmp_path: Path) -> None:
+    dataset = yolo.read(make(tmp_path, {"a": "0 0.5 0.5 0.25 0.5 1 1\n0 0.5 0.5 0.25 0.5 0.91 12"}))
+    assert dataset.samples[0].target.boxes.tolist() == [[24, 12, 40, 36]] * 2
+
+
+@pytest.mark.parametrize("shape", ["[3, 2]", "[2, 3]"])
+@pytest.mark.parametrize("points", ["", " 0.1 0.1 2 0.9 0.9 1", " 0 0 0 0 0 0"])
+def test_keypoints_are_no_polygon(tmp_path: Path, shape: str, points: str) -> None:
+    root = make(tmp_path, {"a": f"1 0.5 0.5 0.25 0.5{points}"}, f"kpt_shape: {shape}\nnames: [bolt, nut]")
+    dataset = yolo.read(root)
+    assert not dataset.issues
+    assert dataset.samples[0].target.boxes.tolist() == [[24, 12, 40, 36]]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("0 0.5 0.5 0.25 0.5 0.1 0.1 3 0.9 0.9 3", "3 is no coordinate"),  # keypoints, but no kpt_shape
+        ("0 0.5 0.5 0.25 0.5 0.1 0.1 2", "give kpt_shape"),
+        ("0 32 24 16 24", "32 is no coordinate: they should be fractions"),  # pixels
+        ("0 24 12 40 12 40 36", "24 is no coordinate"),
+    ],
+)
+def test_what_is_no_coordinate(tmp_path: Path, line: str, reason: str) -> None:
+    (issue,) = yolo.read(make(tmp_path, {"a": line, "b": ""})).issues
+    assert (issue.kind, issue.handled) == ("bad-labels", "image left out")
+    assert reason in issue.detail
+
+
+def test_keypoints_of_another_number(tmp_path: Path) -> None:
+    root = make(tmp_path, {"a": "0 0.5 0.5 0.25 0.5 0.1 0.1", "b": ""}, "kpt_shape: [3, 2]\nnames: [bolt]")
+    (issue,) = yolo.read(root).issues
+    assert "a class, a box and 6 numbers by kpt_shape, but has 7 words" in issue.detail
+    for shape in ("17", "[17]", "[a, b]", "[-1, 2]"):
+        (root / "data.yaml").write_text(f"kpt_shape: {shape}\nnames: [bolt]")
+        with pytest.raises(DataError, match="kpt_shape: should be two numbers"):
+            yolo.read(root)
+
+
+@pytest.mark.parametrize(
+    ("yaml", "names"),
+    [
+        ("names: [yes, no]", ("yes", "no")),
+        ("names: [007, 1:30, 1e3]", ("007", "1:30", "1e3")),
+        ("names:\n  0: on\n  1: off\n  2: null", ("on", "off", "null")),
+        ("names: {0: 2024-01-01, 1: 0x10, 2: .5}", ("2024-01-01", "0x10", ".5")),
+        ("names: ['a b', \"c\"]", ("a b", "c")),
+    ],
+)
+def test_names_in_yaml_stay_as_written(tmp_path: Path, yaml: str, names: tuple[str, ...]) -> None:
+    assert yolo.read(make(tmp_path, {"a": "0 0.5 0.5 0.5 0.5"}, yaml)).labels == names
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_of_files_are_compared_composed(tmp_path: Path, form: str) -> None:
+    root = make(tmp_path, {unicodedata.normalize(form, "불량"): "0 0.5 0.5 0.25 0.5"})
+    (label,) = (root / "labels").iterdir()
+    other = unicodedata.normalize("NFD" if form == "NFC" else "NFC", label.name)
+    label.rename(label.with_name(other))
+    dataset = yolo.read(root)
+    assert [len(sample.target) for sample in dataset] == [1]
+    assert not dataset.issues
+
+
+def test_names_of_files_that_are_no_text(tmp_path: Path) -> None:
+    dataset = yolo.read(make(tmp_path, {"\udcb0\udca1": "0 0.5 0.5 0.25 0.5"}))
+    assert [len(sample.target) for sample in dataset] == [1]
+
+
+def test_a_list_of_images_names_what_is_missing(tmp_path: Path) -> None:
+    root = make(tmp_path, {"a": "", "b": ""}, "train: train.txt\nval: [val.txt, more.txt]\nnames: [bolt]")
+    (root / "train.txt").write_text("./images/a.png\n/data/set/images/c.png\n\n")
+    (root / "val.txt").write_text("images/b.png\n")
+    dataset = yolo.read(root, "train")
+    assert [sample.image.name for sample in dataset] == ["a.png"]
+    assert [(issue.kind, issue.handled) for issue in dataset.issues] == [("missing-image", "image left out")]
+    assert [sample.image.name for sample in yolo.read(root, "val")] == ["b.png"]
+
+
+def test_files_of_names_that_differ(tmp_path: Path) -> None:
+    root = make(tmp_path, {"a": ""}, yaml="")
+    (root / "classes.txt").write_text("bolt")
+    (root / "labels" / "classes.txt").write_text("bolt\n")
+    assert yolo.read(root).labels == ("bolt",)
+    (root / "labels" / "classes.txt").write_text("nut\n")
+    with pytest.raises(DataError, match="give different class names: delete the wrong one"):
+        yolo.read(root)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
@@ -88,7 +197,7 @@ def test_a_label_file_without_image_is_an_issue(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["0 0.5 0.5 0.1", "x 0.5 0.5 0.1 0.1", "0.5 0 0 0 0", "0 0 0 0 0 0", "nan 0 0 0 0", "\0"]
+    "text", ["0 0.5 0.5 0.1", "x 0.5 0.5 0.1 0.1", "0.5 0 0 0 0", "0 0 0 0 0 0 0 0", "nan 0 0 0 0", "\0"]
 )
 def test_bad_lines_leave_the_image_out(tmp_path: Path, text: str) -> None:
     dataset = yolo.read(make(tmp_path, {"a": f"0 0.5 0.5 0.1 0.1\n{text}\n", "b": ""}))
