@@ -14,7 +14,7 @@ from ssd_edge.data.roles import WORDS, Role, role_of
 from ssd_edge.errors import DataError
 
 _KEYS = frozenset(word for words in WORDS.values() for word in words)
-_NOTHING = ("", "~", "null", "Null", "NULL")
+_NOTHING = ("~", "null", "Null", "NULL")
 """How yaml writes that a key has no value."""
 
 
@@ -33,7 +33,7 @@ class YoloSplit(NamedTuple):
 
 
 def splits_of(
-    root: Path, folders: Sequence[Path], config: Mapping[Any, Any], config_file: Path | None
+    root: Path, folders: Sequence[Path], config: Mapping[str, Any], config_file: Path | None
 ) -> dict[str, YoloSplit]:
     """Find the splits by name.
 
@@ -50,9 +50,9 @@ def splits_of(
     for file in sorted(root.glob("*.txt")):
         if file.stem.casefold() in _KEYS and _is_list(root, file):
             splits[file.stem] = YoloSplit(file, (file,))
-    declared = {key: value for key, value in config.items() if key.casefold() in _KEYS and value not in _NOTHING}
-    for key, value in declared.items():
-        splits |= _declared(root, config_file or root, key, value, splits)
+    for key, value in config.items():
+        if key.casefold() in _KEYS and value and value not in _NOTHING:
+            splits |= _declared(root, config_file or root, key, value, splits)
     return splits
 
 

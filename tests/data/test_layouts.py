@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from ssd_edge.cli.main import app
 from ssd_edge.data.check import check_dataset
 from ssd_edge.data.images import image_files
-from ssd_edge.data.readers import open_dataset
+from ssd_edge.data.readers import declared_splits, open_dataset
+from ssd_edge.data.split import training_and_validation
 from ssd_edge.data.unread import FORMATS as UNREAD
 from ssd_edge.errors import DataError
 from tests.data.test_yolo import picture
@@ -375,6 +376,12 @@ def test_splits_of_layouts(tmp_path: Path, layout: str, names: tuple[str, str]) 
         assert sample.image.name == f"{name}.jpg"
         assert own in sample.image.parts
         assert sample.image.is_file()
+    declared = declared_splits(tmp_path)
+    assert sorted(declared) == ["train", "valid"]
+    assert all(source.exists() and name in (*source.parts[-2:], source.stem) for name, source in declared.items())
+    parts = training_and_validation(tmp_path)
+    assert parts.validation is not None
+    assert [part.split for part in (parts.training, parts.validation)] == ["train", "valid"]
 
 
 def test_an_image_of_another_split_is_not_taken(tmp_path: Path) -> None:
@@ -385,6 +392,12 @@ def test_an_image_of_another_split_is_not_taken(tmp_path: Path) -> None:
     files = {f"annotations/instances_{split}.json": coco("a.jpg") for split in ("train", "val")}
     write(by_json, {**files, "train/a.jpg": ""})
     assert [s.image.is_file() for s in open_dataset(by_json, "val")] == [False]
+    by_list = tmp_path / "yolo"
+    write(
+        by_list, {"images/train/a.jpg": "", "labels/train/a.txt": LINE, "val.txt": "val/a.jpg\n", "classes.txt": "bolt"}
+    )
+    with pytest.raises(DataError, match=r"no usable image .*'val/a\.jpg', which is not there"):
+        open_dataset(by_list, "val")
 
 
 def test_images_without_xml_are_listed(tmp_path: Path) -> None:

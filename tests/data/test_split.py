@@ -202,6 +202,11 @@ def test_a_yaml_file_with_text_files(tmp_path, prefix, suffix):
         ("", {"line1": "ab", "line2": "cd", "val": "e"}, ("abcd", "e")),
         ("val: images/a", {"a": "ab", "b": "cde"}, ("cde", "ab")),
         ("Train: images/a\nvalid: images/b", {"a": "abc", "b": "de"}, ("abc", "de")),
+        (
+            "train: images/a\nval: images/b\ntest: null\neval: ~\ntests: []\nholdout:",
+            {"a": "abc", "b": "de"},
+            ("abc", "de"),
+        ),
     ],
 )
 def test_how_yolo_declares_splits(tmp_path, config, folders, expected):
