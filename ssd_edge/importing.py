@@ -13,7 +13,7 @@ from ssd_edge.description import read_description
 from ssd_edge.errors import ModelError
 from ssd_edge.files import sha256
 from ssd_edge.graph.behind_heads import PASSING, softmax_by_hand, suppressions, without_suppression
-from ssd_edge.graph.files import first_line, read_model
+from ssd_edge.graph.files import first_line, read_model, type_name
 from ssd_edge.graph.fold import folded, images
 from ssd_edge.graph.heads import write_heads
 from ssd_edge.graph.session import open_session
@@ -93,7 +93,7 @@ def _image_input(model: onnx.ModelProto, spec: ModelSpec, source: Path) -> str:
         raise ModelError(f"{source} must have one input {list(wanted)}, by its description, but has {listed}")
     (value,) = images(model)
     if value.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
-        kind = onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)
+        kind = type_name(value.type.tensor_type.elem_type)
         raise ModelError(f"{source} must take FLOAT, but its input {value.name} is {kind}")
     for dim, size in zip(_dims(value), wanted, strict=True):
         dim.dim_value = size

@@ -1,4 +1,4 @@
-"""Read JSON that others wrote: whatever is wrong with it is one kind of error."""
+"""Read JSON that others wrote, with one kind of error, and show in a sentence what it holds."""
 
 from __future__ import annotations
 
@@ -22,3 +22,9 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("it is nested too deeply") from None
     except ValueError:
         raise ValueError("it holds a number of thousands of digits") from None
+
+
+def shown(value: object, most: int = 200) -> str:
+    """Format a value from a file for an error sentence: its ``repr``, which is one line, cut if it is long."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]} …"

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from ssd_edge.errors import SpecError
-from ssd_edge.parsing import parse_json
+from ssd_edge.parsing import parse_json, shown
 
 ChannelOrder = Literal["rgb", "bgr"]
 BoxOrder = Literal["xywh", "yxhw"]
@@ -60,7 +60,7 @@ class DefaultBoxLevel:
         if not holds:
             raise SpecError(
                 "a default-box level needs a grid [rows, columns], a step [vertical, horizontal] and sizes "
-                f"[[width, height], …], all above 0, but got {_shown(self)}"
+                f"[[width, height], …], all above 0, but got {shown(self)}"
             )
 
     @property
@@ -131,14 +131,14 @@ class ModelSpec:
         _require(
             (
                 min(self.input_size) >= 1 and max(self.input_size) <= MAX_SIDE,
-                f"input_size must be 1 … {MAX_SIDE} pixels, but got {_shown(self.input_size)}",
+                f"input_size must be 1 … {MAX_SIDE} pixels, but got {shown(self.input_size)}",
             ),
             (
                 all(len(label) <= MAX_LABEL_LENGTH for label in self.labels),
                 f"a label has at most {MAX_LABEL_LENGTH} characters, but one has {max(map(len, self.labels or ['']))}",
             ),
             (len(self.labels) >= 1, "labels must name at least one class"),
-            (len(set(self.labels)) == len(self.labels), f"labels must differ, but got {_shown(self.labels)}"),
+            (len(set(self.labels)) == len(self.labels), f"labels must differ, but got {shown(self.labels)}"),
             (len(self.labels) < MAX_CLASSES, f"at most {MAX_CLASSES - 1} labels, but got {len(self.labels)}"),
             (len(self.levels) >= 1, "levels must hold at least one feature map"),
             (
@@ -162,19 +162,19 @@ class ModelSpec:
         }
         for name, choice in words.items():
             value = getattr(self, name)
-            _require((value in get_args(choice), f"{name} must be one of {get_args(choice)}, but got {_shown(value)}"))
+            _require((value in get_args(choice), f"{name} must be one of {get_args(choice)}, but got {shown(value)}"))
 
     def _check_values(self) -> None:
         """Check the ranges of numbers."""
         _require(
             (
                 all(map(math.isfinite, (*self.mean, *self.std))),
-                f"mean and std must be three numbers each, but got {_shown(self.mean)} and {_shown(self.std)}",
+                f"mean and std must be three numbers each, but got {shown(self.mean)} and {shown(self.std)}",
             ),
-            (min(self.std) > 0, f"std must be above 0, but got {_shown(self.std)}"),
+            (min(self.std) > 0, f"std must be above 0, but got {shown(self.std)}"),
             (
                 all(math.isfinite(v) and v > 0 for v in self.variances),
-                f"variances must be two numbers above 0, but got {_shown(self.variances)}",
+                f"variances must be two numbers above 0, but got {shown(self.variances)}",
             ),
             (
                 0 < self.score_threshold < 1,
@@ -183,18 +183,18 @@ class ModelSpec:
             (0 < self.nms_iou <= 1, f"nms_iou must lie in 0 … 1, but got {self.nms_iou}"),
             (
                 isinstance(self.top_k, int) and 1 <= self.top_k <= MAX_LOGITS,
-                f"top_k must be a whole number from 1 to {MAX_LOGITS}, but got {_shown(self.top_k)}",
+                f"top_k must be a whole number from 1 to {MAX_LOGITS}, but got {shown(self.top_k)}",
             ),
             (
                 isinstance(self.max_detections, int) and 1 <= self.max_detections <= MAX_LOGITS,
-                f"max_detections must be a whole number from 1 to {MAX_LOGITS}, but got {_shown(self.max_detections)}",
+                f"max_detections must be a whole number from 1 to {MAX_LOGITS}, but got {shown(self.max_detections)}",
             ),
             (
                 self.operating_scores.keys() <= set(self.labels)
                 and all(0 < score <= 1 for score in self.operating_scores.values()),
                 (
                     "operating_scores must be numbers above 0 and up to 1 by label, "
-                    f"but got {_shown(dict(self.operating_scores))} for labels {_shown(self.labels)}"
+                    f"but got {shown(dict(self.operating_scores))} for labels {shown(self.labels)}"
                 ),
             ),
         )
@@ -224,7 +224,7 @@ class ModelSpec:
         )
         for name, holds, wanted in checks:
             if not holds:
-                raise SpecError(f"{name} must be {wanted}, but got {_shown(getattr(self, name))}")
+                raise SpecError(f"{name} must be {wanted}, but got {shown(getattr(self, name))}")
 
     @property
     def num_default_boxes(self) -> int:
@@ -261,7 +261,7 @@ class ModelSpec:
         version = fields.pop("spec_version", None)
         if version != SPEC_VERSION:
             raise SpecError(
-                f"this model spec is of version {_shown(version)}, but this ssd-edge reads version {SPEC_VERSION}: "
+                f"this model spec is of version {shown(version)}, but this ssd-edge reads version {SPEC_VERSION}: "
                 "export the model again, or install the ssd-edge that made it"
             )
         try:
@@ -283,7 +283,7 @@ class ModelSpec:
                     fields[name] = _floats(fields[name])
             return cls(**fields)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-            raise SpecError(f"this is not a model spec of ssd-edge: {_shown(error)}") from None
+            raise SpecError(f"this is not a model spec of ssd-edge: {shown(error)}") from None
 
     @classmethod
     def from_text(cls, text: str) -> ModelSpec:
@@ -329,9 +329,3 @@ def _ints(values: Any) -> Any:
 def _floats(values: Any) -> Any:
     """Make a list of numbers a tuple of float; leave anything else as it is."""
     return tuple(float(value) for value in values) if _are(numbers.Real, values) else values
-
-
-def _shown(value: object, most: int = 200) -> str:
-    """Format a value for an error sentence: its ``repr``, cut if it is long."""
-    text = repr(value)
-    return text if len(text) <= most else f"{text[:most]} …"

@@ -22,7 +22,7 @@ import numpy as np
 
 from ssd_edge.errors import CalibrationError
 from ssd_edge.files import written_whole
-from ssd_edge.parsing import parse_json
+from ssd_edge.parsing import parse_json, shown
 
 CALIBRATOR = "EntropyCalibration2"
 """Name of the calibrator in a written cache: ``IInt8EntropyCalibrator2``, which trtexec uses and DLA requires. TensorRT
@@ -52,7 +52,7 @@ def read_scales(path: Path) -> dict[str, float]:
     scales = _from_cache(text, path) if text.startswith("TRT-") else _from_json(text, path)
     for name, scale in scales.items():
         if not _LEAST <= scale <= _LARGEST:
-            raise CalibrationError(f"{path}: the scale of {name!r} must be above 0 and finite, but is {scale}")
+            raise CalibrationError(f"{path}: the scale of {shown(name)} must be above 0 and finite, but is {scale}")
     if not scales:
         raise CalibrationError(f"{path} holds no scales")
     return scales
@@ -137,7 +137,7 @@ def _from_json(text: str, path: Path) -> dict[str, float]:
         raise CalibrationError(f"{path} must hold an object of scales by tensor, but holds {type(content).__name__}")
     for name, scale in content.items():
         if isinstance(scale, bool) or not isinstance(scale, int | float):
-            raise CalibrationError(f"{path}: the scale of {name!r} must be a number, but is {scale!r}")
+            raise CalibrationError(f"{path}: the scale of {shown(name)} must be a number, but is {shown(scale)}")
     try:
         return {name: float(scale) for name, scale in content.items()}
     except OverflowError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -62,8 +63,8 @@ def load(file: Path) -> dict[str, Any]:
             pairs = (line.partition("=") for line in file.read_text(encoding="utf-8-sig").splitlines())
             return {key.strip(): value.strip() for key, sign, value in pairs if sign}
         content = yaml.load(file.read_bytes(), yaml.BaseLoader)  # makes nothing but text
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise DataError(f"cannot read {file} as yaml: {' '.join(str(error).split())}") from None
+    except Exception as error:  # yaml raises more than its own: AttributeError, KeyError, IndexError on bad tags
+        raise DataError(f"cannot read {file} as yaml: {' '.join(str(error).split())[:500]}") from None
     if not isinstance(content, dict):
         raise DataError(f"{file} is not a YOLO data file: it should hold names: and the class names")
     return content
@@ -122,7 +123,7 @@ def class_names(
 
 
 def _is_number(key: object) -> bool:
-    return isinstance(key, str) and key.strip().lstrip("-").isdigit()
+    return isinstance(key, str) and re.fullmatch(r"\s*-?[0-9]{1,9}\s*", key) is not None
 
 
 def _name_files(root: Path) -> Iterator[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from onnx import external_data_helper
 
 from ssd_edge.errors import ModelError
 from ssd_edge.graph.foreign import refuse_other_formats
+
+_TAKEN_FOR_ONNXS = {"Conv", "QuantizeLinear", "DequantizeLinear"}
+"""Operators that are taken for ONNX's own by their name, also those of other domains."""
 
 
 def read_graph(path: Path) -> onnx.ModelProto:
@@ -22,7 +26,8 @@ def read_graph(path: Path) -> onnx.ModelProto:
     refuse_other_formats(path)
     try:
         model = onnx.load(str(path), load_external_data=False)
-        _wordings(model)
+        _check_texts(model)
+        _check_nodes(model.graph.node, {entry.domain or "": entry.version for entry in model.opset_import})
     except OSError:
         raise
     except UnicodeDecodeError:
@@ -36,16 +41,54 @@ def read_graph(path: Path) -> onnx.ModelProto:
     return model
 
 
-def _wordings(message: Any) -> None:
+def _check_texts(message: Any) -> None:
     """Check once that every text of a model is UTF-8: protobuf gives bytes for one that is not, or raises."""
     for field, value in message.ListFields():
         if field.message_type is not None:
             for inner in [value] if hasattr(value, "ListFields") else value:
-                _wordings(inner)
+                _check_texts(inner)
         elif field.type == field.TYPE_STRING:
             for text in [value] if isinstance(value, str | bytes) else value:
                 if isinstance(text, bytes):
                     text.decode()
+
+
+def _check_nodes(nodes: Iterable[onnx.NodeProto], opsets: Mapping[str, int]) -> None:
+    """Check once that nodes have the inputs, outputs and attributes of their operator; others' operators pass.
+
+    Raises:
+        ValueError: one has not.
+    """
+    latest = onnx.defs.onnx_opset_version()
+    for node in nodes:
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                _check_nodes(graph.node, opsets)
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        try:
+            schema = onnx.defs.get_schema(node.op_type, opsets.get(domain, latest if not domain else 0), domain)
+        except (onnx.defs.SchemaError, TypeError):
+            if node.op_type in _TAKEN_FOR_ONNXS and (len(node.input) < 2 or not node.output):
+                raise ValueError(f"its node {node.name or node.op_type!r} has too few inputs or outputs") from None
+            continue
+        for what, number, least, most in (
+            ("inputs", len(node.input), schema.min_input, schema.max_input),
+            ("outputs", len(node.output), schema.min_output, schema.max_output),
+        ):
+            if not least <= number <= most:
+                raise ValueError(f"its node {node.name or node.op_type!r}, a {node.op_type}, has {number} {what}")
+        kinds = {attribute.name: attribute.type for attribute in node.attribute}
+        attributes: Mapping[str, Any] = schema.attributes
+        for name, wanted in attributes.items():
+            kind = int(wanted.type)
+            if kinds.get(name, None if wanted.required else kind) != kind:
+                raise ValueError(f"its node {node.name or node.op_type!r}, a {node.op_type}, has no proper {name}")
+
+
+def type_name(elem_type: int) -> str:
+    """Return the name of a tensor's type, such as FLOAT; its number where there is no such type."""
+    names = {number: name for name, number in onnx.TensorProto.DataType.items()}
+    return str(names.get(elem_type, elem_type))
 
 
 def read_model(path: Path) -> onnx.ModelProto:

@@ -17,7 +17,7 @@ try:
 except ImportError:
     raise MissingDependencyError("onnx", "calibrate", "calibration") from None
 
-from ssd_edge.graph.files import read_graph, read_weights
+from ssd_edge.graph.files import read_graph, read_weights, type_name
 from ssd_edge.graph.fold import folded, images
 from ssd_edge.graph.rewrite import activate_before_joining
 from ssd_edge.graph.session import NONE, open_session
@@ -124,7 +124,7 @@ def _refuse(model: onnx.ModelProto, path: Path) -> None:
         raise CalibrationError(f"{path} must have one input, the image, but has {len(inputs)}")
     tensor = inputs[0].type.tensor_type
     if tensor.elem_type != onnx.TensorProto.FLOAT:
-        raise CalibrationError(f"{path} must take float32, but takes {_type_name(tensor.elem_type)}")
+        raise CalibrationError(f"{path} must take float32, but takes {type_name(tensor.elem_type).lower()}")
     batch, *rest = [dim.dim_value or dim.dim_param or "?" for dim in tensor.shape.dim] or ["?"]
     if len(rest) != 3 or any(isinstance(side, str) for side in rest):
         raise CalibrationError(
@@ -133,10 +133,6 @@ def _refuse(model: onnx.ModelProto, path: Path) -> None:
         )
     if isinstance(batch, int) and batch != 1:
         raise CalibrationError(f"{path} takes {batch} images at once: export it with a batch of 1 or a free one")
-
-
-def _type_name(elem_type: int) -> str:
-    return str(onnx.TensorProto.DataType.Name(elem_type)).lower()
 
 
 def _prepared(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ssd_edge.errors import ModelError
+from ssd_edge.parsing import shown
 from ssd_edge.spec import METADATA_KEY, ModelSpec
 from ssd_edge.training.checkpoints import read_torch_file
 from ssd_edge.training.module import KIND_KEY, DetectorModule
@@ -30,15 +31,18 @@ def epochs_done(last: Path, spec: ModelSpec, kind: str) -> int:
     for name in ("architecture", "labels", "levels"):
         old, new = getattr(before, name), getattr(spec, name)
         if old != new:
-            values = "" if name == "levels" else f" {old}, and not {new}"
+            values = "" if name == "levels" else f" {shown(old)}, and not {shown(new)}"
             raise ModelError(
                 f"{last} was trained with other {name}{values}: resume with the options it began with, or start "
                 "without --resume"
             )
-    kind_before = content.get(KIND_KEY, DetectorModule.kind)
+    kind_before = " ".join(str(content.get(KIND_KEY, DetectorModule.kind)).split())[:200]
     if kind_before != kind:
         raise ModelError(
             f"{last} is of {kind_before}, and not of {kind}: resume with the options it began with, or start without "
             "--resume"
         )
-    return int(content["epoch"]) + 1
+    epoch = content.get("epoch")
+    if not isinstance(epoch, int) or epoch < 0:
+        raise ModelError(f"{last} is damaged: its epoch is no number; start without --resume")
+    return epoch + 1

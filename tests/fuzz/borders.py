@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,11 +29,11 @@ from ssd_edge.graph.fp32 import read_heads
 from ssd_edge.graph.heads import read_proof, read_spec
 from ssd_edge.importing import import_onnx, read_description
 from ssd_edge.models.registry import MODELS, make_network, make_spec
-from ssd_edge.models.ssd import SSD
 from ssd_edge.proof import Proof
-from ssd_edge.spec import ModelSpec
+from ssd_edge.spec import METADATA_KEY, ModelSpec
 from ssd_edge.stream.video_file import VideoSource
-from ssd_edge.training.checkpoints import load_checkpoint, load_scales, save_checkpoint
+from ssd_edge.training.checkpoints import load_checkpoint, load_scales, save_checkpoint, write_torch_file
+from ssd_edge.training.module import KIND_KEY, DetectorModule
 from ssd_edge.training.resuming import epochs_done
 from tests.fuzz import damage, damage_models
 from tests.helpers import Chosen, small_spec
@@ -112,9 +113,12 @@ def _bundle(folder: Path) -> None:
 
 
 def _checkpoint(folder: Path) -> None:
-    network = load_checkpoint(folder / "a.pt")
+    load_checkpoint(folder / "a.pt")
     load_scales(folder / "a.pt")
-    epochs_done(folder / "a.pt", network.spec, "float")
+
+
+def _resume(folder: Path) -> None:
+    epochs_done(folder / "a.pt", make_spec("tiny", ["bolt", "nut"]), DetectorModule.kind)
 
 
 def _partial(folder: Path) -> None:
@@ -140,6 +144,7 @@ BORDERS = {
     "import": Border(("a.onnx",), (B, damage_models.onnx_graph), _import),
     "bundle": Border(("a.engine/*",), (B, damage_models.sealed_manifest), _bundle),
     "checkpoint": Border(("a.pt",), (B, damage_models.checkpoint, damage_models.archive), _checkpoint),
+    "resume": Border(("a.pt",), (B, damage_models.checkpoint, damage_models.archive), _resume),
     "scales": Border(("*",), (B, J), lambda folder: [read_scales(file) for file in folder.iterdir()] and None),
     "partial": Border(("a.partial",), (B, damage_models.archive), _partial),
     "proof": Border(("proof.zip",), (B, damage_models.archive), _proof),
@@ -161,18 +166,15 @@ def make_damaged(samples: Path, kind: str, seed: int, folder: Path) -> None:
     data = file.read_bytes()
     try:
         data = random.choice(border.changes)(data, random)
-    except (ValueError, SyntaxError):  # a change for JSON or XML, of a file that is none
+    except (ValueError, SyntaxError, RecursionError):  # a change for JSON or XML, of a file that is none
         data = damage.blindly(data, random)
     file.write_bytes(data)
 
 
 def register_tiny() -> None:
     """Register a detector of 56 default boxes, whose checkpoints are small."""
-
-    def network(spec: ModelSpec) -> SSD:
-        return tiny_network(spec)
-
-    MODELS["tiny"] = Chosen(lambda: Architecture((32, 32), {"only": small_spec().levels}, network))  # type: ignore[index]
+    chosen: Any = Chosen(lambda: Architecture((32, 32), {"only": small_spec().levels}, tiny_network))
+    MODELS["tiny"] = chosen
 
 
 def make_samples(folder: Path) -> None:
@@ -198,6 +200,8 @@ def make_samples(folder: Path) -> None:
     register_tiny()
     network = make_network(make_spec("tiny", ["bolt", "nut"]))
     save_checkpoint(folder / "checkpoint/0/a.pt", network, network.spec, half=True, scales={"image": 0.5})
+    last = {METADATA_KEY: network.spec.to_text(), "loops": {}, "epoch": 3, KIND_KEY: DetectorModule.kind}
+    write_torch_file(folder / "resume/0/a.pt", last)
     _put(folder / "scales/0/a.json", b'{"image": 0.01, "a/b": 1.5e-3, "c": 3}')
     _put(folder / "scales/1/a.cache", b"TRT-8601-EntropyCalibration2\nimage: 3c010a14\na b: 3f800000\n")
     _write_partial(folder / "partial/0/a.partial")

@@ -190,6 +190,7 @@ def xml_elements(data: bytes, random: Random) -> bytes:
             parent.remove(child)
         elif what == "repeat":
             parent.extend([child] * random.choice((1, 100)))
+            break  # repeats of repeats would be more than any memory holds
         elif what == "nest":
             for _ in range(random.choice((1, 50, 5000))):
                 outer = ElementTree.Element(child.tag)

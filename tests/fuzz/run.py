@@ -15,6 +15,7 @@ from pathlib import Path
 from time import monotonic
 
 BATCH = 400
+_ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0
 """Seconds that one input may take; the first of a process has as many again, for the imports."""
 LONGEST = 2000
@@ -59,9 +60,25 @@ def _batch(cases: Sequence[str], samples: Path, scratch: Path, outcome: Outcome,
     """Run cases in one process until it ends, hangs or dies; returns how many are done."""
     scratch.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "tests.fuzz.child", str(samples), str(scratch), *cases]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    with (scratch / "stderr").open("wb") as errors:
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
+    path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": path}
+    with (
+        (scratch / "stderr").open("wb") as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment) as child,
+    ):
+        try:
+            done, current = _follow(child, cases, outcome, until)
+        finally:
+            child.kill()
+    if current:
+        tail = (scratch / "stderr").read_bytes()[-1500:].decode(errors="replace")
+        outcome.failures.setdefault(current, f"the process ended with {child.returncode}: {tail}")
+        done += 1
+    return done
+
+
+def _follow(child: subprocess.Popen[str], cases: Sequence[str], outcome: Outcome, until: float) -> tuple[int, str]:
+    """Read what the process tells; returns how many cases are done, and the one in which it ended, hung or died."""
     lines: queue.Queue[str | None] = queue.Queue()
 
     def forward() -> None:
@@ -71,33 +88,25 @@ def _batch(cases: Sequence[str], samples: Path, scratch: Path, outcome: Outcome,
         lines.put(None)
 
     threading.Thread(target=forward, daemon=True).start()
-    done, current, patience = 0, "", 2 * PATIENCE
-    try:
-        while True:
+    done, current, patience = 0, cases[0], 2 * PATIENCE
+    while done < len(cases):
+        try:
             line = lines.get(timeout=patience)
-            if line is None:
-                child.wait(PATIENCE)
-                break
-            told = json.loads(line)
-            patience = PATIENCE
-            if "begins" in told:
-                current = told["begins"]
-                continue
+        except queue.Empty:
+            outcome.failures[current] = f"no answer within {patience:.0f} seconds"
+            return done, current
+        if line is None:
+            child.wait(PATIENCE)
+            return done, current
+        told = json.loads(line)
+        patience = PATIENCE
+        if "ends" in told:
             _note(told, outcome)
-            done, current = done + 1, ""
+            done += 1
             if monotonic() > until:
-                return done
-    except queue.Empty:
-        outcome.failures[current or cases[done]] = f"no answer within {patience:.0f} seconds"
-        return done + 1
-    finally:
-        child.kill()
-        child.wait()
-    if done < len(cases):
-        tail = (scratch / "stderr").read_bytes()[-1500:].decode(errors="replace")
-        outcome.failures[current or cases[done]] = f"the process ended with {child.returncode}: {tail}"
-        done += 1
-    return done
+                break
+        current = cases[min(done, len(cases) - 1)]
+    return done, ""
 
 
 def _note(told: dict[str, str], outcome: Outcome) -> None:

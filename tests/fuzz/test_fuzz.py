@@ -56,8 +56,8 @@ def test_a_planted_fault_is_named_and_the_others_still_run(samples, tmp_path, mo
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
     outcome = run_cases(["spec:1", "yolo:1"], samples, tmp_path / "run")
-    (case,) = outcome.failures
-    assert case == "spec:1"
+    assert list(outcome.failures) == ["spec:1"], outcome.failures
+    case = "spec:1"
     assert said in outcome.failures[case]
     assert outcome.total == 2
 
@@ -67,3 +67,15 @@ def test_damaged_inputs_end_in_an_answer_or_a_sentence(samples, tmp_path):
     outcome = run_cases(cases_of(sorted(BORDERS), 1600, 0), samples, tmp_path, until=monotonic() + 20)
     assert outcome.failures == {}
     assert outcome.total >= 16
+
+
+KEPT = (
+    *("calibrate:10000039", "proof:10000041", "proof:10000101", "lint:10000048", "lint:10000086", "lint:10000137"),
+    *("lint:20000186", "resume:20000001", "resume:20000178", "resume:20000202", "resume:20000296", "spec:20000242"),
+    *("scales:20000058", "scales:20000324", "yolo:30000008", "scales:30000185"),
+)
+"""Cases that once ended in a traceback. They are other inputs after a change of the samples or of the damage."""
+
+
+def test_cases_that_once_failed(samples, tmp_path):
+    assert run_cases(KEPT, samples, tmp_path).failures == {}
