@@ -55,9 +55,10 @@ def benchmark(
 
     machine = summary()
     with ExitStack() as opened, progress("measuring") as bar:
+        engines = {str(path): opened.enter_context(open_model(path, say)) for path in models}
         source = open_source(camera, realtime=False)
         results = measure(
-            {str(path): opened.enter_context(open_model(path, say)) for path in models},
+            engines,
             source,
             frames=frames,
             warmup=warmup,

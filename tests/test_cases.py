@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import case_expectations as right
 import cases
 import cv2
@@ -51,11 +53,9 @@ def test_a_class_of_another_name_and_a_missing_image_are_wrong(yolo):
     assert cases.wrong_with(right.is_read, yolo) == "3 images, not 4"
 
 
-def test_a_copy_on_the_other_side_is_wrong(yolo):
-    for kind, name in (("images", "0.png"), ("labels", "0.txt")):
-        (yolo / kind / "val").mkdir()
-        (yolo / kind / "val" / f"copy{name}").write_bytes((yolo / kind / "train" / name).read_bytes())
-    (yolo / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [bolt]\n")
+def test_a_copy_on_the_other_side_is_wrong(yolo, monkeypatch):
+    training, validation = right.parts_of(yolo)
+    monkeypatch.setattr(right, "parts_of", lambda path: (training, replace(validation, samples=training.samples[:1])))
     assert "1 validation pictures are in training" in cases.wrong_with(right.separates_copies, yolo)
 
 

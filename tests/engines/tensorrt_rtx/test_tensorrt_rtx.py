@@ -767,7 +767,7 @@ def test_an_rtx_bundle_where_there_is_no_driver(rtx_bundle):
     with pytest.raises(BundleCompatibilityError, match="its tensorrt-rtx FP16 plan cannot run: ") as error:
         load_bundle(rtx_bundle)
     text = sentence(error)
-    assert "ssd-edge build-engine heads.onnx --backend openvino --add --output parts.engine" in text
+    assert f"ssd-edge build-engine heads.onnx --backend openvino --add --output {rtx_bundle}" in text
 
 
 # The commands.
