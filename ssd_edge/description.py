@@ -12,7 +12,7 @@ from ssd_edge.errors import ModelError, SpecError
 from ssd_edge.files import LFS_ADVICE, is_lfs_pointer
 from ssd_edge.graph.files import read_graph
 from ssd_edge.graph.heads import spec_of
-from ssd_edge.parsing import parse_json
+from ssd_edge.parsing import parse_json, shown
 from ssd_edge.spec import SPEC_VERSION, ModelSpec
 
 
@@ -47,10 +47,10 @@ def read_description(path: Path) -> ModelSpec:
     unknown = set(content) - {field.name for field in fields(ModelSpec)} - {"spec_version"}
     if unknown:
         raise SpecError(
-            f"{path} holds {', '.join(sorted(unknown))}, which a model spec does not have: remove or rename it"
+            f"{path} holds {', '.join(sorted(unknown))[:200]}, which a model spec does not have: remove or rename it"
         )
     if not isinstance(content["levels"], list):
-        raise SpecError(f"{path}: levels must be a list of feature maps, but got {content['levels']!r}")
+        raise SpecError(f"{path}: levels must be a list of feature maps, but got {shown(content['levels'])}")
     try:
         levels = [_level(level) for level in content["levels"]]
         if isinstance(labels := content["labels"], list):
@@ -85,18 +85,20 @@ def _level(level: Any) -> dict[str, Any]:
         SpecError: a key is missing or unknown, or a list has another length.
     """
     if not isinstance(level, dict) or "grid" not in level or ("boxes" in level) == ("sizes" in level):
-        raise SpecError(f"each level needs grid, and either boxes or sizes, but got {level!r}")
+        raise SpecError(f"each level needs grid, and either boxes or sizes, but got {shown(level)}")
     if unknown := set(level) - {"grid", "step", "boxes", "sizes"}:
-        raise SpecError(f"a level has grid, step, boxes or sizes, but got {', '.join(sorted(unknown))}")
-    grid, boxes = level["grid"], level.get("boxes")
+        raise SpecError(f"a level has grid, step, boxes or sizes, but got {', '.join(sorted(unknown))[:200]}")
+    grid, boxes = level["grid"], level.get("boxes", [])
     if not _numbers(grid, 2):
-        raise SpecError(f"grid must be two whole numbers above 0, [rows, columns], but got {grid!r}")
-    if boxes is None:
+        raise SpecError(f"grid must be two whole numbers above 0, [rows, columns], but got {shown(grid)}")
+    if "sizes" in level:
         sizes = level["sizes"]
         if not isinstance(sizes, list) or not sizes or not all(_numbers(size, 2) for size in sizes):
-            raise SpecError(f"sizes must be a list of [width, height] in fractions of the image, but got {sizes!r}")
+            raise SpecError(
+                f"sizes must be a list of [width, height] in fractions of the image, but got {shown(sizes)}"
+            )
     elif not isinstance(boxes, list) or not boxes or not all(_numbers(box, 2) for box in boxes):
-        raise SpecError(f"boxes must be a list of [scale, ratio], both above 0, but got {boxes!r}")
+        raise SpecError(f"boxes must be a list of [scale, ratio], both above 0, but got {shown(boxes)}")
     else:
         # cell_sizes gives the square, the extra square, then √a : 1/√a and its inverse; only the third is needed.
         sizes = [list(cell_sizes(scale, scale, (ratio,))[2]) for scale, ratio in boxes]
@@ -125,7 +127,7 @@ def _variances(given: Any) -> Any:
     if not _numbers(given, 2) and not _numbers(given, 4):
         raise SpecError(
             "variances must be two numbers above 0, of centre and size, or four, of x, y, width, height, "
-            f"but got {given!r}"
+            f"but got {shown(given)}"
         )
     if len(given) == 4 and (given[0] != given[1] or given[2] != given[3]):
         raise SpecError(f"x and y must have one variance, and width and height one, but got variances {given!r}")

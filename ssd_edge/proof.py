@@ -142,7 +142,7 @@ class Proof:
             ):
                 raise ValueError("its detections and its marks of which ones count differ in number")
         except Exception as error:  # zipfile, zlib, numpy and OpenCV raise anything on a damaged archive
-            raise ProofError(f"the model's proof cannot be read ({error}): {_ANEW}") from None
+            raise ProofError(f"the model's proof cannot be read ({str(error)[:200]}): {_ANEW}") from None
         if any(np.any(detections.labels >= len(spec.labels)) for detections in proof.detections):
             raise ProofError(f"the model's proof belongs to another model, which has more classes: {_ANEW}")
         return proof

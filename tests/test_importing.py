@@ -553,6 +553,8 @@ def test_a_field_that_is_missing(tmp_path, field):
         {"levels": {"grid": [1, 1]}},
         {"levels": [{}]},
         {"levels": [{"grid": [1, 1]}]},
+        {"levels": [{"grid": [1, 1], "boxes": None}]},
+        {"levels": [{"grid": [1, 1], "sizes": ["a" * 5000]}]},
         {"levels": [{"grid": [0, 1], "boxes": [[0.1, 1]]}]},
         {"levels": [{"grid": [1, 1, 1], "boxes": [[0.1, 1]]}]},
         {"levels": [{"grid": [1, 1], "boxes": [[0.1]]}]},

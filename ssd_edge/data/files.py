@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,7 +53,8 @@ def declared_size(width: object, height: object) -> tuple[int, int] | None:
         size = number(width), number(height)
     except LabelsError:
         return None
-    return (int(size[0]), int(size[1])) if min(size) >= 1 else None
+    known = all(side >= 1 and math.isfinite(side) for side in size)
+    return (int(size[0]), int(size[1])) if known else None
 
 
 def inside(folder: Path, name: object) -> Path:

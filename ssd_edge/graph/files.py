@@ -128,5 +128,5 @@ def read_weights(model: onnx.ModelProto, path: Path) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error's text; the name of its class where it has none."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """Return the first line of an error's text, cut if it is long; the name of its class where it has none."""
+    return next((line.strip()[:500] for line in str(error).splitlines() if line.strip()), type(error).__name__)

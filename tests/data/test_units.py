@@ -113,10 +113,10 @@ def test_readers_hand_on_the_declared_size(tmp_path: Path) -> None:
     size = "<annotation><size><width>{}</width><height>{}</height></size>"
     xml = {
         name: test_voc.annotation(("nut", 1, 1, 9, 9)).replace("<annotation>", size.format(*numbers))
-        for name, numbers in {"a": (60, 40), "b": (0, 0), "c": ("60.0", "x"), "d": ("", "")}.items()
+        for name, numbers in {"a": (60, 40), "b": (0, 0), "c": ("60.0", "x"), "d": ("", ""), "e": (60, "1e40")}.items()
     }
-    root = test_voc.make(tmp_path / "voc", xml | {"e": test_voc.annotation()})
-    assert [sample.declared for sample in open_dataset(root)] == [(60, 40), None, None, None, None]
+    root = test_voc.make(tmp_path / "voc", xml | {"f": test_voc.annotation()})
+    assert [sample.declared for sample in open_dataset(root)] == [(60, 40), *[None] * 5]
     images = [{"id": 1, "file_name": "a.jpg", "width": 60, "height": 40}, {"id": 2, "file_name": "b.jpg", "width": 0}]
     images += [{"id": 3, "file_name": "c.jpg", "width": None, "height": None}]
     file = test_coco.write(tmp_path / "x.json", images, [])

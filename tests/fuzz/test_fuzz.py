@@ -73,6 +73,8 @@ KEPT = (
     *("calibrate:10000039", "proof:10000041", "proof:10000101", "lint:10000048", "lint:10000086", "lint:10000137"),
     *("lint:20000186", "resume:20000001", "resume:20000178", "resume:20000202", "resume:20000296", "spec:20000242"),
     *("scales:20000058", "scales:20000324", "yolo:30000008", "scales:30000185"),
+    *("proof:50000018", "voc:50000043", "voc:50000506", "description:50000057", "description:50000066"),
+    *("description:50000075", "description:50000332"),
 )
 """Cases that once ended in a traceback. They are other inputs after a change of the samples or of the damage."""
 
