@@ -25,6 +25,7 @@ def inspect(
     """
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     facts, plans, spec = _facts(model)
     if as_json:
@@ -48,7 +49,7 @@ def inspect(
         **{f"from: {key}": _short(key, value) for key, value in spec.provenance.items()},
     }
     for key, value in rows.items():
-        table.add_row(cell(key), cell(value))
+        table.add_row(cell(key), Text("\n").join(map(cell, str(value).splitlines())))
     Console().print(table)
 
 

@@ -118,7 +118,7 @@ def test_the_selftests_own_tests_need_no_torch():
 FORBIDDEN.discard("onnx")
 import pytest
 from ssd_edge.engines.selftest.tools import _ON_A_CPU
-tests = (f"tests/cuda/{name}" for name in _ON_A_CPU)
+tests = (f"tests/engines/{name}" for name in _ON_A_CPU)
 sys.exit(pytest.main(["--collect-only", "-qq", "-p", "no:cacheprovider", *tests]))
 """
     code, out, err = python(WITHOUT.partition("from ssd_edge")[0] + program)

