@@ -6,6 +6,7 @@ which runs the heads of the plan on the CPU.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from ssd_edge.decode import Decoder
 from ssd_edge.engines.base import PlanEntry
 from ssd_edge.engines.cuda.device import open_driver
 from ssd_edge.engines.kernels.compiler import compile_kernels
+from ssd_edge.engines.tensorrt_rtx import fitness
 from ssd_edge.engines.tensorrt_rtx.fitness import why_unfit
 from ssd_edge.engines.tensorrt_rtx.runtime import open_engine
 from ssd_edge.errors import BackendError, BundleCompatibilityError
@@ -138,11 +140,7 @@ def entry(**changes) -> PlanEntry:
 )
 def test_why_a_plan_does_not_run_on_it(emulated: Emulated, monkeypatch, machine, words) -> None:
     """The driver is asked through cuda-bindings."""
-    import re
-
-    from ssd_edge.engines.tensorrt_rtx import backend as tensorrt_rtx
-
-    monkeypatch.setattr(tensorrt_rtx, "installed_version", lambda: "1.7.1.116")
+    monkeypatch.setattr(fitness, "installed_version", lambda: "1.7.1.116")
     emulated.machine(**machine)
     try:
         reason = why_unfit(entry(), open_driver())
