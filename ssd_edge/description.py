@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from ssd_edge.boxes import cell_sizes
+from ssd_edge.data.finding import nfc
 from ssd_edge.errors import ModelError, SpecError
 from ssd_edge.files import LFS_ADVICE, is_lfs_pointer
 from ssd_edge.graph.files import read_graph
@@ -54,9 +54,7 @@ def read_description(path: Path) -> ModelSpec:
     try:
         levels = [_level(level) for level in content["levels"]]
         if isinstance(labels := content["labels"], list):
-            content["labels"] = [
-                unicodedata.normalize("NFC", each) if isinstance(each, str) else each for each in labels
-            ]
+            content["labels"] = [nfc(each) if isinstance(each, str) else each for each in labels]
         if "variances" in content:
             content["variances"] = _variances(content["variances"])
         return ModelSpec.from_json(

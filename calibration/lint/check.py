@@ -18,9 +18,8 @@ from ssd_edge.calibration.lint.finding import Finding, in_float
 from ssd_edge.calibration.lint.grids import grids, is_qoperator, is_quantised_convolution, operators, pairs
 from ssd_edge.calibration.lint.joins import adds, concatenations, outputs, pools
 from ssd_edge.calibration.network.policy import DEFAULT_POLICY, choose
-from ssd_edge.errors import CalibrationError, ModelError
-from ssd_edge.graph.files import read_graph
-from ssd_edge.graph.fp32 import read_heads
+from ssd_edge.errors import CalibrationError
+from ssd_edge.graph.fp32 import read_heads, read_to_calibrate
 from ssd_edge.graph.qdq import QdqGraph
 from ssd_edge.graph.view import is_depthwise, name_of
 
@@ -73,12 +72,7 @@ def check_onnx(path: Path) -> LintReport:
     Raises:
         CalibrationError: no such file, or no ONNX.
     """
-    try:
-        model = read_graph(path)
-    except OSError as error:
-        raise CalibrationError(f"cannot read {path}: {error.strerror}") from None
-    except ModelError as error:
-        raise CalibrationError(str(error)) from None
+    model = read_to_calibrate(path)
     if not model.graph.node:
         raise CalibrationError(f"{path} is not an ONNX model, or an empty one")
     graph = QdqGraph(model, path.parent)

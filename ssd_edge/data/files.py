@@ -103,6 +103,23 @@ def walk(folder: Path, suffixes: Iterable[str], depth: int = 99) -> Iterator[Pat
     return iter(sorted(files))
 
 
+def lines_of(file: Path, what: str = "") -> list[str]:
+    """Return the lines of a text file that hold something, without white space around them.
+
+    Args:
+        file: the file, in UTF-8.
+        what: what the file is, for the error.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {file}{what and f', {what}'}: {error}") from None
+    return [line.strip() for line in lines if line.strip()]
+
+
 def visible(name: str) -> bool:
     """Tell whether a name is not hidden; macOS leaves ``._name.xml`` and ``__MACOSX/`` in archives."""
     return not name.startswith(".") and name != "__MACOSX"

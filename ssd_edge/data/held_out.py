@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 
 from ssd_edge.data.dataset import Sample
 from ssd_edge.errors import DataError
+from ssd_edge.files import sha256
 
 SHARE = 0.2
 """Share of the images that is held out for validation if a data set has no split for it."""
@@ -59,14 +59,14 @@ def held_out_of(provenance: Mapping[str, str]) -> HeldOut | None:
 def digest_of(image: Path) -> str:
     """Return the digits by which an image file is known; "" if it cannot be read."""
     try:
-        return shortened(hashlib.sha256(image.read_bytes()).hexdigest())
+        return shortened(sha256(image))
     except OSError:
         return ""
 
 
-def shortened(sha256: str) -> str:
+def shortened(digest: str) -> str:
     """Return the digits of a SHA-256 by which an image is known."""
-    return sha256[:_DIGITS]
+    return digest[:_DIGITS]
 
 
 def choose_held_out(samples: Sequence[Sample], share: float, seed: int) -> list[int]:

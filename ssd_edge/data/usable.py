@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,6 +12,7 @@ from ssd_edge.data.report import Report
 from ssd_edge.data.roles import HELD_OUT
 from ssd_edge.data.wording import check_command, counted
 from ssd_edge.errors import DataError
+from ssd_edge.files import sha256
 from ssd_edge.progress import Progress, no_progress, part
 
 Twins = Mapping[str, tuple[Sample, str]]
@@ -115,7 +115,7 @@ def _twins(reports: Iterable[Report]) -> list[tuple[str, tuple[Sample, str]]]:
 def _twins_of_files(datasets: Iterable[Dataset]) -> list[tuple[str, tuple[Sample, str]]]:
     """Return the images of parts that are not used now, by the bytes of their files alone."""
     return [
-        (hashlib.sha256(sample.image.read_bytes()).hexdigest(), (sample, dataset.split))
+        (sha256(sample.image), (sample, dataset.split))
         for dataset in datasets
         for sample in dataset
         if sample.image.is_file()

@@ -81,10 +81,11 @@ def read(path: Path, split: str = "", labels: Sequence[str] | None = None) -> Da
                 detail = f"'{name}' is in the list of split '{split}', but has no XML file"
                 issues.append(Issue("missing-labels", source, detail, "image left out"))
                 continue
-            used.add(by_name.of_label(source))
+            beside = by_name.of_label(source)
+            used.add(beside)
             if isinstance(annotation, LabelsError):
                 raise annotation
-            image = by_name.of_label(source) or _by_filename(root, by_name, source, annotation.filename)
+            image = beside or _by_filename(root, by_name, source, annotation.filename)
         except LabelsError as error:
             issues.append(Issue("bad-labels", source, str(error), "image left out"))
             continue

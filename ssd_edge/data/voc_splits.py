@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from ssd_edge.data.files import IMAGE_SUFFIXES, choose_split, visible
+from ssd_edge.data.files import IMAGE_SUFFIXES, choose_split, lines_of, visible
 from ssd_edge.data.finding import nfc, place
 from ssd_edge.data.roles import role_of
 from ssd_edge.errors import DataError
@@ -93,11 +93,7 @@ def _is_per_class(name: str, file: Path, lists: Collection[str]) -> bool:
 
 
 def _lines(file: Path) -> list[str]:
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {file}, the list of split '{file.stem}': {error}") from None
-    return [line.strip() for line in lines if line.strip()]
+    return lines_of(file, f"the list of split '{file.stem}'")
 
 
 def _listed(line: str, known: Collection[str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ssd_edge.data.files import IMAGE_SUFFIXES, LabelsError, inside, visible, walk
+from ssd_edge.data.files import IMAGE_SUFFIXES, LabelsError, inside, lines_of, visible, walk
 from ssd_edge.data.finding import nfc
 from ssd_edge.data.yolo_lines import looks_like_labels
 from ssd_edge.errors import DataError
@@ -140,14 +140,10 @@ def _names_in(files: Iterator[Path] | list[Path]) -> list[str]:
     for file in files:
         if not file.is_file():
             continue
-        try:
-            lines = file.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"cannot read {file}: {error}") from None
-        found = [line.strip() for line in lines if line.strip()]
-        if first is not None and found != names:
+        here = lines_of(file)
+        if first is not None and here != names:
             raise DataError(f"{first} and {file} give different class names: delete the wrong one")
-        first, names = file, found
+        first, names = file, here
     return names
 
 

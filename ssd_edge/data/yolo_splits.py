@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
 from ssd_edge.data.dataset import Issue
-from ssd_edge.data.files import IMAGE_SUFFIXES, LabelsError, choose_split, inside, number, visible, walk
+from ssd_edge.data.files import IMAGE_SUFFIXES, LabelsError, choose_split, inside, lines_of, number, visible, walk
 from ssd_edge.data.finding import ImageIndex
 from ssd_edge.data.roles import WORDS, Role, role_of
 from ssd_edge.errors import DataError
@@ -166,11 +166,7 @@ def _role(image: PurePosixPath | Path) -> Role | None:
 
 
 def _lines(file: Path) -> list[str]:
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {file}, the list of a split: {error}") from None
-    return [line.strip() for line in lines if line.strip()]
+    return lines_of(file, "the list of a split")
 
 
 def _is_list(root: Path, file: Path) -> bool:

@@ -44,6 +44,20 @@ class Convolution:
     depthwise: bool
 
 
+def read_to_calibrate(path: Path) -> onnx.ModelProto:
+    """Read an ONNX file as ``read_graph`` does.
+
+    Raises:
+        CalibrationError: the file cannot be read, or is not ONNX.
+    """
+    try:
+        return read_graph(path)
+    except OSError as error:
+        raise CalibrationError(f"cannot read {path}: {error.strerror}") from None
+    except ModelError as error:
+        raise CalibrationError(str(error)) from None
+
+
 def read_heads(path: Path) -> onnx.ModelProto:
     """Read an FP32 model, fold BatchNormalization into its convolutions and compute constants.
 
@@ -53,12 +67,7 @@ def read_heads(path: Path) -> onnx.ModelProto:
         CalibrationError: the file is missing, is no ONNX model or already quantised, keeps weights outside its own
             folder, has no convolution, or does not have exactly one float32 image input of fixed height and width.
     """
-    try:
-        model = read_graph(path)
-    except OSError as error:
-        raise CalibrationError(f"cannot read {path}: {error.strerror}") from None
-    except ModelError as error:
-        raise CalibrationError(str(error)) from None
+    model = read_to_calibrate(path)
     _refuse(model, path)
     try:
         read_weights(model, path)

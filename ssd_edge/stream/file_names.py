@@ -7,6 +7,8 @@ import re
 import unicodedata
 from pathlib import Path
 
+from ssd_edge.data.finding import nfc
+
 _MOST_BYTES = 140  # most file systems take 255, encrypted home folders (eCryptfs) 143
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*\ufffd]')
 
@@ -24,7 +26,7 @@ def numbered_name(index: int, source: str | None) -> str:
     if source is None:
         return f"{index:06d}.jpg"
     readable = os.fsencode(Path(source).stem).decode("utf-8", "replace")
-    stem = _FORBIDDEN.sub("_", unicodedata.normalize("NFC", readable))
+    stem = _FORBIDDEN.sub("_", nfc(readable))
     room = _MOST_BYTES - len(f"{index:06d}-.jpg")
     while len(stem.encode()) > room:
         cut, stem = stem[-1], stem[:-1]

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ssd_edge.data.finding import nfc
 from ssd_edge.detector import Image
 from ssd_edge.stream.fonts import font_with, opened, orders_leftwards
 
@@ -98,7 +99,7 @@ def write(
 
 def _name(label: str, number: int) -> Name:
     printable = "".join(char if char.isprintable() else " " for char in label)
-    text = unicodedata.normalize("NFC", printable.encode("utf-8", "replace").decode())
+    text = nfc(printable.encode("utf-8", "replace").decode())
     leftwards = any(unicodedata.bidirectional(char) in {"R", "AL"} for char in text)  # OpenCV knows no such order
     if not leftwards and all(map(_opencv_has, text)):
         return Name(text)
