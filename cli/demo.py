@@ -36,10 +36,8 @@ def demo(
     """
     with needs("train,calibrate", "demo"):
         import torch  # noqa: F401 - asked for before the first minute is spent
-    from ssd_edge.data.synthetic import LABELS
     from ssd_edge.data.synthetic_dataset import write_dataset
     from ssd_edge.engines.bundle.build import build_bundle
-    from ssd_edge.stream.video import Video
 
     began = monotonic()
     say("1/6 render a conveyor with bolts, nuts, washers and gears")
@@ -64,7 +62,7 @@ def demo(
     ap = {name: _evaluate(bundle, data) for name, bundle in engines.items()}
     speed = _benchmark(engines)
     video = folder / "run.mp4"
-    report = _record(engines["int8"], Video(video, LABELS), seconds)
+    report = _record(engines["int8"], video, seconds)
     took = monotonic() - began
     if as_json:
         print_json(
@@ -149,16 +147,17 @@ def _benchmark(bundles: dict[str, Path]) -> dict[str, float]:
     return {result.name: result.loop_fps for result in results}
 
 
-def _record(bundle: Path, video: Any, seconds: float) -> dict[str, Any]:
+def _record(bundle: Path, video: Path, seconds: float) -> dict[str, Any]:
     from ssd_edge.engines.bundle.load import load_bundle
     from ssd_edge.stream.loop import run_loop
     from ssd_edge.stream.sources import open_source
+    from ssd_edge.stream.video import Video
 
     with load_bundle(bundle) as engine, progress("recording") as bar:
         report = run_loop(
             engine.detector(0.5),
             open_source("synthetic:1"),
-            [video],
+            [Video(video, engine.spec.labels)],
             duration=seconds,
             on_report=lambda now: bar(round(now.seconds), round(seconds)),
         )
