@@ -74,7 +74,7 @@ class ModelSpec:
     """The facts about a model that every step after training needs; checked on creation.
 
     Attributes:
-        architecture: a key of ``MODELS`` in ``ssd_edge/models/registry.py``, or ``imported``.
+        architecture: a key of ``MODELS`` in ``ssd_edge/models/catalogue.py``, or ``imported``.
         input_size: (height, width) of the network's input, in pixels.
         channel_order: channel order of the network's input; frames are BGR.
         mean: per channel of the input, in grey levels; the input is (pixel − mean) / std.

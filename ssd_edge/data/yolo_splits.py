@@ -58,15 +58,15 @@ def splits_of(
 
 def _folders_of(root: Path, folders: Sequence[Path]) -> dict[str, YoloSplit]:
     """Return the folders of images by the names that tell splits apart, several of one name as one split."""
-    found: dict[str, list[Path]] = {}
+    by_name: dict[str, list[Path]] = {}
     for folder in folders:
         if folder.parent == root or folder == root:
             here = sorted(p for p in folder.iterdir() if p.is_dir() and visible(p.name))
             inner = [p for p in here if folder != root or next(walk(p, IMAGE_SUFFIXES), None)]
-            found.update({p.name: [p] for p in inner})
+            by_name.update({p.name: [p] for p in inner})
         else:
-            found.setdefault(folder.parent.name, []).append(folder)
-    return {name: YoloSplit(places[0], tuple(places)) for name, places in found.items()}
+            by_name.setdefault(folder.parent.name, []).append(folder)
+    return {name: YoloSplit(places[0], tuple(places)) for name, places in by_name.items()}
 
 
 def _declared(
@@ -149,11 +149,12 @@ class _Finder:
         image = _locate(self._root, file.parent, line)
         if image.is_file() and image.suffix.lower() in IMAGE_SUFFIXES:
             return image
-        found = self._images.ending_in(line)
-        if found is None:
+        elsewhere = self._images.ending_in(line)
+        if elsewhere is None:
             return None
-        role, other = _role(PurePosixPath(line.replace("\\", "/"))), _role(found.relative_to(self._root))
-        return found if None in (role, other) or role == other else None  # not the image of its name in another split
+        role, other = _role(PurePosixPath(line.replace("\\", "/"))), _role(elsewhere.relative_to(self._root))
+        # Not the image of its name in another split.
+        return elsewhere if None in (role, other) or role == other else None
 
     @cached_property
     def _images(self) -> ImageIndex:
