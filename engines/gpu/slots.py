@@ -18,6 +18,7 @@ from ssd_edge.engines.cuda.driver import Argument, CudaError
 from ssd_edge.engines.cuda.module import Module
 from ssd_edge.engines.cuda.stream import Stream
 from ssd_edge.engines.gpu.exchange import Copied, Exchange, exchange
+from ssd_edge.engines.gpu.graph import as_graph
 from ssd_edge.engines.gpu.network import DeviceNetwork, is_half
 from ssd_edge.engines.kernels.launch import Buffer, Launch, between_buffers, preprocess_launch, result_buffers
 from ssd_edge.errors import BackendError
@@ -178,28 +179,6 @@ class HeadsSlot:
             return RawHeads(*(memory.array.astype(np.float32, copy=False) for memory in heads))
 
         return result
-
-
-def as_graph(stack: ExitStack, stream: Stream, work: Callable[[], None]) -> Callable[[], None]:
-    """Capture work into a CUDA graph, one launch instead of many; return the work itself if it cannot be captured.
-
-    Raises:
-        BackendError: the work fails even without a capture.
-    """
-    work()  # libraries do their setup on the first run, and must not do it during a capture
-    stream.synchronize()
-    try:
-        graph = stream.capture(work)
-    except CudaError as error:
-        if not error.name.startswith("CUDA_ERROR_STREAM_CAPTURE_"):
-            raise
-        return work
-    except BackendError:  # the library did the same work a moment ago, so only the capture makes it fail
-        return work
-    if graph is None:
-        return work
-    stack.enter_context(graph)
-    return lambda: graph.launch(stream)
 
 
 def _stream(stack: ExitStack, device: Device) -> Stream:
