@@ -14,7 +14,7 @@ from ssd_edge.hints import command
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ssd_edge.detector import Image
+    from ssd_edge.pixels import Image
 
 
 def import_onnx(

@@ -11,7 +11,7 @@ import typer
 from ssd_edge.cli.common import progress, say
 
 if TYPE_CHECKING:
-    from ssd_edge.detector import Image
+    from ssd_edge.pixels import Image
 
 WithProof = Annotated[
     bool,

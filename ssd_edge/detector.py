@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from time import perf_counter
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -12,14 +12,12 @@ import numpy.typing as npt
 
 from ssd_edge.decode import Decoder, for_reader
 from ssd_edge.detections import Detections
+from ssd_edge.pixels import Pixels, size_of, to_bgr
 from ssd_edge.preprocess import preprocess
 from ssd_edge.spec import ModelSpec
 
 _Self = TypeVar("_Self", bound="Detector")
 _Engine = TypeVar("_Engine", bound="Engine")
-
-Image = npt.NDArray[np.uint8]
-"""(height, width, 3) uint8 BGR."""
 
 
 class RawHeads(NamedTuple):
@@ -101,24 +99,37 @@ class Result(NamedTuple):
     times: StageTimes
 
 
+Memory = Callable[[int], npt.NDArray[np.uint8]]
+"""Gives memory for one frame, (n,) uint8, to write once; it is used again after the array and its views are gone."""
+
+
+def host_memory(nbytes: int) -> npt.NDArray[np.uint8]:
+    """Give ordinary memory; see ``Memory``."""
+    return np.empty(nbytes, np.uint8)
+
+
 class Detector(ABC):
     """A model that takes frames and gives detections."""
 
     spec: ModelSpec
     depth: int
     """How many frames may be submitted before the first result is fetched."""
+    reads: Collection[str] = ("BGR",)
+    """The pixel formats that it reads itself, see ``pixels.FORMATS``; others are converted first."""
+    memory: Memory = staticmethod(host_memory)
+    """Where a source best writes its frames, so that they need no further copy; any thread may call it."""
 
     @abstractmethod
-    def submit(self, frame: Image) -> Callable[[], Result]:
+    def submit(self, frame: Pixels) -> Callable[[], Result]:
         """Start on a frame of any size; the returned function waits for the result.
 
         Fetch results in the order of their frames, each before ``depth`` further submissions.
 
         Raises:
-            ValueError: the frame is not (height, width, 3) uint8.
+            ValueError: the frame is an array that is not (height, width, 3) uint8.
         """
 
-    def __call__(self, frame: Image) -> Detections:
+    def __call__(self, frame: Pixels) -> Detections:
         """Detect objects in one frame, and wait for the result."""
         return self.submit(frame)().detections
 
@@ -146,13 +157,13 @@ class HostDetector(Detector):
         self.depth = heads.depth
         self._decode = Decoder(for_reader(heads.spec, min_score))
 
-    def submit(self, frame: Image) -> Callable[[], Result]:
+    def submit(self, frame: Pixels) -> Callable[[], Result]:
         """See ``Detector``."""
         began = perf_counter()
-        images = preprocess(frame, self.spec)
+        images = preprocess(to_bgr(frame), self.spec)
         started = perf_counter()
         finish = self.heads.submit(images)
-        size = frame.shape[0], frame.shape[1]
+        size = size_of(frame)
 
         def result() -> Result:
             loc, logits = finish()

@@ -28,9 +28,10 @@ from ssd_edge.agreement import SAME_PLACE, TOLERANCES, Agreement, Tolerance, com
 from ssd_edge.boxes import iou
 from ssd_edge.decode import Decoder
 from ssd_edge.detections import Detections
-from ssd_edge.detector import Heads, Image, RawHeads
+from ssd_edge.detector import Heads, RawHeads
 from ssd_edge.errors import ProofError
 from ssd_edge.parsing import parse_json
+from ssd_edge.pixels import Image
 from ssd_edge.preprocess import preprocess
 from ssd_edge.resize import resize
 from ssd_edge.spec import ModelSpec

@@ -17,12 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ssd_edge.boxes import default_boxes
-from ssd_edge.detector import Detector, Engine, Image, RawHeads, Result
+from ssd_edge.detector import Detector, Engine, RawHeads, Result
 from ssd_edge.engines.cuda.device import Device
 from ssd_edge.engines.gpu.network import DeviceNetwork, decode_after, gives_heads
 from ssd_edge.engines.gpu.slots import FrameSlot, HeadsSlot, Pipeline
 from ssd_edge.engines.kernels.launch import check_limits
 from ssd_edge.errors import BackendError, NoHeadsError
+from ssd_edge.pixels import Pixels, to_bgr
 from ssd_edge.preprocess import check_frame
 from ssd_edge.spec import ModelSpec
 
@@ -125,10 +126,11 @@ class GpuDetector(Detector):
         self.spec = spec
         self._slots, self._min_score = slots, min_score
 
-    def submit(self, frame: Image) -> Callable[[], Result]:
+    def submit(self, frame: Pixels) -> Callable[[], Result]:
         """See ``Detector``."""
-        check_frame(frame)
-        finish = self._slots.next().submit(frame)
+        image = to_bgr(frame)
+        check_frame(image)
+        finish = self._slots.next().submit(image)
 
         def result() -> Result:
             finished = finish()

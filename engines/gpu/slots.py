@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ssd_edge.decode import to_pixels
 from ssd_edge.detections import Detections
-from ssd_edge.detector import Image, RawHeads, Result, StageTimes
+from ssd_edge.detector import RawHeads, Result, StageTimes
 from ssd_edge.engines.cuda.device import Device
 from ssd_edge.engines.cuda.driver import Argument, CudaError
 from ssd_edge.engines.cuda.module import Module
@@ -22,6 +22,7 @@ from ssd_edge.engines.gpu.graph import as_graph
 from ssd_edge.engines.gpu.network import DeviceNetwork, is_half
 from ssd_edge.engines.kernels.launch import Buffer, Launch, between_buffers, preprocess_launch, result_buffers
 from ssd_edge.errors import BackendError
+from ssd_edge.pixels import Image
 
 _ALIGNMENT = 256  # bytes, of each result in their common buffer; memory from the driver is aligned like this
 

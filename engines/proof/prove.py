@@ -8,10 +8,11 @@ from pathlib import Path
 
 from ssd_edge.agreement import TOLERANCES, Agreement
 from ssd_edge.decode import Decoder
-from ssd_edge.detector import Engine, Image
+from ssd_edge.detector import Engine
 from ssd_edge.engines.base import PlanEntry
 from ssd_edge.errors import BackendError, DisagreementError, NoHeadsError, ProofError
 from ssd_edge.graph.heads import add_proof
+from ssd_edge.pixels import Image
 from ssd_edge.preprocess import preprocess
 from ssd_edge.proof import Proof, check, compare_with, record
 from ssd_edge.spec import ModelSpec

@@ -14,7 +14,7 @@ import numpy as np
 
 from ssd_edge.boxes import iou
 from ssd_edge.detections import Detections
-from ssd_edge.detector import Engine, Image
+from ssd_edge.detector import Engine
 from ssd_edge.engines.base import BuildOptions
 from ssd_edge.engines.plugins.forms import AHEAD_OF_TIME_SINCE, FORMS
 from ssd_edge.engines.plugins.library_plugin import VARIABLE
@@ -25,6 +25,7 @@ from ssd_edge.engines.tensorrt.versions import release_of
 from ssd_edge.errors import SsdEdgeError
 from ssd_edge.machine.examine import PROBES, examine
 from ssd_edge.machine.host import UnansweredError, this_host
+from ssd_edge.pixels import Image
 from ssd_edge.stream.durations import Durations
 
 SURE = 0.3

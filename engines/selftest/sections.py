@@ -8,9 +8,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
-from ssd_edge.detector import Engine, Image
+from ssd_edge.detector import Engine
 from ssd_edge.engines.base import BuildOptions
 from ssd_edge.errors import SsdEdgeError
+from ssd_edge.pixels import Image
 from ssd_edge.progress import Progress
 from ssd_edge.spec import ModelSpec
 

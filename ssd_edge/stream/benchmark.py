@@ -41,7 +41,7 @@ class Replay(Source):
         if self._next >= self._number or self._stopping.is_set():
             return None
         kept = self._frames[self._next % len(self._frames)]
-        frame = Frame(kept.image, self._next, monotonic(), took=kept.took)
+        frame = Frame(kept.pixels, self._next, monotonic(), took=kept.took)
         self._next += 1
         return frame
 
@@ -161,7 +161,7 @@ def _one_at_a_time(detector: Detector, kept: Sequence[Frame], frames: int, warmu
     durations = {name: Durations() for name in (*STAGES, END_TO_END)}
     for number in range(-warmup, frames):
         frame = kept[number % len(kept)]
-        result = detector.submit(frame.image)()
+        result = detector.submit(frame.pixels)()
         began = perf_counter()
         annotate(frame.image, result.detections.above(0.5), detector.spec.labels)
         times = {"capture": frame.took, **result.times._asdict(), "sink": perf_counter() - began}

@@ -100,7 +100,7 @@ class LiveSource(Source):
         if frame is None:
             return None
         index, self._index = self._index, self._index + 1
-        return Frame(frame.image, index, frame.captured, frame.captured - self._opened, took=frame.took)
+        return Frame(frame.pixels, index, frame.captured, frame.captured - self._opened, took=frame.took)
 
     def _grab(self) -> Frame | None:
         """Grab a frame, and take the time of its arrival before decoding it; None if there is no frame."""

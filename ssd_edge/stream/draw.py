@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 
 from ssd_edge.detections import Detections
-from ssd_edge.detector import Image
+from ssd_edge.pixels import Image
 from ssd_edge.stream.lettering import Name, extent, names_of, write
 
 # BGR; neighbours differ in hue and lightness, so that the classes of a small model are easy to tell apart.

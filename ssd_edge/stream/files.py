@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from ssd_edge.data.dataset import read_image
-from ssd_edge.detector import Image
 from ssd_edge.errors import DataError, SourceError
+from ssd_edge.pixels import Image
 from ssd_edge.stream.frames import Frame, Source
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from time import monotonic
 
-from ssd_edge.detector import Image
+from ssd_edge.detector import Memory, host_memory
+from ssd_edge.pixels import Image, Pixels, to_bgr
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +20,7 @@ class Frame:
     """One picture of a source.
 
     Attributes:
-        image: (height, width, 3) uint8 BGR; it is shared, so nobody may write to it.
+        pixels: the frame as its source gave it; it is shared, so nobody may write to it.
         index: 0, 1, 2, …, counted by the source; a gap means dropped frames.
         captured: time of arrival, in seconds of ``time.monotonic``.
         position: seconds since the start of the recording, or since the camera was opened; None for still pictures.
@@ -25,12 +28,17 @@ class Frame:
         took: seconds spent decoding or drawing, without waiting for the camera.
     """
 
-    image: Image
+    pixels: Pixels
     index: int
     captured: float
     position: float | None = None
     file: str | None = None
     took: float = 0.0
+
+    @cached_property
+    def image(self) -> Image:
+        """The frame in (height, width, 3) uint8 BGR, converted once, for people to see; nobody may write to it."""
+        return to_bgr(self.pixels)
 
 
 class Source(AbstractContextManager["Source"]):
@@ -44,6 +52,8 @@ class Source(AbstractContextManager["Source"]):
         skipped: number of pictures left out because they could not be decoded.
         lost: number of frames of a recording that could not be decoded.
         reconnects: number of times that a lost camera or stream was opened again.
+        reads: the pixel formats that the frames' reader takes; the source converts others to BGR, if it can.
+        memory: gives the memory that frames are best written to; a source may use its own.
     """
 
     name: str = ""
@@ -53,6 +63,8 @@ class Source(AbstractContextManager["Source"]):
     skipped: int = 0
     lost: int = 0
     reconnects: int = 0
+    reads: Collection[str] = ("BGR",)
+    memory: Memory = staticmethod(host_memory)
 
     def __init__(self) -> None:
         self._stopping = threading.Event()

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ssd_edge.data.finding import nfc
-from ssd_edge.detector import Image
+from ssd_edge.pixels import Image
 from ssd_edge.stream.fonts import font_with, opened, orders_leftwards
 
 if TYPE_CHECKING:

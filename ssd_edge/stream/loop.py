@@ -108,7 +108,7 @@ def detect(
                 frame = capture.take(max(0.0, patience))
                 if frame is not None:
                     left = None if left is None else left - 1
-                    pending.append((frame, monotonic(), detector.submit(frame.image)))
+                    pending.append((frame, monotonic(), detector.submit(frame.pixels)))
                     continue
             if pending:
                 frame, submitted, finish = pending.popleft()

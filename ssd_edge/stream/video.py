@@ -12,9 +12,9 @@ import numpy as np
 from av.video.stream import VideoStream
 
 from ssd_edge.detections import Detections
-from ssd_edge.detector import Image
 from ssd_edge.errors import SinkError
 from ssd_edge.files import sync_folder, sync_open
+from ssd_edge.pixels import Image
 from ssd_edge.stream.draw import annotate
 from ssd_edge.stream.frames import Frame
 from ssd_edge.stream.sinks import Sink

@@ -12,9 +12,9 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from ssd_edge.detector import Image
 from ssd_edge.errors import SourceError
 from ssd_edge.files import LFS_ADVICE, is_lfs_pointer
+from ssd_edge.pixels import Image
 from ssd_edge.stream.frames import Frame, Source
 
 _TIMEOUT = 5.0  # seconds for opening and for reading a file on a web server
