@@ -104,8 +104,9 @@ def _computed(frame: npt.NDArray[np.uint8], size: tuple[int, int]) -> Iterator[t
 
 
 def _by_kernel(frame: npt.NDArray[np.uint8], size: tuple[int, int], how: Any) -> npt.NDArray[np.uint8]:
-    from ssd_edge.engines.kernels.launch import preprocess_launch
+    from ssd_edge.engines.kernels.launch import preprocess_launch, preprocess_taps
     from ssd_edge.models.registry import make_spec
+    from ssd_edge.pixels import packed
     from tests.cuda.build import kernel_library
 
     spec = replace(
@@ -117,8 +118,9 @@ def _by_kernel(frame: npt.NDArray[np.uint8], size: tuple[int, int], how: Any) ->
         std=(1.0, 1.0, 1.0),
     )
     image = np.full((1, 3, *size), np.nan, np.float32)
-    launch = preprocess_launch(spec, (frame.shape[0], frame.shape[1]), False)
-    memory = {"frame": frame, "image": image}
+    size_of_frame = (frame.shape[0], frame.shape[1])
+    launch = preprocess_launch(spec, packed("BGR", size_of_frame), False)
+    memory = {"frame": frame, "taps": preprocess_taps(spec, size_of_frame), "image": image}
     arguments = [memory[value] if isinstance(value, str) else value for value in launch.arguments]
     kernel_library().launch(launch.kernel, launch.grid, launch.block, arguments, 1)
     return np.asarray(image[0].transpose(1, 2, 0), np.uint8)

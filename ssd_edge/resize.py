@@ -53,7 +53,7 @@ def area(frame: Pixels, size: Size) -> Pixels:
     # Summed-area table: its whole numbers do not depend on the order of adding. Where an output pixel's edge cuts a
     # pixel, sums are weighted by whole numbers of parts, so that all values stay exact in float64 (up to 2^53).
     sums = cv2.integral(frame, sdepth=cv2.CV_32S if frame.size // 3 < _MOST_OF_INT32 else cv2.CV_64F)
-    (row, row_parts), (column, column_parts) = (_cuts(*pair) for pair in zip(size, frame.shape[:2], strict=True))
+    (row, row_parts), (column, column_parts) = (cuts(*pair) for pair in zip(size, frame.shape[:2], strict=True))
     upper, lower = (sums.take(rows, axis=0, mode="clip") for rows in (row, row + 1))
     before, behind = (
         _between(
@@ -117,7 +117,7 @@ def taps(size: int, frame_size: int) -> tuple[npt.NDArray[np.int32], npt.NDArray
     return np.clip(low, 0, frame_size - 1).astype(np.int32), weight.astype(np.int32)
 
 
-def _cuts(size: int, frame_size: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def cuts(size: int, frame_size: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Compute the edges of the output pixels along an axis: whole pixels of the frame, and parts of the next one.
 
     Both are (size + 1,).

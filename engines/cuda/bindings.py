@@ -192,21 +192,15 @@ class Bindings:
             self._call(f"looking for kernel {name}", cuda.cuModuleGetFunction(cuda.CUmodule(module), name.encode()))
         )
 
-    def launch(
+    def prepare(
         self,
         function: int,
         grid: tuple[int, int, int],
         block: tuple[int, int, int],
-        stream: int,
         arguments: Sequence[Argument],
-    ) -> None:
+    ) -> _Prepared:
         """See ``Driver``."""
-        values = tuple(int(argument) for argument in arguments)
-        types = tuple(ctypes.c_int32 if isinstance(a, np.int32) else ctypes.c_void_p for a in arguments)
-        self._call(
-            "launching a kernel",
-            cuda.cuLaunchKernel(cuda.CUfunction(function), *grid, *block, 0, _stream(stream), (values, types), 0),
-        )
+        return _Prepared(self, function, (*grid, *block), arguments)
 
     def begin_capture(self, stream: int) -> None:
         """See ``Driver``."""
@@ -233,6 +227,29 @@ class Bindings:
     def destroy_graph(self, graph: int) -> None:
         """See ``Driver``."""
         self._call("ending a graph", cuda.cuGraphExecDestroy(cuda.CUgraphExec(graph)))
+
+
+class _Prepared:
+    """See ``ssd_edge.engines.cuda.driver.Prepared``."""
+
+    def __init__(self, driver: Bindings, function: int, shape: Sequence[int], arguments: Sequence[Argument]) -> None:
+        self._driver, self._function, self._shape = driver, cuda.CUfunction(function), shape
+        # What cuLaunchKernel takes: an array of pointers to the values. Each value has 8 bytes, of which an int32 has
+        # the first 4, on a little-endian machine.
+        count, size = len(arguments), ctypes.sizeof(ctypes.c_uint64)
+        self._values = (ctypes.c_uint64 * count)(*(int(a) & 0xFFFF_FFFF_FFFF_FFFF for a in arguments))
+        first = ctypes.addressof(self._values)
+        self._pointers = (ctypes.c_void_p * count)(*(first + size * place for place in range(count)))
+        self._address = ctypes.addressof(self._pointers)
+
+    def set_address(self, place: int, address: int) -> None:
+        """See ``Prepared``."""
+        self._values[place] = address
+
+    def launch(self, stream: int) -> None:
+        """See ``Prepared``."""
+        answer = cuda.cuLaunchKernel(self._function, *self._shape, 0, _stream(stream), self._address, 0)
+        self._driver._call("launching a kernel", answer)
 
 
 def _array(address: int, nbytes: int) -> npt.NDArray[np.uint8]:

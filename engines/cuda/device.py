@@ -8,8 +8,8 @@ Each object is a context manager made by a ``Device``, over one of two libraries
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import numpy.typing as npt
 
@@ -70,7 +70,7 @@ class Device(Resource):
     """
 
     def __init__(self, index: int = 0, driver: Driver | None = None, *, adopt: bool = False) -> None:
-        self.driver = driver or open_driver()
+        self.driver, self._adopted = driver or open_driver(), adopt
         with ExitStack() as undo:
             self.index = self._adopt() if adopt else self._open(index, undo)
             self.name = self.driver.device_name(self.index)
@@ -111,6 +111,10 @@ class Device(Resource):
         """Make this GPU's context current in the calling thread; needed first in any thread but the opening one."""
         self.driver.set_context(self._context)
 
+    def keep(self) -> KeptContext:
+        """Keep this GPU's context beyond ``close``, for what has to be released later."""
+        return KeptContext(self.driver, self._context, None if self._adopted else self.index)
+
     def memory(self) -> tuple[int, int]:
         """Return the free and total bytes of memory."""
         return self.driver.memory()
@@ -146,3 +150,29 @@ class Device(Resource):
             CudaError: the driver refused them.
         """
         return Module(self.driver, image)
+
+
+class KeptContext(Resource):
+    """A GPU's context that lives until this object is closed too; one that was adopted lives as its owner wants.
+
+    Args:
+        driver: the driver.
+        context: the context.
+        index: number of the GPU whose primary context it is; None if it was adopted.
+    """
+
+    def __init__(self, driver: Driver, context: int, index: int | None) -> None:
+        self._driver, self._context = driver, context
+        if index is not None:
+            driver.retain_context(index)
+        super().__init__(lambda: None if index is None else driver.release_context(index))
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Make it the calling thread's context for a while."""
+        before = self._driver.current_context()
+        self._driver.set_context(self._context)
+        try:
+            yield
+        finally:
+            self._driver.set_context(before)

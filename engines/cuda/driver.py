@@ -29,6 +29,16 @@ class CudaError(BackendError):
         self.name = name
 
 
+class Prepared(Protocol):
+    """A kernel with its grid and arguments; a launch costs no more than the driver's call."""
+
+    def set_address(self, place: int, address: int) -> None:
+        """Change an argument that is an address, for later launches."""
+
+    def launch(self, stream: int) -> None:
+        """Start the kernel."""
+
+
 class Driver(Protocol):
     """The calls that ``device.py`` needs of a library that wraps the driver; handles and addresses are plain ints.
 
@@ -138,15 +148,14 @@ class Driver(Protocol):
     def function(self, module: int, name: str) -> int:
         """Look up a kernel by its name."""
 
-    def launch(
+    def prepare(
         self,
         function: int,
         grid: tuple[int, int, int],
         block: tuple[int, int, int],
-        stream: int,
         arguments: Sequence[Argument],
-    ) -> None:
-        """Start a kernel."""
+    ) -> Prepared:
+        """Prepare a kernel's launch, to be started any number of times."""
 
     def begin_capture(self, stream: int) -> None:
         """Begin to record the stream's work instead of doing it."""

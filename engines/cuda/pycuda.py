@@ -323,17 +323,15 @@ class PyCuda:
         self._of_module[module].append(number)
         return number
 
-    def launch(
+    def prepare(
         self,
         function: int,
         grid: tuple[int, int, int],
         block: tuple[int, int, int],
-        stream: int,
         arguments: Sequence[Argument],
-    ) -> None:
+    ) -> _Prepared:
         """See ``Driver``."""
-        with self._call("launching a kernel"):
-            self._functions[function](*arguments, grid=grid, block=block, stream=self._stream(stream))
+        return _Prepared(self, function, {"grid": grid, "block": block}, list(arguments))
 
     def begin_capture(self, stream: int) -> None:
         """Raise CudaError: pycuda has no graphs. See ``Driver``."""
@@ -350,6 +348,25 @@ class PyCuda:
     def destroy_graph(self, graph: int) -> None:
         """Raise CudaError: pycuda has no graphs. See ``Driver``."""
         raise _NO_GRAPHS
+
+
+class _Prepared:
+    """See ``ssd_edge.engines.cuda.driver.Prepared``; pycuda packs the arguments again for each launch."""
+
+    def __init__(
+        self, driver: PyCuda, function: int, shape: dict[str, tuple[int, int, int]], arguments: list[Argument]
+    ) -> None:
+        self._driver, self._function, self._shape, self._arguments = driver, function, shape, arguments
+
+    def set_address(self, place: int, address: int) -> None:
+        """See ``Prepared``."""
+        self._arguments[place] = np.uint64(address)
+
+    def launch(self, stream: int) -> None:
+        """See ``Prepared``."""
+        driver = self._driver
+        with driver._call("launching a kernel"):
+            driver._functions[self._function](*self._arguments, **self._shape, stream=driver._stream(stream))
 
 
 _NO_GRAPHS = CudaError("CUDA_ERROR_NOT_SUPPORTED", "pycuda has no CUDA graphs: use cuda-bindings")

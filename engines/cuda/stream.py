@@ -75,7 +75,7 @@ class Stream(Resource):
         arguments: Sequence[Argument],
     ) -> None:
         """Start a kernel."""
-        self._driver.launch(function, grid, block, self.handle, arguments)
+        self._driver.prepare(function, grid, block, arguments).launch(self.handle)
 
     def record(self, event: Event) -> None:
         """Record an event after all work that is on the stream now."""

@@ -19,13 +19,14 @@ import numpy.typing as npt
 from ssd_edge.boxes import default_boxes
 from ssd_edge.detector import Detector, Engine, RawHeads, Result
 from ssd_edge.engines.cuda.device import Device
+from ssd_edge.engines.gpu.frames import DeviceFrame, FramePool
 from ssd_edge.engines.gpu.network import DeviceNetwork, decode_after, gives_heads
-from ssd_edge.engines.gpu.slots import FrameSlot, HeadsSlot, Pipeline
+from ssd_edge.engines.gpu.pipeline import Pipeline
+from ssd_edge.engines.gpu.slots import FrameSlot, HeadsSlot
 from ssd_edge.engines.kernels.launch import check_limits
 from ssd_edge.errors import BackendError, NoHeadsError
-from ssd_edge.pixels import Pixels, to_bgr
+from ssd_edge.pixels import FORMATS, Pixels, RawFrame
 from ssd_edge.preprocess import check_frame
-from ssd_edge.spec import ModelSpec
 
 DEPTH = 2
 """Slots of a detector: one frame is copied while the network works on another."""
@@ -59,7 +60,9 @@ class GpuEngine(Engine):
             module = stack.enter_context(device.module(kernels))
             launches = decode_after(network)
             defaults = _constant(stack, device, default_boxes(self.spec)) if launches else 0
-            self._pipeline = Pipeline(device, module, network, launches, defaults)
+            pool = FramePool(device)
+            stack.callback(pool.close)
+            self._pipeline = Pipeline(device, module, network, launches, defaults, pool)
             self._open: set[_Turns[Any]] = set()
             stack.callback(self._close_slots)
             # Allocated now, so that a lack of memory is reported here and not at the first frame.
@@ -95,10 +98,11 @@ class GpuEngine(Engine):
             first, self._first = self._first, None
         launches = decode_after(self._pipeline.network, min_score)
         if launches == self._pipeline.launches:
-            return GpuDetector(self.spec, first or self._turns(FrameSlot), min_score)
+            return GpuDetector(self._pipeline, first or self._turns(FrameSlot), min_score)
         if first is not None:
             first.close()  # its captured graphs decode from another score on
-        return GpuDetector(self.spec, self._turns(FrameSlot, replace(self._pipeline, launches=launches)), min_score)
+        pipeline = replace(self._pipeline, launches=launches)
+        return GpuDetector(pipeline, self._turns(FrameSlot, pipeline), min_score)
 
     def close(self) -> None:
         """Close the engine and its detectors; see ``Engine``."""
@@ -121,16 +125,18 @@ class GpuDetector(Detector):
     """Detector that runs from frame to detections on the GPU; used by one thread at a time."""
 
     depth = DEPTH
+    reads = tuple(FORMATS)
 
-    def __init__(self, spec: ModelSpec, slots: _Turns[FrameSlot], min_score: float = 0.0) -> None:
-        self.spec = spec
+    def __init__(self, pipeline: Pipeline, slots: _Turns[FrameSlot], min_score: float = 0.0) -> None:
+        self.spec = pipeline.network.spec
+        self.memory = pipeline.frames.take
         self._slots, self._min_score = slots, min_score
 
-    def submit(self, frame: Pixels) -> Callable[[], Result]:
-        """See ``Detector``."""
-        image = to_bgr(frame)
-        check_frame(image)
-        finish = self._slots.next().submit(image)
+    def submit(self, frame: Pixels | DeviceFrame) -> Callable[[], Result]:
+        """See ``Detector``; a frame may also lie in memory of the GPU."""
+        if not isinstance(frame, (RawFrame, DeviceFrame)):
+            check_frame(frame)
+        finish = self._slots.next().submit(frame)
 
         def result() -> Result:
             finished = finish()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, nullcontext, suppress
-from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
@@ -14,36 +13,17 @@ from ssd_edge.decode import to_pixels
 from ssd_edge.detections import Detections
 from ssd_edge.detector import RawHeads, Result, StageTimes
 from ssd_edge.engines.cuda.device import Device
-from ssd_edge.engines.cuda.driver import Argument, CudaError
-from ssd_edge.engines.cuda.module import Module
+from ssd_edge.engines.cuda.driver import CudaError
 from ssd_edge.engines.cuda.stream import Stream
 from ssd_edge.engines.gpu.exchange import Copied, Exchange, exchange
+from ssd_edge.engines.gpu.frames import DeviceFrame, Held
 from ssd_edge.engines.gpu.graph import as_graph
-from ssd_edge.engines.gpu.network import DeviceNetwork, is_half
-from ssd_edge.engines.kernels.launch import Buffer, Launch, between_buffers, preprocess_launch, result_buffers
+from ssd_edge.engines.gpu.pipeline import Pipeline, Preprocess, prepared
+from ssd_edge.engines.kernels.launch import Buffer, between_buffers, result_buffers
 from ssd_edge.errors import BackendError
-from ssd_edge.pixels import Image
+from ssd_edge.pixels import Pixels
 
 _ALIGNMENT = 256  # bytes, of each result in their common buffer; memory from the driver is aligned like this
-
-
-@dataclass(frozen=True)
-class Pipeline:
-    """Resources that all slots of an engine share.
-
-    Attributes:
-        device: the GPU.
-        module: the kernels.
-        network: the network; each slot gets its own execution of it.
-        launches: kernel launches that turn the network's outputs into results.
-        defaults: address of the default boxes; 0 if no launch reads them.
-    """
-
-    device: Device
-    module: Module
-    network: DeviceNetwork
-    launches: tuple[Launch, ...]
-    defaults: int
 
 
 class FrameSlot:
@@ -67,9 +47,8 @@ class FrameSlot:
             **{name: self._results.address + offset for name, offset in offsets.items()},
             "defaults": pipeline.defaults,
         }
-        self._half = is_half(network.bound["image"])
-        self._frame: Exchange | None = None
-        self._of_frame = stack.enter_context(ExitStack())
+        self._preprocess = stack.enter_context(Preprocess(pipeline, self._addresses["image"]))
+        self._held: Held | None = None  # the frame that the GPU reads
         context = network.context()
         stack.callback(context.close)
         context.bind(self._addresses)
@@ -78,20 +57,24 @@ class FrameSlot:
             stack.enter_context(device.event()) for _ in range(4)
         )
         self._infer = as_graph(stack, self._stream, lambda: context.enqueue(self._stream.handle))
-        self._finish = as_graph(stack, self._stream, self._decode)
+        self._decoding = [prepared(pipeline, launch, self._addresses) for launch in pipeline.launches]
+        # Without a launch there is at most a copy to start, for which a graph is no gain.
+        self._finish = as_graph(stack, self._stream, self._decode) if self._decoding else self._decode
         stack.callback(self._views.clear)
+        stack.callback(self._let_go)
 
-    def submit(self, frame: Image) -> Callable[[], Result]:
+    def submit(self, frame: Pixels | DeviceFrame) -> Callable[[], Result]:
         """Start work on a frame, and return a function that waits for its result."""
-        size = frame.shape[0], frame.shape[1]
+        if self._held is not None:  # nobody fetched the last result, so the GPU may still read its frame
+            self._decoded.synchronize()
         arrived = perf_counter()
-        memory = self._frame_memory(frame)
-        np.copyto(memory.array, frame)
+        self._held = held = self._pipeline.frames.hold(frame)
+        size = held.layout.size
+        launch = self._preprocess.prepared(held.layout)
         copied = perf_counter() - arrived
         stream = self._stream
         stream.record(self._began)
-        memory.to_device(stream)
-        self._launch(preprocess_launch(self._pipeline.network.spec, size, self._half))
+        self._preprocess.start(launch, held, stream)
         stream.record(self._prepared)
         self._infer()
         stream.record(self._inferred)
@@ -103,6 +86,7 @@ class FrameSlot:
                 raise BackendError("the detector was closed before its result was asked for")
             self._pipeline.device.activate()
             self._decoded.synchronize()
+            self._let_go()
             finished = perf_counter()
             detections = self._detections(size)
             return Result(
@@ -126,26 +110,13 @@ class FrameSlot:
             int(views["num_cut"][0]),
         )
 
-    def _frame_memory(self, frame: Image) -> Exchange:
-        """Memory for a frame of this size; allocated again if the previous frame had another size."""
-        if self._frame is None or self._frame.array.shape != frame.shape:
-            self._of_frame.close()
-            self._frame = None
-            self._frame = self._of_frame.enter_context(exchange(self._pipeline.device, frame.shape, np.uint8))
-            self._addresses["frame"] = self._frame.address
-        return self._frame
+    def _let_go(self) -> None:
+        self._held = None
 
     def _decode(self) -> None:
-        for launch in self._pipeline.launches:
-            self._launch(launch)
+        for launch in self._decoding:
+            launch.launch(self._stream.handle)
         self._results.to_host(self._stream)
-
-    def _launch(self, launch: Launch) -> None:
-        arguments: list[Argument] = [
-            np.uint64(self._addresses[value]) if isinstance(value, str) else np.int32(value)
-            for value in launch.arguments
-        ]
-        self._stream.launch(self._pipeline.module.function(launch.kernel), launch.grid, launch.block, arguments)
 
 
 class HeadsSlot:

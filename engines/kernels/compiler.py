@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ssd_edge.engines.kernels.images import KernelImage
-from ssd_edge.engines.kernels.launch import SOURCE
+from ssd_edge.engines.kernels.launch import SOURCE, headers_of
 from ssd_edge.engines.kernels.toolchain import ask, compiler_in
 from ssd_edge.errors import BackendError
 from ssd_edge.files import user_cache, written_whole
@@ -66,7 +66,7 @@ def compile_kernels(architecture: str, toolchain: Path | None = None, source: Pa
     Args:
         architecture: for example ``sm_87``.
         toolchain: a folder made as for ``toolchain.JETPACK_6``; None for the installed compiler.
-        source: a CUDA C++ file that includes no other.
+        source: a CUDA C++ file; it may include the ``.cuh`` files beside it.
 
     Raises:
         MissingDependencyError: NVRTC is not installed.
@@ -78,7 +78,8 @@ def compile_kernels(architecture: str, toolchain: Path | None = None, source: Pa
     if architecture not in known:
         raise BackendError(f"NVRTC {cuda[0]}.{cuda[1]} does not know {architecture}; it knows {', '.join(known)}")
     options = [f"--gpu-architecture={architecture}", *OPTIONS]
-    request = {"source": source.read_text(), "name": source.name, "options": options}
+    headers = {header.name: header.read_text() for header in headers_of(source)}
+    request = {"source": source.read_text(), "name": source.name, "options": options, "headers": headers}
 
     cached = _cache_folder() / f"{_digest({**request, 'version': cuda})}.json"
     answer = _from_cache(cached)

@@ -7,21 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from math import prod
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from ssd_edge.errors import BackendError
-from ssd_edge.resize import averages
+from ssd_edge.pixels import COEFFICIENTS, FORMATS, Layout
+from ssd_edge.resize import averages, cuts, taps
 from ssd_edge.spec import ModelSpec
 
 SOURCE = Path(__file__).with_name("kernels.cu")
 
-# As in kernels.cu.
+# As in common.cuh.
 THREADS = 256
 TILE = 32
 CAPACITY = 1024
+MERGERS = 8
+
+_WARP = 32
+_PLANES = 3
 
 _MAX_GRID_Y = 65535  # of every GPU: CUDA C++ Programming Guide, "Technical Specifications per Compute Capability"
 
@@ -63,6 +70,17 @@ class Launch:
     def arguments(self) -> tuple[str | int, ...]:
         """All arguments in the kernel's order."""
         return (*self.inputs, *self.scalars, *self.outputs)
+
+
+def headers_of(source: Path = SOURCE) -> list[Path]:
+    """List the files that a CUDA C++ source may include: those beside it."""
+    return sorted(source.parent.glob("*.cuh"))
+
+
+def source_digest() -> str:
+    """Return the kernels' SHA-256, as CMake computes it: of the hexadecimal SHA-256 of each file, headers first."""
+    digests = "".join(sha256(path.read_bytes()).hexdigest() for path in (*headers_of(), SOURCE))
+    return sha256(digests.encode()).hexdigest()
 
 
 def check_limits(spec: ModelSpec, batch: int = 1) -> None:
@@ -126,24 +144,63 @@ def result_buffers(spec: ModelSpec, batch: int) -> Mapping[str, Buffer]:
     }
 
 
-def preprocess_launch(spec: ModelSpec, frame_size: tuple[int, int], half: bool) -> Launch:
-    """Plan preprocess of one image: ``frame`` (rows, columns, 3) uint8 BGR → ``image`` (3, H, W).
+def preprocess_launch(spec: ModelSpec, layout: Layout, half: bool) -> Launch:
+    """Plan preprocess of one image: ``frame`` and ``taps`` → ``image`` (3, H, W).
+
+    ``frame`` is uint8, of whole words: ``words(layout.nbytes)``; ``taps`` is made by ``preprocess_taps``.
 
     Args:
         spec: gives input size, channel order, mean, std and resize.
-        frame_size: (rows, columns).
+        layout: how the frame lies in its memory.
         half: whether ``image`` is FP16; otherwise it is FP32.
+
+    Raises:
+        BackendError: the frame is larger than the kernel's int32 can tell.
     """
+    if layout.nbytes >= 1 << 31:
+        raise BackendError(
+            f"a frame has {layout.nbytes} bytes, but the GPU kernels take less than 2 GiB: reduce it first"
+        )
     rows, columns = spec.input_size
-    area = "_area" if spec.resize == "area" and averages(frame_size, spec.input_size) else ""
+    missing = (0,) * (_PLANES - len(layout.offsets))
     return Launch(
-        f"ssd_preprocess{area}_{'fp16' if half else 'fp32'}",
-        (_ceil(columns, THREADS), rows, 1),
+        f"ssd_preprocess{'_area' if _averages(spec, layout.size) else ''}_{'fp16' if half else 'fp32'}",
+        (_ceil(columns, _WARP), _ceil(rows, THREADS // _WARP), 1),
         (THREADS, 1, 1),
-        ("frame",),
-        (*frame_size, rows, columns, int(spec.channel_order == "rgb"), *map(bits, spec.mean), *map(bits, spec.std)),
+        ("frame", "taps"),
+        (
+            list(FORMATS).index(layout.pixel_format),
+            *layout.size,
+            *(*layout.offsets, *missing),
+            *(*layout.strides, *missing),
+            *COEFFICIENTS[layout.colour],
+            rows,
+            columns,
+            int(spec.channel_order == "rgb"),
+            *map(bits, spec.mean),
+            *map(bits, spec.std),
+        ),
         ("image",),
     )
+
+
+def preprocess_taps(spec: ModelSpec, frame_size: tuple[int, int]) -> npt.NDArray[np.int32]:
+    """Make the table that preprocess of a frame's size reads: of the image's rows, then of its columns; (n, 2) int32.
+
+    It holds ``resize.taps``, or ``resize.cuts`` where the frame is averaged.
+    """
+    along = cuts if _averages(spec, frame_size) else taps
+    tables = [np.stack(along(*axis), axis=1) for axis in zip(spec.input_size, frame_size, strict=True)]
+    return np.concatenate(tables).astype(np.int32)
+
+
+def words(nbytes: int) -> int:
+    """Round up to whole words of 4 bytes, in which the kernel reads a frame."""
+    return _ceil(nbytes, 4) * 4
+
+
+def _averages(spec: ModelSpec, frame_size: tuple[int, int]) -> bool:
+    return spec.resize == "area" and averages(frame_size, spec.input_size)
 
 
 def decode_launches(spec: ModelSpec, batch: int, half: bool) -> tuple[Launch, ...]:
@@ -220,7 +277,7 @@ def merge_launch(batch: int, labels: int, top_k: int, *, max_detections: int) ->
     """Plan the kernel that keeps the best detections of all classes."""
     return Launch(
         "ssd_merge",
-        (batch, 1, 1),
+        (MERGERS, batch, 1),
         (THREADS, 1, 1),
         ("kept_boxes", "kept_scores", "cut"),
         (labels, top_k, max_detections),

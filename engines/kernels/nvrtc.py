@@ -16,7 +16,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Answer a request to describe the compiler or to compile.
 
     Args:
-        request: ``{}`` asks about the compiler; ``{"source", "name", "options"}`` asks to compile as well.
+        request: ``{}`` asks about the compiler; ``{"source", "name", "options", "headers"}`` asks to compile as
+            well; ``headers`` are texts by the names that the source includes.
 
     Returns:
         ``version`` [major, minor], ``architectures`` (75 is sm_75) and ``bindings``, the file that was imported. If a
@@ -36,8 +37,9 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     return {**compiler, **_compile(nvrtc, **request)} if request else compiler
 
 
-def _compile(nvrtc: Any, source: str, name: str, options: list[str]) -> dict[str, str]:
-    program = _value(nvrtc.nvrtcCreateProgram(source.encode(), name.encode(), 0, None, None))
+def _compile(nvrtc: Any, source: str, name: str, options: list[str], headers: dict[str, str]) -> dict[str, str]:
+    texts, names = [text.encode() for text in headers.values()], [name.encode() for name in headers]
+    program = _value(nvrtc.nvrtcCreateProgram(source.encode(), name.encode(), len(headers), texts, names))
     try:
         (status,) = nvrtc.nvrtcCompileProgram(program, len(options), [option.encode() for option in options])
         log = _read(program, nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ssd_edge.engines.kernels.launch import THREADS, TILE, bits
+from ssd_edge.engines.kernels.launch import MERGERS, THREADS, TILE, bits
 from ssd_edge.engines.plugins.decode_graph import DOMAIN
 
 # Attributes are declared as arrays of one number: for plain numbers TensorRT 10 calls int(array), which NumPy 2.4
@@ -128,7 +128,7 @@ def _register_merge(ptx: bytes) -> None:
         tactic: int,
     ) -> tuple[str | bytes, str | bytes, trtp.KernelLaunchParams, trtp.SymIntExprs]:
         batch, labels, top_k = kept_scores.shape_expr
-        return _launched(ptx, "ssd_merge", (batch, 1), (labels, top_k, _scalar(max_detections)))
+        return _launched(ptx, "ssd_merge", (MERGERS, batch), (labels, top_k, _scalar(max_detections)))
 
 
 def _launched(ptx: bytes, kernel: str, grid: tuple[Any, Any], scalars: tuple[Any, ...]) -> Any:

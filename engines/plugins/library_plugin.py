@@ -7,9 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ssd_edge.engines.kernels.launch import SOURCE
+from ssd_edge.engines.kernels.launch import source_digest
 from ssd_edge.errors import BackendError
-from ssd_edge.files import sha256
 
 NAME = "libssd_edge_plugin.so"
 VARIABLE = "SSD_EDGE_PLUGIN_LIBRARY"
@@ -39,7 +38,7 @@ def load(tensorrt: Any, folder: Path | None = None) -> None:
     except AttributeError:
         raise BackendError(f"{path} is no plugin library of ssd-edge: {_build()}") from None
     kernels.restype = ctypes.c_char_p
-    if kernels().decode() != sha256(SOURCE):
+    if kernels().decode() != source_digest():
         raise BackendError(f"{path} was built from other kernels than this release of ssd-edge has: {_build()}")
     major = int(tensorrt.__version__.partition(".")[0])
     if release() != major:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -22,10 +22,13 @@ from ssd_edge.engines.kernels.launch import (
     decode_launches,
     heads_buffers,
     preprocess_launch,
+    preprocess_taps,
     result_buffers,
+    words,
 )
 from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Setting
 from ssd_edge.errors import BackendError
+from ssd_edge.pixels import COEFFICIENTS, FORMATS, Image, RawFrame, packed, to_bgr_in_integers
 from ssd_edge.preprocess import normalise
 from ssd_edge.resize import IN_INTEGERS
 from ssd_edge.spec import ModelSpec
@@ -48,7 +51,7 @@ def kernels(setting: Setting) -> tuple[str, Mapping[str, Any]]:
                 _compare(device, module, spec, half, name, loc, logits)
                 number += 1
         for half in (False, True):  # images last: another processor's OpenCV may round a pixel differently
-            for frame in setting.frames[:4]:
+            for frame in frames_to_try(setting.frames[:4]):
                 _compare_image(device, module, spec, half, frame)
                 number += 1
         sentence = f"{number} results of {device.name} equal NumPy's to the last bit"
@@ -87,6 +90,18 @@ def heads_to_try(spec: ModelSpec) -> Iterator[tuple[str, npt.NDArray[np.float32]
     yield "no candidate", loc, nothing
 
 
+def frames_to_try(pictures: Sequence[Image]) -> Iterator[RawFrame]:
+    """Make test frames: the pictures, and random ones of odd size in each pixel format and colour."""
+    for picture in pictures:
+        data = np.ascontiguousarray(picture).reshape(-1)
+        yield RawFrame(data, packed("BGR", (picture.shape[0], picture.shape[1])))
+    rng = np.random.default_rng(0)
+    for pixel_format in FORMATS:
+        for colour in COEFFICIENTS:
+            layout = packed(pixel_format, (363, 641), colour)
+            yield RawFrame(rng.integers(0, 256, layout.nbytes, np.uint8), layout)
+
+
 def _compare(
     device: Device,
     module: Module,
@@ -122,23 +137,27 @@ def _equal(
     )
 
 
-def _compare_image(device: Device, module: Module, spec: ModelSpec, half: bool, frame: npt.NDArray[np.uint8]) -> None:
+def _compare_image(device: Device, module: Module, spec: ModelSpec, half: bool, frame: RawFrame) -> None:
     buffer = heads_buffers(spec, 1, half)["image"]
     image = {"image": np.zeros(buffer.shape, buffer.dtype)}
-    size = (frame.shape[0], frame.shape[1])
-    launches = (preprocess_launch(spec, size, half),)
-    _launch(device, module, launches, {"frame": np.ascontiguousarray(frame), **image}, ("image",), image)
-    wanted = normalise(IN_INTEGERS[spec.resize](frame, spec.input_size), spec).astype(buffer.dtype)
+    size, launches = frame.layout.size, (preprocess_launch(spec, frame.layout, half),)
+    given: Arrays = {"frame": frame.memory, "taps": preprocess_taps(spec, size)}
+    _launch(device, module, launches, {**given, **image}, ("image",), image)
+    pixels = IN_INTEGERS[spec.resize](to_bgr_in_integers(frame), spec.input_size)
+    wanted = normalise(pixels, spec).astype(buffer.dtype)
     if not np.array_equal(image["image"], wanted):
         worst = float(np.abs(image["image"].astype(np.float32) - wanted.astype(np.float32)).max())
-        raise FailedError(f"preprocess of a {size[1]}×{size[0]} frame is off by up to {worst:.3g}; decode is right")
+        raise FailedError(
+            f"preprocess of a {size[1]}×{size[0]} {frame.layout.pixel_format} frame is off by up to {worst:.3g}; "
+            "decode is right"
+        )
 
 
 def _launch(
     device: Device, module: Module, launches: tuple[Launch, ...], arrays: Arrays, back: tuple[str, ...], into: Arrays
 ) -> None:
     with ExitStack() as stack:
-        buffers = {name: stack.enter_context(device.buffer(array.nbytes)) for name, array in arrays.items()}
+        buffers = {name: stack.enter_context(device.buffer(words(array.nbytes))) for name, array in arrays.items()}
         stream = stack.enter_context(device.stream())
         for name, array in arrays.items():
             stream.upload(buffers[name], array)

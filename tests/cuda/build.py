@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ssd_edge.engines.kernels.launch import SOURCE, Launch
+from ssd_edge.engines.kernels.launch import SOURCE, Launch, headers_of
 from ssd_edge.files import written_whole
 from tests.helpers import COMPILER, ROOT
 
@@ -160,7 +160,8 @@ def _built(name: str, *command: str | Path) -> Path:
     digest = hashlib.sha256(_version(str(command[0])).encode())
     digest.update((HERE / "cuda_on_cpu.h").read_bytes())
     for word in command:
-        digest.update(word.read_bytes() if isinstance(word, Path) else word.encode())
+        files = [word, *headers_of(word)] if isinstance(word, Path) else []
+        digest.update(b"".join(file.read_bytes() for file in files) or str(word).encode())
         digest.update(b"\0")
     path = BUILD / f"{digest.hexdigest()[:32]}.{name}"
     if not path.exists():

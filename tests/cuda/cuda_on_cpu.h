@@ -41,6 +41,9 @@ struct alignas(16) float4 {  // aligned as on the GPU, where a float4 that is no
   float x, y, z, w;
 };
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+struct alignas(8) int2 {
+  int x, y;
+};
 
 // Indices of the running thread, set by the scheduler whenever it resumes a fiber.
 extern uint3 threadIdx, blockIdx;
@@ -132,6 +135,10 @@ inline unsigned __float_as_uint(float value) { return unsigned(__float_as_int(va
 inline float __uint_as_float(unsigned bits) { return __int_as_float(int(bits)); }
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 inline int __ffs(int bits) { return __builtin_ffs(bits); }
+inline int __ffsll(long long bits) { return __builtin_ffsll(bits); }
+inline unsigned __funnelshift_r(unsigned low, unsigned high, unsigned by) {
+  return unsigned((uint64_t(high) << 32 | low) >> (by & 31));
+}
 inline int __clz(int bits) { return bits ? __builtin_clz(unsigned(bits)) : 32; }
 
 // CUDA's overloads. Mixed types are an error here, so that it is always clear which one is meant.

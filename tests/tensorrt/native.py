@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ssd_edge.files import sha256
+from ssd_edge.engines.kernels.launch import source_digest
 from tests.cuda.build import COMMON, _built
 from tests.helpers import COMPILER, ROOT
 
 HERE = Path(__file__).parent
 LIBRARY = ROOT / "engines" / "plugins" / "library"
-KERNELS = ROOT / "engines" / "kernels" / "kernels.cu"
 
 
 def headers(release: str) -> Path:
@@ -42,7 +41,7 @@ def small_tensorrt(release: str) -> Path:
 def plugin_on_cpu(release: str) -> Path:
     """Build the plugin library with launch_on_cpu.cpp for its launches."""
     nvinfer = small_tensorrt(release)
-    defines = (f"-I{LIBRARY}", f'-DSSD_EDGE_KERNELS="{sha256(KERNELS)}"')
+    defines = (f"-I{LIBRARY}", f'-DSSD_EDGE_KERNELS="{source_digest()}"')
     options = (*COMMON, *_includes(release), *defines, "-include", LIBRARY / "launch.h")
     sources = (LIBRARY / "plugin.cpp", HERE / "launch_on_cpu.cpp")
     return _built("libssd_edge_plugin.so", COMPILER, *options, "-shared", *sources, nvinfer, "-ldl")

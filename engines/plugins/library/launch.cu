@@ -4,7 +4,7 @@
 
 #include <cstring>
 
-static_assert(TILE == kTile, "launch.h has another TILE");
+static_assert(TILE == kTile && MERGERS == kMergers, "launch.h has other sizes than the kernels");
 
 char const *launch(char const *kernel, unsigned gridX, unsigned gridY, void **arguments, cudaStream_t stream) {
   void const *functions[] = {

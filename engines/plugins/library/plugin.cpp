@@ -172,7 +172,7 @@ public:
     } else if (&mNode == &kNodes[1]) {
       failed = launch("ssd_select", first, batch, arguments.data(), stream);
     } else {
-      failed = launch("ssd_merge", batch, 1, arguments.data(), stream);
+      failed = launch("ssd_merge", kMergers, batch, arguments.data(), stream);
     }
     if (failed) std::fprintf(stderr, "ssd-edge: launching %s failed: %s\n", mNode.name, failed);
     return failed ? -1 : 0;
@@ -242,5 +242,5 @@ struct Registered {
 } // namespace
 
 // Lets the loader check what the library was built from.
-EXPORT char const *ssd_edge_plugin_kernels() { return SSD_EDGE_KERNELS; } // SHA-256 of kernels.cu
+EXPORT char const *ssd_edge_plugin_kernels() { return SSD_EDGE_KERNELS; } // SHA-256 of the kernels
 EXPORT int ssd_edge_plugin_tensorrt() { return NV_TENSORRT_MAJOR; }

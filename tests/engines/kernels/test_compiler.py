@@ -20,10 +20,11 @@ from ssd_edge.engines.kernels.compiler import (
     read_reports,
 )
 from ssd_edge.engines.kernels.images import KernelImage, choose_image
-from ssd_edge.engines.kernels.launch import CAPACITY, SOURCE, THREADS, decode_launches, preprocess_launch
+from ssd_edge.engines.kernels.launch import CAPACITY, SOURCE, THREADS, decode_launches, headers_of, preprocess_launch
 from ssd_edge.engines.kernels.toolchain import compiler_in
 from ssd_edge.errors import BackendError, BundleCompatibilityError, MissingDependencyError
 from ssd_edge.models.registry import make_spec
+from ssd_edge.pixels import packed
 from tests.helpers import ROOT
 
 EVERY_KERNEL = {
@@ -93,6 +94,7 @@ def check_images(compiled: CompiledKernels, architecture: str, cuda: tuple[int, 
     assert "fma." not in text
     assert not re.search(r"\b(div|sqrt|ex2|rcp)\.(full|approx)", text)
     assert ".ftz" not in text
+    assert ".f64" not in text  # of which most GPUs have few units
 
 
 @pytest.mark.slow
@@ -149,7 +151,7 @@ def test_the_launch_plan_and_the_compiled_kernels_agree():
     ptx = compiled.images[KernelImage("sm_87", (13, 0), "ptx")].decode()
     spec = make_spec("ssd300_vgg16", ["one", "two"])
     for half in (False, True):
-        for launch in (preprocess_launch(spec, (480, 640), half), *decode_launches(spec, 2, half)):
+        for launch in (preprocess_launch(spec, packed("NV12", (480, 640)), half), *decode_launches(spec, 2, half)):
             entry = re.search(rf"\.entry {launch.kernel}\((.*?)\)\s*\.maxntid (\d+)", ptx, re.DOTALL)
             assert launch.block == (int(entry[2]), 1, 1) == (THREADS, 1, 1)
             kinds = re.findall(r"\.param \.(u64|u32)", entry[1])
@@ -400,7 +402,17 @@ def test_no_driver_is_loaded():
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_the_source_includes_nothing():
+def test_the_source_includes_its_own_files_alone():
     """A device with no CUDA toolkit has no headers."""
-    includes = re.findall(r"#include (.*)", SOURCE.read_text())
-    assert includes == ['"cuda_on_cpu.h"']
+    own = [header.name for header in headers_of()]
+    includes = {name for file in (SOURCE, *headers_of()) for name in re.findall(r"#include (.*)", file.read_text())}
+    assert includes == {f'"{name}"' for name in (*own, "cuda_on_cpu.h")}
+
+
+def test_another_header_is_compiled(small, own_cache, calls):
+    (small.parent / "factor.cuh").write_text("#define FACTOR 2.0f")
+    small.write_text('#include "factor.cuh"\n' + small.read_text().replace("2.0f", "FACTOR"))
+    first = compile_kernels("sm_87", source=small)
+    (small.parent / "factor.cuh").write_text("#define FACTOR 3.0f")
+    assert compile_kernels("sm_87", source=small) != first
+    assert compiled_times(calls) == 2

@@ -25,10 +25,12 @@ from ssd_edge.engines.kernels.launch import (
     check_limits,
     decode_launches,
     preprocess_launch,
+    preprocess_taps,
     result_buffers,
 )
 from ssd_edge.errors import BackendError
 from ssd_edge.models.registry import make_spec
+from ssd_edge.pixels import packed
 from ssd_edge.preprocess import preprocess
 from ssd_edge.spec import ClipBoxes, ModelSpec, Resize
 from tests.cuda.build import KernelLibrary, kernel_library
@@ -117,7 +119,8 @@ def test_preprocess(kernels: KernelLibrary, frame_size: tuple[int, int], how: Re
     for size in ((300, 300), (240, 320)):
         spec = replace(small_spec(), input_size=size, channel_order=order, resize=how)
         image = np.full((1, 3, *size), np.nan, np.float16 if half else np.float32)
-        run(kernels, [preprocess_launch(spec, frame_size, half)], {"frame": frame, "image": image})
+        launch = preprocess_launch(spec, packed("BGR", frame_size), half)
+        run(kernels, [launch], {"frame": frame, "taps": preprocess_taps(spec, frame_size), "image": image})
         np.testing.assert_array_equal(image, preprocess(frame, spec).astype(image.dtype))
 
 

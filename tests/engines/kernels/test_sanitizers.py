@@ -24,10 +24,14 @@ from ssd_edge.engines.kernels.launch import (
     Launch,
     between_buffers,
     decode_launches,
+    headers_of,
     preprocess_launch,
+    preprocess_taps,
     result_buffers,
+    words,
 )
 from ssd_edge.models.registry import make_spec
+from ssd_edge.pixels import FORMATS, packed
 from ssd_edge.spec import ModelSpec, Resize
 from tests.cuda import build
 from tests.helpers import small_spec
@@ -62,12 +66,18 @@ def decoding(spec: ModelSpec, batch: int = 1, half: bool = False, change: Callab
 
 
 def preprocessing(
-    input_size: tuple[int, int], frame_size: tuple[int, int], half: bool = False, how: Resize = "linear"
+    input_size: tuple[int, int],
+    frame_size: tuple[int, int],
+    half: bool = False,
+    how: Resize = "linear",
+    pixel_format: str = "BGR",
 ) -> Work:
     spec = replace(small_spec(), input_size=input_size, resize=how)
-    frame = np.random.default_rng(1).integers(0, 256, (*frame_size, 3), np.uint8)
+    layout = packed(pixel_format, frame_size)
+    frame = np.random.default_rng(1).integers(0, 256, words(layout.nbytes), np.uint8)
     image = np.zeros((1, 3, *input_size), np.float16 if half else np.float32)
-    return Work([preprocess_launch(spec, frame_size, half)], {"frame": frame, "image": image})
+    buffers = {"frame": frame, "taps": preprocess_taps(spec, frame_size), "image": image}
+    return Work([preprocess_launch(spec, layout, half)], buffers)
 
 
 def labels(number: int) -> tuple[str, ...]:
@@ -115,6 +125,13 @@ WORK: Mapping[str, Callable[[], Work]] = {
     "larger frame": lambda: preprocessing((8, 256), (61, 900)),
     "averaged frame": lambda: preprocessing((8, 256), (61, 900), how="area"),
     "averaged frame, FP16": lambda: preprocessing((1, 300), (2, 301), half=True, how="area"),
+    **{
+        f"{pixel_format}, {how}": lambda pixel_format=pixel_format, how=how: preprocessing(
+            (9, 40), (19, 81), how=how, pixel_format=pixel_format
+        )
+        for pixel_format in FORMATS
+        for how in ("linear", "area")
+    },
 }
 
 
@@ -143,7 +160,7 @@ def test_silent(name: str, sanitizer: str, tmp_path: Path) -> None:
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault planted in kernels.cu by replacing text, and the message expected for it.
+    """A fault planted in the kernels by replacing text, and the message expected for it.
 
     Attributes:
         old: the text to replace; it occurs once.
@@ -166,14 +183,35 @@ FAULTS: Mapping[str, Fault] = {
         "best.histogram[t] = 0;",
         "crowded",
         "thread",
-        ("WARNING: ThreadSanitizer: data race", "nth_largest"),
+        ("WARNING: ThreadSanitizer: data race", "least_wanted"),
     ),
-    "missing barrier: a box is dropped while others ask for it": Fault(
-        "dropped[j] = 1;\n    }\n    __syncthreads();",
-        "dropped[j] = 1;\n    }",
+    "missing barrier: masks are walked while they are written": Fault(
+        "alive[warp % 2] = bits;\n    }\n    __syncthreads();",
+        "alive[warp % 2] = bits;\n    }",
         "small",
         "thread",
-        ("WARNING: ThreadSanitizer: data race", "ssd_select"),
+        ("WARNING: ThreadSanitizer: data race", "suppress"),
+    ),
+    "one mask for two groups": Fault(
+        "memory.overlaps[first / GROUP % 2];",
+        "memory.overlaps[0];",
+        "SSD300, 20 classes",
+        "thread",
+        ("WARNING: ThreadSanitizer: data race", "suppress"),
+    ),
+    "a warp sorts before another has": Fault(
+        "if (apart > 32 || next > 32) __syncthreads();\n      else __syncwarp();",
+        "__syncwarp();",
+        "crowded",
+        "thread",
+        ("WARNING: ThreadSanitizer: data race", "sort"),
+    ),
+    "a warp's lanes sort without waiting": Fault(
+        "      else __syncwarp();\n",
+        "",
+        "crowded",
+        "thread",
+        ("WARNING: ThreadSanitizer: data race", "sort"),
     ),
     "missing barrier: a tile is written while it is read": Fault(
         "tile.scores[lane][j];\n    __syncthreads();",
@@ -187,7 +225,7 @@ FAULTS: Mapping[str, Fault] = {
         "still = best.wanted;",
         "crowded",
         "thread",
-        ("WARNING: ThreadSanitizer: data race", "nth_largest"),
+        ("WARNING: ThreadSanitizer: data race", "least_wanted"),
     ),
     "two blocks write one number": Fault(
         "cut[of_class] = candidates - number;",
@@ -197,19 +235,19 @@ FAULTS: Mapping[str, Fault] = {
         ("WARNING: ThreadSanitizer: data race", "ssd_select"),
     ),
     "not atomic": Fault(
-        "atomicAdd(&best.number, mine);",
-        "best.number += mine;",
+        "atomicAdd(&all_cut, mine);",
+        "all_cut += mine;",
         "crowded",
         "thread",
         ("WARNING: ThreadSanitizer: data race", "ssd_merge"),
     ),
     "overrun of shared memory": Fault(
-        "dropped[i] = 0;",
-        "unsigned char *volatile array = dropped;  // of a size that UBSan, which would speak first, does not know\n"
-        "    array[CAPACITY + i] = 0;",
+        "share[atomicAdd(&shared_out, 1)] = best.keys[i];",
+        "{\n    u64 *volatile array = share;  // of a size that UBSan, which would speak first, does not know\n"
+        "    array[CAPACITY + i] = 0;\n    }",
         "small",
         "address",
-        ("ERROR: AddressSanitizer: global-buffer-overflow", "ssd_select"),
+        ("ERROR: AddressSanitizer: global-buffer-overflow", "ssd_merge"),
     ),
     "overrun of an array in shared memory": Fault(
         "if (place < CAPACITY) best.keys[place] = key;",
@@ -219,36 +257,36 @@ FAULTS: Mapping[str, Fault] = {
         ("runtime error: index 1024 out of bounds",),
     ),
     "overrun of a result": Fault(
-        "if (x >= columns) return;\n  const Taps v",
-        "const Taps v",
+        "if (x >= columns || y >= rows) return;",
+        "if (y >= rows) return;",
         "smaller frame",
         "address",
         ("ERROR: AddressSanitizer: heap-buffer-overflow", "WRITE of size 2"),
     ),
     "overrun of an averaged input": Fault(
-        "column < right; ++column",
-        "column <= right; ++column",
+        "row <= last_row; ++row",
+        "row <= last_row + 1; ++row",
         "averaged frame",
         "address",
-        ("ERROR: AddressSanitizer: heap-buffer-overflow", "READ of size 1"),
+        ("ERROR: AddressSanitizer: heap-buffer-overflow", "READ of size 4"),
     ),
     "overrun of an input": Fault(
-        "min(result.low + 1, size - 1)",
-        "result.low + 1",
+        "v.x + (v.y != 0)",
+        "v.x + 1",
         "smaller frame",
         "address",
-        ("ERROR: AddressSanitizer: heap-buffer-overflow", "READ of size 1"),
+        ("ERROR: AddressSanitizer: heap-buffer-overflow", "READ of size 4"),
     ),
     "misaligned": Fault(
-        "boxes[to] = is_one ?",
-        "*reinterpret_cast<float4 *>(reinterpret_cast<float *>(boxes + to) + 1) = is_one ?",
+        "boxes[to + better] =",
+        "*reinterpret_cast<float4 *>(reinterpret_cast<float *>(boxes + to + better) + 1) =",
         "small",
         "address",
         ("runtime error:", "misaligned address", "requires 16 byte alignment"),
     ),
     "part of a block at a barrier": Fault(
-        "if (dropped[i]) continue;",
-        "if (dropped[i] || t > i + 200) continue;",
+        "const int here = min(GROUP, number - first),",
+        "if (t > first + 200) continue;\n    const int here = min(GROUP, number - first),",
         "small",
         None,
         ("ssd_select: block (", "waits at __syncthreads() in line"),
@@ -263,13 +301,21 @@ FAULTS: Mapping[str, Fault] = {
 }
 
 
+def planted(folder: Path, old: str, new: str) -> Path:
+    """Copy the kernels with a text replaced, which occurs once in one of their files."""
+    texts = {path.name: path.read_text() for path in (SOURCE, *headers_of())}
+    assert sum(text.count(old) for text in texts.values()) == 1, "the kernels have changed: plant it in its new form"
+    copies = folder / "kernels"
+    copies.mkdir()
+    for name, text in texts.items():
+        (copies / name).write_text(text.replace(old, new))
+    return copies / SOURCE.name
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_planted_fault_is_named(name: str, tmp_path: Path) -> None:
     fault = FAULTS[name]
-    source = SOURCE.read_text()
-    assert source.count(fault.old) == 1, "kernels.cu has changed: plant the fault in its new form"
-    faulty = tmp_path / "kernels.cu"
-    faulty.write_text(source.replace(fault.old, fault.new))
+    faulty = planted(tmp_path, fault.old, fault.new)
     code, message = run(build.program(fault.sanitizer, faulty), tmp_path, WORK[fault.work]())
     assert code != 0
     for piece in fault.says:
@@ -309,11 +355,8 @@ def test_barriers_and_atomics_order_memory(kernel: str, sanitizer: str, tmp_path
 
 def test_reading_what_was_never_written_shows(tmp_path: Path) -> None:
     """g++ has no sanitizer for reads of uninitialised memory, but shared memory starts with garbage here."""
-    source = SOURCE.read_text()
-    begins = "if (t == 0) best.number = 0;\n  __syncthreads();\n  for (int i = t; i < size"
-    assert source.count(begins) == 1
-    faulty = tmp_path / "kernels.cu"
-    faulty.write_text(source.replace(begins, begins.replace("if (t == 0) best.number = 0;", "")))
+    begins = "if (t == 0) best.number = 0;\n  __syncthreads();\n  each_key"
+    faulty = planted(tmp_path, begins, begins.replace("if (t == 0) best.number = 0;", ""))
     results = []
     for program in (build.program(None), build.program(None, faulty)):
         work = decoding(small_spec())

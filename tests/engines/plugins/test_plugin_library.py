@@ -10,13 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from ssd_edge.engines.kernels.launch import source_digest
 from ssd_edge.engines.plugins import forms, library_plugin
 from ssd_edge.engines.plugins.forms import make_known
 from ssd_edge.engines.plugins.library_plugin import NAME, PROJECT, VARIABLE
 from ssd_edge.errors import BackendError
-from ssd_edge.files import sha256
 from tests.helpers import COMPILER
-from tests.tensorrt.native import KERNELS, headers, small_tensorrt
+from tests.tensorrt.native import headers, small_tensorrt
 
 TENSORRT = SimpleNamespace(__version__="10.3.0")
 
@@ -44,14 +44,14 @@ def said(kernels: str, major: int) -> str:
 
 
 def test_beside_the_bundle(tmp_path: Path) -> None:
-    library(tmp_path / NAME, said(sha256(KERNELS), 10))
+    library(tmp_path / NAME, said(source_digest(), 10))
     make_known("library", b"", TENSORRT, tmp_path)
     make_known("library", b"", TENSORRT, tmp_path)
     assert len(library_plugin._loaded) == 1
 
 
 def test_by_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, str(library(tmp_path / "mine.so", said(sha256(KERNELS), 10))))
+    monkeypatch.setenv(VARIABLE, str(library(tmp_path / "mine.so", said(source_digest(), 10))))
     make_known("library", b"", TENSORRT)
     assert library_plugin._loaded[0]._name == str(tmp_path / "mine.so")
 
@@ -60,7 +60,7 @@ def test_by_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     ("code", "sentence"),
     [
         (said("0" * 64, 10), "was built from other kernels than this release"),
-        (said(sha256(KERNELS), 11), "was built for TensorRT 11, and 10 is running"),
+        (said(source_digest(), 11), "was built for TensorRT 11, and 10 is running"),
         ("int nothing;", "is no plugin library of ssd-edge"),
         ("int absent(void); int here(void) { return absent(); } int (*at)(void) = absent;", "cannot be loaded"),
     ],
@@ -137,4 +137,4 @@ def test_cmake_builds_it(tmp_path: Path) -> None:
         "ssd_edge_plugin_kernels",
         "ssd_edge_plugin_tensorrt",
     ]
-    assert sha256(KERNELS).encode() in (tmp_path / "build" / NAME).read_bytes()
+    assert source_digest().encode() in (tmp_path / "build" / NAME).read_bytes()
