@@ -175,9 +175,11 @@ class FramePool:
                 if not self._lent:
                     self._context = None
                     stack.enter_context(context)
-                stack.enter_context(context.entered())
-                for block in done:
-                    stack.enter_context(block)
+                try:
+                    stack.enter_context(context.entered())
+                finally:  # release them even if that was refused
+                    for block in done:
+                        stack.enter_context(block)
 
 
 def _start(array: npt.NDArray[np.uint8]) -> int:
