@@ -6,6 +6,7 @@ PYCUDA := .venv/pycuda
 TENSORRT := .venv/tensorrt-10 .venv/tensorrt-11
 STUBS := .venv/tensorrt-stubs
 UV := .venv/uv
+DISASSEMBLER := .venv/nvdisasm
 HEADERS := .venv/tensorrt-headers/10.3 .venv/tensorrt-headers/10.16 .venv/tensorrt-headers/11.1
 
 .PHONY: install demo test test-fast test-pythons test-lowest test-aarch64 check sanitize docs structure
@@ -37,7 +38,7 @@ check: install
 	else echo "mypy needs Python 3.11 or later: skipped"; fi
 	$(BIN)/lint-imports
 
-test: check $(PYCUDA) $(TENSORRT) $(STUBS) $(UV) $(HEADERS)
+test: check $(PYCUDA) $(TENSORRT) $(STUBS) $(UV) $(DISASSEMBLER) $(HEADERS)
 	@# INT8 as on a processor without VNNI, whatever this one has; then everything, as it is.
 	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest -q -m int8
 	$(BIN)/python -m pytest --durations=10
@@ -69,6 +70,11 @@ $(STUBS): | install
 $(UV): | install
 	@rm -rf $@.part; { $(BIN)/python -m pip install --quiet --no-deps --target $@.part uv==0.13.9 && mv $@.part $@; } \
 	|| echo "uv could not be installed: its tests are skipped"
+
+# NVIDIA's disassembler, for the count of the kernels' instructions, whose tests are skipped without it.
+$(DISASSEMBLER): | install
+	@rm -rf $@.part; { $(BIN)/python -m pip install --quiet --no-deps --target $@.part nvidia-cuda-nvdisasm==13.5.37 \
+	&& mv $@.part $@; } || echo "nvdisasm could not be installed: its tests are skipped"
 
 # TensorRT's public headers, for tests of plugins, which are skipped without them and without those of CUDA.
 $(HEADERS):

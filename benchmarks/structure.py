@@ -37,7 +37,7 @@ from typing import Any
 PACKAGE = "ssd_edge"
 LINKED = ("calibration", "engines", "cli")
 """Folders beside the package that are linked into it and imported as its subpackages."""
-SUFFIXES = (".py", ".cu", ".cpp", ".h", ".html")
+SUFFIXES = (".py", ".cu", ".cuh", ".cpp", ".h", ".html")
 
 FILE_LINES = 400
 FUNCTION_LINES = 60

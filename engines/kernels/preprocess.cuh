@@ -24,9 +24,8 @@ struct Pair {
 // address. So up to 3 bytes are read before and after them; a frame's memory consists of whole words.
 template <int MOST>
 __device__ inline u64 bytes_at(const unsigned char *from, int number) {
-  const size_t address = reinterpret_cast<size_t>(from);
-  const int before = static_cast<int>(address & 3), end = before + number;
-  const unsigned *words = reinterpret_cast<const unsigned *>(address - before);
+  const int before = static_cast<int>(reinterpret_cast<size_t>(from) & 3), end = before + number;
+  const unsigned *words = reinterpret_cast<const unsigned *>(from - before); // still known to be global memory
   const unsigned first = words[0];
   const unsigned second = MOST > 1 && end > 4 ? words[1] : 0;
   const unsigned third = MOST > 5 && end > 8 ? words[2] : 0;

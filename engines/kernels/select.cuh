@@ -69,7 +69,7 @@ __device__ inline u64 least_wanted(const float *scores, int size, int wanted, Be
     }
     __syncthreads();
     known = known << 8 | static_cast<u64>(best.digit);
-    if (best.settled) return known << shift;
+    if (best.settled || shift == 0) return known << shift;
   }
 }
 

@@ -1,4 +1,4 @@
-"""Frames in the pool's memory: used where they lie, lent again when nobody has them, released with the engine or later."""
+"""Frames in the pool's memory: used where they lie, lent again when nobody has them, released with the engine."""
 
 from __future__ import annotations
 
