@@ -224,13 +224,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
               int *__restrict__ num_cut) {
   __shared__ Best best;
   __shared__ u64 share[CAPACITY];
-  __shared__ int shared_out, all_cut;
+  __shared__ int shared_out;
   const int t = threadIdx.x, image = blockIdx.y, size = num_labels * top_k;
   const float4 *boxes_of_image = kept_boxes + static_cast<size_t>(image) * size;
   const size_t to = static_cast<size_t>(image) * max_detections;
   const int candidates = gather(kept_scores + static_cast<size_t>(image) * size, size, max_detections, best);
   const int held = candidates > CAPACITY ? max_detections : candidates, number = min(candidates, max_detections);
-  if (t == 0) shared_out = all_cut = 0;
+  if (t == 0) shared_out = best.number = 0;
   __syncthreads();
   for (int i = t; i < held; i += THREADS) // the order of keys differs from block to block, but not their positions
     if (position_of(best.keys[i]) % MERGERS == static_cast<int>(blockIdx.x))
@@ -255,10 +255,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
   int mine = 0;
   const int *of_classes = cut + static_cast<size_t>(image) * num_labels;
   for (int label = t; label < num_labels; label += THREADS) mine += of_classes[label];
-  if (mine) atomicAdd(&all_cut, mine);
+  if (mine) atomicAdd(&best.number, mine);
   __syncthreads();
   if (t == 0) {
     num_detections[image] = number;
-    num_cut[image] = all_cut;
+    num_cut[image] = best.number;
   }
 }

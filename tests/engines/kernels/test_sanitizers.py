@@ -202,7 +202,7 @@ FAULTS: Mapping[str, Fault] = {
     "a warp sorts before another has": Fault(
         "if (apart > 32 || next > 32) __syncthreads();\n      else __syncwarp();",
         "__syncwarp();",
-        "crowded",
+        "crowded, the largest top-k",
         "thread",
         ("WARNING: ThreadSanitizer: data race", "sort"),
     ),
@@ -235,8 +235,8 @@ FAULTS: Mapping[str, Fault] = {
         ("WARNING: ThreadSanitizer: data race", "ssd_select"),
     ),
     "not atomic": Fault(
-        "atomicAdd(&all_cut, mine);",
-        "all_cut += mine;",
+        "atomicAdd(&best.number, mine);",
+        "best.number += mine;",
         "crowded",
         "thread",
         ("WARNING: ThreadSanitizer: data race", "ssd_merge"),
@@ -258,7 +258,7 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "overrun of a result": Fault(
         "if (x >= columns || y >= rows) return;",
-        "if (y >= rows) return;",
+        "if (x >= columns) return;",
         "smaller frame",
         "address",
         ("ERROR: AddressSanitizer: heap-buffer-overflow", "WRITE of size 2"),
