@@ -88,13 +88,14 @@ def selftest(
 
 
 def _works(only: list[str]) -> Mapping[str, Work]:
-    from ssd_edge.engines.selftest import engines, kernels, proof, tools
+    from ssd_edge.engines.selftest import engines, frame_memory, kernels, proof, tools
 
     works: dict[str, Work] = {
         "proof": proof.proof,
         "cpu": engines.cpu,
         "emulated": tools.emulated,
         "kernels": kernels.kernels,
+        "frame-memory": frame_memory.frame_memory,
         "decode-forms": engines.decode_forms,
         "precisions": engines.precisions,
         "sanitizer": tools.sanitizer,

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from cuda.bindings import driver as cuda
 
-from ssd_edge.engines.cuda.driver import Argument, no_driver, refused, stream_handle
+from ssd_edge.engines.cuda.driver import Argument, EglFrame, no_driver, refused, stream_handle
 
 
 class Bindings:
@@ -227,6 +227,23 @@ class Bindings:
     def destroy_graph(self, graph: int) -> None:
         """See ``Driver``."""
         self._call("ending a graph", cuda.cuGraphExecDestroy(cuda.CUgraphExec(graph)))
+
+    def map_egl_image(self, image: int) -> EglFrame:
+        """See ``Driver``."""
+        doing = "mapping a surface"
+        resource = self._call(doing, cuda.cuGraphicsEGLRegisterImage(image, 0))
+        with ExitStack() as undo:
+            undo.callback(self.unmap_egl_image, int(resource))
+            frame = self._call(doing, cuda.cuGraphicsResourceGetMappedEglFrame(resource, 0, 0))
+            undo.pop_all()
+        in_rows = frame.frameType == cuda.CUeglFrameType.CU_EGL_FRAME_TYPE_PITCH
+        addresses = tuple(int(frame.frame.pPitch[place]) for place in range(frame.planeCount)) if in_rows else ()
+        size = int(frame.height), int(frame.width)
+        return EglFrame(int(resource), addresses, int(frame.pitch), size, str(frame.eglColorFormat.name))
+
+    def unmap_egl_image(self, resource: int) -> None:
+        """See ``Driver``."""
+        self._call("unmapping a surface", cuda.cuGraphicsUnregisterResource(cuda.CUgraphicsResource(resource)))
 
 
 class _Prepared:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,24 @@ class CudaError(BackendError):
     def __init__(self, name: str, sentence: str) -> None:
         super().__init__(sentence)
         self.name = name
+
+
+class EglFrame(NamedTuple):
+    """What the driver says of a mapped EGLImage.
+
+    Attributes:
+        resource: handle to unmap it by.
+        addresses: address of each plane on the GPU; empty if its memory is not laid out in rows.
+        pitch: bytes from one row to the next.
+        size: (height, width) in pixels.
+        kind: name of its CUeglColorFormat.
+    """
+
+    resource: int
+    addresses: tuple[int, ...]
+    pitch: int
+    size: tuple[int, int]
+    kind: str
 
 
 class Prepared(Protocol):
@@ -168,6 +186,12 @@ class Driver(Protocol):
 
     def destroy_graph(self, graph: int) -> None:
         """Destroy the graph from ``end_capture``."""
+
+    def map_egl_image(self, image: int) -> EglFrame:
+        """Map an EGLImage, given by its handle, for kernels."""
+
+    def unmap_egl_image(self, resource: int) -> None:
+        """Unmap the image from ``map_egl_image``, by its ``resource``."""
 
 
 _HINTS = {

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import pycuda.driver as cuda
 
-from ssd_edge.engines.cuda.driver import Argument, CudaError, refused, stream_handle
+from ssd_edge.engines.cuda.driver import Argument, CudaError, EglFrame, refused, stream_handle
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: does not wait for the default stream
 
@@ -349,6 +349,14 @@ class PyCuda:
         """Raise CudaError: pycuda has no graphs. See ``Driver``."""
         raise _NO_GRAPHS
 
+    def map_egl_image(self, image: int) -> EglFrame:
+        """Raise CudaError: pycuda maps no EGLImages. See ``Driver``."""
+        raise _NO_SURFACES
+
+    def unmap_egl_image(self, resource: int) -> None:
+        """Raise CudaError: pycuda maps no EGLImages. See ``Driver``."""
+        raise _NO_SURFACES
+
 
 class _Prepared:
     """See ``ssd_edge.engines.cuda.driver.Prepared``; pycuda packs the arguments again for each launch."""
@@ -369,6 +377,7 @@ class _Prepared:
             driver._functions[self._function](*self._arguments, **self._shape, stream=driver._stream(stream))
 
 
+_NO_SURFACES = CudaError("CUDA_ERROR_NOT_SUPPORTED", "pycuda maps no EGLImages: use cuda-bindings")
 _NO_GRAPHS = CudaError("CUDA_ERROR_NOT_SUPPORTED", "pycuda has no CUDA graphs: use cuda-bindings")
 
 

@@ -201,7 +201,7 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "a warp sorts before another has": Fault(
         "if (apart > 32 || next > 32) __syncthreads();\n      else __syncwarp();",
-        "__syncwarp();",
+        "if (next < 0) __syncthreads();\n      else __syncwarp();",
         "crowded, the largest top-k",
         "thread",
         ("WARNING: ThreadSanitizer: data race", "sort"),

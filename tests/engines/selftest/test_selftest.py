@@ -17,7 +17,7 @@ from ssd_edge.engines.bundle.build import build_bundle
 from ssd_edge.engines.bundle.load import load_bundle
 from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine
 from ssd_edge.engines.proof.prove import keep_proof
-from ssd_edge.engines.selftest import available, engines, kernels, proof
+from ssd_edge.engines.selftest import available, engines, frame_memory, kernels, proof
 from ssd_edge.engines.selftest.results import counts, page, write_results
 from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Section, Setting, run_sections
 from ssd_edge.engines.selftest.tools import gpu_milliseconds
@@ -168,8 +168,16 @@ def test_sections_with_missing_parts_never_pass(setting, monkeypatch):
 
 def test_the_kernels_are_numpys(emulated: Emulated, setting):
     sentence, details = kernels.kernels(setting)
-    assert details["results"] == 2 * (6 + 4)
-    assert sentence.startswith("20 results of ")
+    assert details["results"] == 2 * (6 + 4 + 6 * 4)  # six pixel formats in four colours
+    assert sentence.startswith("68 results of ")
+
+
+@pytest.mark.parametrize(("integrated", "used"), [(0, "copied"), (1, "mapped")])
+def test_memory_for_frames_is_measured(emulated: Emulated, setting, integrated, used):
+    emulated.machine(integrated=integrated)
+    sentence, details = frame_memory.frame_memory(replace(setting, quick=True))
+    assert sentence.endswith(f"; used: {used}")
+    assert {kind: min(one.values()) > 0 for kind, one in details["milliseconds"].items()} == {"BGR": True, "NV12": True}
 
 
 @pytest.mark.parametrize(
