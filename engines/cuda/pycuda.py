@@ -11,13 +11,9 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-import re
-import sys
-import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -25,6 +21,7 @@ import numpy.typing as npt
 import pycuda.driver as cuda
 
 from ssd_edge.engines.cuda.driver import Argument, CudaError, EglFrame, refused, stream_handle
+from ssd_edge.engines.cuda.pycuda_errors import errors, library, translated_errors
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: does not wait for the default stream
 
@@ -35,7 +32,7 @@ class PyCuda:
     can_capture = False
 
     def __init__(self) -> None:
-        self._library = _library()
+        self._library = library()
         self._contexts: dict[int, cuda.Context] = {}
         self._retained: Counter[int] = Counter()  # by GPU: how often its one primary context was retained
         self._primary: dict[int, int] = {}
@@ -47,7 +44,7 @@ class PyCuda:
         self._functions: dict[int, cuda.Function] = {}
         self._of_module: dict[int, list[int]] = {}  # functions by module; pycuda's functions keep a module alive
         self._numbers = itertools.count(1)  # handles for pycuda's objects that have none
-        with _translated_errors("starting the driver"):
+        with translated_errors("starting the driver"):
             cuda.init()
 
     @contextmanager
@@ -62,7 +59,7 @@ class PyCuda:
                 f"{'another' if handle else 'none'}",
             )
         below = cuda.Context.get_current()
-        with _translated_errors(doing):
+        with translated_errors(doing):
             if below == context:
                 yield
                 return
@@ -99,39 +96,39 @@ class PyCuda:
     def _raw(self, function: str, doing: str, *arguments: Any) -> None:
         status = self._library[function](*arguments)
         if status:
-            raise refused(_errors()[0].get(status, f"error {status}"), doing)
+            raise refused(errors()[0].get(status, f"error {status}"), doing)
 
     def release(self) -> tuple[int, int]:
         """See ``Driver``."""
-        with _translated_errors("asking for the driver's release"):
+        with translated_errors("asking for the driver's release"):
             number = int(cuda.get_driver_version())
         return number // 1000, number % 1000 // 10
 
     def device_count(self) -> int:
         """See ``Driver``."""
-        with _translated_errors("counting GPUs"):
+        with translated_errors("counting GPUs"):
             return int(cuda.Device.count())
 
     def device_name(self, index: int) -> str:
         """See ``Driver``."""
-        with _translated_errors("asking for a GPU's name"):
+        with translated_errors("asking for a GPU's name"):
             return str(cuda.Device(index).name())
 
     def compute_capability(self, index: int) -> tuple[int, int]:
         """See ``Driver``."""
-        with _translated_errors("asking for a compute capability"):
+        with translated_errors("asking for a compute capability"):
             major, minor = cuda.Device(index).compute_capability()
         return int(major), int(minor)
 
     def integrated(self, index: int) -> bool:
         """See ``Driver``."""
-        with _translated_errors("asking what a GPU is"):
+        with translated_errors("asking what a GPU is"):
             return bool(cuda.Device(index).get_attribute(cuda.device_attribute.INTEGRATED))
 
     def retain_context(self, index: int) -> int:
         """See ``Driver``."""
         if not self._retained[index]:
-            with _translated_errors("opening the GPU's context"):
+            with translated_errors("opening the GPU's context"):
                 context = cuda.Device(index).retain_primary_context()
             self._contexts[context.handle] = context
             self._primary[index] = context.handle
@@ -147,7 +144,7 @@ class PyCuda:
         # pycuda releases a context in any thread, but only where it is current, and leaves it on the driver's stack,
         # below the one that was current before.
         try:
-            with _translated_errors("closing the GPU's context"), ExitStack() as stack:
+            with translated_errors("closing the GPU's context"), ExitStack() as stack:
                 stack.callback(context.detach)
                 context.push()
         finally:
@@ -379,34 +376,3 @@ class _Prepared:
 
 _NO_SURFACES = CudaError("CUDA_ERROR_NOT_SUPPORTED", "pycuda maps no EGLImages: use cuda-bindings")
 _NO_GRAPHS = CudaError("CUDA_ERROR_NOT_SUPPORTED", "pycuda has no CUDA graphs: use cuda-bindings")
-
-
-@contextmanager
-def _translated_errors(doing: str) -> Iterator[None]:
-    """Translate pycuda's errors into sentences; of the driver's answer they carry only the text."""
-    try:
-        yield
-    except (cuda.Error, UnicodeDecodeError) as error:
-        # pycuda destroys a stream with its last reference, so the error, which may live long, must not hold one.
-        traceback.clear_frames(error.__traceback__)
-        # For a module a compiler's log follows, which is arbitrary bytes if the driver did not write one.
-        message = error.object if isinstance(error, UnicodeDecodeError) else str(error).encode()
-        text = re.sub(rb"^\w+ failed: | - .*", b"", message, flags=re.DOTALL).decode(errors="replace")
-        raise refused(_errors()[1].get(text, text), doing) from None
-
-
-@cache
-def _library() -> ctypes.CDLL:
-    return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-
-
-@cache
-def _errors() -> tuple[dict[int, str], dict[str, str]]:
-    """Map the driver's errors to their names, by number and by text."""
-    library, name, text = _library(), ctypes.c_char_p(), ctypes.c_char_p()
-    by_number, by_text = {}, {}
-    for number in range(1, 1000):
-        known = not library.cuGetErrorName(number, ctypes.byref(name))
-        if known and not library.cuGetErrorString(number, ctypes.byref(text)) and name.value and text.value:
-            by_number[number] = by_text[text.value.decode()] = name.value.decode()
-    return by_number, by_text
