@@ -19,7 +19,7 @@ from ssd_edge.engines.kernels.images import choose_image
 from ssd_edge.engines.kernels.launch import check_limits
 from ssd_edge.engines.nvidia.child import ask_child
 from ssd_edge.engines.nvidia.convolutions import choose_precision
-from ssd_edge.engines.plugins.decode_graph import TENSORRT_NAME
+from ssd_edge.engines.plugins.decode_graph import INTERFACE, TENSORRT_NAME
 from ssd_edge.engines.plugins.forms import NEEDED_AT_RUN_TIME, choose_form
 from ssd_edge.engines.plugins.library_plugin import NAME as LIBRARY
 from ssd_edge.engines.tensorrt.dla import check_dla
@@ -160,6 +160,6 @@ def _facts(driver: Driver, request: Request) -> dict[str, str]:
         "optimisation_level": "its own" if request.optimisation_level < 0 else str(request.optimisation_level),
     }
     if request.form != "host-launch":
-        facts["plugin_version"] = TENSORRT_NAME["plugin_version"]
+        facts |= {"plugin_version": TENSORRT_NAME["plugin_version"], "interface": INTERFACE}
     l4t = jetson.release(this_host())
     return facts if l4t is None else {**facts, "jetpack": ".".join(map(str, l4t))}

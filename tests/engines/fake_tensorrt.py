@@ -272,6 +272,9 @@ class ICudaEngine(Part):
 
     def outputs(self, image):
         """What the network gives."""
+        kinds = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+        with np.errstate(all="ignore"):  # a network warms up on whatever memory holds
+            image = image.astype(kinds[self.session.get_inputs()[0].type])
         heads = dict(zip(("loc", "logits"), self.session.run(["loc", "logits"], {"image": image}), strict=True))
         if not self.attributes:
             return heads
@@ -345,6 +348,15 @@ class IExecutionContext:
         return True
 
 
+def in_half_from_the_start(graph):
+    """Take out the Cast of the image, which ONNX Runtime leaves out where it computes FP16 in FP32."""
+    for cast in [node for node in graph.node if node.op_type == "Cast" and node.input[0] == "image"]:
+        graph.node.remove(cast)
+        graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+        for node in graph.node:
+            node.input[:] = ["image" if name == cast.output[0] else name for name in node.input]
+
+
 def _without_decode(model):
     """The heads of a network, and the attributes of its decode nodes, by operator."""
     heads, attributes = onnx.ModelProto(), {}
@@ -354,9 +366,11 @@ def _without_decode(model):
             values = {one.name: helper.get_attribute_value(one) for one in node.attribute}
             attributes[node.op_type] = {name: value for name, value in values.items() if not name.startswith("plugin_")}
     if attributes:
-        kept = [node for node in model.graph.node if node.domain != "ssd_edge"]
+        results = {value.name for value in model.graph.output}
+        kept = [node for node in model.graph.node if node.domain != "ssd_edge" and not results & set(node.output)]
         del heads.graph.node[:]
         heads.graph.node.extend(kept)
+        in_half_from_the_start(heads.graph)
         del heads.graph.output[:]
         heads.graph.output.extend(value for value in model.graph.value_info if value.name in {"loc", "logits"})
     return heads, attributes

@@ -81,7 +81,9 @@ def test_decode_is_in_the_plan(form, known, heads_onnx, tmp_path):
     compile_plan(request(heads_onnx, tmp_path, form=form), silent, FakeTensorRt())
     assert known == [(form, b"kernels")]
     graph = onnx.load(tmp_path / "plan").graph
-    assert [node.op_type for node in graph.node][-3:] == ["SsdDecode", "SsdSelect", "SsdMerge"]
+    decode = [node.op_type for node in graph.node if node.domain == "ssd_edge"]
+    assert decode == ["SsdDecode", "SsdSelect", "SsdMerge"]
+    assert graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT  # though the network is in FP16
     assert [value.name for value in graph.output] == ["num_detections", "boxes", "scores", "classes", "num_cut"]
 
 
