@@ -26,6 +26,9 @@ class DeviceContext(Protocol):
             BackendError: the library failed; during a capture, possibly only because of the capture.
         """
 
+    def why_no_graph(self, stream: int) -> str | None:
+        """Explain why a run on this stream cannot be captured into a CUDA graph; None if it may be tried."""
+
     def close(self) -> None:
         """Release the execution. No run may be under way."""
 

@@ -18,7 +18,7 @@ from ssd_edge.engines.cuda.driver import Argument, CudaError
 from ssd_edge.engines.cuda.module import Module
 from ssd_edge.engines.cuda.stream import Stream
 from ssd_edge.engines.gpu.exchange import Copied, Exchange, exchange
-from ssd_edge.engines.gpu.graph import as_graph
+from ssd_edge.engines.gpu.graph import Captured, as_graph
 from ssd_edge.engines.gpu.network import DeviceNetwork, is_half
 from ssd_edge.engines.kernels.launch import Buffer, Launch, between_buffers, preprocess_launch, result_buffers
 from ssd_edge.errors import BackendError
@@ -77,8 +77,11 @@ class FrameSlot:
         self._began, self._prepared, self._inferred, self._decoded = (
             stack.enter_context(device.event()) for _ in range(4)
         )
-        self._infer = as_graph(stack, self._stream, lambda: context.enqueue(self._stream.handle))
-        self._finish = as_graph(stack, self._stream, self._decode)
+        self._infer = as_graph(stack, self._stream, lambda: context.enqueue(self._stream.handle), context.why_no_graph)
+        # A plan that carries its decode leaves at most one copy, which is no work for a graph.
+        decodes = bool(pipeline.launches)
+        self._finish = as_graph(stack, self._stream, self._decode) if decodes else Captured(self._decode)
+        self.captures = (self._infer, self._finish) if decodes else (self._infer,)
         stack.callback(self._views.clear)
 
     def submit(self, frame: Image) -> Callable[[], Result]:
@@ -93,9 +96,9 @@ class FrameSlot:
         memory.to_device(stream)
         self._launch(preprocess_launch(self._pipeline.network.spec, size, self._half))
         stream.record(self._prepared)
-        self._infer()
+        self._infer.start()
         stream.record(self._inferred)
-        self._finish()
+        self._finish.start()
         stream.record(self._decoded)
 
         def result() -> Result:
@@ -162,13 +165,14 @@ class HeadsSlot:
         context.bind({name: memory.address for name, memory in self._memory.items()})
         self._stream = _stream(stack, self._device)
         self._inferred = stack.enter_context(self._device.event())
-        self._infer = as_graph(stack, self._stream, lambda: context.enqueue(self._stream.handle))
+        self._infer = as_graph(stack, self._stream, lambda: context.enqueue(self._stream.handle), context.why_no_graph)
+        self.captures = (self._infer,)
 
     def submit(self, image: npt.NDArray[np.float32]) -> Callable[[], RawHeads]:
         """Start work on a preprocessed image, and return a function that waits for its heads."""
         np.copyto(self._memory["image"].array, image, casting="same_kind")
         self._memory["image"].to_device(self._stream)
-        self._infer()
+        self._infer.start()
         heads = [self._memory[name] for name in RawHeads._fields]
         for memory in heads:
             memory.to_host(self._stream)

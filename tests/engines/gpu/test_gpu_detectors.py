@@ -118,20 +118,23 @@ def test_a_network_that_decodes_gives_no_heads(emulated: Emulated, cpu: OnnxRunt
     engine.close()
 
 
-@pytest.mark.parametrize(("integrated", "up", "down"), [(0, 1, 2), (1, 0, 0)])
-def test_copies(emulated: Emulated, cpu: OnnxRuntimeEngine, network: Network, integrated, up, down) -> None:
-    """Only the frame is uploaded, and only results are downloaded: at the slot's warm-up and at the graph's capture.
+@pytest.mark.parametrize("kind", [HostHeads, HostDetections])
+@pytest.mark.parametrize("integrated", [0, 1])
+def test_copies(emulated: Emulated, cpu: OnnxRuntimeEngine, kind: Network, integrated: int) -> None:
+    """Only the frame is uploaded, and only results are downloaded, both not where memory is shared.
 
-    The network, which runs on the CPU, also downloads its image at both times.
+    Results are downloaded by the graph of decode, at its warm-up and capture, or after a network that decodes, with
+    each frame. The network, which runs on the CPU, also downloads its image at its warm-up and capture.
     """
     emulated.machine(integrated=integrated)
-    engine = open_gpu(cpu, network)
-    detector, slots = engine.detector(), 2
-    assert emulated.called().count("cuMemcpyDtoHAsync") == slots * (down + 2)
+    engine = open_gpu(cpu, kind)
+    detector, slots, copies = engine.detector(), 2, 1 - integrated
+    opened = slots * (2 + (2 * copies if kind is HostHeads else 0))
+    assert emulated.called().count("cuMemcpyDtoHAsync") == opened
     before = emulated.called().count("cuMemcpyHtoDAsync")
     detector(frames(1, [(60, 80)])[0])
-    assert emulated.called().count("cuMemcpyHtoDAsync") == before + up
-    assert emulated.called().count("cuMemcpyDtoHAsync") == slots * (down + 2)
+    assert emulated.called().count("cuMemcpyHtoDAsync") == before + copies
+    assert emulated.called().count("cuMemcpyDtoHAsync") == opened + (copies if kind is HostDetections else 0)
     engine.close()
 
 
@@ -164,7 +167,7 @@ def test_each_failing_call_where_memory_is_shared(emulated: Emulated, cpu: OnnxR
 # Graphs.
 
 
-class Uncapturable(HostDetections):
+class Uncapturable(HostHeads):
     """Refuses to be captured, like a library whose work waits for something; its first run comes before the capture."""
 
     def context(self) -> HostContext:
@@ -182,9 +185,10 @@ class Uncapturable(HostDetections):
 
 
 def test_work_that_cannot_be_captured_runs_without_a_graph(emulated: Emulated, cpu: OnnxRuntimeEngine) -> None:
-    """The rest of the work still runs as graphs."""
+    """The rest of the work, decode, still runs as graphs."""
     engine, images = open_gpu(cpu, Uncapturable), frames(3, [(60, 80)])
     assert emulated.leaks()["executable graphs"] == 2
+    assert engine.graph == "no, for 2 of 4 pieces of work: not while a graph is captured"
     for image, actual in zip(images, detected(engine.detector(), images), strict=True):
         assert_equal(actual, HostDetector(cpu)(image))
     engine.close()
@@ -192,15 +196,49 @@ def test_work_that_cannot_be_captured_runs_without_a_graph(emulated: Emulated, c
 
 def test_a_capture_that_the_driver_finds_invalid(emulated: Emulated, cpu: OnnxRuntimeEngine) -> None:
     """A library may have made a call that cannot be captured, without reporting it."""
-    open_gpu(cpu, HostDetections).close()
+    open_gpu(cpu, HostHeads).close()
     number = emulated.called().index("cuStreamEndCapture")
     emulated.reset()
     emulated.fail(number, 901)  # CUDA_ERROR_STREAM_CAPTURE_INVALIDATED
-    engine, (image,) = open_gpu(cpu, HostDetections), frames(1, [(60, 80)])
+    engine, (image,) = open_gpu(cpu, HostHeads), frames(1, [(60, 80)])
     assert emulated.leaks()["executable graphs"] == 3
+    assert engine.graph.startswith("no, for 1 of 4 pieces of work: ")
+    assert engine.graph.endswith("the driver answers CUDA_ERROR_STREAM_CAPTURE_INVALIDATED")
     assert_equal(engine.detector()(image), HostDetector(cpu)(image))
     engine.close()
     assert emulated.leaks() == {}
+
+
+@pytest.mark.parametrize(("kind", "graphs"), [(HostHeads, 4), (HostDetections, 2)])
+def test_a_plan_that_decodes_leaves_nothing_to_capture(
+    emulated: Emulated, cpu: OnnxRuntimeEngine, kind: Network, graphs: int
+) -> None:
+    """Each slot has a graph of its network and, if kernels decode, of decode; none of a copy or of nothing."""
+    emulated.machine(integrated=1)
+    engine = open_gpu(cpu, kind)
+    assert emulated.leaks()["executable graphs"] == graphs
+    assert engine.graph == "yes"
+    engine.close()
+    assert engine.graph == "yes"
+
+
+class Refused(HostHeads):
+    """Says before the capture that it cannot be captured."""
+
+    def context(self) -> HostContext:
+        made = super().context()
+        made.why_no_graph = lambda stream: f"not on {'a stream' if stream else 'none'}"
+        return made
+
+
+def test_no_capture_is_tried_where_the_library_says_no(emulated: Emulated, cpu: OnnxRuntimeEngine) -> None:
+    engine, (image,) = open_gpu(cpu, Refused), frames(1, [(60, 80)])
+    assert emulated.called().count("cuStreamBeginCapture") == 2  # decode's
+    assert engine.graph == "no, for 2 of 4 pieces of work: not on a stream"
+    assert_equal(engine.detector()(image), HostDetector(cpu)(image))
+    engine.submit(np.zeros((1, 3, *cpu.spec.input_size), np.float32))()
+    assert engine.graph == "no, for 4 of 6 pieces of work: not on a stream"
+    engine.close()
 
 
 # Several detectors.

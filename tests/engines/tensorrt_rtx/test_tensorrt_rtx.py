@@ -143,6 +143,7 @@ def test_every_convolution_has_the_precision_asked_for(precision, heads_onnx, in
     facts = compile_plan(source, tmp_path / "heads.rtx", precision, TARGETS, lambda *step: steps.append(step))
     assert facts["convolutions"] == f"8 {precision}"
     assert facts["compute_capabilities"] == "8.6 8.9 12.0"
+    assert facts["built_for_graphs"] == "yes"
     assert (tmp_path / "heads.rtx").stat().st_size > int(facts["weight_bytes"]) > 0
     assert int(facts["activation_bytes"]) > 0
     assert float(facts["build_seconds"]) > 0
@@ -168,6 +169,36 @@ def test_fp32_is_not_rounded_to_tf32(heads_onnx, tmp_path, monkeypatch):
     compile_plan(heads_onnx, tmp_path / "heads.rtx", "FP32", TARGETS, silent)
     (config,) = made
     assert not config.get_flag(trt.BuilderFlag.TF32)
+    assert config.get_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
+
+
+@pytest.mark.parametrize("captured", [True, False])
+def test_a_network_that_cannot_be_captured_is_built_without(captured):
+    """No network that the parser takes is known to be one: a stand-in for the builder says so, in its own words."""
+    said = "BuilderFlag::kREQUIRE_USER_ALLOCATION is not compatible with networks that prevent stream capture."
+
+    class Parts:
+        BuilderFlag = type("BuilderFlag", (), {"REQUIRE_USER_ALLOCATION": "flag"})
+        flags: set[str] = set()
+
+        def set_flag(self, flag):
+            self.flags = {flag}
+
+        def clear_flag(self, flag):
+            self.flags = set()
+
+        def build_serialized_network(self, network, config):
+            return b"plan" if captured or not config.flags else None
+
+        def text(self):
+            return "" if captured else said
+
+        def last_error(self):
+            return said
+
+    parts = Parts()
+    built, why_not = compiling._built_for_capture(parts, parts, None, parts, parts)
+    assert (built, why_not) == (b"plan", None if captured else said)
 
 
 @needs_compiler
