@@ -20,7 +20,7 @@ from ssd_edge.engines.kernels.launch import check_limits
 from ssd_edge.engines.nvidia.child import ask_child
 from ssd_edge.engines.nvidia.convolutions import choose_precision
 from ssd_edge.engines.plugins.decode_graph import INTERFACE, TENSORRT_NAME
-from ssd_edge.engines.plugins.forms import NEEDED_AT_RUN_TIME, choose_form
+from ssd_edge.engines.plugins.forms import NEEDED_AT_RUN_TIME, check_streams, choose_form
 from ssd_edge.engines.plugins.library_plugin import NAME as LIBRARY
 from ssd_edge.engines.tensorrt.dla import check_dla
 from ssd_edge.engines.tensorrt.fitness import installed_version
@@ -69,6 +69,8 @@ def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, prog
     _check(options)
     capability = driver.compute_capability(0)
     form = choose_form(options.decode, release_of(version))
+    if form == "python":
+        check_streams(driver)
     precision = choose_precision(options.precision, precision_of(onnx), spec)
     images = compile_kernels(f"sm_{capability[0]}{capability[1]}").images
     usable = [image for image in images if image.kind == "ptx" or form != "ahead-of-time"]  # that form embeds PTX only
@@ -89,7 +91,7 @@ def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, prog
         strict=options.strict,
         max_batch=options.max_batch,
     )
-    check_dla(request)
+    check_dla(request, release_of(version))
     for image, content in images.items():
         (folder / image.file_name).write_bytes(content)
     facts = ask_child("ssd_edge.engines.tensorrt.compile", "TensorRT", request.to_json(), progress)

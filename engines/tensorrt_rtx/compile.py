@@ -9,7 +9,7 @@ from typing import Any
 
 from ssd_edge.engines.nvidia.builder import log_of, monitor_of, parse_failure, prepared, start
 from ssd_edge.engines.nvidia.child import serve
-from ssd_edge.engines.nvidia.convolutions import asked_for, check, counted
+from ssd_edge.engines.nvidia.convolutions import asked_for, counted, differences
 from ssd_edge.engines.tensorrt_rtx.layers import in_plan
 from ssd_edge.engines.tensorrt_rtx.request import Request
 from ssd_edge.errors import BackendError
@@ -35,7 +35,7 @@ def compile_plan(request: Request, progress: Progress, trt: Any) -> dict[str, st
         Facts for the manifest: convolutions by precision, bytes of memory on the device, seconds.
 
     Raises:
-        BackendError: TensorRT-RTX refused something, or made another precision.
+        BackendError: TensorRT-RTX refused something, or made another precision although ``strict`` is set.
         ModelError: the heads cannot be compiled.
     """
     source = Path(request.source)
@@ -62,12 +62,13 @@ def compile_plan(request: Request, progress: Progress, trt: Any) -> dict[str, st
     seconds = perf_counter() - began
     content = bytes(built)
     precisions = in_plan(content, asked)
-    check(asked, precisions, "TensorRT-RTX")
+    other = differences(asked, precisions, "TensorRT-RTX", request.strict)
     Path(request.plan).write_bytes(content)
     return {
         "compute_capabilities": " ".join(request.compute_capabilities),
         "built_for_graphs": "yes" if why_no_graph is None else f"no: {why_no_graph}",
         "convolutions": counted(precisions.get(name, "unread") for name in asked),
+        **other,
         "build_seconds": f"{seconds:.2f}",
         **{name: matches[-1] for name, pattern in _MEMORY.items() if (matches := pattern.findall(log.text()))},
     }

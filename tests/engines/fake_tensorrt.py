@@ -82,6 +82,9 @@ class FakeTensorRt:
         """By convolution: the type that the engine gets in place of the one asked for."""
         self.kinds = {}
         """By convolution: the kind of its layer, in place of an ordinary one."""
+        self.uses_dla = True
+        """Whether the built engine runs on the DLA what it can."""
+        self.on_dla = False
         self.gpu = b"this GPU"
         self.configs, self.networks, self.runtimes = [], [], []
 
@@ -131,6 +134,7 @@ class Builder(Part):
         if self.failed("build_serialized_network") or not all(going):
             return None
         config.timing_cache.content += b"+"
+        self.library.on_dla = config.default_device_type is DeviceType.DLA and self.library.uses_dla
         return memoryview(network.content)
 
 
@@ -303,10 +307,12 @@ class EngineInspector:
             if node.op_type == "Conv":
                 asked = "Int8" if node.input[0] in dequantised else "Half" if node.input[1] in halves else "Float"
                 kind = self.engine.library.changed.get(node.name, asked)
+                library = self.engine.library
+                there = "DLA" if library.on_dla and node.name not in library.unfit_for_dla else "CaskConvolution"
                 layers.append(
                     {
                         "Name": f"{node.name} + after",
-                        "LayerType": self.engine.library.kinds.get(node.name, "CaskConvolution"),
+                        "LayerType": library.kinds.get(node.name, there),
                         "Inputs": [{"Name": node.input[0], "Format/Datatype": kind}],
                         "Metadata": f"[ONNX Layer: {node.name}]\x1e[ONNX Layer: after]",
                     }

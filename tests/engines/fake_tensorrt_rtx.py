@@ -185,7 +185,8 @@ class IExecutionContext(Part):
         return 6000
 
     def set_device_memory(self, memory, size):
-        assert size >= 6000 and memory % 256 == 0
+        assert size >= 6000
+        assert memory % 256 == 0
         self.memory = memory
         self.library.given.append((memory, size))
 

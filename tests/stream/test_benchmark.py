@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from tests.helpers import small_spec
 class Network:
     """Heads without any detection."""
 
-    backend, precision = "tensorrt", "FP16"
+    backend, precision, graph = "tensorrt", "FP16", None
 
     depth = 2
 
