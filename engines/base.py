@@ -29,6 +29,7 @@ class BuildOptions:
         strict: whether a convolution of another precision than asked for, or a layer that the DLA cannot run, is an
             error; otherwise the one is noted in the plan's facts, and the other runs on the GPU.
         max_batch: largest batch of the plan; its engine takes every batch from 1 up to it.
+        timing_cache: a timing cache of other builds, used where the bundle has none of its own; None for none.
     """
 
     precision: str | None = None
@@ -41,6 +42,7 @@ class BuildOptions:
     dla_core: int | None = None
     strict: bool = False
     max_batch: int = 1
+    timing_cache: Path | None = None
 
     @property
     def asked(self) -> frozenset[str]:

@@ -32,7 +32,6 @@ def build_bundle(
     *backend_names: str,
     options: BuildOptions | None = None,
     add: bool = False,
-    carried: Path | None = None,
     progress: Progress = no_progress,
     note: Note = no_note,
 ) -> Manifest:
@@ -44,7 +43,6 @@ def build_bundle(
         backend_names: keys of ``BACKENDS``; one plan is built for each.
         options: options for the backends that take them.
         add: keep the plans of other backends that a bundle of that name already holds.
-        carried: a folder with files of the backends' ``CARRIED``, used where no bundle of that name has them.
         progress: called while a backend compiles, if the backend reports progress.
         note: called with a sentence where another build of this bundle is waited for, or has left something behind.
 
@@ -77,10 +75,7 @@ def build_bundle(
                 kept = _keep(output, folder, old, backends) if old else []
                 built: list[PlanEntry] = []
                 for backend in backends.values():
-                    for source_of_files in (carried, output):  # the bundle's own last
-                        if source_of_files is not None:
-                            names = [name for name in backend.CARRIED if (source_of_files / name).is_file()]
-                            _copy(source_of_files, folder, names)
+                    _copy(output, folder, [name for name in backend.CARRIED if (output / name).is_file()])
                     built.append(_build_plan(backend, onnx, spec, folder, source, options or BuildOptions(), progress))
                 plans = tuple(sorted([*kept, *built], key=rank))
                 hashes = {name: sha256(folder / name) for plan in plans for name in files_of(plan)}

@@ -31,7 +31,7 @@ from ssd_edge.spec import ModelSpec
 DEPTH = 2
 """Slots of a detector: one frame is copied while the network works on another."""
 
-_Slot = TypeVar("_Slot", FrameSlot, HeadsSlot)
+_Slot = TypeVar("_Slot", bound=FrameSlot | HeadsSlot)
 
 
 class GpuEngine(Engine):

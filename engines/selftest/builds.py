@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
 from ssd_edge.detector import Engine
-from ssd_edge.engines.backends import GPU_BACKENDS, get_backend
+from ssd_edge.engines.backends import GPU_BACKENDS
 from ssd_edge.engines.base import BuildOptions
 from ssd_edge.engines.bundle.build import build_bundle
 from ssd_edge.engines.bundle.load import load_bundle
+from ssd_edge.engines.tensorrt.backend import TIMING
 
 MOST = {"proof": 4, "decode-forms": 3, "precisions": 6, "trtexec": 1, "latency": 4}
 """Most builds for a GPU in each section; those for a CPU take seconds."""
@@ -33,12 +35,14 @@ class Builds:
         """Build a bundle of this name, and open it; see ``Setting``."""
         bundle = self._folder / f"{name}.engine"
         began = perf_counter()
-        build_bundle(onnx, bundle, backend, options=options, carried=self._folder)
+        shared = self._folder / TIMING
+        if backend == "tensorrt" and shared.is_file():
+            options = replace(options or BuildOptions(), timing_cache=shared)
+        build_bundle(onnx, bundle, backend, options=options)
         if backend in GPU_BACKENDS:
             self._seconds.append(perf_counter() - began)
-        for file in get_backend(backend).CARRIED:
-            if (bundle / file).is_file():
-                shutil.copyfile(bundle / file, self._folder / file)
+        if (bundle / TIMING).is_file():
+            shutil.copyfile(bundle / TIMING, shared)
         return load_bundle(bundle)
 
     def time_left(self, sections: Sequence[str]) -> str:

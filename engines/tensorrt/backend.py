@@ -6,6 +6,7 @@ Its files in a bundle: ``model.plan``, which trtexec can run directly; the kerne
 
 from __future__ import annotations
 
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -46,6 +47,7 @@ OPTIONS = frozenset(
         "dla_core",
         "strict",
         "max_batch",
+        "timing_cache",
     }
 )
 
@@ -92,6 +94,8 @@ def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, prog
         max_batch=options.max_batch,
     )
     check_dla(request, release_of(version))
+    if options.timing_cache is not None and not (folder / TIMING).exists():
+        shutil.copyfile(options.timing_cache, folder / TIMING)
     for image, content in images.items():
         (folder / image.file_name).write_bytes(content)
     facts = ask_child("ssd_edge.engines.tensorrt.compile", "TensorRT", request.to_json(), progress)

@@ -83,6 +83,17 @@ def test_a_bundle(device, heads_onnx, tmp_path):
     assert again.plans[0].facts["timing"] == "taken from the bundle's cache"
 
 
+def test_a_timing_cache_of_other_builds(device, heads_onnx, tmp_path):
+    """The bundle's own goes before it."""
+    (tmp_path / "other.cache").write_bytes(b"this GPU")
+    options = BuildOptions(decode="host-launch", timing_cache=tmp_path / "other.cache")
+    for end in (b"this GPU+", b"this GPU++"):
+        manifest = build_bundle(heads_onnx, tmp_path / "parts.engine", "tensorrt", options=options)
+        assert manifest.plans[0].facts["timing"] == "taken from the bundle's cache"
+        assert (tmp_path / "parts.engine" / "timing.cache").read_bytes() == end
+    assert (tmp_path / "other.cache").read_bytes() == b"this GPU"
+
+
 def test_a_build_that_dies_leaves_the_old_bundle(device, heads_onnx, tmp_path, monkeypatch):
     output = tmp_path / "parts.engine"
     options = BuildOptions(decode="host-launch")
@@ -123,7 +134,7 @@ def test_every_option_reaches_the_builder(options, asked, heads_onnx, tmp_path):
         "optimisation_level": -1 if options.optimisation_level is None else options.optimisation_level,
         "dla_core": -1 if options.dla_core is None else options.dla_core,
     }
-    del wanted["decode"], wanted["compute_capabilities"]
+    del wanted["decode"], wanted["compute_capabilities"], wanted["timing_cache"]  # the last is a file, in its place
     assert {name: request[name] for name in wanted} == wanted
     assert plan.facts.get("plugin_version") == (None if options.decode == "host-launch" else "1")
     assert (plan.facts["max_batch"], plan.facts["hardware_compatible"]) == (
