@@ -73,6 +73,9 @@ def benchmark(
         return
     console = Console()
     console.print(_table(results))
+    for result in results:
+        if result.graph not in {None, "yes"}:
+            console.print(cell(f"{Path(result.name).name}: CUDA graph: {result.graph}"), soft_wrap=True)
     console.print(_machine_line(machine), soft_wrap=True, highlight=False)
 
 
@@ -90,6 +93,8 @@ def _table(results: Sequence[EngineTimes]) -> Table:
     for stage in results[0].stages:
         table.add_row(stage, *(_ms(result.stages[stage]) for result in results))
     table.add_row("end to end", *(_ms(result.end_to_end) for result in results), style="bold")
+    if any(result.graph for result in results):
+        table.add_row("CUDA graph", *((result.graph or "–").partition(",")[0] for result in results))
     return table
 
 

@@ -89,7 +89,11 @@ def build_engine(
     ] = None,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="With --dla: fail if the DLA cannot run a layer.", rich_help_panel=_TENSORRT),
+        typer.Option(
+            "--strict",
+            help="Fail if a convolution has another precision than asked for, or the DLA cannot run a layer.",
+            rich_help_panel=_GPUS,
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the bundle's manifest as JSON.")] = False,
 ) -> None:
@@ -133,6 +137,8 @@ def build_engine(
         say(f"  proof {proof}" if unproved else f"  proof holds: {proof}", "yellow" if unproved else "")
         if plan.facts.get("timing", "").startswith("measured anew"):
             say(f"kernels were {plan.facts['timing']}", "yellow")
+        if "other_precision" in plan.facts:
+            say(f"convolutions of another precision than asked for: {plan.facts['other_precision']}", "yellow")
         if "unread" in plan.facts.get("convolutions", ""):
             say(f"the precision of these could not be read in the plan of {plan.backend} {plan.version}", "yellow")
     here = any(incompatibility(plan) is None for plan in manifest.plans)

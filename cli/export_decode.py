@@ -26,9 +26,9 @@ def export_decode(
     """Export ONNX that outputs detections: the heads, followed by decode as three plugin nodes.
 
     For tools that build TensorRT engines themselves, such as trtexec, DeepStream and Triton; ssd-edge build-engine
-    does not need this file. The nodes SsdDecode, SsdSelect and SsdMerge are run by the plugins of ssd-edge. Outputs:
-    num_detections (B,), boxes (B, K, 4) as fractions of the image, scores (B, K), classes (B, K) counted from 0,
-    num_cut (B,).
+    does not need this file. The nodes SsdDecode, SsdSelect and SsdMerge are run by the plugins of ssd-edge. The input
+    is FP32. Outputs: num_detections (B, 1), boxes (B, K, 4) as fractions of the image, scores (B, K), classes (B, K)
+    counted from 0, num_cut (B, 1).
 
     Next: trtexec --onnx=NAME.decode.onnx --staticPlugins=libssd_edge_plugin.so
     """

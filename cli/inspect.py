@@ -1,4 +1,4 @@
-"""``ssd-edge inspect``: show a model's properties without running it."""
+"""``ssd-edge inspect``: show a model's properties, without running it on images."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from ssd_edge.cli.common import cell, print_json
 
 if TYPE_CHECKING:
+    from ssd_edge.engines.base import PlanEntry
     from ssd_edge.spec import ModelSpec
 
 
@@ -19,7 +20,8 @@ def inspect(
 ) -> None:
     """Show a model's properties: classes, input, default boxes, precision and origin.
 
-    For an engine bundle, also verify the checksums of its files, and say which of its plans can run on this machine.
+    For an engine bundle, also verify the checksums of its files, and say which of its plans can run on this machine. A
+    plan for a GPU that can run here is opened, to see whether its work is launched as CUDA graphs.
 
     Next: ssd-edge run MODEL --camera 0
     """
@@ -71,17 +73,34 @@ def _facts(model: Path) -> tuple[dict[str, Any], list[dict[str, Any]], ModelSpec
         return {"kind": "checkpoint"}, [], open_model(model).spec
     from dataclasses import asdict
 
+    from ssd_edge.engines.backends import GPU_BACKENDS
     from ssd_edge.engines.bundle.load import incompatibility
     from ssd_edge.engines.bundle.manifest import read_manifest
 
     manifest = read_manifest(model)
     plans = [{**asdict(plan), "cannot_run_here": incompatibility(plan)} for plan in manifest.plans]
     for plan, described in zip(manifest.plans, plans, strict=True):
+        if plan.backend in GPU_BACKENDS:
+            described["graph"] = _graph(model, plan, manifest.spec, described["cannot_run_here"])
         if plan.backend == "tensorrt":
             from ssd_edge.engines.tensorrt.backend import trtexec_line
 
             described["trtexec"] = trtexec_line(model, plan)
     return {"kind": "engine bundle", **manifest.provenance}, plans, manifest.spec
+
+
+def _graph(bundle: Path, plan: PlanEntry, spec: ModelSpec, cannot_run_here: str | None) -> str:
+    """Say whether the work of a plan for a GPU is launched as CUDA graphs, see ``Engine.graph``."""
+    from ssd_edge.engines.backends import get_backend
+    from ssd_edge.errors import SsdEdgeError
+
+    if cannot_run_here is not None:
+        return "not known: only its GPU can tell"
+    try:
+        with get_backend(plan.backend).load(bundle, plan, spec) as engine:
+            return engine.graph or "no"
+    except SsdEdgeError as error:
+        return f"not known: {error}"
 
 
 def _described(plan: dict[str, Any]) -> str:
@@ -92,6 +111,7 @@ def _described(plan: dict[str, Any]) -> str:
         f"here: {reason}" if reason else "runs here",
         f"from {plan['onnx']}, SHA-256 {plan['onnx_sha256']}",
         *(f"{key}: {value}" for key, value in plan["facts"].items()),
+        *([f"CUDA graph: {plan['graph']}"] if "graph" in plan else []),
         *([f"without ssd-edge: {plan['trtexec']}"] if "trtexec" in plan else []),
     ]
     return "\n".join(lines)

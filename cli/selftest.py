@@ -11,10 +11,8 @@ import typer
 from ssd_edge.cli.common import print_json, progress, say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from ssd_edge.detector import Engine
-    from ssd_edge.engines.base import BuildOptions
     from ssd_edge.engines.selftest.sections import Section, Work
 
 FRAMES = 24
@@ -51,6 +49,7 @@ def selftest(
     Next: send the folder along with your question
     """
     from ssd_edge.data.images import sample_images
+    from ssd_edge.engines.selftest.builds import Builds
     from ssd_edge.engines.selftest.results import counts, write_results
     from ssd_edge.engines.selftest.sections import Setting, run_sections
     from ssd_edge.graph.heads import read_spec
@@ -68,7 +67,8 @@ def selftest(
     host = this_host()
     findings = {section: [one.to_json() for one in each] for section, each in examine(host).items()}
     machine = {**summary(host), "doctor": findings}
-    setting = Setting(heads, int8, spec, frames, folder, _engine_in(folder), quick)
+    builds = Builds(folder)
+    setting = Setting(heads, int8, spec, frames, folder, builds.engine, quick)
     done: list[Section] = []
 
     def keep(section: Section) -> None:
@@ -76,6 +76,9 @@ def selftest(
         done.append(section)
         write_results(done, machine, folder)
         say(f"{section.status:8} {section.name}: {section.sentence}", _COLOURS[section.status])
+        left = builds.time_left([name for name in works if name not in {one.name for one in done}])
+        if left:
+            say(left)
 
     with progress("selftest") as bar:
         run_sections(setting, works, bar, keep)
@@ -106,16 +109,3 @@ def _works(only: list[str]) -> Mapping[str, Work]:
     if unknown:
         raise typer.BadParameter(f"no section is called {unknown[0]!r}; there are {', '.join(works)}")
     return {name: work for name, work in works.items() if not only or name in only}
-
-
-def _engine_in(folder: Path) -> Callable[[str, Path, str, BuildOptions | None], Engine]:
-    """Return a function that builds a bundle in the folder and opens it."""
-    from ssd_edge.engines.bundle.build import build_bundle
-    from ssd_edge.engines.bundle.load import load_bundle
-
-    def engine(name: str, onnx: Path, backend: str, options: BuildOptions | None) -> Engine:
-        bundle = folder / f"{name}.engine"
-        build_bundle(onnx, bundle, backend, options=options)
-        return load_bundle(bundle)
-
-    return engine

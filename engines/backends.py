@@ -18,6 +18,9 @@ BACKENDS: dict[str, Choice] = {
 }
 """The backends, best first: of a bundle's plans that can run on a machine, the first in this order is used."""
 
+GPU_BACKENDS = ("tensorrt", "tensorrt-rtx")
+"""Those whose plans run on a GPU of NVIDIA."""
+
 DEFAULT_BACKEND = "openvino"
 """The backend that runs everywhere."""
 

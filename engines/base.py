@@ -26,8 +26,10 @@ class BuildOptions:
         version_compatible: whether later releases of the same major version must be able to run the plan.
         hardware_compatible: a key of ``versions.LEVELS``; None for this GPU alone.
         dla_core: number of a deep learning accelerator (DLA); None for the GPU.
-        strict: whether a layer that the DLA cannot run is an error; otherwise it runs on the GPU.
+        strict: whether a convolution of another precision than asked for, or a layer that the DLA cannot run, is an
+            error; otherwise the one is noted in the plan's facts, and the other runs on the GPU.
         max_batch: largest batch of the plan; its engine takes every batch from 1 up to it.
+        timing_cache: a timing cache of other builds, used where the bundle has none of its own; None for none.
     """
 
     precision: str | None = None
@@ -40,6 +42,7 @@ class BuildOptions:
     dla_core: int | None = None
     strict: bool = False
     max_batch: int = 1
+    timing_cache: Path | None = None
 
     @property
     def asked(self) -> frozenset[str]:

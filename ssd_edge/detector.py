@@ -65,6 +65,11 @@ class Engine(ABC):
     backend: str
     precision: str
 
+    @property
+    def graph(self) -> str | None:
+        """Whether work on a GPU is launched as CUDA graphs: ``yes``, or ``no, …`` and why; None without a GPU."""
+        return None
+
     @abstractmethod
     def submit(self, images: npt.NDArray[np.float32]) -> Callable[[], RawHeads]:
         """See ``Heads``."""

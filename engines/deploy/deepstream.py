@@ -1,7 +1,8 @@
 """Write a folder for DeepStream's nvinfer: configuration, plan, labels, and the source of a parser for the outputs.
 
 Keys: https://docs.nvidia.com/metropolis/deepstream/dev-guide/text/DS_plugin_gst-nvinfer.html and
-``gstnvinfer_property_parser.h`` of DeepStream.
+``gstnvinfer_property_parser.h`` of DeepStream. nvinfer writes its input as FP32 planes whatever the plan's type is, and
+takes outputs without their batch (``nvdsinfer_func_utils.cpp``): hence the FP32 image and the (B, 1) counts of a plan.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ssd_edge.engines.deploy.plan import Deployable, write
-from ssd_edge.engines.kernels.launch import result_buffers
+from ssd_edge.engines.plugins.decode_graph import result_tensors
 from ssd_edge.engines.plugins.library_plugin import NAME as LIBRARY
 from ssd_edge.errors import BackendError
 from ssd_edge.spec import ModelSpec
@@ -18,6 +19,8 @@ CONFIGURATION = "config_infer_primary.txt"
 PARSER = "nvdsinfer_ssd_edge.cpp"
 PARSER_LIBRARY = "libnvdsinfer_ssd_edge.so"
 _SOURCE = Path(__file__).with_name("parser.cpp")
+
+_NETWORK_MODE = {"FP32": 0, "INT8": 1, "FP16": 2}
 
 MOST_APART = 0.02
 """Largest allowed error of a channel's contrast; nvinfer has one scale for all three. ImageNet's std gives 0.011."""
@@ -56,12 +59,11 @@ def scale(spec: ModelSpec) -> tuple[float, float]:
 
 
 def config(model: Deployable) -> str:
-    """Format ``config_infer_primary.txt``."""
-    if model.plan.precision != "FP32":
-        raise BackendError(
-            f"nvinfer writes its input in FP32, and that of this {model.plan.precision} plan is FP16: build it with "
-            "--precision fp32, or serve it with --to triton"
-        )
+    """Format ``config_infer_primary.txt``.
+
+    Raises:
+        BackendError: the channels are too far apart for nvinfer's one scale.
+    """
     spec = model.spec
     factor, off = scale(spec)
     properties = {
@@ -69,7 +71,7 @@ def config(model: Deployable) -> str:
         "gie-unique-id": 1,
         "process-mode": 1,
         "network-type": 0,
-        "network-mode": 0,
+        "network-mode": _NETWORK_MODE[model.plan.precision],
         "model-engine-file": "model.plan",
         "batch-size": model.max_batch,
         "labelfile-path": "labels.txt",
@@ -79,7 +81,7 @@ def config(model: Deployable) -> str:
         "model-color-format": 0 if spec.channel_order == "rgb" else 1,
         "maintain-aspect-ratio": 0,
         "scaling-filter": 1,
-        "output-blob-names": ";".join(result_buffers(spec, 1)),
+        "output-blob-names": ";".join(result_tensors(spec, 1)),
         "custom-lib-path": f"./{PARSER_LIBRARY}",
         "parse-bbox-func-name": "NvDsInferParseCustomSsdEdge",
         "cluster-mode": 4,
@@ -117,10 +119,21 @@ that TensorRT, on that GPU. No device has run this yet.
         nvstreammux name=m batch-size={model.max_batch} width=1280 height=720 ! \\
         nvinfer config-file-path={CONFIGURATION} ! nvvideoconvert ! nvdsosd ! nvvideoconvert ! fakesink
 
+{_cameras(model)}
 nvinfer resizes frames with an algorithm of its own, so detections are close to those of `ssd-edge run`, not the same
 bits. Decode and suppression of duplicates are in the plan: `cluster-mode=4` adds none.
-
-**Try it before you count on it.** nvinfer of DeepStream 6 reserves no memory for outputs of one number an image,
-`num_detections` and `num_cut`; whether later releases do was not seen. Where it fails at the first frame, let
-nvinferserver, DeepStream's Triton, run what `ssd-edge export-deploy --to triton` writes.
 """
+
+
+def _cameras(model: Deployable) -> str:
+    """Say how many sources the plan takes in one batch."""
+    if model.max_batch == 1:
+        return (
+            "The plan takes one frame at a time. For several cameras in one batch, build it with\n"
+            "`--max-batch CAMERAS` and export it again.\n"
+        )
+    return (
+        f"The plan takes up to {model.max_batch} frames at a time: connect that many sources, to `m.sink_0` up to\n"
+        f"`m.sink_{model.max_batch - 1}`, and set `live-source=1 batched-push-timeout=40000` (microseconds) on\n"
+        "`nvstreammux` for cameras, so that a batch does not wait for a camera that is late.\n"
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ssd_edge.engines.base import PlanEntry
 from ssd_edge.engines.bundle.manifest import read_manifest
+from ssd_edge.engines.plugins.decode_graph import INTERFACE
 from ssd_edge.engines.plugins.forms import NEEDED_AT_RUN_TIME
 from ssd_edge.errors import BackendError
 from ssd_edge.files import replace_folder
@@ -59,7 +60,7 @@ def deployable(bundle: Path) -> Deployable:
 
     Raises:
         BundleError: the folder is not a bundle, or was altered.
-        BackendError: the bundle has no TensorRT plan, or only one that ends before decode.
+        BackendError: the bundle has no TensorRT plan, or only one that ends before decode or has an older interface.
     """
     manifest = read_manifest(bundle)
     plan = next((plan for plan in manifest.plans if plan.backend == "tensorrt"), None)
@@ -72,6 +73,11 @@ def deployable(bundle: Path) -> Deployable:
         raise BackendError(
             f"the plan in {bundle} ends with the heads, and only ssd-edge decodes them (host-launch): build it with "
             f"decode inside; {build} --decode library"
+        )
+    if plan.facts.get("interface") != INTERFACE:
+        raise BackendError(
+            f"the plan in {bundle} was built by an older ssd-edge, with an FP16 image or counts that nvinfer does not "
+            f"take: build it again; {build}"
         )
     name = "".join(c if c.isascii() and (c.isalnum() or c in "_-.") else "_" for c in bundle.resolve().stem)
     return Deployable(name, bundle / plan.files[0], plan, manifest.spec)

@@ -9,11 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from ssd_edge.engines.deploy.plan import Deployable, write
-from ssd_edge.engines.kernels.launch import Buffer, heads_buffers, result_buffers
+from ssd_edge.engines.gpu.network import carrying_decode
+from ssd_edge.engines.kernels.launch import Buffer
 from ssd_edge.engines.plugins.library_plugin import NAME as LIBRARY
 from ssd_edge.spec import ModelSpec
 
-_TYPES = {"float16": "TYPE_FP16", "float32": "TYPE_FP32", "int32": "TYPE_INT32"}
+_TYPES = {"float32": "TYPE_FP32", "int32": "TYPE_INT32"}
 
 
 def export(model: Deployable, repository: Path) -> Path:
@@ -37,18 +38,17 @@ def export(model: Deployable, repository: Path) -> Path:
 
 def config(model: Deployable) -> str:
     """Format ``config.pbtxt``; for a fixed batch max_batch_size is 0, and Triton takes the shapes as they are."""
-    image = heads_buffers(model.spec, model.max_batch, _is_half(model))["image"]
-    outputs = result_buffers(model.spec, model.max_batch)
+    image, *outputs = carrying_decode(model.spec, half=False, batch=model.max_batch).items()
     is_free = model.max_batch > 1
     lines = [
         f'name: "{model.name}"',
         'platform: "tensorrt_plan"',
         f"max_batch_size: {model.max_batch if is_free else 0}",
         "input [",
-        _tensor("image", image, is_free),
+        _tensor(*image, is_free),
         "]",
         "output [",
-        ",\n".join(_tensor(name, buffer, is_free) for name, buffer in outputs.items()),
+        ",\n".join(_tensor(name, buffer, is_free) for name, buffer in outputs),
         "]",
         *(["dynamic_batching { }"] if is_free else []),
     ]
@@ -61,14 +61,8 @@ def config(model: Deployable) -> str:
 
 
 def _tensor(name: str, buffer: Buffer, is_free: bool) -> str:
-    shape = buffer.shape[1:] if is_free else buffer.shape
-    dims = ", ".join(map(str, shape or (1,)))  # dims must not be empty, so one value per image is reshaped
-    reshape = "" if shape else " reshape { shape: [ ] }"
-    return f'  {{ name: "{name}" data_type: {_TYPES[buffer.dtype.name]} dims: [ {dims} ]{reshape} }}'
-
-
-def _is_half(model: Deployable) -> bool:
-    return model.plan.precision != "FP32"
+    dims = ", ".join(map(str, buffer.shape[1:] if is_free else buffer.shape))
+    return f'  {{ name: "{name}" data_type: {_TYPES[buffer.dtype.name]} dims: [ {dims} ] }}'
 
 
 def page(model: Deployable) -> str:
@@ -78,7 +72,6 @@ def page(model: Deployable) -> str:
     shown = ", ".join(f"{label} {score:.6g}" for label, score in spec.operating_scores.items())
     shown = f"\nShow a detection from its class's operating score on: {shown}.\n" if shown else ""
     kind = "bilinear resize" if spec.resize == "linear" else "averaging resize (ssd_edge/resize.py)"
-    dtype = "float16" if _is_half(model) else "float32"
     return f"""\
 # {name} in Triton
 
@@ -91,11 +84,11 @@ that TensorRT, on that GPU. No device has run this yet.
     perf_analyzer -m {name} {"-b 1 " if model.max_batch > 1 else ""}--concurrency-range 1:4
 
 `image` is what the function below makes of a frame, BGR as OpenCV reads it: {kind} to {columns}×{rows} that
-does not keep the aspect, channels in the order {spec.channel_order}, (pixel − mean) / std, {dtype}. This is all that a
+does not keep the aspect, channels in the order {spec.channel_order}, (pixel − mean) / std, float32. This is all that a
 client has to do before.
 
 ```python
-{_preprocess_code(spec, dtype)}```
+{_preprocess_code(spec)}```
 
 | output | is |
 |---|---|
@@ -122,7 +115,7 @@ def _server_options(model: Deployable) -> list[str]:
     return options
 
 
-def _preprocess_code(spec: ModelSpec, dtype: str) -> str:
+def _preprocess_code(spec: ModelSpec) -> str:
     """Format a client's preprocess as Python code; it is ``ssd_edge.preprocess`` with this spec's numbers."""
     rows, columns = spec.input_size
     imported, resize = "", f"cv2.resize(frame, ({columns}, {rows}), interpolation=cv2.INTER_LINEAR_EXACT)"
@@ -138,5 +131,5 @@ def preprocess(frame):
     pixels = resized{"[:, :, ::-1]" if spec.channel_order == "rgb" else ""}.astype(np.float32)
     pixels -= np.float32({list(spec.mean)})
     pixels /= np.float32({list(spec.std)})
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], np.{dtype})
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], np.float32)
 """

@@ -20,6 +20,7 @@ from ssd_edge.boxes import default_boxes
 from ssd_edge.detector import Detector, Engine, RawHeads, Result
 from ssd_edge.engines.cuda.device import Device
 from ssd_edge.engines.gpu.frames import DeviceFrame, FramePool
+from ssd_edge.engines.gpu.graph import Captured, in_words
 from ssd_edge.engines.gpu.network import DeviceNetwork, decode_after, gives_heads
 from ssd_edge.engines.gpu.pipeline import Pipeline
 from ssd_edge.engines.gpu.slots import FrameSlot, HeadsSlot
@@ -31,7 +32,7 @@ from ssd_edge.preprocess import check_frame
 DEPTH = 2
 """Slots of a detector: one frame is copied while the network works on another."""
 
-_Slot = TypeVar("_Slot")
+_Slot = TypeVar("_Slot", bound=FrameSlot | HeadsSlot)
 
 
 class GpuEngine(Engine):
@@ -53,6 +54,7 @@ class GpuEngine(Engine):
         self.backend, self.spec, self.precision = backend, network.spec, network.precision
         self._slots_lock = Lock()  # several threads may ask for slots at once
         self._heads: _Turns[HeadsSlot] | None = None
+        self._captures: list[Captured] = []
         with ExitStack() as stack:
             stack.enter_context(device)
             stack.callback(network.close)
@@ -68,6 +70,11 @@ class GpuEngine(Engine):
             # Allocated now, so that a lack of memory is reported here and not at the first frame.
             self._first: _Turns[FrameSlot] | None = self._turns(FrameSlot)
             self._resources = stack.pop_all()
+
+    @property
+    def graph(self) -> str:
+        """See ``Engine``."""
+        return in_words(self._captures)
 
     def submit(self, images: npt.NDArray[np.float32]) -> Callable[[], RawHeads]:
         """Run the network alone, with copies to and from the host; see ``Heads``. One thread at a time may call it.
@@ -112,6 +119,7 @@ class GpuEngine(Engine):
         with self._slots_lock:
             turns = _Turns(kind, pipeline or self._pipeline, self._open.discard)
             self._open.add(turns)
+            self._captures += turns.captures()
         return turns
 
     def _close_slots(self) -> None:
@@ -174,6 +182,10 @@ class _Turns(Generic[_Slot]):
         self._device.activate()
         self._slots.append(self._slots.pop(0))
         return self._slots[-1]
+
+    def captures(self) -> list[Captured]:
+        """List the pieces of work of all slots."""
+        return [piece for slot in self._slots for piece in slot.captures]
 
     def close(self) -> None:
         """Wait for the work under way, then release the slots. Idempotent."""

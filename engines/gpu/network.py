@@ -8,7 +8,8 @@ from typing import Protocol
 import numpy as np
 
 from ssd_edge.decode import for_reader
-from ssd_edge.engines.kernels.launch import Buffer, Launch, decode_launches, heads_buffers, result_buffers
+from ssd_edge.engines.kernels.launch import Buffer, Launch, decode_launches, heads_buffers
+from ssd_edge.engines.plugins.decode_graph import result_tensors
 from ssd_edge.spec import ModelSpec
 
 
@@ -24,6 +25,9 @@ class DeviceContext(Protocol):
         Raises:
             BackendError: the library failed; during a capture, possibly only because of the capture.
         """
+
+    def why_no_graph(self, stream: int) -> str | None:
+        """Explain why a run on this stream cannot be captured into a CUDA graph; None if it may be tried."""
 
     def close(self) -> None:
         """Release the execution. No run may be under way."""
@@ -44,9 +48,9 @@ class DeviceNetwork(Protocol):
         """Release the network and its executions."""
 
 
-def carrying_decode(spec: ModelSpec, half: bool) -> Mapping[str, Buffer]:
-    """List the tensors of a network that carries its decode: ``image`` (FP16 or FP32) and results for one image."""
-    return {"image": heads_buffers(spec, 1, half)["image"], **result_buffers(spec, 1)}
+def carrying_decode(spec: ModelSpec, half: bool, batch: int = 1) -> Mapping[str, Buffer]:
+    """List the tensors of a network that carries its decode: ``image`` (FP16 or FP32), then the results."""
+    return {"image": heads_buffers(spec, batch, half)["image"], **result_tensors(spec, batch)}
 
 
 def gives_heads(network: DeviceNetwork) -> bool:

@@ -17,7 +17,7 @@ from ssd_edge.engines.cuda.driver import CudaError
 from ssd_edge.engines.cuda.stream import Stream
 from ssd_edge.engines.gpu.exchange import Copied, Exchange, exchange
 from ssd_edge.engines.gpu.frames import DeviceFrame, Held
-from ssd_edge.engines.gpu.graph import as_graph
+from ssd_edge.engines.gpu.graph import Captured, as_graph
 from ssd_edge.engines.gpu.pipeline import Pipeline, Preprocess, prepared
 from ssd_edge.engines.kernels.launch import Buffer, between_buffers, result_buffers
 from ssd_edge.errors import BackendError
@@ -56,10 +56,12 @@ class FrameSlot:
         self._began, self._prepared, self._inferred, self._decoded = (
             stack.enter_context(device.event()) for _ in range(4)
         )
-        self._infer = as_graph(stack, self._stream, lambda: context.enqueue(self._stream.handle))
+        self._infer = as_graph(stack, self._stream, lambda: context.enqueue(self._stream.handle), context.why_no_graph)
         self._decoding = [prepared(pipeline, launch, self._addresses) for launch in pipeline.launches]
         # Without a launch there is at most a copy to start, for which a graph is no gain.
-        self._finish = as_graph(stack, self._stream, self._decode) if self._decoding else self._decode
+        decodes = bool(self._decoding)
+        self._finish = as_graph(stack, self._stream, self._decode) if decodes else Captured(self._decode)
+        self.captures = (self._infer, self._finish) if decodes else (self._infer,)
         stack.callback(self._views.clear)
         stack.callback(self._let_go)
 
@@ -76,9 +78,9 @@ class FrameSlot:
         stream.record(self._began)
         self._preprocess.start(launch, held, stream)
         stream.record(self._prepared)
-        self._infer()
+        self._infer.start()
         stream.record(self._inferred)
-        self._finish()
+        self._finish.start()
         stream.record(self._decoded)
 
         def result() -> Result:
@@ -133,13 +135,14 @@ class HeadsSlot:
         context.bind({name: memory.address for name, memory in self._memory.items()})
         self._stream = _stream(stack, self._device)
         self._inferred = stack.enter_context(self._device.event())
-        self._infer = as_graph(stack, self._stream, lambda: context.enqueue(self._stream.handle))
+        self._infer = as_graph(stack, self._stream, lambda: context.enqueue(self._stream.handle), context.why_no_graph)
+        self.captures = (self._infer,)
 
     def submit(self, image: npt.NDArray[np.float32]) -> Callable[[], RawHeads]:
         """Start work on a preprocessed image, and return a function that waits for its heads."""
         np.copyto(self._memory["image"].array, image, casting="same_kind")
         self._memory["image"].to_device(self._stream)
-        self._infer()
+        self._infer.start()
         heads = [self._memory[name] for name in RawHeads._fields]
         for memory in heads:
             memory.to_host(self._stream)

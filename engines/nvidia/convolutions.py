@@ -1,4 +1,4 @@
-"""Choose a plan's precision, and check that its convolutions have the precision that the heads ask for."""
+"""Choose a plan's precision, and compare the precision of its convolutions with what the heads ask for."""
 
 from __future__ import annotations
 
@@ -60,14 +60,31 @@ def asked_for(model: onnx.ModelProto) -> dict[str, str]:
     }
 
 
-def check(asked: Mapping[str, str], actual: Mapping[str, str], library: str) -> None:
-    """Raise BackendError if a convolution's precision in the plan is not the one that the file asks for."""
-    wrong = [name for name, precision in actual.items() if precision != asked[name]]
-    if wrong:
+def differences(asked: Mapping[str, str], actual: Mapping[str, str], library: str, strict: bool) -> dict[str, str]:
+    """Compare the precisions of a plan's convolutions with those that the heads ask for.
+
+    Args:
+        asked: precision by name of the convolution.
+        actual: those read from the plan; others are not compared.
+        library: the library's name for people.
+        strict: whether a difference is an error.
+
+    Returns:
+        The fact ``other_precision`` for the manifest, which names them; empty if there is no difference.
+
+    Raises:
+        BackendError: ``strict`` is set, and a convolution has another precision.
+    """
+    wrong = [f"{name} {actual[name]} for {asked[name]}" for name in actual if actual[name] != asked[name]]
+    if not wrong:
+        return {}
+    if strict:
         raise BackendError(
-            f"{library} made convolution {wrong[0]!r} {actual[wrong[0]]} where the heads ask for {asked[wrong[0]]}, "
-            f"{len(wrong)} of {len(asked)} in all: report it, and build with another --precision"
+            f"{library} made {len(wrong)} of {len(asked)} convolutions of another precision than asked for: "
+            f"{', '.join(wrong[:3])}{', …' if len(wrong) > 3 else ''}: build without --strict to have it all the same, "
+            "or with another --precision"
         )
+    return {"other_precision": f"{len(wrong)} of {len(asked)}: {', '.join(wrong)}"}
 
 
 def counted(precisions: Iterable[str]) -> str:

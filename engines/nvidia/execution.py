@@ -43,6 +43,10 @@ class Execution:
         if not self._native.execute_async_v3(stream):
             raise BackendError(f"{self._library} failed: {self._errors.last()}")
 
+    def why_no_graph(self, stream: int) -> str | None:
+        """See ``DeviceContext``: only the capture itself can tell."""
+        return None
+
     def close(self) -> None:
         """Release the library's execution context."""
         self._native = None

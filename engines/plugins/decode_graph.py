@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ssd_edge.boxes import default_boxes
 from ssd_edge.engines.kernels.launch import Buffer, between_buffers, check_limits, result_buffers
 from ssd_edge.errors import ModelError
@@ -27,6 +29,22 @@ TENSORRT_NAME = {"plugin_namespace": DOMAIN, "plugin_version": "1"}
 
 DEFAULTS = "defaults"
 """The name of the default boxes, (A, 4) float32 cxcywh, in the graph."""
+
+INTERFACE = "2"
+"""Version of the graph's input and outputs: 2 takes an FP32 image and gives counts as (B, 1); 1, an FP16 image in a
+network in FP16, and counts as (B,)."""
+
+
+def result_tensors(spec: ModelSpec, batch: int) -> Mapping[str, Buffer]:
+    """Describe the graph's outputs: the buffers that merge writes, with ``num_detections`` and ``num_cut`` as (B, 1).
+
+    DeepStream's nvinfer leaves out the batch, and up to release 6 has no memory for an output without further
+    dimensions.
+    """
+    return {
+        name: Buffer((*buffer.shape, 1) if len(buffer.shape) == 1 else buffer.shape, buffer.dtype)
+        for name, buffer in result_buffers(spec, batch).items()
+    }
 
 
 def node_attributes(spec: ModelSpec) -> Mapping[str, Mapping[str, int | float]]:
@@ -51,6 +69,8 @@ def node_attributes(spec: ModelSpec) -> Mapping[str, Mapping[str, int | float]]:
 def with_decode(heads: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
     """Copy heads and append decode; outputs: ``num_detections``, ``boxes``, ``scores``, ``classes``, ``num_cut``.
 
+    The input ``image`` becomes float32, which DeepStream's nvinfer and most clients write; heads in float16 get a Cast.
+
     Args:
         heads: heads with outputs ``loc`` (B, A, 4) and ``logits`` (B, A, C), both float32 or both float16; B may be a
             name.
@@ -68,10 +88,11 @@ def with_decode(heads: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
     model = onnx.ModelProto()
     model.CopyFrom(heads)
     graph = model.graph
-    between, results = between_buffers(spec, 1), result_buffers(spec, 1)
+    between, results = between_buffers(spec, 1), result_tensors(spec, 1)
+    merged = {name: _MERGED + name if name in _COUNTS else name for name in results}
     used = {name for node in graph.node for name in (*node.input, *node.output)}
     used |= {value.name for value in (*graph.input, *graph.initializer)}
-    for name in (DEFAULTS, *between, *results):
+    for name in (DEFAULTS, _IMAGE_IN_HALF, _COUNT_SHAPE, *between, *results, *(_MERGED + name for name in _COUNTS)):
         if name in used:
             raise ModelError(f"the network already has a tensor {name!r}, a name that decode needs: rename it")
 
@@ -84,13 +105,17 @@ def with_decode(heads: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
         ]
 
     inputs = (("loc", "logits", DEFAULTS), tuple(between)[:2], tuple(between)[2:])
-    outputs = (tuple(between)[:2], tuple(between)[2:], tuple(results))
+    outputs = (tuple(between)[:2], tuple(between)[2:], tuple(merged.values()))
     operators = node_attributes(spec).items()
     for (operator, attributes), taken, given in zip(operators, inputs, outputs, strict=True):
         graph.node.append(
             helper.make_node(operator, taken, given, name=operator, domain=DOMAIN, **TENSORRT_NAME, **attributes)  # type: ignore[arg-type]
         )
+    for name in _COUNTS:
+        graph.node.append(helper.make_node("Reshape", [merged[name], _COUNT_SHAPE], [name], name=f"shape of {name}"))
+    graph.initializer.append(numpy_helper.from_array(np.array([-1, 1], np.int64), _COUNT_SHAPE))
     graph.initializer.append(numpy_helper.from_array(default_boxes(spec), DEFAULTS))
+    _take_single(graph)
     known = {value.name for value in graph.value_info}
     graph.value_info.extend([value for value in graph.output if value.name not in known])
     graph.value_info.extend(described(between))
@@ -99,6 +124,27 @@ def with_decode(heads: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
     model.opset_import.append(helper.make_opsetid(DOMAIN, VERSION))
     onnx.checker.check_model(model)
     return model
+
+
+_COUNTS = ("num_detections", "num_cut")
+_MERGED = "merged_"
+_COUNT_SHAPE, _IMAGE_IN_HALF = "count_shape", "image_in_half"
+
+
+def _take_single(graph: onnx.GraphProto) -> None:
+    """Make the input ``image`` float32, with a Cast where the network takes float16."""
+    from onnx import TensorProto, helper
+
+    for value in graph.input:
+        if value.name != "image" or value.type.tensor_type.elem_type != TensorProto.FLOAT16:
+            continue
+        value.type.tensor_type.elem_type = TensorProto.FLOAT
+        for node in graph.node:
+            for place, name in enumerate(node.input):
+                if name == value.name:
+                    node.input[place] = _IMAGE_IN_HALF
+        cast = helper.make_node("Cast", [value.name], [_IMAGE_IN_HALF], name=_IMAGE_IN_HALF, to=TensorProto.FLOAT16)
+        graph.node.insert(0, cast)
 
 
 def _check_heads(heads: onnx.ModelProto, spec: ModelSpec) -> int | str:

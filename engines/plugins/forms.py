@@ -14,6 +14,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from ssd_edge.engines.cuda.driver import Driver
 from ssd_edge.errors import BackendError
 
 FORMS = ("ahead-of-time", "python", "library", "host-launch")
@@ -22,6 +23,8 @@ NEEDED_AT_RUN_TIME = frozenset({"python", "library"})
 """Forms whose plugins must be registered before TensorRT deserialises a plan."""
 
 AHEAD_OF_TIME_SINCE = (10, 9)
+
+_A_HANDLE = 1  # no stream is used, only asked for
 
 _known: dict[str, str] = {}  # form → SHA-256 of its kernels; TensorRT's registry is one for the process
 
@@ -44,6 +47,21 @@ def choose_form(asked: str | None, release: tuple[int, int]) -> str:
             "kernels".format(*AHEAD_OF_TIME_SINCE, *release)
         )
     return asked or ("ahead-of-time" if release >= AHEAD_OF_TIME_SINCE else "python")
+
+
+def check_streams(driver: Driver) -> None:
+    """Check that decode ``python`` can launch kernels on the streams that TensorRT makes.
+
+    Raises:
+        BackendError: the driver's library knows no streams but its own.
+    """
+    try:
+        driver.disown_stream(driver.adopt_stream(_A_HANDLE))
+    except TypeError:
+        raise BackendError(
+            "decode python runs on TensorRT's own streams, which pycuda cannot use: pip install cuda-bindings, or "
+            "build with --decode library or host-launch"
+        ) from None
 
 
 def make_known(form: str, kernels: bytes, tensorrt: Any, folder: Path | None = None) -> None:

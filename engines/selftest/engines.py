@@ -15,6 +15,7 @@ import numpy as np
 from ssd_edge.boxes import iou
 from ssd_edge.detections import Detections
 from ssd_edge.detector import Engine
+from ssd_edge.engines.backends import GPU_BACKENDS
 from ssd_edge.engines.base import BuildOptions
 from ssd_edge.engines.plugins.forms import AHEAD_OF_TIME_SINCE, FORMS
 from ssd_edge.engines.plugins.library_plugin import VARIABLE
@@ -34,7 +35,6 @@ SURE = 0.3
 LEAST = {"FP32": 0.99, "FP16": 0.97, "INT8": 0.95}
 """Share of detections that the other engine must find too: same class, IoU of at least 0.5, score within 0.1."""
 
-_GPU_BACKENDS = ("tensorrt", "tensorrt-rtx")
 _WARMUP = 10
 _STATE = ("Jetson", "power mode", "GPU state", "processor", "temperature")
 
@@ -79,8 +79,8 @@ def decode_forms(setting: Setting) -> tuple[str, Mapping[str, Any]]:
 def precisions(setting: Setting) -> tuple[str, Mapping[str, Any]]:
     """Compare each precision of each GPU backend with the CPU on real frames; INT8 with the CPU's INT8."""
     heads, _ = setting.model()
-    left_out = {backend: why for backend in _GPU_BACKENDS if (why := available.why_not(backend)) is not None}
-    if len(left_out) == len(_GPU_BACKENDS):
+    left_out = {backend: why for backend in GPU_BACKENDS if (why := available.why_not(backend)) is not None}
+    if len(left_out) == len(GPU_BACKENDS):
         raise NotRunError("; ".join(f"{backend}: {why}" for backend, why in left_out.items()))
     wanted = {"FP32": _detected(setting, _Asked("reference-fp32", heads, "onnxruntime"))}
     if setting.int8 is not None:
@@ -88,32 +88,35 @@ def precisions(setting: Setting) -> tuple[str, Mapping[str, Any]]:
     else:
         left_out["INT8"] = "no INT8 heads were given: --int8 HEADS.int8.onnx"
     comparisons = _Comparisons()
-    for backend in (name for name in _GPU_BACKENDS if name not in left_out):
+    for backend in (name for name in GPU_BACKENDS if name not in left_out):
         for precision in ("FP32", "FP16", "INT8"):
             onnx = setting.int8 if precision == "INT8" else heads
             if onnx is not None:
                 name, reference = f"{backend} {precision}", wanted["INT8" if precision == "INT8" else "FP32"]
                 asked = _Asked(name.replace(" ", "-"), onnx, backend, BuildOptions(precision))
                 comparisons.compare(name, name, LEAST[precision], reference, setting, asked)
-    sentence = f"GPU engines agree with the CPU ({comparisons.summary()}){_not_run(left_out)}"
+    sentence = f"GPU engines agree with the CPU ({comparisons.summary()})"
+    sentence += f"{_without_graph(comparisons.details)}{_not_run(left_out)}"
     return sentence, {**comparisons.details, "not run": left_out}
 
 
 def latency(setting: Setting) -> tuple[str, Mapping[str, Any]]:
     """Time each engine that runs here, frame by frame, and record the machine's state before and after."""
     heads, _ = setting.model()
-    backends = (*_GPU_BACKENDS, "openvino")
+    backends = (*GPU_BACKENDS, "openvino")
     left_out = {backend: why for backend in backends if (why := available.why_not(backend)) is not None}
-    before, details = _state(), {}
+    before = _state()
+    details: dict[str, dict[str, Any]] = {}
     for backend in (name for name in backends if name not in left_out):
         for kind, onnx in (("default", heads), ("INT8", setting.int8)):
             if onnx is not None:
                 with setting.engine(f"latency-{backend}-{kind}", onnx, backend, None) as engine:
-                    details[f"{backend} {kind}"] = _latency(engine, setting.frames, 30 if setting.quick else 200)
+                    times = _latency(engine, setting.frames, 30 if setting.quick else 200)
+                    details[f"{backend} {kind}"] = {**times, **_graph(engine)}
     if not details:
         raise NotRunError("; ".join(f"{backend}: {why}" for backend, why in left_out.items()))
     medians = ", ".join(f"{name} {one['p50']:.1f}" for name, one in details.items())
-    return f"median milliseconds of a frame: {medians}{_not_run(left_out)}", {
+    return f"median milliseconds of a frame: {medians}{_without_graph(details)}{_not_run(left_out)}", {
         **details,
         "not run": left_out,
         "machine before": before,
@@ -148,8 +151,10 @@ class _Comparisons:
     ) -> None:
         """Build an engine, and compare its detections with the wanted ones."""
         try:
-            self.details[name] = _agreement(wanted, _detected(setting, asked))
-            _require(self.details[name], least, who)
+            with setting.engine(*asked) as engine:
+                agreement = _agreement(wanted, _detections(engine, setting.frames))
+                self.details[name] = {**agreement, **_graph(engine)}
+            _require(agreement, least, who)
         except NotRunError:
             raise
         except SsdEdgeError as error:
@@ -196,8 +201,24 @@ def rails(line: str) -> dict[str, float]:
 
 
 def _detected(setting: Setting, asked: _Asked) -> list[Detections]:
-    with setting.engine(*asked) as engine, engine.detector() as detector:
-        return [detector(frame).above(0.05) for frame in setting.frames]
+    with setting.engine(*asked) as engine:
+        return _detections(engine, setting.frames)
+
+
+def _detections(engine: Engine, frames: Sequence[Image]) -> list[Detections]:
+    with engine.detector() as detector:
+        return [detector(frame).above(0.05) for frame in frames]
+
+
+def _graph(engine: Engine) -> dict[str, str]:
+    """Whether an engine's work is launched as CUDA graphs, for the details; empty without a GPU."""
+    return {} if engine.graph is None else {"CUDA graph": engine.graph}
+
+
+def _without_graph(details: Mapping[str, Mapping[str, Any]]) -> str:
+    """Part of a section's sentence that lists engines whose work is no CUDA graph; the reasons are in its details."""
+    names = [name for name, one in details.items() if one.get("CUDA graph", "yes") != "yes"]
+    return f"; no CUDA graph: {', '.join(names)}" if names else ""
 
 
 def _agreement(wanted: Sequence[Detections], actual: Sequence[Detections]) -> dict[str, float]:

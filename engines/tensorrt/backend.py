@@ -6,6 +6,7 @@ Its files in a bundle: ``model.plan``, which trtexec can run directly; the kerne
 
 from __future__ import annotations
 
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,8 +20,8 @@ from ssd_edge.engines.kernels.images import choose_image
 from ssd_edge.engines.kernels.launch import check_limits
 from ssd_edge.engines.nvidia.child import ask_child
 from ssd_edge.engines.nvidia.convolutions import choose_precision
-from ssd_edge.engines.plugins.decode_graph import TENSORRT_NAME
-from ssd_edge.engines.plugins.forms import NEEDED_AT_RUN_TIME, choose_form
+from ssd_edge.engines.plugins.decode_graph import INTERFACE, TENSORRT_NAME
+from ssd_edge.engines.plugins.forms import NEEDED_AT_RUN_TIME, check_streams, choose_form
 from ssd_edge.engines.plugins.library_plugin import NAME as LIBRARY
 from ssd_edge.engines.tensorrt.dla import check_dla
 from ssd_edge.engines.tensorrt.fitness import installed_version
@@ -46,6 +47,7 @@ OPTIONS = frozenset(
         "dla_core",
         "strict",
         "max_batch",
+        "timing_cache",
     }
 )
 
@@ -69,6 +71,8 @@ def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, prog
     _check(options)
     capability = driver.compute_capability(0)
     form = choose_form(options.decode, release_of(version))
+    if form == "python":
+        check_streams(driver)
     precision = choose_precision(options.precision, precision_of(onnx), spec)
     images = compile_kernels(f"sm_{capability[0]}{capability[1]}").images
     usable = [image for image in images if image.kind == "ptx" or form != "ahead-of-time"]  # that form embeds PTX only
@@ -89,7 +93,9 @@ def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, prog
         strict=options.strict,
         max_batch=options.max_batch,
     )
-    check_dla(request)
+    check_dla(request, release_of(version))
+    if options.timing_cache is not None and not (folder / TIMING).exists():
+        shutil.copyfile(options.timing_cache, folder / TIMING)
     for image, content in images.items():
         (folder / image.file_name).write_bytes(content)
     facts = ask_child("ssd_edge.engines.tensorrt.compile", "TensorRT", request.to_json(), progress)
@@ -160,6 +166,6 @@ def _facts(driver: Driver, request: Request) -> dict[str, str]:
         "optimisation_level": "its own" if request.optimisation_level < 0 else str(request.optimisation_level),
     }
     if request.form != "host-launch":
-        facts["plugin_version"] = TENSORRT_NAME["plugin_version"]
+        facts |= {"plugin_version": TENSORRT_NAME["plugin_version"], "interface": INTERFACE}
     l4t = jetson.release(this_host())
     return facts if l4t is None else {**facts, "jetpack": ".".join(map(str, l4t))}

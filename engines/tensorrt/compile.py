@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from ssd_edge.engines.nvidia.builder import log_of, monitor_of, parse_failure, prepared, start
 from ssd_edge.engines.nvidia.child import serve
-from ssd_edge.engines.nvidia.convolutions import asked_for, check, counted
+from ssd_edge.engines.nvidia.convolutions import asked_for, counted, differences
 from ssd_edge.engines.plugins import forms
 from ssd_edge.engines.plugins.decode_graph import with_decode
 from ssd_edge.engines.tensorrt.configuration import configure, profile
-from ssd_edge.engines.tensorrt.dla import place
+from ssd_edge.engines.tensorrt.dla import check_use, place
 from ssd_edge.engines.tensorrt.layers import Layer, layers_of, of_convolutions
 from ssd_edge.engines.tensorrt.request import Request
 from ssd_edge.engines.tensorrt.timing_cache import begin_timing, end_timing
@@ -42,7 +42,8 @@ def compile_plan(request: Request, progress: Progress, trt: Any) -> dict[str, st
         Facts for the manifest.
 
     Raises:
-        BackendError: TensorRT refused something, or built a convolution in another precision.
+        BackendError: TensorRT refused something, put nothing on the DLA that was asked for, or built a convolution in
+            another precision although ``strict`` is set.
         ModelError: the heads cannot be built.
     """
     check_release(trt)
@@ -63,7 +64,7 @@ def compile_plan(request: Request, progress: Progress, trt: Any) -> dict[str, st
     config = builder.create_builder_config()
     configure(trt, config, request)
     profile(builder, network, config, request)
-    on_dla = place(trt, builder, network, config, request)
+    on_dla = place(trt, builder, network, config, request, asked)
     timing = begin_timing(config, Path(request.timing))
     monitor = monitor_of(trt, progress)  # the configuration does not keep it alive
     config.progress_monitor = monitor
@@ -73,7 +74,9 @@ def compile_plan(request: Request, progress: Progress, trt: Any) -> dict[str, st
     seconds, content = perf_counter() - began, bytes(built)
     engine_facts, layers = _inspected(trt, log, content, request)
     precisions = of_convolutions(layers, asked)
-    check(asked, {name: value for name, value in precisions.items() if value != "DLA"}, "TensorRT")
+    check_use(request, layers)
+    read = {name: value for name, value in precisions.items() if value != "DLA"}
+    other = differences(asked, read, "TensorRT", request.strict)
     Path(request.plan).write_bytes(content)
     Path(request.layers).write_text(json.dumps([asdict(layer) for layer in layers], indent=1) + "\n")
     return {
@@ -82,6 +85,7 @@ def compile_plan(request: Request, progress: Progress, trt: Any) -> dict[str, st
         **timing,
         **end_timing(config, Path(request.timing)),
         "convolutions": counted(precisions.get(name, "unread") for name in asked),
+        **other,
         "layers": counted(layer.precision for layer in layers) or "unread",
         "build_seconds": f"{seconds:.2f}",
     }

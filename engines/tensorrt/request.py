@@ -21,7 +21,7 @@ class Request(PlanRequest):
         version_compatible: whether later releases of the same major version must be able to run the plan.
         hardware_compatible: ``none``, ``ampere-plus`` or ``same-compute-capability``.
         dla_core: number of the DLA; −1 for none.
-        strict: whether a layer that the DLA cannot run is an error.
+        strict: whether a convolution of another precision, or a layer that the DLA cannot run, is an error.
         max_batch: 1, or the largest batch of a profile.
     """
 

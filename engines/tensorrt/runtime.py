@@ -118,12 +118,10 @@ class TensorRtNetwork:
                 return False
             shape, kind = tensors[name]
             buffer = wanted[name]
-            free = shape[:1] == (-1,)  # the batch is free
-            return (
-                (_BATCH, *shape[1:]) == buffer.shape
-                and (free or shape == buffer.shape)
-                and kind == types[str(buffer.dtype)]
-            )
+            one = (_BATCH, *shape[1:]) if shape[:1] == (-1,) else shape  # a batch of -1 is free
+            # Plans of interface 1 give counts as (B,), in the same memory.
+            shapes = {buffer.shape, buffer.shape[:1]} if buffer.shape[1:] == (1,) else {buffer.shape}
+            return one in shapes and kind == types[str(buffer.dtype)]
 
         if tensors.keys() != wanted.keys() or not all(map(fits, wanted)):
             described = ", ".join(f"{name} {shape}" for name, (shape, _) in tensors.items())

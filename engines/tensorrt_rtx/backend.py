@@ -29,7 +29,7 @@ from ssd_edge.progress import Progress
 from ssd_edge.spec import ModelSpec
 
 NAME = "tensorrt-rtx"
-OPTIONS = frozenset({"precision", "compute_capabilities"})
+OPTIONS = frozenset({"precision", "compute_capabilities", "strict"})
 ANY_PROCESSOR = False
 CARRIED = ()
 
@@ -52,7 +52,7 @@ def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, prog
     precision = choose_precision(options.precision, precision_of(onnx), spec)
     capabilities = compute_capabilities(options.compute_capabilities or DEFAULT_COMPUTE_CAPABILITIES)
     check_limits(spec)
-    request = Request(str(onnx), str(folder / PLAN), precision, capabilities)
+    request = Request(str(onnx), str(folder / PLAN), precision, capabilities, options.strict)
     facts = ask_child("ssd_edge.engines.tensorrt_rtx.compile", "TensorRT-RTX", request.to_json(), progress)
     files = [PLAN]
     for capability in capabilities:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ssd_edge.engines.nvidia.builder import log_of, monitor_of, parse_failure, prepared, start
 from ssd_edge.engines.nvidia.child import serve
-from ssd_edge.engines.nvidia.convolutions import asked_for, check, counted
+from ssd_edge.engines.nvidia.convolutions import asked_for, counted, differences
 from ssd_edge.engines.tensorrt_rtx.layers import in_plan
 from ssd_edge.engines.tensorrt_rtx.request import Request
 from ssd_edge.errors import BackendError
@@ -35,7 +35,7 @@ def compile_plan(request: Request, progress: Progress, trt: Any) -> dict[str, st
         Facts for the manifest: convolutions by precision, bytes of memory on the device, seconds.
 
     Raises:
-        BackendError: TensorRT-RTX refused something, or made another precision.
+        BackendError: TensorRT-RTX refused something, or made another precision although ``strict`` is set.
         ModelError: the heads cannot be compiled.
     """
     source = Path(request.source)
@@ -56,20 +56,41 @@ def compile_plan(request: Request, progress: Progress, trt: Any) -> dict[str, st
         config.set_compute_capability(target, place)
     monitor = monitor_of(trt, progress)  # the configuration does not keep it alive
     config.progress_monitor = monitor
-    built = builder.build_serialized_network(network, config)
+    built, why_no_graph = _built_for_capture(trt, builder, network, config, log)
     if built is None:
         raise BackendError(f"TensorRT-RTX cannot build {source.name}: {log.last_error()}")
     seconds = perf_counter() - began
     content = bytes(built)
     precisions = in_plan(content, asked)
-    check(asked, precisions, "TensorRT-RTX")
+    other = differences(asked, precisions, "TensorRT-RTX", request.strict)
     Path(request.plan).write_bytes(content)
     return {
         "compute_capabilities": " ".join(request.compute_capabilities),
+        "built_for_graphs": "yes" if why_no_graph is None else f"no: {why_no_graph}",
         "convolutions": counted(precisions.get(name, "unread") for name in asked),
+        **other,
         "build_seconds": f"{seconds:.2f}",
         **{name: matches[-1] for name, pattern in _MEMORY.items() if (matches := pattern.findall(log.text()))},
     }
+
+
+_FOR_CAPTURE = "REQUIRE_USER_ALLOCATION"
+
+
+def _built_for_capture(trt: Any, builder: Any, network: Any, config: Any, log: Any) -> tuple[Any, str | None]:
+    """Build a plan whose runs can be captured into a CUDA graph; if the network rules that out, build it without.
+
+    Returns:
+        The plan, None if it cannot be built, and why its runs cannot be captured, None if they can.
+    """
+    flag = getattr(trt.BuilderFlag, _FOR_CAPTURE)
+    config.set_flag(flag)
+    built = builder.build_serialized_network(network, config)
+    if built is not None or _FOR_CAPTURE not in log.text():
+        return built, None
+    reason = log.last_error()
+    config.clear_flag(flag)
+    return builder.build_serialized_network(network, config), reason
 
 
 def _target(trt: Any, name: str) -> Any:

@@ -13,6 +13,8 @@ class Request(PlanRequest):
 
     Attributes:
         compute_capabilities: those of the GPUs to compile for, such as ``8.6``.
+        strict: whether a convolution of another precision than asked for is an error.
     """
 
     compute_capabilities: tuple[str, ...]
+    strict: bool = False

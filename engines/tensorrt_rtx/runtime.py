@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ssd_edge.engines.base import PlanEntry
 from ssd_edge.engines.cuda.device import Device
+from ssd_edge.engines.cuda.memory import DeviceBuffer
 from ssd_edge.engines.gpu.engine import GpuEngine
 from ssd_edge.engines.gpu.plan import open_plan
 from ssd_edge.engines.kernels.launch import heads_buffers
@@ -41,7 +43,8 @@ def open_engine(folder: Path, plan: PlanEntry, spec: ModelSpec, library: Any | N
     path = folder / plan.files[0]
 
     def network(device: Device, kernels: bytes) -> TensorRtRtxNetwork:
-        return TensorRtRtxNetwork(path, spec, plan.precision, JitCache(path, device.compute_capability), library)
+        cache = JitCache(path, device.compute_capability)
+        return TensorRtRtxNetwork(path, spec, plan.precision, cache, device.buffer, library)
 
     return open_plan(folder, plan, network)
 
@@ -56,6 +59,7 @@ class TensorRtRtxNetwork:
         spec: spec of its heads.
         precision: precision as shown to people.
         cache: keeps the code that the library compiles on this GPU.
+        allocate: allocates device memory, given bytes: the activations of each execution.
         library: the module ``tensorrt_rtx``, or a stand-in for it; imported if not given.
 
     Raises:
@@ -63,9 +67,16 @@ class TensorRtRtxNetwork:
     """
 
     def __init__(
-        self, plan: Path, spec: ModelSpec, precision: str, cache: JitCache, library: Any | None = None
+        self,
+        plan: Path,
+        spec: ModelSpec,
+        precision: str,
+        cache: JitCache,
+        allocate: Callable[[int], DeviceBuffer],
+        library: Any | None = None,
     ) -> None:
         trt = self._trt = library if library is not None else _library()
+        self._allocate = allocate
         self.spec = spec
         self.precision = precision
         self._plan = plan
@@ -76,14 +87,16 @@ class TensorRtRtxNetwork:
         self._file = cache
         self._config = self._engine.create_runtime_config()
         self._config.cuda_graph_strategy = trt.CudaGraphStrategy.DISABLED  # gpu.slots captures the graph
+        # Plans for capture (BuilderFlag.REQUIRE_USER_ALLOCATION) are refused otherwise, and earlier plans run so too.
+        self._config.set_execution_context_allocation_strategy(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
         self._cache = self._config.create_runtime_cache()
         self._kept = cache.read()
         if self._kept:
             self._cache.deserialize(self._kept)  # refused if damaged, or from another GPU, driver or release
         self._config.set_runtime_cache(self._cache)
-        self._contexts: list[Execution] = []
+        self._contexts: list[_Execution] = []
 
-    def context(self) -> Execution:
+    def context(self) -> _Execution:
         """Make another execution; the first one on a GPU compiles the plan, and the result is cached.
 
         Raises:
@@ -92,7 +105,10 @@ class TensorRtRtxNetwork:
         native = self._engine.create_execution_context(self._config)
         if native is None:
             raise BackendError(f"TensorRT-RTX cannot run {self._plan} on this GPU: {self._errors.last()}")
-        self._contexts.append(Execution(native, self.bound, self._errors, "TensorRT-RTX"))
+        self._contexts.append(_Execution(native, self.bound, self._errors, "TensorRT-RTX"))
+        # The first size is of all profiles, the second of these shapes; of one profile and fixed shapes they agree.
+        size = max(self._engine.device_memory_size_v2, native.update_device_memory_size_for_shapes())
+        self._contexts[-1].work_in(self._allocate(size))
         self._keep()
         return self._contexts[-1]
 
@@ -138,6 +154,29 @@ class TensorRtRtxNetwork:
                 f"{self._plan} does not hold the heads of its manifest: it must have {wanted}, but has {shapes}"
             )
         return types.pop()
+
+
+class _Execution(Execution):
+    """An execution with device memory of its own, which TensorRT-RTX asks for before it lets a stream be captured."""
+
+    _memory: DeviceBuffer | None = None
+
+    def work_in(self, memory: DeviceBuffer) -> None:
+        """Give the execution its device memory, which is released with it."""
+        self._memory = memory
+        self._native.set_device_memory(memory.address, memory.nbytes)
+
+    def why_no_graph(self, stream: int) -> str | None:
+        """See ``DeviceContext``."""
+        if self._native.is_stream_capturable(stream):
+            return None
+        return "TensorRT-RTX says that a run of this plan cannot be captured: build it again with this release"
+
+    def close(self) -> None:
+        """Release the library's execution context, then its memory."""
+        super().close()
+        if self._memory is not None:
+            self._memory.close()
 
 
 def _library() -> Any:

@@ -61,6 +61,7 @@ class EngineTimes:
         efficiency: the loop's FPS as a share of ``engine_fps`` in the same round; None if that is None.
         end_to_end: duration of capture, preprocess, inference and decode of one frame, without overlap.
         stages: duration of each stage of one frame, without overlap; the stage ``sink`` draws the boxes.
+        graph: see ``Engine.graph``.
     """
 
     name: str
@@ -72,6 +73,7 @@ class EngineTimes:
     efficiency: float | None
     end_to_end: Percentiles
     stages: Mapping[str, Percentiles]
+    graph: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values for ``json.dumps``."""
@@ -187,6 +189,7 @@ def _median(name: str, engine: Engine, frames: int, turns: Sequence[_Turn]) -> E
         _median_of_all([turn.engine_fps and turn.loop_fps / turn.engine_fps for turn in turns]),
         middle(END_TO_END),
         {stage: middle(stage) for stage in STAGES},
+        engine.graph,
     )
 
 

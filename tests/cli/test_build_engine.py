@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from ssd_edge.cli.inspect import _graph
+from ssd_edge.engines import backends
 from ssd_edge.engines.base import BuildOptions, Plan
 from ssd_edge.engines.bundle import build as bundle
 from ssd_edge.engines.tensorrt import backend
 from ssd_edge.errors import BackendError
+from tests.helpers import plan_entry, small_spec
 
 ANEW = "measured anew: the bundle's cache is of another TensorRT or GPU"
 
@@ -85,3 +88,38 @@ def test_an_option_of_another_backend_is_refused(cli, heads_onnx, tmp_path):
     cli("build-engine", heads_onnx, "-o", tmp_path / "a.engine", "--dla", "0").sentence(
         "openvino takes no --dla: tensorrt does"
     )
+
+
+class Opened:
+    """An engine that only says whether its work is launched as graphs."""
+
+    graph = "no, for 2 of 4 pieces of work: it waits"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("reason", "error", "said"),
+    [
+        (None, None, Opened.graph),
+        (None, BackendError("the GPU is out of memory"), "not known: the GPU is out of memory"),
+        ("needs another GPU", None, "not known: only its GPU can tell"),
+    ],
+)
+def test_inspect_says_whether_a_plan_becomes_a_graph(reason, error, said, tmp_path, monkeypatch):
+    """A plan that can run here is opened; another is not."""
+
+    class Backend:
+        @staticmethod
+        def load(folder, plan, spec):
+            assert reason is None
+            if error:
+                raise error
+            return Opened()
+
+    monkeypatch.setattr(backends, "get_backend", lambda name: Backend)
+    assert _graph(tmp_path, plan_entry(backend="tensorrt"), small_spec(), reason) == said

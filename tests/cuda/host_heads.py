@@ -114,6 +114,9 @@ class HostContext:
             if name != "image":
                 driver.upload(self._addresses[name], pinned.array, stream)
 
+    def why_no_graph(self, stream: int) -> str | None:
+        return None
+
     def _work(self, _: object) -> None:
         self.runs += 1
         for name, value in self._run(self._arrays["image"].array).items():

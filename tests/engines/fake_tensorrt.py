@@ -82,6 +82,9 @@ class FakeTensorRt:
         """By convolution: the type that the engine gets in place of the one asked for."""
         self.kinds = {}
         """By convolution: the kind of its layer, in place of an ordinary one."""
+        self.uses_dla = True
+        """Whether the built engine runs on the DLA what it can."""
+        self.on_dla = False
         self.gpu = b"this GPU"
         self.configs, self.networks, self.runtimes = [], [], []
 
@@ -131,6 +134,7 @@ class Builder(Part):
         if self.failed("build_serialized_network") or not all(going):
             return None
         config.timing_cache.content += b"+"
+        self.library.on_dla = config.default_device_type is DeviceType.DLA and self.library.uses_dla
         return memoryview(network.content)
 
 
@@ -272,6 +276,9 @@ class ICudaEngine(Part):
 
     def outputs(self, image):
         """What the network gives."""
+        kinds = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+        with np.errstate(all="ignore"):  # a network warms up on whatever memory holds
+            image = image.astype(kinds[self.session.get_inputs()[0].type])
         heads = dict(zip(("loc", "logits"), self.session.run(["loc", "logits"], {"image": image}), strict=True))
         if not self.attributes:
             return heads
@@ -300,10 +307,12 @@ class EngineInspector:
             if node.op_type == "Conv":
                 asked = "Int8" if node.input[0] in dequantised else "Half" if node.input[1] in halves else "Float"
                 kind = self.engine.library.changed.get(node.name, asked)
+                library = self.engine.library
+                there = "DLA" if library.on_dla and node.name not in library.unfit_for_dla else "CaskConvolution"
                 layers.append(
                     {
                         "Name": f"{node.name} + after",
-                        "LayerType": self.engine.library.kinds.get(node.name, "CaskConvolution"),
+                        "LayerType": library.kinds.get(node.name, there),
                         "Inputs": [{"Name": node.input[0], "Format/Datatype": kind}],
                         "Metadata": f"[ONNX Layer: {node.name}]\x1e[ONNX Layer: after]",
                     }
@@ -345,6 +354,15 @@ class IExecutionContext:
         return True
 
 
+def in_half_from_the_start(graph):
+    """Take out the Cast of the image, which ONNX Runtime leaves out where it computes FP16 in FP32."""
+    for cast in [node for node in graph.node if node.op_type == "Cast" and node.input[0] == "image"]:
+        graph.node.remove(cast)
+        graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+        for node in graph.node:
+            node.input[:] = ["image" if name == cast.output[0] else name for name in node.input]
+
+
 def _without_decode(model):
     """The heads of a network, and the attributes of its decode nodes, by operator."""
     heads, attributes = onnx.ModelProto(), {}
@@ -354,9 +372,11 @@ def _without_decode(model):
             values = {one.name: helper.get_attribute_value(one) for one in node.attribute}
             attributes[node.op_type] = {name: value for name, value in values.items() if not name.startswith("plugin_")}
     if attributes:
-        kept = [node for node in model.graph.node if node.domain != "ssd_edge"]
+        results = {value.name for value in model.graph.output}
+        kept = [node for node in model.graph.node if node.domain != "ssd_edge" and not results & set(node.output)]
         del heads.graph.node[:]
         heads.graph.node.extend(kept)
+        in_half_from_the_start(heads.graph)
         del heads.graph.output[:]
         heads.graph.output.extend(value for value in model.graph.value_info if value.name in {"loc", "logits"})
     return heads, attributes

@@ -35,6 +35,12 @@ class CudaGraphStrategy(enum.Enum):
     WHOLE_GRAPH_CAPTURE = 1
 
 
+class ExecutionContextAllocationStrategy(enum.Enum):
+    STATIC = 0
+    ON_PROFILE_CHANGE = 1
+    USER_MANAGED = 2
+
+
 def at_once(context, stream):
     """Run at once on addresses in this process's memory, without waiting for a stream."""
     arrays = {name: array_at(context.addresses[name], buffer) for name, buffer in context.buffers().items()}
@@ -62,6 +68,7 @@ class FakeTensorRtRtx:
 
     DataType, EngineValidity, EngineInvalidityDiagnostics = DataType, EngineValidity, EngineInvalidityDiagnostics
     CudaGraphStrategy, ILogger = CudaGraphStrategy, ILogger
+    ExecutionContextAllocationStrategy = ExecutionContextAllocationStrategy
 
     def __init__(self, run=at_once, released=lambda context: None):
         self.run, self.released = run, released
@@ -70,6 +77,10 @@ class FakeTensorRtRtx:
         """Names of methods that fail, as the real ones do: with False or None, and these messages to the logger."""
         self.contexts = 0
         """Alive."""
+        self.capturable = True
+        """Whether the plan was built for stream capture."""
+        self.given = []
+        """Address and size of the memory of each context."""
         self.compiled = b"compiled for this GPU"
         """What the JIT cache holds after a context was made."""
 
@@ -88,6 +99,8 @@ class Runtime(Part):
 
 
 class ICudaEngine(Part):
+    device_memory_size_v2 = 5000
+
     def __init__(self, library, logger, content):
         super().__init__(library, logger)
         self.session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -118,13 +131,19 @@ class ICudaEngine(Part):
     def create_execution_context(self, runtime_config):
         if self.failed("create_execution_context"):
             return None
+        if self.library.capturable and runtime_config.strategy != ExecutionContextAllocationStrategy.USER_MANAGED:
+            return None
         runtime_config.cache.content = self.library.compiled
         return IExecutionContext(self, runtime_config)
 
 
 class IRuntimeConfig(Part):
     cuda_graph_strategy = CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+    strategy = ExecutionContextAllocationStrategy.STATIC
     cache = None
+
+    def set_execution_context_allocation_strategy(self, strategy):
+        self.strategy = strategy
 
     def create_runtime_cache(self):
         return IRuntimeCache(self.library, self.logger)
@@ -151,6 +170,7 @@ class IExecutionContext(Part):
     def __init__(self, engine, runtime_config):
         super().__init__(engine.library, engine.logger)
         self.engine, self.config, self.addresses = engine, runtime_config, {}
+        self.memory = 0
         self.library.contexts += 1
 
     def __del__(self):
@@ -161,8 +181,20 @@ class IExecutionContext(Part):
         self.addresses[name] = int(memory)
         return not self.failed("set_tensor_address")
 
+    def update_device_memory_size_for_shapes(self):
+        return 6000
+
+    def set_device_memory(self, memory, size):
+        assert size >= 6000
+        assert memory % 256 == 0
+        self.memory = memory
+        self.library.given.append((memory, size))
+
+    def is_stream_capturable(self, stream):
+        return self.library.capturable
+
     def execute_async_v3(self, stream_handle):
-        if self.failed("execute_async_v3") or set(self.addresses) != set(self.engine.tensors):
+        if self.failed("execute_async_v3") or set(self.addresses) != set(self.engine.tensors) or not self.memory:
             return False
         self.library.run(self, int(stream_handle))
         return True

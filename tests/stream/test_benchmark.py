@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from tests.helpers import small_spec
 class Network:
     """Heads without any detection."""
 
-    backend, precision = "tensorrt", "FP16"
+    backend, precision, graph = "tensorrt", "FP16", None
 
     depth = 2
 
@@ -68,6 +69,17 @@ def test_an_engine_that_gives_no_heads_is_measured_without(warmup):
     assert inside.loop_fps > 0
     assert inside.end_to_end.p50 > 0
     assert json.loads(json.dumps(inside.to_json()))["engine_fps"] is None
+
+
+@pytest.mark.slow
+def test_the_table_says_whether_work_is_launched_as_graphs():
+    plain, graphed, not_graphed = measured(Network(), Network(), Network())
+    assert plain.graph is None
+    table = _table([plain, replace(graphed, graph="yes"), replace(not_graphed, graph="no, for 2 of 4: it waits")])
+    cells = [list(column.cells) for column in table.columns]
+    row = cells[0].index("CUDA graph")
+    assert [column[row] for column in cells[1:]] == ["–", "yes", "no"]
+    assert "CUDA graph" not in list(_table([plain]).columns[0].cells)
 
 
 @pytest.mark.slow

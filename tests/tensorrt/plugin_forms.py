@@ -177,6 +177,8 @@ def parsed(trt: Any, form: Form, model: onnx.ModelProto, heads: Mapping[str, Buf
     for constant in model.graph.initializer:
         array = numpy_helper.to_array(constant)
         known[constant.name] = Buffer(array.shape, array.dtype)
+    # A result of another shape is the same memory.
+    reshaped = {one.input[0]: one.output[0] for one in model.graph.node if one.op_type == "Reshape"}
     nodes = []
     for node in (one for one in model.graph.node if one.domain == DOMAIN):
         given = {one.name: helper.get_attribute_value(one) for one in node.attribute}
@@ -187,7 +189,8 @@ def parsed(trt: Any, form: Form, model: onnx.ModelProto, heads: Mapping[str, Buf
             dtype = {trt.PluginFieldType.INT32: np.int32, trt.PluginFieldType.FLOAT32: np.float32}[field.type]
             fields.append(trt.PluginField(field.name, np.array([given[field.name]], dtype), field.type))
         plugin, outputs = form.plugin(creator, _collection(trt, fields), [known[name] for name in node.input])
-        known.update(zip(node.output, outputs, strict=True))
-        sides = ([Tensor(name, known[name]) for name in names] for names in (node.input, node.output))
+        given_names = [reshaped.get(name, name) for name in node.output]
+        known.update(zip(given_names, outputs, strict=True))
+        sides = ([Tensor(name, known[name]) for name in names] for names in (node.input, given_names))
         nodes.append(Node(plugin, *sides))
     return nodes

@@ -16,7 +16,7 @@ from ssd_edge.cli.main import app, main
 from ssd_edge.engines.bundle.build import build_bundle
 from ssd_edge.engines.deploy import deepstream, triton
 from ssd_edge.engines.deploy.plan import Deployable, deployable
-from ssd_edge.engines.kernels.launch import result_buffers
+from ssd_edge.engines.plugins.decode_graph import INTERFACE
 from ssd_edge.errors import BackendError, BundleIntegrityError
 from ssd_edge.preprocess import preprocess
 from tests.engines.tensorrt.test_backend import device  # noqa: F401
@@ -33,9 +33,9 @@ def model(tmp_path, spec=None, precision="FP32", **facts) -> Deployable:
 
 
 def tensors(text):
-    """(data type, dims, whether reshaped) by name."""
-    rows = re.findall(r'name: "(\w+)" data_type: (\w+) dims: \[ ([\d, ]+) \]( reshape \{ shape: \[ \] \})?', text)
-    return {name: (kind, tuple(map(int, dims.split(","))), bool(reshaped)) for name, kind, dims, reshaped in rows}
+    """(data type, dims) by name."""
+    rows = re.findall(r'name: "(\w+)" data_type: (\w+) dims: \[ ([\d, ]+) \] \}', text)
+    return {name: (kind, tuple(map(int, dims.split(",")))) for name, kind, dims in rows}
 
 
 def test_a_plan_of_one_image_keeps_its_shapes(tmp_path):
@@ -43,10 +43,15 @@ def test_a_plan_of_one_image_keeps_its_shapes(tmp_path):
     assert "max_batch_size: 0\n" in text
     assert 'platform: "tensorrt_plan"' in text
     described = tensors(text)
-    assert described.pop("image") == ("TYPE_FP16", (1, 3, 32, 32), False)
-    kinds = {"int32": "TYPE_INT32", "float32": "TYPE_FP32"}
-    results = result_buffers(small_spec(), 1)
-    assert described == {name: (kinds[b.dtype.name], b.shape, False) for name, b in results.items()}
+    most = small_spec().max_detections
+    assert described == {
+        "image": ("TYPE_FP32", (1, 3, 32, 32)),
+        "num_detections": ("TYPE_INT32", (1, 1)),
+        "boxes": ("TYPE_FP32", (1, most, 4)),
+        "scores": ("TYPE_FP32", (1, most)),
+        "classes": ("TYPE_INT32", (1, most)),
+        "num_cut": ("TYPE_INT32", (1, 1)),
+    }
 
 
 def test_a_plan_of_batches_leaves_the_batch_out(tmp_path):
@@ -54,12 +59,12 @@ def test_a_plan_of_batches_leaves_the_batch_out(tmp_path):
     assert "max_batch_size: 8\n" in text
     most = small_spec().max_detections
     assert tensors(text) == {
-        "image": ("TYPE_FP32", (3, 32, 32), False),
-        "num_detections": ("TYPE_INT32", (1,), True),
-        "boxes": ("TYPE_FP32", (most, 4), False),
-        "scores": ("TYPE_FP32", (most,), False),
-        "classes": ("TYPE_INT32", (most,), False),
-        "num_cut": ("TYPE_INT32", (1,), True),
+        "image": ("TYPE_FP32", (3, 32, 32)),
+        "num_detections": ("TYPE_INT32", (1,)),
+        "boxes": ("TYPE_FP32", (most, 4)),
+        "scores": ("TYPE_FP32", (most,)),
+        "classes": ("TYPE_INT32", (most,)),
+        "num_cut": ("TYPE_INT32", (1,)),
     }
     assert "kind: KIND_NVDLA device_id: 1" in text
 
@@ -82,9 +87,6 @@ def test_the_pages_preprocess_equals_the_models(order, tmp_path):
     exec(code, names)
     frame = np.random.default_rng(1).integers(0, 256, (48, 64, 3), np.uint8)
     np.testing.assert_array_equal(names["preprocess"](frame), preprocess(frame, spec))
-    (code,) = re.findall(r"```python\n(.*?)```", triton.page(model(tmp_path, spec, "INT8")), re.DOTALL)
-    exec(code, names)
-    assert names["preprocess"](frame).dtype == np.float16
 
 
 def test_the_client_of_a_model_that_averages_does_so(tmp_path):
@@ -113,12 +115,25 @@ def test_the_page_names_what_the_server_must_load(tmp_path):
     assert "LD_PRELOAD=$PWD/libssd_edge_plugin.so gst-launch-1.0" in deepstream.page(model(tmp_path, decode="library"))
 
 
-def test_the_page_says_what_nvinfer_may_lack(tmp_path):
-    """Outputs of one number per image are those that the page names, and no others."""
-    results = result_buffers(small_spec(), 1)
-    (passage,) = re.findall(r"\*\*Try it(.*)", deepstream.page(model(tmp_path)), re.DOTALL)
-    named = {name for name in results if f"`{name}`" in passage}
-    assert named == {name for name, buffer in results.items() if len(buffer.shape) == 1}
+def test_the_page_says_how_many_sources_go_into_a_batch(tmp_path):
+    assert "one frame at a time" in deepstream.page(model(tmp_path))
+    text = deepstream.page(model(tmp_path, max_batch="4"))
+    assert "up to 4 frames at a time" in text
+    assert "nvstreammux name=m batch-size=4 " in text
+    assert "`m.sink_3`" in text
+
+
+def test_every_key_is_one_that_nvinfer_reads(tmp_path):
+    """Keys of [property] and [class-attrs-N] in gst-nvinfer/gstnvinfer_property_parser.h of DeepStream 8.0."""
+    known = {
+        *("gpu-id", "gie-unique-id", "process-mode", "network-type", "network-mode", "model-engine-file", "batch-size"),
+        *("labelfile-path", "num-detected-classes", "net-scale-factor", "offsets", "model-color-format"),
+        *("maintain-aspect-ratio", "scaling-filter", "output-blob-names", "custom-lib-path", "parse-bbox-func-name"),
+        *("cluster-mode", "enable-dla", "use-dla-core", "pre-cluster-threshold"),
+    }
+    read = configparser.ConfigParser()
+    read.read_string(deepstream.config(model(tmp_path, small_spec(operating_scores={"nut": 0.62}), dla_core="1")))
+    assert {key for section in read.sections() for key in read[section]} == known
 
 
 def test_nvinfer_is_told_how_to_prepare_its_input(tmp_path):
@@ -144,11 +159,10 @@ def test_nvinfer_has_one_scale(tmp_path):
         deepstream.config(model(tmp_path, small_spec(std=(50.0, 57.0, 64.0))))
 
 
-@pytest.mark.parametrize("precision", ["FP16", "INT8"])
-def test_nvinfer_writes_fp32(precision, tmp_path):
-    with pytest.raises(BackendError, match=rf"that of this {precision} plan is FP16: build it with --precision fp32"):
-        deepstream.export(model(tmp_path, precision=precision), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+@pytest.mark.parametrize(("precision", "mode"), [("FP32", "0"), ("INT8", "1"), ("FP16", "2")])
+def test_nvinfer_takes_plans_of_every_precision(precision, mode, tmp_path):
+    folder = deepstream.export(model(tmp_path, precision=precision), tmp_path / "out")
+    assert f"\nnetwork-mode={mode}\n" in (folder / deepstream.CONFIGURATION).read_text()
 
 
 # The parser, compiled with a header that has the names and the order of DeepStream's.
@@ -227,8 +241,15 @@ def built(device, heads_onnx, tmp_path, monkeypatch):  # noqa: F811
 
     manifest = module.read_manifest(output)
     (plan,) = manifest.plans
-    inside = replace(manifest, plans=(replace(plan, facts={**plan.facts, "decode": "ahead-of-time"}),))
-    monkeypatch.setattr(module, "read_manifest", lambda folder: inside)
+
+    def says(**facts):
+        inside = replace(manifest, plans=(replace(plan, facts={**plan.facts, "decode": "ahead-of-time", **facts}),))
+        monkeypatch.setattr(module, "read_manifest", lambda folder: inside)
+
+    says()
+    with pytest.raises(BackendError, match=r"built by an older ssd-edge, with an FP16 image .*: build it again; on"):
+        deployable(output)
+    says(interface=INTERFACE)
     return output
 
 

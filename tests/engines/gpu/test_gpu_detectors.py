@@ -192,9 +192,10 @@ class Uncapturable(HostHeads):
 
 
 def test_work_that_cannot_be_captured_runs_without_a_graph(emulated: Emulated, cpu: OnnxRuntimeEngine) -> None:
-    """The rest of the work still runs as graphs."""
+    """The rest of the work, decode, still runs as graphs."""
     engine, images = open_gpu(cpu, Uncapturable), frames(3, [(60, 80)])
     assert emulated.leaks()["executable graphs"] == 2
+    assert engine.graph == "no, for 2 of 4 pieces of work: not while a graph is captured"
     for image, actual in zip(images, detected(engine.detector(), images), strict=True):
         assert_equal(actual, HostDetector(cpu)(image))
     engine.close()
@@ -208,9 +209,43 @@ def test_a_capture_that_the_driver_finds_invalid(emulated: Emulated, cpu: OnnxRu
     emulated.fail(number, 901)  # CUDA_ERROR_STREAM_CAPTURE_INVALIDATED
     engine, (image,) = open_gpu(cpu, HostHeads), frames(1, [(60, 80)])
     assert emulated.leaks()["executable graphs"] == 3
+    assert engine.graph.startswith("no, for 1 of 4 pieces of work: ")
+    assert engine.graph.endswith("the driver answers CUDA_ERROR_STREAM_CAPTURE_INVALIDATED")
     assert_equal(engine.detector()(image), HostDetector(cpu)(image))
     engine.close()
     assert emulated.leaks() == {}
+
+
+@pytest.mark.parametrize(("kind", "graphs"), [(HostHeads, 4), (HostDetections, 2)])
+def test_a_plan_that_decodes_leaves_nothing_to_capture(
+    emulated: Emulated, cpu: OnnxRuntimeEngine, kind: Network, graphs: int
+) -> None:
+    """Each slot has a graph of its network and, if kernels decode, of decode; none of a copy or of nothing."""
+    emulated.machine(integrated=1)
+    engine = open_gpu(cpu, kind)
+    assert emulated.leaks()["executable graphs"] == graphs
+    assert engine.graph == "yes"
+    engine.close()
+    assert engine.graph == "yes"
+
+
+class Refused(HostHeads):
+    """Says before the capture that it cannot be captured."""
+
+    def context(self) -> HostContext:
+        made = super().context()
+        made.why_no_graph = lambda stream: f"not on {'a stream' if stream else 'none'}"
+        return made
+
+
+def test_no_capture_is_tried_where_the_library_says_no(emulated: Emulated, cpu: OnnxRuntimeEngine) -> None:
+    engine, (image,) = open_gpu(cpu, Refused), frames(1, [(60, 80)])
+    assert emulated.called().count("cuStreamBeginCapture") == 2  # decode's
+    assert engine.graph == "no, for 2 of 4 pieces of work: not on a stream"
+    assert_equal(engine.detector()(image), HostDetector(cpu)(image))
+    engine.submit(np.zeros((1, 3, *cpu.spec.input_size), np.float32))()
+    assert engine.graph == "no, for 4 of 6 pieces of work: not on a stream"
+    engine.close()
 
 
 # Several detectors.

@@ -16,8 +16,7 @@ from onnxruntime import InferenceSession
 
 from ssd_edge.boxes import default_boxes
 from ssd_edge.decode import Decoder
-from ssd_edge.engines.kernels.launch import result_buffers
-from ssd_edge.engines.plugins.decode_graph import DOMAIN, with_decode
+from ssd_edge.engines.plugins.decode_graph import DOMAIN, result_tensors, with_decode
 from ssd_edge.errors import BackendError, ModelError
 from ssd_edge.graph.heads import write_heads
 from ssd_edge.models.registry import make_spec
@@ -75,7 +74,7 @@ def test_results_equal_the_host_decodes_bit_for_bit(spec: ModelSpec, half: bool)
     kind, dtype = (TensorProto.FLOAT16, np.float16) if half else (TensorProto.FLOAT, np.float32)
     heads = random_heads(spec, dtype)
     results = evaluated(with_decode(heads_given(spec, kind), spec), heads)
-    for name, buffer in result_buffers(spec, 2).items():
+    for name, buffer in result_tensors(spec, 2).items():
         assert (results[name].shape, results[name].dtype) == (buffer.shape, buffer.dtype), name
     decoder = Decoder(spec)
     for image in range(2):
@@ -100,7 +99,7 @@ def test_all_buffers_equal_the_kernels_bit_for_bit(spec: ModelSpec) -> None:
     wanted = decode_on_cpu(kernel_library(), spec, *heads)
     for value, array in zip(model.graph.output, outputs, strict=True):
         assert array.dtype == wanted[value.name].dtype
-        np.testing.assert_array_equal(array, wanted[value.name], value.name)
+        np.testing.assert_array_equal(array.reshape(wanted[value.name].shape), wanted[value.name], value.name)
 
 
 @pytest.mark.parametrize("batch", [2, "batch"])
@@ -158,6 +157,36 @@ def test_geometry_is_a_constant_and_scalars_are_attributes() -> None:
     np.testing.assert_array_equal(constant, default_boxes(spec))
     assert [value.name for value in model.graph.output] == RESULTS
     assert [value.type.tensor_type.shape.dim[0].dim_param for value in model.graph.output] == ["batch"] * 5
+
+
+def test_every_result_has_a_dimension_beside_the_batch() -> None:
+    """nvinfer leaves the batch out, and reserves no memory for what is left of (B,)."""
+    spec = small_spec()
+    inferred = onnx.shape_inference.infer_shapes(with_decode(heads_given(spec), spec))
+    shapes = {v.name: [dim.dim_value for dim in v.type.tensor_type.shape.dim] for v in inferred.graph.output}
+    assert shapes == {name: list(buffer.shape) for name, buffer in result_tensors(spec, 2).items()}
+    assert shapes["num_detections"] == shapes["num_cut"] == [2, 1]
+
+
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.FLOAT16])
+def test_the_image_is_float32(kind: int) -> None:
+    """nvinfer writes FP32, whatever the type of the input: an FP16 network gets one Cast, an FP32 one none."""
+    spec = small_spec()
+    heads = heads_given(spec, kind)
+    for value, name in zip(heads.graph.input, ("image", "logits_in"), strict=True):
+        heads.graph.node[0 if name == "image" else 1].input[0] = value.name = name
+    model = with_decode(heads, spec)
+    assert heads.graph.input[0].type.tensor_type.elem_type == kind
+    assert model.graph.input[0].type.tensor_type.elem_type == TensorProto.FLOAT
+    casts = [node for node in model.graph.node if node.op_type == "Cast"]
+    assert len(casts) == (kind == TensorProto.FLOAT16)
+    onnx.checker.check_model(model, full_check=True)
+    loc, logits = random_heads(spec, helper.tensor_dtype_to_np_dtype(kind))
+    given = {"image": loc.astype(np.float32), "logits_in": logits}
+    outputs = ReferenceEvaluator(model, new_ops=OPERATORS).run(None, given)
+    wanted = evaluated(with_decode(heads_given(spec, kind), spec), [loc, logits])
+    for name, array in zip(RESULTS, outputs, strict=True):
+        np.testing.assert_array_equal(array, wanted[name], name)
 
 
 def test_a_written_graph_keeps_its_spec(tmp_path: Any) -> None:

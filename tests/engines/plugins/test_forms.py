@@ -6,9 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from ssd_edge.engines.cuda.device import open_driver
 from ssd_edge.engines.plugins import ahead_of_time, forms
 from ssd_edge.engines.plugins.forms import FORMS, NEEDED_AT_RUN_TIME, choose_form, make_known
 from ssd_edge.errors import BackendError
+from tests.cuda.emulated import Emulated
 
 TENSORRT = SimpleNamespace()
 
@@ -72,3 +74,37 @@ def test_a_failed_registration_is_not_remembered(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(BackendError, match=r"^no$"):
         make_known("ahead-of-time", b"PTX", TENSORRT)
     assert forms._known == {}
+
+
+class Streams:
+    """A driver's library that takes the streams of others, or not."""
+
+    def __init__(self, takes: bool) -> None:
+        self.takes, self.held = takes, 0
+
+    def adopt_stream(self, stream: object) -> int:
+        if not self.takes:
+            raise TypeError("not one of mine")
+        self.held += 1
+        return 1
+
+    def disown_stream(self, stream: int) -> None:
+        self.held -= 1
+
+
+def test_python_plugins_need_a_library_that_takes_foreign_streams() -> None:
+    """TensorRT passes a handle, which pycuda cannot use; known before the build, not at its end."""
+    streams = Streams(True)
+    forms.check_streams(streams)  # type: ignore[arg-type]
+    assert streams.held == 0
+    with pytest.raises(BackendError, match="which pycuda cannot use: pip install cuda-bindings, or build"):
+        forms.check_streams(Streams(False))  # type: ignore[arg-type]
+
+
+def test_of_the_drivers_libraries_only_one_takes_them(emulated: Emulated, library: str) -> None:
+    driver = open_driver(library)
+    if library == "cuda-bindings":
+        forms.check_streams(driver)
+    else:
+        with pytest.raises(BackendError, match="pycuda"):
+            forms.check_streams(driver)

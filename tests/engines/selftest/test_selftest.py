@@ -71,6 +71,24 @@ def all_run(monkeypatch) -> None:
     monkeypatch.setattr(engines, "installed_version", lambda: "10.16.1")
 
 
+@pytest.mark.slow
+def test_engines_without_a_cuda_graph_are_named(setting, all_run, monkeypatch):
+    """The reason is among the details; an engine of a CPU has no entry."""
+
+    class Graphed(AlteredEngine):
+        graph = "no, for 2 of 4 pieces of work: it waits"
+
+    def engine(name, onnx, backend, options):
+        kind = Graphed if backend == "tensorrt" else AlteredEngine
+        return kind(onnx, setting.spec, "FP32")
+
+    for work, name in ((engines.latency, "tensorrt default"), (engines.precisions, "tensorrt FP32")):
+        sentence, details = work(replace(setting, engine=engine))
+        assert f"; no CUDA graph: {name}, " in sentence
+        assert details[name]["CUDA graph"].endswith("it waits")
+        assert "CUDA graph" not in details.get("openvino default", details.get("tensorrt-rtx FP32"))
+
+
 FAULTS = {
     "half are missing": lambda d: Detections(d.boxes[::2], d.scores[::2], d.labels[::2]),
     "another class": lambda d: Detections(d.boxes, d.scores, 1 - d.labels),

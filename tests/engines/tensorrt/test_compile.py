@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ssd_edge.engines.nvidia.builder import log_of
 from ssd_edge.engines.tensorrt import compile as compiling
 from ssd_edge.engines.tensorrt.compile import compile_plan
+from ssd_edge.engines.tensorrt.dla import check_dla
 from ssd_edge.engines.tensorrt.layers import layers_of, of_convolutions
 from ssd_edge.engines.tensorrt.request import Request
 from ssd_edge.errors import BackendError, ModelError
@@ -81,7 +82,9 @@ def test_decode_is_in_the_plan(form, known, heads_onnx, tmp_path):
     compile_plan(request(heads_onnx, tmp_path, form=form), silent, FakeTensorRt())
     assert known == [(form, b"kernels")]
     graph = onnx.load(tmp_path / "plan").graph
-    assert [node.op_type for node in graph.node][-3:] == ["SsdDecode", "SsdSelect", "SsdMerge"]
+    decode = [node.op_type for node in graph.node if node.domain == "ssd_edge"]
+    assert decode == ["SsdDecode", "SsdSelect", "SsdMerge"]
+    assert graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT  # though the network is in FP16
     assert [value.name for value in graph.output] == ["num_detections", "boxes", "scores", "classes", "num_cut"]
 
 
@@ -111,12 +114,17 @@ def test_the_lowest_level_is_not_its_own(heads_onnx, tmp_path):
     assert [config.builder_optimization_level for config in trt.configs] == [0, 3]
 
 
-def test_another_precision_than_asked_for_is_an_error(int8_onnx, tmp_path):
+def test_another_precision_than_asked_for_is_a_fact_and_an_error_if_strict(int8_onnx, tmp_path):
     trt = FakeTensorRt()
     trt.changed = {"body/Conv": "Row major linear FP32", "map1/Conv": "Half"}
-    with pytest.raises(BackendError, match=r"made convolution 'body/Conv' FP32 where the heads ask for INT8, 2 of 8"):
-        compile_plan(request(int8_onnx, tmp_path, "INT8"), silent, trt)
+    with pytest.raises(BackendError, match=r"2 of 8 convolutions of another precision .*body/Conv FP32 for INT8, "):
+        compile_plan(request(int8_onnx, tmp_path, "INT8", strict=True), silent, trt)
     assert not (tmp_path / "plan").exists()
+    facts = compile_plan(request(int8_onnx, tmp_path, "INT8"), silent, trt)
+    assert facts["other_precision"] == "2 of 8: body/Conv FP32 for INT8, map1/Conv FP16 for INT8"
+    assert facts["convolutions"] == "6 INT8, 1 FP16, 1 FP32"
+    trt.changed = {}
+    assert "other_precision" not in compile_plan(request(int8_onnx, tmp_path, "INT8", strict=True), silent, trt)
 
 
 def test_unknown_precisions_are_reported_as_unread(heads_onnx, tmp_path):
@@ -159,6 +167,34 @@ def test_a_dla(heads_onnx, tmp_path):
     assert trt.configs[-1].flags_set == {BuilderFlag.GPU_FALLBACK}
     with pytest.raises(BackendError, match=r"2 of \d+ layers cannot run on the DLA \(the first is 'body/Conv'\)"):
         compile_plan(request(heads_onnx, tmp_path, dla_core=1, strict=True), silent, trt)
+
+
+def test_a_plan_for_a_dla_uses_it(heads_onnx, tmp_path):
+    """TensorRT falls back to the GPU in silence, for what the DLA cannot run and for what it does not put there."""
+    trt = FakeTensorRt()
+    trt.dla_cores = 1
+    facts = compile_plan(request(heads_onnx, tmp_path, dla_core=0), silent, trt)
+    assert facts["convolutions"] == "8 DLA"
+    (tmp_path / "plan").unlink()
+    convolutions = {node.name for node in onnx.load(heads_onnx).graph.node if node.op_type == "Conv"}
+    trt.unfit_for_dla = convolutions
+    with pytest.raises(BackendError, match="DLA 0 can run none of the 8 convolutions: leave out --dla"):
+        compile_plan(request(heads_onnx, tmp_path, dla_core=0), silent, trt)
+    trt.unfit_for_dla, trt.uses_dla = convolutions - {"body/Conv"}, False
+    with pytest.raises(BackendError, match="runs nothing on DLA 0: leave out --dla"):
+        compile_plan(request(heads_onnx, tmp_path, dla_core=0), silent, trt)
+    assert not (tmp_path / "plan").exists()
+
+
+@pytest.mark.parametrize("release", [(10, 3), (10, 7)])
+def test_quantised_heads_for_a_dla(release, int8_onnx, tmp_path):
+    """Explicit quantisation is not for the DLA of these releases; 11 has no other, and decides for itself."""
+    asked = request(int8_onnx, tmp_path, "INT8", dla_core=0)
+    with pytest.raises(BackendError, match=r"TensorRT 10\.\d does not take Q/DQ for a DLA, .*calibration cache .*FP16"):
+        check_dla(asked, release)
+    check_dla(asked, (11, 4))
+    check_dla(request(int8_onnx, tmp_path, "INT8"), release)
+    check_dla(request(int8_onnx, tmp_path, "FP16", dla_core=0), release)
 
 
 def test_a_convolution_on_a_dla_has_no_type_to_compare(heads_onnx, tmp_path):

@@ -26,7 +26,7 @@ from ssd_edge.graph.half import to_half
 from ssd_edge.preprocess import preprocess
 from tests.cuda.emulated import Emulated
 from tests.cuda.on_the_stream import OnTheStream
-from tests.engines.fake_tensorrt import FakeTensorRt, ICudaEngine
+from tests.engines.fake_tensorrt import FakeTensorRt, ICudaEngine, in_half_from_the_start
 from tests.helpers import plan_entry, small_spec
 
 FORMS = ["host-launch", "ahead-of-time", "python"]
@@ -87,6 +87,39 @@ def test_frames_become_detections(emulated: Emulated, model, form, known, tmp_pa
         with pytest.raises(NoHeadsError, match="carries its decode"):
             engine.submit(preprocess(frame, small_spec()))
     engine.close()
+
+
+@pytest.mark.slow
+def test_a_plan_of_interface_1_still_runs(emulated: Emulated, heads_onnx, known, tmp_path: Path) -> None:
+    """Built by a release whose counts were (B,) and whose image was FP16 in an FP16 network."""
+    new = tmp_path / "new"
+    new.mkdir()
+    half = to_half(onnx.load(heads_onnx))
+    frame = np.random.default_rng(5).integers(0, 256, (60, 80, 3), np.uint8)
+    found = []
+    for folder in (tmp_path, new):
+        plan = bundled(half, "ahead-of-time", folder)
+        if folder == tmp_path:
+            (folder / "model.plan").write_bytes(_of_interface_1(onnx.load(folder / "model.plan")))
+        with open_engine(folder, plan, small_spec(), OnTheStream(FakeTensorRt).library) as engine:
+            found.append(engine.detector()(frame))
+    assert len(found[0]) > 5
+    np.testing.assert_array_equal(found[0].boxes, found[1].boxes)
+    np.testing.assert_array_equal(found[0].scores, found[1].scores)
+
+
+def _of_interface_1(model: onnx.ModelProto) -> bytes:
+    """The graph that earlier releases made: counts straight from merge, no Cast."""
+    names = {"num_detections", "num_cut"}
+    for shape in [node for node in model.graph.node if names & set(node.output)]:
+        model.graph.node.remove(shape)
+    for node in model.graph.node:
+        node.output[:] = [name.removeprefix("merged_") for name in node.output]
+    in_half_from_the_start(model.graph)
+    for value in model.graph.output:
+        if value.name in names:
+            del value.type.tensor_type.shape.dim[1:]
+    return model.SerializeToString()
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ METHODS = [
 
 
 def test_the_fake_has_methods():
-    assert len(METHODS) == 13
+    assert len(METHODS) == 17
 
 
 @pytest.mark.parametrize(("kind", "name"), METHODS)
@@ -64,14 +64,25 @@ def test_a_method_is_the_real_ones(real, kind, name):
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [("ICudaEngine", "num_io_tensors"), ("IRuntimeConfig", "cuda_graph_strategy")]
+    ("kind", "name"),
+    [
+        ("ICudaEngine", "num_io_tensors"),
+        ("ICudaEngine", "device_memory_size_v2"),
+        ("IRuntimeConfig", "cuda_graph_strategy"),
+    ],
 )
 def test_a_property_is_the_real_ones(real, kind, name):
     assert isinstance(vars(getattr(real, kind))[name], property)
     assert not inspect.isfunction(vars(getattr(fake_tensorrt_rtx, kind))[name])
 
 
-@pytest.mark.parametrize("kind", ["DataType", "EngineValidity", "EngineInvalidityDiagnostics", "CudaGraphStrategy"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("DataType", "EngineValidity", "EngineInvalidityDiagnostics", "CudaGraphStrategy"),
+        "ExecutionContextAllocationStrategy",
+    ],
+)
 def test_an_enumeration_is_the_real_ones(real, kind):
     members = {name: int(value) for name, value in getattr(real, kind).__members__.items()}
     mine = {name: value.value for name, value in getattr(fake_tensorrt_rtx, kind).__members__.items()}
@@ -93,8 +104,20 @@ def plan(request, heads_onnx, tmp_path):
     return path
 
 
-def opened(plan, library=None, cache=None):
-    return TensorRtRtxNetwork(plan, small_spec(), "FP16", cache or JitCache(plan, (8, 9)), library or FakeTensorRtRtx())
+class HostMemory:
+    """See ``DeviceBuffer``: memory of this process, aligned to 256 bytes."""
+
+    def __init__(self, nbytes):
+        self.nbytes, self._memory = nbytes, np.zeros(nbytes + 255, np.uint8)
+        self.address = -(-self._memory.ctypes.data // 256) * 256
+
+    def close(self):
+        self._memory = None
+
+
+def opened(plan, library=None, spec=None, allocate=HostMemory):
+    cache = JitCache(plan, (8, 9))
+    return TensorRtRtxNetwork(plan, spec or small_spec(), "FP16", cache, allocate, library or FakeTensorRtRtx())
 
 
 class Memory:
@@ -154,6 +177,31 @@ def test_the_library_does_not_make_graphs_of_its_own(plan):
     library = FakeTensorRtRtx()
     heads = opened(plan, library)
     assert heads._config.cuda_graph_strategy is library.CudaGraphStrategy.DISABLED
+    heads.close()
+
+
+def test_each_context_has_memory_of_its_own(plan):
+    """TensorRT-RTX refuses other contexts for a plan that was built for capture; the larger of both sizes is right."""
+    library, memories = FakeTensorRtRtx(), []
+
+    def allocate(nbytes):
+        memories.append(HostMemory(nbytes))
+        return memories[-1]
+
+    heads = opened(plan, library, allocate=allocate)
+    heads.context(), heads.context()
+    assert library.given == [(memory.address, 6000) for memory in memories]
+    heads.close()
+    assert [memory._memory for memory in memories] == [None, None]
+
+
+def test_the_library_is_asked_whether_a_run_can_be_captured(plan):
+    library = FakeTensorRtRtx()
+    heads = opened(plan, library)
+    context = heads.context()
+    assert context.why_no_graph(7) is None
+    library.capturable = False
+    assert "cannot be captured: build it again" in context.why_no_graph(7)
     heads.close()
 
 
@@ -229,14 +277,14 @@ def test_a_plan_that_may_be_slower_runs(plan):
 @pytest.mark.parametrize("changes", [{"labels": ("a", "b", "c")}, {"input_size": (64, 32)}])
 def test_a_plan_of_other_heads(plan, changes):
     with pytest.raises(BackendError, match="does not hold the heads of its manifest") as error:
-        TensorRtRtxNetwork(plan, small_spec(**changes), "FP16", JitCache(plan, (8, 9)), FakeTensorRtRtx())
+        opened(plan, spec=small_spec(**changes))
     sentence(error)
 
 
 def test_no_library(plan, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
     with pytest.raises(BackendError, match="TensorRT-RTX cannot be loaded: ") as error:
-        TensorRtRtxNetwork(plan, small_spec(), "FP16", JitCache(plan, (8, 9)))
+        TensorRtRtxNetwork(plan, small_spec(), "FP16", JitCache(plan, (8, 9)), HostMemory)
     sentence(error)
 
 
@@ -249,7 +297,7 @@ from ssd_edge.errors import BackendError
 from tests.helpers import small_spec
 for name in sys.argv[1:]:
     try:
-        TensorRtRtxNetwork(Path(name), small_spec(), "FP16", JitCache(Path(name), (8, 9)))
+        TensorRtRtxNetwork(Path(name), small_spec(), "FP16", JitCache(Path(name), (8, 9)), None)
     except BackendError as error:
         print(error)
 """

@@ -24,7 +24,7 @@ from ssd_edge.engines.bundle.load import load_bundle
 from ssd_edge.engines.bundle.manifest import read_manifest
 from ssd_edge.engines.nvidia.builder import prepared
 from ssd_edge.engines.nvidia.child import ask_child
-from ssd_edge.engines.nvidia.convolutions import asked_for, check, counted
+from ssd_edge.engines.nvidia.convolutions import asked_for, counted, differences
 from ssd_edge.engines.tensorrt_rtx import backend
 from ssd_edge.engines.tensorrt_rtx import compile as compiling
 from ssd_edge.engines.tensorrt_rtx.layers import in_plan
@@ -122,9 +122,12 @@ def test_the_precision_of_convolutions_in_a_plan():
 
 
 def test_a_precision_that_was_not_asked_for():
-    check({"a": "INT8", "b": "FP16"}, {"a": "INT8"}, "TensorRT-RTX")
-    with pytest.raises(BackendError, match="convolution 'b' FP32 where the heads ask for FP16, 1 of 2") as error:
-        check({"a": "INT8", "b": "FP16"}, {"a": "INT8", "b": "FP32"}, "TensorRT-RTX")
+    asked = {"a": "INT8", "b": "FP16"}
+    assert differences(asked, {"a": "INT8"}, "TensorRT-RTX", True) == {}
+    other = {"a": "INT8", "b": "FP32"}
+    assert differences(asked, other, "TensorRT-RTX", False) == {"other_precision": "1 of 2: b FP32 for FP16"}
+    with pytest.raises(BackendError, match=r"1 of 2 convolutions of another .*: b FP32 for FP16: build") as error:
+        differences(asked, other, "TensorRT-RTX", True)
     sentence(error)
 
 
@@ -143,6 +146,7 @@ def test_every_convolution_has_the_precision_asked_for(precision, heads_onnx, in
     facts = compile_plan(source, tmp_path / "heads.rtx", precision, TARGETS, lambda *step: steps.append(step))
     assert facts["convolutions"] == f"8 {precision}"
     assert facts["compute_capabilities"] == "8.6 8.9 12.0"
+    assert facts["built_for_graphs"] == "yes"
     assert (tmp_path / "heads.rtx").stat().st_size > int(facts["weight_bytes"]) > 0
     assert int(facts["activation_bytes"]) > 0
     assert float(facts["build_seconds"]) > 0
@@ -168,6 +172,36 @@ def test_fp32_is_not_rounded_to_tf32(heads_onnx, tmp_path, monkeypatch):
     compile_plan(heads_onnx, tmp_path / "heads.rtx", "FP32", TARGETS, silent)
     (config,) = made
     assert not config.get_flag(trt.BuilderFlag.TF32)
+    assert config.get_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
+
+
+@pytest.mark.parametrize("captured", [True, False])
+def test_a_network_that_cannot_be_captured_is_built_without(captured):
+    """No network that the parser takes is known to be one: a stand-in for the builder says so, in its own words."""
+    said = "BuilderFlag::kREQUIRE_USER_ALLOCATION is not compatible with networks that prevent stream capture."
+
+    class Parts:
+        BuilderFlag = type("BuilderFlag", (), {"REQUIRE_USER_ALLOCATION": "flag"})
+        flags = frozenset()
+
+        def set_flag(self, flag):
+            self.flags = frozenset({flag})
+
+        def clear_flag(self, flag):
+            self.flags = frozenset()
+
+        def build_serialized_network(self, network, config):
+            return b"plan" if captured or not config.flags else None
+
+        def text(self):
+            return "" if captured else said
+
+        def last_error(self):
+            return said
+
+    parts = Parts()
+    built, why_not = compiling._built_for_capture(parts, parts, None, parts, parts)
+    assert (built, why_not) == (b"plan", None if captured else said)
 
 
 @needs_compiler
@@ -185,11 +219,18 @@ def test_half_of_the_convolutions_in_int8(tmp_path):
 
 
 @needs_compiler
-def test_a_build_of_another_precision_is_an_error(heads_onnx, tmp_path, monkeypatch):
+def test_a_build_of_another_precision_is_a_fact_and_an_error_if_strict(heads_onnx, tmp_path, monkeypatch):
+    import tensorrt_rtx
+
     monkeypatch.setattr(compiling, "asked_for", lambda model: dict.fromkeys(asked_for(model), "INT8"))
-    with pytest.raises(BackendError, match="FP16 where the heads ask for INT8, 8 of 8"):
-        compile_plan(heads_onnx, tmp_path / "heads.rtx", "FP16", TARGETS, silent)
+    strict = Request(str(heads_onnx), str(tmp_path / "heads.rtx"), "FP16", TARGETS, strict=True)
+    with pytest.raises(BackendError, match=r"8 of 8 convolutions of another precision than asked for: .* without"):
+        compiling.compile_plan(strict, silent, tensorrt_rtx)
     assert not (tmp_path / "heads.rtx").exists()
+    facts = compile_plan(heads_onnx, tmp_path / "heads.rtx", "FP16", TARGETS, silent)
+    assert facts["other_precision"].startswith("8 of 8: ")
+    assert "stem/Conv FP16 for INT8" in facts["other_precision"]
+    assert (tmp_path / "heads.rtx").exists()
 
 
 @needs_compiler
