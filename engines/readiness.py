@@ -173,7 +173,8 @@ def _newer_launcher(host: Host, driver: nvidia.Driver) -> list[Obstacle]:
     version = host.version("cuda-bindings")
     if version is None or _numbers(version)[0] <= driver.cuda[0]:
         return []
-    reason = f"cuda-bindings {version} needs a driver of CUDA {_numbers(version)[0]}, and this one has {_release(driver.cuda)}"
+    has = _release(driver.cuda)
+    reason = f"cuda-bindings {version} needs a driver of CUDA {_numbers(version)[0]}, and this one has {has}"
     return [Obstacle(reason, gpu_packages.compiler(host))]
 
 

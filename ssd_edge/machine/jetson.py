@@ -34,7 +34,6 @@ INSTALL = "sudo apt update && sudo apt install nvidia-jetpack"
 OLDEST_L4T = (36, 4)
 """Jetson Linux of JetPack 6.1, the first whose TensorRT will do."""
 
-_DLA_COMPILER = "libnvdla_compiler.so"
 _LIBRARIES = ("/usr/lib/aarch64-linux-gnu/nvidia", "/usr/lib/aarch64-linux-gnu/tegra", "/usr/lib/aarch64-linux-gnu")
 
 
@@ -78,13 +77,13 @@ def missing_dla_compiler(host: Host) -> tuple[str, Remedy] | None:
     compatible = host.read("/proc/device-tree/compatible") or ""
     if release(host) is None or "tegra264" in compatible or any(map(host.has_content, _dla_compilers())):
         return None
-    reason = f"{_DLA_COMPILER}, which JetPack's TensorRT loads, is missing"
+    reason = "libnvdla_compiler.so, which JetPack's TensorRT loads, is missing"
     remedy = Remedy("on the Jetson itself, also for its containers", "sudo apt install nvidia-l4t-dla-compiler")
     return reason, remedy
 
 
 def _dla_compilers() -> list[str]:
-    return [f"{folder}/{_DLA_COMPILER}" for folder in _LIBRARIES]
+    return [f"{folder}/libnvdla_compiler.so" for folder in _LIBRARIES]
 
 
 def _missing_parts(host: Host) -> list[Finding]:
