@@ -1,9 +1,9 @@
-"""The commands of docs/jetson.md and docs/rtx.md, played on recorded machines: JetPack 6.2 and 7.2, an RTX 4090.
+"""The commands of docs/jetson.md and docs/rtx.md, played on recorded machines: JetPack 6.2, an RTX 4090.
 
-Played here: each pip line is resolved for the machine's Python and processor; each ``ssd-edge doctor`` is run on the
-recorded machine, as the page leaves it and with planted faults, each of which must give the sentence that the page
-promises. Every other ``ssd-edge`` line is parsed by its command. Not played: the system's own commands (apt, reboot), and
-what builds and runs engines.
+Played here: each pip line is resolved for the machine's Python and processor; ``doctor``'s
+check of a backend is asked on the recorded machine with planted faults, each of which must give the sentence that the
+page promises. Each ``ssd-edge`` line is parsed by its command, and not run. Not played: the system's own commands (apt, reboot),
+and what builds and runs engines.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def measure() -> Figure:
         number += 1
         verdict = planted(name)
         wrong.update({name: verdict} if verdict else {})
-    detail = {"wrong": wrong, "not played": "apt, reboot, and what builds and runs engines"}
+    detail = {"wrong": wrong, "not played": "apt, reboot; ssd-edge lines are parsed, not run"}
     return Figure("jetson-rehearsal", number - len(wrong), f"of {number} commands are right", "all", not wrong, detail)
 
 

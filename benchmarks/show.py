@@ -28,7 +28,7 @@ ENTRIES = {
     "resize-area": "AP with frames resized by averaging, compared with bilinear",
     "emulated-equals-cpu": "frames with the CPU's detections on the GPU path, over an emulated driver",
     "plugin-equals-cpu": "frames with the CPU's detections from decode as TensorRT plugins, over fakes",
-    "jetson-rehearsal": "commands of docs/jetson.md and docs/rtx.md that are right on recorded machines, with faults planted",
+    "jetson-rehearsal": "commands of the Jetson and RTX pages that are right on recorded machines, faults planted",
     "kernel-table": "registers, shared memory and spills of the CUDA kernels, from the compiler's report",
     "rtx-table": "RTX bundles built here: size, convolutions by precision, device memory, build seconds",
     "int8-table": "AP lost by INT8 on five models, compared with ONNX Runtime, NNCF and Model Optimizer: 15 minutes",

@@ -47,7 +47,7 @@ class CudaRelease:
 def _cuda_12(minor: int, driver: str, jetpack: str = "", l4t: int = 0, nvrtc: int | None = None) -> CudaRelease:
     compiler = f"nvidia-cuda-nvrtc-cu12==12.{minor if nvrtc is None else nvrtc}.*"
     return CudaRelease(
-        (12, minor), driver, jetpack, l4t, "cuda-bindings==12.*", compiler, "tensorrt-cu12>=10.3", arm=minor >= 4
+        (12, minor), driver, jetpack, l4t, "cuda-bindings==12.*", compiler, "tensorrt-cu12>=10.3", arm=minor >= 3
     )
 
 
