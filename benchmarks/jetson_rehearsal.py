@@ -2,8 +2,8 @@
 
 Played here: each pip line is resolved for the machine's Python and processor; ``doctor``'s
 check of a backend is asked on the recorded machine with planted faults, each of which must give the sentence that the
-page promises. Each ``ssd-edge`` line is parsed by its command, and not run. Not played: the system's own commands (apt, reboot),
-and what builds and runs engines.
+page promises. Each ``ssd-edge`` line is parsed by its command, and not run. Not played: the system's own commands (apt,
+reboot), and what builds and runs engines.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 
 import pytest
 
@@ -23,21 +25,48 @@ def with_driver(root, cuda, **rest):
     return machine(root, children={"driver": {"cuda": list(cuda), "gpus": [GPU]}}, **rest)
 
 
+TARGETS = [
+    (python, architecture, packages)
+    for python, architecture in product(("3.10", "3.12"), ("x86_64", "aarch64"))
+    for packages in dict.fromkeys(row.packages for row in RELEASES)
+]
+
+
+def resolve(target):
+    """uv resolves packages for Python, processor and the glibc of JetPack 6; nothing is installed."""
+    python, architecture, packages = target
+    command = [find_uv(), "pip", "compile", "--quiet", "--no-config", "--no-header", "--no-annotate"]
+    command += [
+        "--cache-dir",
+        str(ROOT / "build" / "cache" / "uv"),
+        "--only-binary",
+        ":all:",
+        "--python-version",
+        python,
+    ]
+    command += ["--python-platform", f"{architecture}-manylinux_2_35", "-"]
+    return subprocess.run(command, input="\n".join(packages), capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def resolved():
+    """Resolve all at once, since most of the time is waiting for the index."""
+    if find_uv() is None:
+        pytest.skip("uv is not installed: make test installs it into .venv/uv")
+    with ThreadPoolExecutor(12) as pool:
+        done = dict(zip(TARGETS, pool.map(resolve, TARGETS), strict=True))
+    for one in done.values():
+        if one.returncode and re.search(UNREACHABLE, one.stderr):
+            pytest.skip(f"no package index is reachable: {one.stderr.strip().splitlines()[0]}")
+    return done
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("row", RELEASES, ids=lambda row: ".".join(map(str, row.cuda)))
 @pytest.mark.parametrize("architecture", ["x86_64", "aarch64"])
 @pytest.mark.parametrize("python", ["3.10", "3.12"])
-def test_the_packages_of_a_row_can_be_installed(row, architecture, python):
-    """uv resolves them for Python, processor and the glibc of JetPack 6; nothing is installed."""
-    uv = find_uv()
-    if uv is None:
-        pytest.skip("uv is not installed: make test installs it into .venv/uv")
-    command = [uv, "pip", "compile", "--quiet", "--no-config", "--no-header", "--no-annotate", "--only-binary", ":all:"]
-    command += ["--cache-dir", str(ROOT / "build" / "cache" / "uv"), "--python-version", python]
-    command += ["--python-platform", f"{architecture}-manylinux_2_35", "-"]
-    done = subprocess.run(command, input="\n".join(row.packages), capture_output=True, text=True, check=False)
-    if done.returncode and re.search(UNREACHABLE, done.stderr):
-        pytest.skip(f"no package index is reachable: {done.stderr.strip().splitlines()[0]}")
+def test_the_packages_of_a_row_can_be_installed(resolved, row, architecture, python):
+    done = resolved[python, architecture, row.packages]
     if architecture == "aarch64" and not row.arm:
         assert re.search(r"no\s+wheels\s+with\s+a\s+matching\s+platform", done.stderr)
         return
