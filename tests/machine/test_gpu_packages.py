@@ -33,9 +33,9 @@ TARGETS = [
 
 
 def resolve(target):
-    """uv resolves packages for Python, processor and the glibc of JetPack 6; nothing is installed."""
+    """uv resolves packages for Python, processor and the glibc of JetPack 6, from its cache if they are in it."""
     python, architecture, packages = target
-    command = [find_uv(), "pip", "compile", "--quiet", "--no-config", "--no-header", "--no-annotate"]
+    command = [find_uv(), "pip", "compile", "--quiet", "--no-config", "--no-header", "--no-annotate", "--no-deps"]
     command += [
         "--cache-dir",
         str(ROOT / "build" / "cache" / "uv"),
@@ -45,7 +45,13 @@ def resolve(target):
         python,
     ]
     command += ["--python-platform", f"{architecture}-manylinux_2_35", "-"]
-    return subprocess.run(command, input="\n".join(packages), capture_output=True, text=True, check=False)
+    for offline in (["--offline"], []):
+        done = subprocess.run(
+            [*command, *offline], input="\n".join(packages), capture_output=True, text=True, check=False
+        )
+        if not done.returncode:
+            break
+    return done
 
 
 @pytest.fixture(scope="module")
