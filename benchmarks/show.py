@@ -28,6 +28,7 @@ ENTRIES = {
     "resize-area": "AP with frames resized by averaging, compared with bilinear",
     "emulated-equals-cpu": "frames with the CPU's detections on the GPU path, over an emulated driver",
     "plugin-equals-cpu": "frames with the CPU's detections from decode as TensorRT plugins, over fakes",
+    "jetson-rehearsal": "commands of the Jetson and RTX pages that are right on recorded machines, faults planted",
     "planes": "frames of each pixel format through the preprocess kernel, compared with NumPy to the last bit",
     "kernel-table": "registers, shared memory, spills, FP64 and barriers of the CUDA kernels, from compiler and SASS",
     "rtx-table": "RTX bundles built here: size, convolutions by precision, device memory, build seconds",

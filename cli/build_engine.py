@@ -135,6 +135,8 @@ def build_engine(
         proof = plan.facts.get("proof", "")
         unproved = proof.partition(":")[0] in {"none", "not run"}
         say(f"  proof {proof}" if unproved else f"  proof holds: {proof}", "yellow" if unproved else "")
+        if "decode_instead" in plan.facts:
+            say(f"  decode {plan.facts['decode_instead']}", "yellow")
         if plan.facts.get("timing", "").startswith("measured anew"):
             say(f"kernels were {plan.facts['timing']}", "yellow")
         if "other_precision" in plan.facts:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from ssd_edge.engines.readiness import Readiness
+    from ssd_edge.engines.readiness import Obstacle, Readiness
     from ssd_edge.machine.finding import Finding, Remedy, State
     from ssd_edge.machine.host import Host
 
@@ -71,6 +71,8 @@ def _check_backend(host: Host, name: str, as_json: bool) -> None:
         print_json({name: ready.to_json()})
     elif ready.runs:
         typer.echo(f"{name} can run here: {ready.runs_on}")
+        for words, obstacle in _remarks(ready):
+            typer.echo(f"{words}: {obstacle.remedy}")
     if not ready.runs:
         raise BackendError(f"{name} cannot run here: {ready.sentence()}")
 
@@ -88,6 +90,9 @@ def show(console: Console, sections: Mapping[str, Sequence[Finding]], ready: Map
     for name, one in ready.items():
         if one.runs:
             _row(console, "✓", f"{name:{width}}", one.runs_on, "green")
+        for words, obstacle in _remarks(one):
+            _row(console, "!", f"{'':{width}}", words, "yellow")
+            _remedy(console, obstacle.remedy)
         for number, obstacle in enumerate(one.obstacles):
             _row(console, "" if number else "✗", f"{'' if number else name:{width}}", obstacle.reason, "red")
             _remedy(console, obstacle.remedy)
@@ -100,6 +105,12 @@ def show(console: Console, sections: Mapping[str, Sequence[Finding]], ready: Map
             _row(console, _MARKS[finding.state], f"{finding.name:{width}}", finding.value, _STYLES[finding.state])
             if finding.state == "fine":
                 _remedy(console, finding.remedy)
+
+
+def _remarks(ready: Readiness) -> list[tuple[str, Obstacle]]:
+    """What a backend that can run lacks for building, and what could be better, in words."""
+    to_build = [(f"to build here: {obstacle.reason}", obstacle) for obstacle in ready.to_build]
+    return [*to_build, *((note.reason, note) for note in ready.notes)]
 
 
 def _title(console: Console, text: str) -> None:

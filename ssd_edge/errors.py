@@ -67,10 +67,14 @@ class BackendError(SsdEdgeError):
 
 
 class MissingDependencyError(BackendError):
-    """A package that this step needs is not installed; the sentence names the extra to install."""
+    """A package that this step needs is not installed; the sentence names the extra to install, or another remedy.
 
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs {package}, which is not installed: pip install 'ssd-edge[{extra}]'")
+    What a GPU needs depends on the machine: ``machine.gpu_packages.missing`` makes that error.
+    """
+
+    def __init__(self, package: str, extra: str, purpose: str, remedy: str = "") -> None:
+        advice = remedy or f"pip install 'ssd-edge[{extra}]'"
+        super().__init__(f"{purpose} needs {package}, which is not installed: {advice}")
 
 
 class NoHeadsError(BackendError):

@@ -75,7 +75,7 @@ def test_all_extras_can_be_installed(resolved, target):
     packages = set(re.findall(r"^([\w.-]+)==", done.stdout, re.MULTILINE))
     cuda = {"x86_64": "cu12", "aarch64": "cu13"}[target.machine]
     assert {name for name in packages if re.fullmatch(r"tensorrt-rtx-cu\d+", name)} == {f"tensorrt-rtx-{cuda}"}
-    assert {"openvino", "onnxruntime", "torch", "cuda-bindings", "tensorrt", "pytest"} <= packages
+    assert {"openvino", "onnxruntime", "torch", "cuda-bindings", "tensorrt-cu13", "pytest"} <= packages
 
 
 def test_a_package_without_wheels_for_a_processor_is_seen(uv, tmp_path):

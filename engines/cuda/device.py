@@ -18,7 +18,7 @@ from ssd_edge.engines.cuda.memory import DeviceBuffer, MappedArray, PinnedArray
 from ssd_edge.engines.cuda.module import Module
 from ssd_edge.engines.cuda.resource import Resource
 from ssd_edge.engines.cuda.stream import Event, Stream
-from ssd_edge.errors import MissingDependencyError
+from ssd_edge.machine.gpu_packages import missing
 
 
 def open_driver(library: str = "") -> Driver:
@@ -38,7 +38,7 @@ def open_driver(library: str = "") -> Driver:
             return Bindings()
         except ModuleNotFoundError:
             if library:
-                raise MissingDependencyError("cuda-bindings", "cuda", "running on a GPU") from None
+                raise missing("cuda-bindings", "running on a GPU") from None
     if library in {"", "pycuda"}:
         try:
             from ssd_edge.engines.cuda.pycuda import PyCuda
@@ -48,7 +48,7 @@ def open_driver(library: str = "") -> Driver:
             pass
         except ImportError as error:  # pycuda links with the driver's library
             raise no_driver(str(error)) from None
-    raise MissingDependencyError(library or "cuda-bindings (or pycuda)", "cuda", "running on a GPU") from None
+    raise missing(library or "cuda-bindings (or pycuda)", "running on a GPU") from None
 
 
 class Device(Resource):

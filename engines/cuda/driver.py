@@ -198,6 +198,8 @@ _HINTS = {
     "CUDA_ERROR_NO_DEVICE": "the driver finds no GPU: see nvidia-smi, and CUDA_VISIBLE_DEVICES",
     "CUDA_ERROR_OUT_OF_MEMORY": "the GPU is out of memory: end other programs on it (nvidia-smi lists them), "
     "or take a smaller model",
+    "CUDA_ERROR_DEVICE_UNAVAILABLE": "another process holds the GPU (compute mode exclusive): end it "
+    "(nvidia-smi lists it), or share the GPU by sudo nvidia-smi -c 0",
     "CUDA_ERROR_LAUNCH_FAILED": "a kernel ended in an error, and the GPU's context is lost: start again, "
     "and run ssd-edge under compute-sanitizer to find the place",
     "CUDA_ERROR_ILLEGAL_ADDRESS": "a kernel used memory that is not its own, and the GPU's context is lost: "

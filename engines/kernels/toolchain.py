@@ -12,10 +12,11 @@ from typing import Any
 
 import ssd_edge
 from ssd_edge.engines.kernels import nvrtc
-from ssd_edge.errors import BackendError, MissingDependencyError
+from ssd_edge.errors import BackendError
+from ssd_edge.machine.cuda_releases import TOOLCHAIN_FOR_JETPACK_6 as JETPACK_6
+from ssd_edge.machine.gpu_packages import missing
 
-JETPACK_6 = ("cuda-bindings==12.8.0", "nvidia-cuda-nvrtc-cu12==12.6.85")
-"""Packages of a toolchain for JetPack 6, whose drivers support CUDA 12.6: ``pip install --no-deps --target FOLDER``."""
+__all__ = ["JETPACK_6", "ask", "compiler_in"]
 
 
 @cache
@@ -35,7 +36,7 @@ def compiler_in(toolchain: Path | None) -> dict[str, Any]:
     if "missing" in compiler:
         if toolchain is not None:
             raise _no_toolchain(toolchain, compiler["missing"])
-        raise MissingDependencyError("NVRTC", "rtx", "compiling CUDA kernels")
+        raise missing("NVRTC", "compiling CUDA kernels")
     if toolchain is not None and not Path(compiler["bindings"]).is_relative_to(toolchain.resolve()):
         raise _no_toolchain(toolchain, "cuda-bindings is not in it")
     return compiler

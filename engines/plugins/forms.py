@@ -11,11 +11,13 @@ All four launch the kernels of ``kernels.cu`` as ``launch.py`` plans them, and g
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ssd_edge.engines.cuda.driver import Driver
-from ssd_edge.errors import BackendError
+from ssd_edge.engines.kernels.images import KernelImage, choose_image
+from ssd_edge.errors import BackendError, BundleCompatibilityError
 
 FORMS = ("ahead-of-time", "python", "library", "host-launch")
 
@@ -62,6 +64,37 @@ def check_streams(driver: Driver) -> None:
             "decode python runs on TensorRT's own streams, which pycuda cannot use: pip install cuda-bindings, or "
             "build with --decode library or host-launch"
         ) from None
+
+
+def form_with_kernels(
+    form: str, asked: bool, images: Iterable[KernelImage], compute_capability: tuple[int, int], cuda: tuple[int, int]
+) -> tuple[str, KernelImage, str]:
+    """Choose the kernels' image for a form; where the driver refuses the PTX of ahead-of-time, use python in its place.
+
+    Args:
+        form: result of ``choose_form``.
+        asked: whether the user asked for that form, which is then not replaced.
+        images: the compiled kernels.
+        compute_capability: compute capability of the GPU.
+        cuda: latest CUDA release that the driver supports.
+
+    Returns:
+        The form, the image, and why it is another form; "" if it is the same.
+
+    Raises:
+        BundleCompatibilityError: the driver takes none of the images.
+    """
+    images = list(images)
+    if form != "ahead-of-time":
+        return form, choose_image(images, compute_capability, cuda), ""
+    try:  # that form embeds PTX only
+        return form, choose_image([i for i in images if i.kind == "ptx"], compute_capability, cuda), ""
+    except BundleCompatibilityError:
+        if asked:
+            raise
+    chosen = choose_image(images, compute_capability, cuda)
+    by, knows = (".".join(map(str, release)) for release in (chosen.cuda, cuda))
+    return "python", chosen, f"python, not ahead-of-time: PTX by NVRTC {by} is refused by this driver of CUDA {knows}"
 
 
 def make_known(form: str, kernels: bytes, tensorrt: Any, folder: Path | None = None) -> None:

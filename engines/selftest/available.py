@@ -8,9 +8,8 @@ from ssd_edge.machine.host import this_host
 
 
 def why_not(backend: str) -> str | None:
-    """Explain why a backend cannot run here; None if it can."""
-    ready = readiness(this_host(), {backend: READINESS[backend]})[backend]
-    return None if ready.runs else ready.sentence()
+    """Explain why a backend cannot be built and run here; None if it can."""
+    return readiness(this_host(), {backend: READINESS[backend]})[backend].why_not_built()
 
 
 def must_run(backend: str) -> None:

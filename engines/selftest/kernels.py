@@ -50,7 +50,7 @@ def kernels(setting: Setting) -> tuple[str, Mapping[str, Any]]:
             for name, loc, logits in heads_to_try(spec):
                 _compare(device, module, spec, half, name, loc, logits)
                 number += 1
-        for half in (False, True):  # images last: another processor's OpenCV may round a pixel differently
+        for half in (False, True):  # compared with integers, whatever OpenCV the device has
             for frame in frames_to_try(setting.frames[:4]):
                 _compare_image(device, module, spec, half, frame)
                 number += 1

@@ -16,21 +16,21 @@ from ssd_edge.engines.cuda.device import open_driver
 from ssd_edge.engines.cuda.driver import Driver
 from ssd_edge.engines.gpu.plan import NO_GPU, why_unfit_here
 from ssd_edge.engines.kernels.compiler import compile_kernels
-from ssd_edge.engines.kernels.images import choose_image
 from ssd_edge.engines.kernels.launch import check_limits
 from ssd_edge.engines.nvidia.child import ask_child
 from ssd_edge.engines.nvidia.convolutions import choose_precision
 from ssd_edge.engines.plugins.decode_graph import INTERFACE, TENSORRT_NAME
-from ssd_edge.engines.plugins.forms import NEEDED_AT_RUN_TIME, check_streams, choose_form
+from ssd_edge.engines.plugins.forms import NEEDED_AT_RUN_TIME, check_streams, choose_form, form_with_kernels
 from ssd_edge.engines.plugins.library_plugin import NAME as LIBRARY
 from ssd_edge.engines.tensorrt.dla import check_dla
 from ssd_edge.engines.tensorrt.fitness import installed_version
 from ssd_edge.engines.tensorrt.fitness import why_unfit as _why_unfit
 from ssd_edge.engines.tensorrt.request import Request
 from ssd_edge.engines.tensorrt.versions import LEVELS, release_of
-from ssd_edge.errors import BackendError, MissingDependencyError
+from ssd_edge.errors import BackendError
 from ssd_edge.graph.heads import precision_of
 from ssd_edge.machine import jetson
+from ssd_edge.machine.gpu_packages import missing
 from ssd_edge.machine.host import this_host
 from ssd_edge.progress import Progress
 from ssd_edge.spec import ModelSpec
@@ -63,20 +63,21 @@ def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, prog
     """
     version = installed_version()
     if version is None:
-        raise MissingDependencyError("TensorRT", "tensorrt", f"building for {NAME}")
+        raise missing("TensorRT", f"building for {NAME}")
     if find_spec("onnx") is None:
-        raise MissingDependencyError("onnx", "tensorrt", f"building for {NAME}")
+        raise missing("onnx", f"building for {NAME}")
     driver = _driver_of_a_gpu()
     check_limits(spec, options.max_batch)
     _check(options)
     capability = driver.compute_capability(0)
     form = choose_form(options.decode, release_of(version))
-    if form == "python":
-        check_streams(driver)
     precision = choose_precision(options.precision, precision_of(onnx), spec)
     images = compile_kernels(f"sm_{capability[0]}{capability[1]}").images
-    usable = [image for image in images if image.kind == "ptx" or form != "ahead-of-time"]  # that form embeds PTX only
-    chosen = choose_image(usable, capability, driver.release())
+    form, chosen, instead = form_with_kernels(form, options.decode is not None, images, capability, driver.release())
+    if form == "python":
+        check_streams(driver)
+    if instead:
+        progress(0, 0, instead)
     request = Request(
         source=str(onnx),
         plan=str(folder / PLAN),
@@ -99,7 +100,7 @@ def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, prog
     for image, content in images.items():
         (folder / image.file_name).write_bytes(content)
     facts = ask_child("ssd_edge.engines.tensorrt.compile", "TensorRT", request.to_json(), progress)
-    facts = {**_facts(driver, request), **facts}
+    facts = {**_facts(driver, request), **facts, **({"decode_instead": instead} if instead else {})}
     return Plan((PLAN, *sorted(image.file_name for image in images), TIMING, LAYERS), version, precision, facts)
 
 

@@ -9,7 +9,7 @@ from ssd_edge.engines.cuda.driver import Driver
 from ssd_edge.engines.gpu.plan import why_no_gpu, why_no_kernels
 from ssd_edge.engines.kernels.images import KernelImage
 from ssd_edge.engines.plugins.decode_graph import TENSORRT_NAME
-from ssd_edge.machine import jetson
+from ssd_edge.machine import gpu_packages, jetson
 from ssd_edge.machine.cuda import TENSORRT, installed
 from ssd_edge.machine.host import this_host
 
@@ -50,8 +50,8 @@ def _of_another_release(plan: PlanEntry) -> str | None:
     present = installed_version()
     if present is None:
         of_jetpack = f"{jetson.INSTALL} brings that of JetPack, for environments made with --system-site-packages"
-        by_pip = f"pip install 'tensorrt=={_public(plan.version)}'"
-        remedy = by_pip if jetson.release(this_host()) is None else of_jetpack
+        by_pip = jetson.release(this_host()) is None
+        remedy = gpu_packages.tensorrt_release(this_host(), _public(plan.version)) if by_pip else of_jetpack
         return f"needs TensorRT {plan.version}, which is not installed: {remedy}"
     built, here = _numbers(plan.version), _numbers(present)
     if plan.facts.get("version_compatible") == "yes":

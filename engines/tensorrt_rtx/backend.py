@@ -6,7 +6,6 @@ decode, as a cubin and as PTX for each compute capability.
 
 from __future__ import annotations
 
-import platform
 import re
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -22,9 +21,9 @@ from ssd_edge.engines.nvidia.child import ask_child
 from ssd_edge.engines.nvidia.convolutions import choose_precision
 from ssd_edge.engines.tensorrt_rtx.fitness import installed_version, why_unfit
 from ssd_edge.engines.tensorrt_rtx.request import Request
-from ssd_edge.errors import BackendError, MissingDependencyError
+from ssd_edge.errors import BackendError
 from ssd_edge.graph.heads import precision_of
-from ssd_edge.machine.cuda import tensorrt_rtx_package
+from ssd_edge.machine.gpu_packages import missing
 from ssd_edge.progress import Progress
 from ssd_edge.spec import ModelSpec
 
@@ -46,9 +45,9 @@ def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, prog
     """
     version = installed_version()
     if version is None:
-        raise MissingDependencyError(tensorrt_rtx_package(platform.machine()), "rtx", f"building for {NAME}")
+        raise missing("TensorRT-RTX", f"building for {NAME}")
     if find_spec("onnx") is None:
-        raise MissingDependencyError("onnx", "rtx", f"building for {NAME}")
+        raise missing("onnx", f"building for {NAME}")
     precision = choose_precision(options.precision, precision_of(onnx), spec)
     capabilities = compute_capabilities(options.compute_capabilities or DEFAULT_COMPUTE_CAPABILITIES)
     check_limits(spec)

@@ -21,13 +21,14 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ssd_edge.errors import MissingDependencyError, ModelError
+from ssd_edge.errors import ModelError
+from ssd_edge.machine.gpu_packages import missing
 
 try:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 except ImportError:
-    raise MissingDependencyError("onnx", "rtx", "converting heads to FP16") from None
+    raise missing("onnx", "converting heads to FP16") from None
 
 from ssd_edge.graph.files import first_line
 from ssd_edge.graph.operators import ACTIVATIONS, NORMALISATIONS

@@ -15,11 +15,16 @@ TENSORRT_RTX = ("tensorrt-rtx-cu12", "tensorrt-rtx-cu13", "tensorrt-rtx")
 LAUNCHERS = ("cuda-bindings", "pycuda")
 """Names of packages; of each tuple, the first one that is installed counts."""
 
+_COMPILERS = {12: "nvidia-cuda-nvrtc-cu12"}
+_COMPILER = "nvidia-cuda-nvrtc"
+"""NVRTC's package by major release; from 13 on it has no number."""
+
 
 def probe(host: Host) -> list[Finding]:
     """See ``examine.PROBES``."""
     return [
         _finding("CUDA toolkit", toolkit(host), "not installed; running needs none"),
+        _nvrtc(host),
         _tensorrt(host),
         _finding("TensorRT-RTX", first_version(host, TENSORRT_RTX), "not installed"),
         _launchers(host),
@@ -49,6 +54,22 @@ def toolkit(host: Host) -> str | None:
         return None
 
 
+def compiler(host: Host) -> tuple[int, int] | None:
+    """Return the release of the NVRTC that ``cuda-bindings`` loads: the package of its major release, or the toolkit's.
+
+    None if there is none, or no ``cuda-bindings`` to load it.
+    """
+    bindings = host.version("cuda-bindings")
+    if bindings is None:
+        return None
+    major = int(bindings.partition(".")[0])
+    version = host.version(_COMPILERS.get(major, _COMPILER))
+    if version is None and host.names("/usr/local/cuda/lib64", f"libnvrtc.so.{major}*"):
+        version = toolkit(host)
+    numbers = tuple(map(int, re.findall(r"\d+", version or "")[:2]))
+    return (numbers[0], numbers[1]) if len(numbers) == 2 and numbers[0] == major else None
+
+
 def system_tensorrt(host: Host) -> str | None:
     """Return the version of TensorRT from the system's packages, such as JetPack's: 10.3.0 for 10.3.0.30-1+cuda12.5."""
     texts = [version for name, version in system_packages(host).items() if re.fullmatch(r"libnvinfer\d+", name)]
@@ -58,6 +79,11 @@ def system_tensorrt(host: Host) -> str | None:
 
 def _finding(name: str, version: str | None, otherwise: str) -> Finding:
     return Finding(name, version or otherwise, facts={"version": version})
+
+
+def _nvrtc(host: Host) -> Finding:
+    release = compiler(host)
+    return _finding("NVRTC", release and ".".join(map(str, release)), "not installed; building for a GPU needs it")
 
 
 def _tensorrt(host: Host) -> Finding:

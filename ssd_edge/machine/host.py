@@ -149,6 +149,13 @@ class Host:
             return int(self.read(name) or "")
         return None
 
+    def has_content(self, name: str) -> bool:
+        """Tell whether a file is there and not empty."""
+        try:
+            return self.path(name).stat().st_size > 0
+        except OSError:
+            return False
+
     def names(self, folder: str, pattern: str = "*") -> list[str]:
         """List the names in a folder, with 2 before 10; empty if it cannot be read."""
         try:

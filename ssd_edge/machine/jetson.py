@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from ssd_edge.machine.finding import Finding, Remedy
-from ssd_edge.machine.host import Host, UnansweredError
+from ssd_edge.machine.host import Host, NotInstalledError, UnansweredError
 
 # https://developer.nvidia.com/embedded/jetpack-archive
 _JETPACKS = {
@@ -31,6 +31,11 @@ _GPUS = ("*.gpu", "*.ga10b", "*.gv11b", "*.gp10b", "gpu-gpc-0")
 INSTALL = "sudo apt update && sudo apt install nvidia-jetpack"
 """The command that installs CUDA and TensorRT."""
 
+OLDEST_L4T = (36, 4)
+"""Jetson Linux of JetPack 6.1, the first whose TensorRT will do."""
+
+_LIBRARIES = ("/usr/lib/aarch64-linux-gnu/nvidia", "/usr/lib/aarch64-linux-gnu/tegra", "/usr/lib/aarch64-linux-gnu")
+
 
 @dataclass(frozen=True)
 class PowerMode:
@@ -48,7 +53,7 @@ class PowerMode:
 def probe(host: Host) -> list[Finding]:
     """See ``examine.PROBES``; nothing on other machines."""
     l4t = release(host)
-    return [] if l4t is None else [_jetpack(host, l4t)]
+    return [] if l4t is None else [_jetpack(host, l4t), *_missing_parts(host)]
 
 
 def probe_power(host: Host) -> list[Finding]:
@@ -61,6 +66,40 @@ def release(host: Host) -> tuple[int, ...] | None:
     # "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: …"
     match = re.match(r"# R(\d+) \(release\), REVISION: (\d+)\.(\d+)", host.read("/etc/nv_tegra_release") or "")
     return tuple(map(int, match.groups())) if match else None
+
+
+def missing_dla_compiler(host: Host) -> tuple[str, Remedy] | None:
+    """Explain that TensorRT cannot be imported because the DLA's compiler is missing; None if that is not so.
+
+    JetPack's TensorRT on an Orin links with it; on a Thor, which has no DLA, it does not. In a container the file may
+    be there and empty: NVIDIA's runtime mounts the host's file over it, if the host has one.
+    """
+    compatible = host.read("/proc/device-tree/compatible") or ""
+    if release(host) is None or "tegra264" in compatible or any(map(host.has_content, _dla_compilers())):
+        return None
+    reason = "libnvdla_compiler.so, which JetPack's TensorRT loads, is missing"
+    remedy = Remedy("on the Jetson itself, also for its containers", "sudo apt install nvidia-l4t-dla-compiler")
+    return reason, remedy
+
+
+def _dla_compilers() -> list[str]:
+    return [f"{folder}/libnvdla_compiler.so" for folder in _LIBRARIES]
+
+
+def _missing_parts(host: Host) -> list[Finding]:
+    """Find what containers often lack, and without which TensorRT or the video hardware does nothing."""
+    findings = []
+    missing = missing_dla_compiler(host)
+    if missing is not None and system_packages(host):
+        findings.append(Finding("DLA compiler", missing[0], "problem", missing[1]))
+    try:
+        host.run(("lsmod",))
+    except NotInstalledError:
+        reason = "not installed: NVIDIA's video libraries call it, and nvv4l2decoder gives no frame without it"
+        findings.append(Finding("lsmod", reason, "problem", Remedy(command="sudo apt install kmod")))
+    except UnansweredError as error:
+        findings.append(Finding("lsmod", str(error), "unknown"))
+    return findings
 
 
 def system_packages(host: Host) -> dict[str, str]:

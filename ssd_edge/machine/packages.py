@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from packaging.requirements import Requirement
 
+from ssd_edge.machine import jetson
 from ssd_edge.machine.finding import Finding, Remedy
 from ssd_edge.machine.host import Host
 
 _FOR_PEOPLE = ("train", "calibrate", "rtx", "tensorrt", "cuda")
 """Extras for users; the others are for developing ssd-edge itself."""
+_FOR_GPUS = ("rtx", "tensorrt", "cuda")
 
 
 def probe(host: Host) -> list[Finding]:
@@ -19,6 +21,8 @@ def probe(host: Host) -> list[Finding]:
         remedy = Remedy("in its folder", "pip install -e .")
         return [python, Finding("ssd-edge", "not installed as a package", "note", remedy)]
     wanted = _requirements(host)
+    if jetson.release(host) is not None:  # JetPack has what these extras install, in the releases of its driver
+        wanted = {name: packages for name, packages in wanted.items() if name not in _FOR_GPUS}
     base = {package: host.version(package) for package in wanted.pop("", [])}
     extras = [_extra(host, name, wanted[name]) for name in _FOR_PEOPLE if name in wanted]
     listed = ", ".join(f"{package} {base_version}" for package, base_version in base.items() if base_version)

@@ -78,7 +78,7 @@ def test_a_command_is_on_one_line(tmp_path):
 def test_a_backend_that_cannot_run_names_each_obstacle(tmp_path):
     text = shown(agx_orin_6(tmp_path))
     assert "✗ tensorrt     TensorRT 10.3.0 of the system is not seen by this Python" in text
-    assert "\n      pip install 'cuda-bindings==12.*'\n" in text
+    assert "\n      pip install 'cuda-bindings==12.*' 'nvidia-cuda-nvrtc-cu12==12.6.*'\n" in text
 
 
 def test_control_characters_in_device_names_are_not_printed(tmp_path):

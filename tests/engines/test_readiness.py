@@ -60,6 +60,8 @@ def test_the_release_and_hardware_of_a_backend(tmp_path):
         "runs": True,
         "runs_on": "ONNX Runtime 1.23.0 on the CPU",
         "obstacles": [],
+        "to_build": [],
+        "notes": [],
     }
 
 
@@ -137,7 +139,7 @@ def test_tensorrt_of_jetpack_is_not_seen_by_an_environment(tmp_path):
     seen, launcher = one.obstacles
     assert seen.reason == "TensorRT 10.3.0 of the system is not seen by this Python"
     assert "--system-site-packages" in seen.remedy.command
-    assert launcher.remedy.command == "pip install 'cuda-bindings==12.*'"  # its driver knows no CUDA 13
+    assert launcher.remedy.command == "pip install 'cuda-bindings==12.*' 'nvidia-cuda-nvrtc-cu12==12.6.*'"
 
 
 @pytest.mark.parametrize(
@@ -157,8 +159,7 @@ def test_a_tensorrt_that_is_too_old(tmp_path):
     """JetPack 6.0."""
     one = ready(but(agx_orin_7(tmp_path), packages={"tensorrt": "8.6.2"}), "tensorrt")
     assert (
-        one.sentence()
-        == "TensorRT 8.6.2 is installed, and 10.3 is the oldest that will do: JetPack 6.1 or later has it"
+        one.sentence() == "TensorRT 8.6.2 is installed, and 10.3 is the oldest that will do: flash JetPack 6.2 or later"
     )
 
 
@@ -178,6 +179,58 @@ def test_tensorrt_on_a_desktop(tmp_path):
     assert ready(rtx_desktop(tmp_path), "tensorrt").sentence() == (
         "TensorRT is not installed: pip install 'ssd-edge[tensorrt]'"
     )
+
+
+# The driver, the compiler and the packages of CUDA for Python.
+
+
+def test_a_machine_that_only_runs_engines_needs_no_compiler(tmp_path):
+    one = ready(but(rtx_desktop(tmp_path), packages={"nvidia-cuda-nvrtc": None}), "tensorrt-rtx")
+    assert one.runs
+    (obstacle,) = one.to_build
+    assert obstacle.remedy.command == "pip install 'cuda-bindings==13.0.*' 'nvidia-cuda-nvrtc==13.0.*'"
+    assert one.why_not_built() == f"NVRTC is not installed: {obstacle.remedy.command}"
+
+
+@pytest.mark.parametrize(("nvrtc", "noted"), [("13.0.88", False), ("13.5.37", True)])
+def test_a_compiler_newer_than_the_driver_is_noted(tmp_path, nvrtc, noted):
+    one = ready(but(rtx_desktop(tmp_path), packages={"nvidia-cuda-nvrtc": nvrtc}), "tensorrt-rtx")
+    assert (one.runs, one.why_not_built(), bool(one.notes)) == (True, None, noted)
+    for note in one.notes:
+        assert "NVRTC 13.5 is newer than this driver's CUDA 13.0, which refuses its PTX" in note.reason
+        assert "'nvidia-cuda-nvrtc==13.0.*'" in note.remedy.command
+
+
+def test_packages_of_a_later_major_release_than_the_drivers(tmp_path):
+    packages = {"tensorrt": "10.3.0", "cuda-bindings": "13.5.0", "nvidia-cuda-nvrtc": "13.5.37"}
+    one = ready(but(agx_orin_6(tmp_path), packages=packages), "tensorrt")
+    (obstacle,) = one.obstacles
+    assert obstacle.reason == "cuda-bindings 13.5.0 needs a driver of CUDA 13, and this one has 12.6"
+    assert obstacle.remedy.command == "pip install 'cuda-bindings==12.*' 'nvidia-cuda-nvrtc-cu12==12.6.*'"
+
+
+def test_the_compiler_of_the_toolkit_will_do(tmp_path):
+    host = but(agx_orin_6(tmp_path), packages={"tensorrt": "10.3.0", "cuda-bindings": "12.9.10"})
+    assert ready(host, "tensorrt").to_build
+    library = host.path("/usr/local/cuda/lib64/libnvrtc.so.12")
+    library.parent.mkdir()
+    library.write_text("ELF")
+    assert ready(host, "tensorrt").why_not_built() is None
+
+
+def test_tensorrt_that_cannot_be_imported_for_the_dlas_compiler(tmp_path):
+    host = agx_orin_7(tmp_path)
+    host.path("/usr/lib/aarch64-linux-gnu/nvidia/libnvdla_compiler.so").write_text("")  # as in a container
+    (obstacle,) = ready(host, "tensorrt").obstacles
+    assert "libnvdla_compiler.so, which JetPack's TensorRT loads, is missing" in obstacle.reason
+    assert obstacle.remedy.command == "sudo apt install nvidia-l4t-dla-compiler"
+    host.path("/proc/device-tree/compatible").write_text("nvidia,p3971\0nvidia,tegra264\0")  # a Thor has no DLA
+    assert ready(host, "tensorrt").runs
+
+
+def test_tensorrt_rtx_is_not_for_a_jetson(tmp_path):
+    (obstacle,) = ready(agx_orin_7(tmp_path), "tensorrt-rtx").obstacles
+    assert "--backend tensorrt" in obstacle.remedy.command
 
 
 # What is written here a second time, so that nothing has to be imported.

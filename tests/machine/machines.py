@@ -190,6 +190,8 @@ def _orin(root: Path, files: Mapping[str, str], **rest: Any) -> Host:
         "/sys/class/devfreq/17000000.gpu/cur_freq": "306000000\n",
         "/sys/class/devfreq/17000000.gpu/min_freq": "306000000\n",
         "/sys/class/devfreq/17000000.gpu/max_freq": "624750000\n",
+        "/proc/device-tree/compatible": "nvidia,p3737-0000+p3701-0005\0nvidia,tegra234\0",
+        "/usr/lib/aarch64-linux-gnu/nvidia/libnvdla_compiler.so": "ELF",
         "/dev/video0": "",
         "/sys/class/video4linux/video0/name": "vi-output, imx219 9-0010\n",
         "/usr/lib/aarch64-linux-gnu/gstreamer-1.0/libgstnvarguscamerasrc.so": "",
@@ -234,6 +236,7 @@ def agx_orin_6(root: Path) -> Host:
             "/usr/local/cuda/version.json": '{"cuda": {"name": "CUDA SDK", "version": "12.6.11"}}',
         },
         commands={
+            "lsmod": Ran(0, "nvgpu 2658304 23\n", ""),
             "nvpmodel": Ran(0, "NV Power Mode: MODE_30W\n2\n", ""),
             "dpkg-query": Ran(0, dpkg, ""),
             "nvidia-smi": Ran(0, "Orin (nvgpu), 540.4.0" + ", [N/A]" * (len(_fields()) - 2) + "\n", ""),
@@ -275,6 +278,7 @@ def agx_orin_7(root: Path) -> Host:
             "/sys/class/devfreq/17000000.gpu/max_freq": "1300500000\n",
         },
         commands={
+            "lsmod": Ran(0, "nvgpu 2658304 23\n", ""),
             "nvpmodel": Ran(1, "", "NVPM ERROR: Error opening /var/lib/nvpmodel/status: Permission denied\n"),
             "dpkg-query": Ran(1, dpkg, "dpkg-query: no packages found matching libnvinfer-bin\n"),
         },
@@ -285,7 +289,7 @@ def agx_orin_7(root: Path) -> Host:
             },
             "opencv": {**OPENCV, "gstreamer": True},
         },
-        packages={**BASE, "tensorrt": "10.16.2.1", "cuda-bindings": "13.0.3"},
+        packages={**BASE, "tensorrt": "10.16.2.1", "cuda-bindings": "13.0.3", "nvidia-cuda-nvrtc": "13.0.88"},
     )
 
 
@@ -356,7 +360,7 @@ def rtx_desktop(root: Path) -> Host:
             },
             "pyav": {**PYAV, "nvidia": ["decode", "encode"]},
         },
-        packages={**BASE, "tensorrt-rtx-cu12": "1.7.1.116", "cuda-bindings": "13.0.3"},
+        packages={**BASE, "tensorrt-rtx-cu12": "1.7.1.116", "cuda-bindings": "13.0.3", "nvidia-cuda-nvrtc": "13.0.88"},
         environment={"DISPLAY": ":0"},
         threads=32,
     )

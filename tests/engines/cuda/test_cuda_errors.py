@@ -54,6 +54,17 @@ def test_no_driver(library: str) -> None:
     assert done.stderr == ""
 
 
+def test_a_gpu_that_another_process_holds(emulated: Emulated) -> None:
+    """Another process has it in compute mode exclusive."""
+    pytest.importorskip("cuda.bindings")
+    driver = open_driver("cuda-bindings")
+    driver.compute_capability(0)
+    emulated.fail(emulated.calls(), 46)
+    with pytest.raises(CudaError, match=r"another process holds the GPU .*nvidia-smi -c 0") as error:
+        driver.retain_context(0)
+    sentence(error)
+
+
 def test_no_gpu(emulated: Emulated, library: str) -> None:
     emulated.machine(devices=0)
     with pytest.raises(CudaError, match="starting the driver failed: the driver finds no GPU: see nvidia-smi") as error:

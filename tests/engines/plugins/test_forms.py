@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 from ssd_edge.engines.cuda.device import open_driver
+from ssd_edge.engines.kernels.images import KernelImage
 from ssd_edge.engines.plugins import ahead_of_time, forms
-from ssd_edge.engines.plugins.forms import FORMS, NEEDED_AT_RUN_TIME, choose_form, make_known
-from ssd_edge.errors import BackendError
+from ssd_edge.engines.plugins.forms import FORMS, NEEDED_AT_RUN_TIME, choose_form, form_with_kernels, make_known
+from ssd_edge.errors import BackendError, BundleCompatibilityError
 from tests.cuda.emulated import Emulated
 
 TENSORRT = SimpleNamespace()
@@ -45,6 +46,21 @@ def test_no_such_form() -> None:
         choose_form("nms", (10, 9))
     with pytest.raises(BackendError, match="'nms'; there are"):
         make_known("nms", b"PTX", TENSORRT)
+
+
+CUBIN, PTX = (KernelImage("sm_89", (13, 5), kind) for kind in ("cubin", "ptx"))
+
+
+def test_the_form_with_a_cubin_where_the_driver_refuses_the_ptx() -> None:
+    form, image, instead = form_with_kernels("ahead-of-time", False, [CUBIN, PTX], (8, 9), (13, 0))
+    assert (form, image) == ("python", CUBIN)
+    assert instead == "python, not ahead-of-time: PTX by NVRTC 13.5 is refused by this driver of CUDA 13.0"
+    assert form_with_kernels("ahead-of-time", False, [CUBIN, PTX], (8, 9), (13, 5)) == ("ahead-of-time", PTX, "")
+    assert form_with_kernels("python", False, [CUBIN, PTX], (8, 9), (13, 0)) == ("python", CUBIN, "")
+    with pytest.raises(BundleCompatibilityError, match=r"knows no release after 13\.0"):
+        form_with_kernels("ahead-of-time", True, [CUBIN, PTX], (8, 9), (13, 0))
+    with pytest.raises(BundleCompatibilityError, match=r"knows no release after 12\.6"):
+        form_with_kernels("ahead-of-time", False, [CUBIN, PTX], (8, 9), (12, 6))
 
 
 def test_forms_needed_at_run_time_are_forms() -> None:
