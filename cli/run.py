@@ -84,7 +84,8 @@ def run(
         thresholds = np.asarray(engine.spec.operating_score_of_each(DEFAULT_SCORE), np.float32)
         if min_score is not None:
             thresholds[:] = min_score
-        source = open_source(camera)
+        detector = engine.detector(float(thresholds.min()))
+        source = open_source(camera, reader=detector)
         paths = {"video": save_video, "images": save_images, "json": save_json}
         targets = {name: str(path) for name, path in paths.items() if path}
         if window or (window is None and not targets and has_display()):
@@ -95,7 +96,7 @@ def run(
         say(f"{model}: {engine.backend} {engine.precision}, on {source.name}; Ctrl-C ends it")
         with Live(console=stderr(), transient=True, refresh_per_second=2) as live:
             report = run_loop(
-                engine.detector(float(thresholds.min())),
+                detector,
                 source,
                 sinks,
                 every_frame=every_frame,

@@ -104,25 +104,29 @@ class Result(NamedTuple):
     times: StageTimes
 
 
-Memory = Callable[[int], npt.NDArray[np.uint8]]
-"""Gives memory for one frame, (n,) uint8, to write once; it is used again after the array and its views are gone."""
+class Reader:
+    """Who reads a source's frames; this one takes BGR from ordinary memory.
+
+    Attributes:
+        reads: the pixel formats that it takes as they are, see ``pixels.FORMATS``.
+    """
+
+    reads: Collection[str] = ("BGR",)
+
+    def memory(self, nbytes: int) -> npt.NDArray[np.uint8]:
+        """Give memory for one frame, (nbytes,) uint8, to be written once, where it needs no further copy.
+
+        It is used again once the array and its views are gone. Any thread may call this.
+        """
+        return np.empty(nbytes, np.uint8)
 
 
-def host_memory(nbytes: int) -> npt.NDArray[np.uint8]:
-    """Give ordinary memory; see ``Memory``."""
-    return np.empty(nbytes, np.uint8)
-
-
-class Detector(ABC):
+class Detector(Reader, ABC):
     """A model that takes frames and gives detections."""
 
     spec: ModelSpec
     depth: int
     """How many frames may be submitted before the first result is fetched."""
-    reads: Collection[str] = ("BGR",)
-    """The pixel formats that it reads itself, see ``pixels.FORMATS``; others are converted first."""
-    memory: Memory = staticmethod(host_memory)
-    """Where a source best writes its frames, so that they need no further copy; any thread may call it."""
 
     @abstractmethod
     def submit(self, frame: Pixels) -> Callable[[], Result]:
@@ -138,7 +142,7 @@ class Detector(ABC):
         """Detect objects in one frame, and wait for the result."""
         return self.submit(frame)().detections
 
-    def close(self) -> None:  # noqa: B027 - most detectors have nothing to release
+    def close(self) -> None:
         """Release the detector's own resources; its engine is closed separately. Do not submit afterwards."""
 
     def __enter__(self: _Self) -> _Self:

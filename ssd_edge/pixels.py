@@ -81,6 +81,9 @@ YUYV is Y0 U Y1 V (GStreamer's YUY2); NV12 has U and V in turn in its second pla
 end in half a block, which has the bytes of a whole one.
 """
 
+YUV = frozenset({"YUYV", "NV12", "I420"})
+"""Those whose numbers are brightness and colour differences."""
+
 
 @dataclass(frozen=True)
 class Layout:

@@ -137,8 +137,12 @@ class GpuDetector(Detector):
 
     def __init__(self, pipeline: Pipeline, slots: _Turns[FrameSlot], min_score: float = 0.0) -> None:
         self.spec = pipeline.network.spec
-        self.memory = pipeline.frames.take
+        self._take = pipeline.frames.take
         self._slots, self._min_score = slots, min_score
+
+    def memory(self, nbytes: int) -> npt.NDArray[np.uint8]:
+        """See ``Reader``: memory that the GPU reads without a copy by the host."""
+        return self._take(nbytes)
 
     def submit(self, frame: Pixels | DeviceFrame) -> Callable[[], Result]:
         """See ``Detector``; a frame may also lie in memory of the GPU."""

@@ -5,24 +5,26 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
 import cv2
 
+from ssd_edge.detector import Reader
 from ssd_edge.errors import SourceError
 from ssd_edge.machine.cameras import video_devices
 from ssd_edge.machine.host import this_host
-from ssd_edge.stream.files import bgr, frame_rate
+from ssd_edge.stream import gstreamer
 from ssd_edge.stream.frames import Frame, Pacer, Source
+from ssd_edge.stream.gstreamer import GStreamerConnection
+from ssd_edge.stream.live import LiveSource
+from ssd_edge.stream.opencv import OpenCvConnection
 from ssd_edge.stream.video_file import VideoSource
 
 CAMERA_PATIENCE = 10.0
 """Seconds after which a camera that gives no more frames is given up."""
 
 _TIMEOUT_MS = 5000  # limit for opening and for reading a network stream; OpenCV's default is 30 s
-_FIRST_DELAY, _LAST_DELAY = 0.5, 10.0  # seconds between attempts to reconnect
 
 
 class SyntheticSource(Source):
@@ -58,82 +60,10 @@ class SyntheticSource(Source):
         return Frame(image, index, now, index / (self.fps or 1), took=now - began)
 
 
-class LiveSource(Source):
-    """A camera or network stream; when it gives no more frames, it is opened again, at growing intervals.
-
-    Args:
-        name: name for people.
-        connect: opens the camera or stream.
-        lost: error sentence for when it gives no frames.
-        patience: seconds without a frame after which to give up; None for never, since a camera may come back any time.
-
-    Raises:
-        SourceError: the source gives no frame at all.
-    """
-
-    live = True
-
-    def __init__(
-        self, name: str, connect: Callable[[], cv2.VideoCapture], lost: str, patience: float | None = None
-    ) -> None:
-        super().__init__()
-        self.name = name
-        self._connect, self._lost, self._patience = connect, lost, patience
-        self._capture = connect()
-        self._pending = self._grab()
-        if self._pending is None:
-            self._capture.release()
-            raise SourceError(lost)
-        self.fps = frame_rate(self._capture)
-        self._opened = self._pending.captured
-        self._index = 0
-
-    def read(self) -> Frame | None:
-        """Wait for the next frame, and reconnect as often as necessary.
-
-        Raises:
-            SourceError: there was no frame for ``patience`` seconds.
-        """
-        frame, self._pending = self._pending or self._grab(), None
-        if frame is None:
-            frame = self._reconnect()
-        if frame is None:
-            return None
-        index, self._index = self._index, self._index + 1
-        return Frame(frame.pixels, index, frame.captured, frame.captured - self._opened, took=frame.took)
-
-    def _grab(self) -> Frame | None:
-        """Grab a frame, and take the time of its arrival before decoding it; None if there is no frame."""
-        if self._stopping.is_set() or not self._capture.grab():
-            return None
-        captured = monotonic()
-        ok, image = self._capture.retrieve()
-        if not ok or image is None or image.size == 0:
-            return None
-        return Frame(bgr(image), 0, captured, took=monotonic() - captured)
-
-    def _reconnect(self) -> Frame | None:
-        silent_since, delay = monotonic(), _FIRST_DELAY
-        while not self._stopping.is_set():
-            if self._patience is not None and monotonic() - silent_since > self._patience:
-                raise SourceError(self._lost)
-            self._capture.release()
-            self._capture = self._connect()
-            if frame := self._grab():
-                self.reconnects += 1
-                return frame
-            self._stopping.wait(delay)
-            delay = min(2 * delay, _LAST_DELAY)
-        return None
-
-    def close(self) -> None:
-        """Release the camera."""
-        super().close()
-        self._capture.release()
-
-
-def camera(number: int, size: tuple[int, int] | None, fps: float | None) -> Source:
+def camera(number: int, size: tuple[int, int] | None, fps: float | None, reader: Reader) -> Source:
     """Open camera ``number``, and ask it for (width, height) and a frame rate if these are given.
+
+    Where a Jetson's hardware can decode pictures of that size, GStreamer does it there; else OpenCV reads the camera.
 
     Raises:
         SourceError: there is no such camera, or it gives no frames; the sentence lists the existing cameras.
@@ -146,8 +76,15 @@ def camera(number: int, size: tuple[int, int] | None, fps: float | None) -> Sour
     if refused := _refused(number):
         raise SourceError(refused)
 
-    def connect() -> cv2.VideoCapture:
-        capture = cv2.VideoCapture(number)
+    if size is not None and gstreamer.decodes_in_hardware():
+        text = gstreamer.camera_pipeline(number, size, fps)
+        name = f"camera {number}, decoded in hardware"
+        return LiveSource(name, lambda: GStreamerConnection(text, reader), lost, CAMERA_PATIENCE)
+
+    def connect() -> OpenCvConnection:
+        # Named, since an OpenCV with GStreamer takes that first, which ignores format, size and rate.
+        linux = sys.platform.startswith("linux")
+        capture = cv2.VideoCapture(number, cv2.CAP_V4L2 if linux else cv2.CAP_ANY)
         if size is not None:
             # Above VGA, USB 2 is too slow for uncompressed frames at full rate.
             capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
@@ -156,7 +93,7 @@ def camera(number: int, size: tuple[int, int] | None, fps: float | None) -> Sour
         if fps is not None:
             capture.set(cv2.CAP_PROP_FPS, fps)
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        return capture
+        return OpenCvConnection(capture, reader)
 
     return LiveSource(f"camera {number}", connect, lost, CAMERA_PATIENCE)
 
@@ -175,36 +112,45 @@ def _refused(number: int) -> str:
     )
 
 
-def pipeline(text: str) -> Source:
+def pipeline(text: str, reader: Reader) -> Source:
     """Open a GStreamer pipeline that ends in ``appsink``, such as a Jetson's CSI camera.
 
+    PyGObject runs it if it is installed, so that frames keep their form; else an OpenCV that was built with GStreamer.
+
     Raises:
-        SourceError: OpenCV has no GStreamer, or the pipeline gives no frames.
+        SourceError: neither of them can, or the pipeline is wrong or gives no frames.
     """
+    lost = f"the GStreamer pipeline gives no frames; try it with gst-launch-1.0: {text}"
+    if gstreamer.libraries() is not None:
+        return LiveSource("GStreamer pipeline", lambda: GStreamerConnection(text, reader), lost)
     if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
         raise SourceError(
-            "this OpenCV was built without GStreamer, so it cannot run a pipeline: use the device's own OpenCV"
+            "this Python has no GStreamer, and this OpenCV was built without GStreamer, so neither can run a pipeline: "
+            f"{gstreamer.INSTALL}, in an environment that sees the system's packages (--system-site-packages)"
         )
-    lost = f"the GStreamer pipeline gives no frames; try it with gst-launch-1.0: {text}"
-    return LiveSource("GStreamer pipeline", lambda: cv2.VideoCapture(text, cv2.CAP_GSTREAMER), lost)
+    connect = lambda: OpenCvConnection(cv2.VideoCapture(text, cv2.CAP_GSTREAMER), reader)  # noqa: E731
+    return LiveSource("GStreamer pipeline by OpenCV", connect, lost)
 
 
-def network(address: str) -> Source:
+def network(address: str, reader: Reader) -> Source:
     """Open an ``rtsp://`` or ``http://`` stream; a file on a web server is read as a recording.
 
     Raises:
         SourceError: the stream gives no frames.
     """
+    shown = re.sub(r"//[^/@]*@", "//", address)  # a camera's password does not belong in logs
+    lost = f"no frames come from {shown}: check the address, the user name and that the camera can be reached"
+    if address.startswith("rtsp") and '"' not in address and gstreamer.decodes_in_hardware():
+        text = gstreamer.network_pipeline(address)
+        return LiveSource(f"{shown}, decoded in hardware", lambda: GStreamerConnection(text, reader), lost)
 
     def connect() -> cv2.VideoCapture:
         limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _TIMEOUT_MS]
         return cv2.VideoCapture(address, cv2.CAP_FFMPEG, limits)
 
-    shown = re.sub(r"//[^/@]*@", "//", address)  # a camera's password does not belong in logs
-    lost = f"no frames come from {shown}: check the address, the user name and that the camera can be reached"
     first = connect()
     if address.startswith("http") and first.get(cv2.CAP_PROP_FRAME_COUNT) > 0:
         first.release()
         return VideoSource(address, shown)
     opened = [first]  # used again, since many cameras allow only one connection
-    return LiveSource(shown, lambda: opened.pop() if opened else connect(), lost)
+    return LiveSource(shown, lambda: OpenCvConnection(opened.pop() if opened else connect(), reader), lost)

@@ -7,11 +7,9 @@ from pathlib import Path
 from time import monotonic
 
 import cv2
-import numpy as np
 
 from ssd_edge.data.dataset import read_image
 from ssd_edge.errors import DataError, SourceError
-from ssd_edge.pixels import Image
 from ssd_edge.stream.frames import Frame, Source
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -64,12 +62,6 @@ def images_in(folder: Path) -> list[Path]:
 
     files = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     return sorted(files, key=natural)
-
-
-def bgr(image: object) -> Image:
-    """Convert what OpenCV decoded to (height, width, 3), since some cameras give grey images."""
-    array = np.asarray(image, np.uint8)
-    return np.asarray(cv2.cvtColor(array, cv2.COLOR_GRAY2BGR), np.uint8) if array.ndim == 2 else array
 
 
 def frame_rate(capture: cv2.VideoCapture) -> float | None:

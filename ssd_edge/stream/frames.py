@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from time import monotonic
 
-from ssd_edge.detector import Memory, host_memory
 from ssd_edge.pixels import Image, Pixels, to_bgr
 
 
@@ -52,8 +50,6 @@ class Source(AbstractContextManager["Source"]):
         skipped: number of pictures left out because they could not be decoded.
         lost: number of frames of a recording that could not be decoded.
         reconnects: number of times that a lost camera or stream was opened again.
-        reads: the pixel formats that the frames' reader takes; the source converts others to BGR, if it can.
-        memory: gives the memory that frames are best written to; a source may use its own.
     """
 
     name: str = ""
@@ -63,8 +59,6 @@ class Source(AbstractContextManager["Source"]):
     skipped: int = 0
     lost: int = 0
     reconnects: int = 0
-    reads: Collection[str] = ("BGR",)
-    memory: Memory = staticmethod(host_memory)
 
     def __init__(self) -> None:
         self._stopping = threading.Event()

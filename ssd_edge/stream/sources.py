@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 import cv2
 
+from ssd_edge.detector import Reader
 from ssd_edge.errors import SourceError
 from ssd_edge.machine.cameras import video_devices
 from ssd_edge.machine.host import this_host
@@ -24,7 +25,12 @@ __all__ = ["Frame", "Source", "open_source"]
 
 
 def open_source(
-    uri: str, *, realtime: bool = True, size: tuple[int, int] | None = None, fps: float | None = None
+    uri: str,
+    *,
+    realtime: bool = True,
+    size: tuple[int, int] | None = None,
+    fps: float | None = None,
+    reader: Reader | None = None,
 ) -> Source:
     """Open a source from what a user types.
 
@@ -36,11 +42,13 @@ def open_source(
         realtime: whether the synthetic camera keeps to its frame rate; otherwise it draws as fast as it is read.
         size: (width, height) to request from a camera, or to draw.
         fps: frame rate to request from a camera, or to draw at (30 by default).
+        reader: who reads the frames, usually the detector; by default anyone who takes BGR.
 
     Raises:
         SourceError: there is no such source, or it gives no frames.
     """
     _hush()
+    reader = reader or Reader()
     if _exists(uri) and not _is_device(uri):  # a file may have any name
         if uri.isdecimal() and f"video{int(uri)}" in video_devices(this_host()):
             raise SourceError(f"{uri} is a camera and also a file or folder: write /dev/video{int(uri)} or ./{uri}")
@@ -50,11 +58,11 @@ def open_source(
     if uri == "synthetic" or uri.startswith("synthetic:"):
         return SyntheticSource(_seed(uri), size or (640, 480), fps or 30.0, realtime)
     if match := re.fullmatch(r"(?:/dev/video)?(\d+)", os.path.realpath(uri) if _is_device(uri) else uri):
-        return camera(int(match[1]), size, fps)
+        return camera(int(match[1]), size, fps, reader)
     if " ! " in uri:
-        return pipeline(uri)
+        return pipeline(uri, reader)
     if "://" in uri:
-        return network(uri)
+        return network(uri, reader)
     return _file(_expanded(Path(uri)), uri)
 
 

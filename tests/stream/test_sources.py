@@ -4,22 +4,22 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from ssd_edge.detector import Reader
 from ssd_edge.errors import SourceError
 from ssd_edge.stream import cameras
-from ssd_edge.stream.cameras import LiveSource
 from ssd_edge.stream.capture import Capture
 from ssd_edge.stream.frames import Pacer, Source
+from ssd_edge.stream.live import LiveSource, Taken
 from ssd_edge.stream.sources import open_source
 from tests.helpers import shared
 
@@ -143,20 +143,18 @@ def test_pacer_does_not_catch_up() -> None:
 
 
 class Flaky:
-    """Capture that gives ``frames`` frames, and then none."""
+    """Connection that gives ``frames`` frames, and then none; after ``-1`` frames it cannot even be made."""
+
+    fps, live = None, True
 
     def __init__(self, frames: int) -> None:
+        if frames < 0:
+            raise SourceError("no such device")
         self.left = frames
 
-    def grab(self) -> bool:
+    def take(self, stopping: Callable[[], bool]) -> Taken | None:
         self.left -= 1
-        return self.left >= 0
-
-    def retrieve(self) -> tuple[bool, np.ndarray]:
-        return True, grey(1)
-
-    def get(self, _: int) -> float:
-        return 0.0
+        return Taken(grey(1), monotonic(), 0.0) if self.left >= 0 else None
 
     def release(self) -> None:
         pass
@@ -165,13 +163,12 @@ class Flaky:
 def flaky_door(frames: list[int], patience: float | None) -> LiveSource:
     """Make a camera that gives these numbers of frames in its first, second, … connection, and none later."""
     connections = iter(frames)
-    connect: Any = lambda: Flaky(next(connections, 0))  # noqa: E731 - it has the wrong type on purpose
-    return LiveSource("door", connect, "door is lost", patience)
+    return LiveSource("door", lambda: Flaky(next(connections, 0)), "door is lost", patience)
 
 
 def test_a_lost_camera_is_opened_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssd_edge.stream.cameras._FIRST_DELAY", 0.001)
-    source = flaky_door([2, 0, 0, 3, 1], patience=0.05)
+    monkeypatch.setattr("ssd_edge.stream.live._FIRST_DELAY", 0.001)
+    source = flaky_door([2, 0, -1, 3, 1], patience=0.05)
     frames = [source.read() for _ in range(6)]
     assert [frame.index for frame in frames if frame] == list(range(6))
     assert source.reconnects == 2
@@ -219,7 +216,7 @@ def mjpeg_camera(frames: int) -> Iterator[str]:
 
 
 def test_a_network_camera_that_hangs_up_is_called_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssd_edge.stream.cameras._FIRST_DELAY", 0.01)
+    monkeypatch.setattr("ssd_edge.stream.live._FIRST_DELAY", 0.01)
     with mjpeg_camera(frames=40) as address, open_source(address) as source:
         assert source.live
         for _ in range(90):
@@ -228,8 +225,9 @@ def test_a_network_camera_that_hangs_up_is_called_again(monkeypatch: pytest.Monk
 
 
 @pytest.mark.skipif(cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER), reason="this OpenCV has GStreamer")
-def test_a_pipeline_without_gstreamer() -> None:
-    with pytest.raises(SourceError, match="built without GStreamer"):
+def test_a_pipeline_without_gstreamer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cameras.gstreamer, "libraries", lambda: None)
+    with pytest.raises(SourceError, match=r"built without GStreamer.*apt install python3-gi"):
         open_source("videotestsrc ! appsink")
 
 
@@ -249,7 +247,7 @@ def test_a_camera_that_this_user_may_not_use(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(cameras.Path, "group", lambda path: "video")
     monkeypatch.setattr(cameras.os, "access", lambda path, mode: False)
     with pytest.raises(SourceError, match=r"may not use /dev/video7: .* \(sudo usermod -aG video"):
-        cameras.camera(7, None, None)
+        cameras.camera(7, None, None, Reader())
 
 
 def test_a_home_folder_that_nobody_has() -> None:

@@ -1,0 +1,185 @@
+"""Connection to a GStreamer pipeline by PyGObject, whose frames keep the form that the pipeline agreed on.
+
+PyGObject is a package of the system (``python3-gi``, on a Jetson too), so that OpenCV may come from PyPI, whose OpenCV
+has no GStreamer. The format, size and colours of each frame are those of its caps, its strides those of its buffer.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import shutil
+from collections.abc import Callable
+from functools import cache
+from time import monotonic
+from typing import Any
+
+from ssd_edge.detector import Reader
+from ssd_edge.errors import SourceError
+from ssd_edge.pixels import BT601, FORMATS, YUV, Colour, Layout, RawFrame
+from ssd_edge.stream.live import Taken
+
+INSTALL = "sudo apt install python3-gi gir1.2-gst-plugins-base-1.0"
+
+_NAMES = {"YUYV": "YUY2"}  # formats that GStreamer names otherwise
+_OURS = {_NAMES.get(name, name): name for name in FORMATS}
+_START = 10.0  # seconds until a pipeline has to give its first frame
+_SILENCE = 5.0  # seconds without a frame after which a live pipeline counts as lost
+_SLICE = 100_000_000  # nanoseconds of one wait, after which errors and a stop are looked for
+
+
+@cache
+def libraries() -> tuple[Any, Any] | None:
+    """Import ``Gst`` and ``GstVideo`` and start GStreamer; None where PyGObject or their descriptions are missing."""
+    try:
+        import gi
+
+        gi.require_version("Gst", "1.0")
+        gi.require_version("GstVideo", "1.0")
+        from gi.repository import Gst, GstVideo
+    except (ImportError, ValueError):
+        return None
+    Gst.init(None)
+    return Gst, GstVideo
+
+
+def has_elements(*names: str) -> bool:
+    """Tell whether GStreamer has all of these elements."""
+    found = libraries()
+    return found is not None and all(found[0].ElementFactory.find(name) is not None for name in names)
+
+
+def decodes_in_hardware() -> bool:
+    """Tell whether a Jetson's decoder can be used: in containers it yields nothing where ``lsmod`` is missing."""
+    return has_elements("nvv4l2decoder", "nvvidconv") and shutil.which("lsmod") is not None
+
+
+def network_pipeline(address: str) -> str:
+    """Write the pipeline that decodes an ``rtsp://`` stream in a Jetson's hardware."""
+    return f'rtspsrc location="{address}" latency=100 ! decodebin ! {_FROM_HARDWARE}'
+
+
+def camera_pipeline(number: int, size: tuple[int, int], fps: float | None) -> str:
+    """Write the pipeline that decodes a USB camera's JPEG pictures of (width, height) in a Jetson's hardware."""
+    rate = f",framerate={round(fps)}/1" if fps else ""
+    return (
+        f"v4l2src device=/dev/video{number} ! image/jpeg,width={size[0]},height={size[1]}{rate} ! "
+        f"nvv4l2decoder mjpeg=1 ! {_FROM_HARDWARE}"
+    )
+
+
+_FROM_HARDWARE = "nvvidconv ! video/x-raw,format=NV12 ! appsink"
+
+
+class GStreamerConnection:
+    """A running pipeline; see ``live.Connection``.
+
+    Args:
+        text: the pipeline, which ends in ``appsink``.
+        reader: frames in another format than it reads are converted by GStreamer, and all are copied to its memory.
+
+    Raises:
+        SourceError: the pipeline is wrong, or lacks an element.
+    """
+
+    def __init__(self, text: str, reader: Reader) -> None:
+        found = libraries()
+        assert found is not None
+        self._gst, self._video = found
+        self._reader = reader
+        head, _, last = text.rpartition("!")
+        if not re.match(r"\s*appsink\b", last):
+            raise SourceError(f"the pipeline must end in ! appsink, but ends in {last.strip()!r}")
+        formats = ",".join(_NAMES.get(name, name) for name in reader.reads)
+        sink = f"appsink name=frames max-buffers=1 sync=false caps=video/x-raw,format=(string){{{formats}}}"
+        try:
+            # Where the formats agree, videoconvert hands frames through as they are.
+            self._pipeline = self._gst.parse_launch(f"{head}! videoconvert ! {sink}")
+        except Exception as error:  # GLib.Error
+            raise SourceError(_sentence(getattr(error, "message", str(error)))) from None
+        self._frames = self._pipeline.get_by_name("frames")
+        self._bus = self._pipeline.get_bus()
+        self.fps: float | None = None
+        change = self._pipeline.set_state(self._gst.State.PAUSED)
+        self._raise_error()
+        if change == self._gst.StateChangeReturn.ASYNC:
+            change = self._pipeline.get_state(int(_START * self._gst.SECOND))[0]
+            self._raise_error()
+        self.live = change == self._gst.StateChangeReturn.NO_PREROLL
+        self._frames.set_property("drop", self.live)
+        self._pipeline.set_state(self._gst.State.PLAYING)
+        self._patience = _START
+
+    def take(self, stopping: Callable[[], bool]) -> Taken | None:
+        """Wait for the next frame; see ``live.Connection``."""
+        began = monotonic()
+        while not stopping():
+            sample = self._frames.emit("try-pull-sample", _SLICE)
+            if sample is not None:
+                captured = monotonic()
+                self._patience = _SILENCE
+                frame = self._copied(sample)
+                return Taken(frame, captured, monotonic() - captured)
+            if self._failed():
+                return None
+            if self._frames.get_property("eos") or monotonic() - began > self._patience:
+                return None
+        return None
+
+    def release(self) -> None:
+        """Stop the pipeline."""
+        self._pipeline.set_state(self._gst.State.NULL)
+
+    def _copied(self, sample: Any) -> RawFrame:
+        """Copy a sample to the reader's memory, the only copy on its way."""
+        info = self._video.VideoInfo.new_from_caps(sample.get_caps())
+        if info.fps_d and info.fps_n:
+            self.fps = info.fps_n / info.fps_d
+        buffer = sample.get_buffer()
+        meta = self._video.buffer_get_video_meta(buffer)
+        name = _OURS[info.finfo.name]
+        number = len(FORMATS[name])
+        offsets, strides = (meta.offset, meta.stride) if meta is not None else (info.offset, info.stride)
+        size = info.height, info.width
+        colour = self._colour(info) if name in YUV else BT601
+        layout = Layout(name, size, tuple(offsets[:number]), tuple(strides[:number]), colour)
+        memory = self._reader.memory(layout.nbytes)
+        # By address, since PyGObject would make an array of bytes first.
+        copied = _gstreamer().gst_buffer_extract(hash(buffer), 0, memory.ctypes.data, layout.nbytes)
+        if copied < layout.nbytes:
+            raise SourceError(f"GStreamer gives {copied} bytes for a {name} frame of {layout.nbytes}")
+        return RawFrame(memory, layout)
+
+    def _colour(self, info: Any) -> Colour:
+        colours = info.colorimetry
+        matrix = "bt709" if colours.matrix == self._video.VideoColorMatrix.BT709 else "bt601"
+        return Colour(matrix, colours.range == getattr(self._video.VideoColorRange, "0_255", 1))
+
+    def _failed(self) -> bool:
+        """Tell whether a camera that gave frames is lost; any other error is raised."""
+        if self.live and self._patience == _SILENCE:
+            return self._bus.pop_filtered(self._gst.MessageType.ERROR) is not None
+        self._raise_error()
+        return False
+
+    def _raise_error(self) -> None:
+        message = self._bus.pop_filtered(self._gst.MessageType.ERROR)
+        if message is None:
+            return
+        error, _ = message.parse_error()
+        self.release()
+        raise SourceError(_sentence(error.message))
+
+
+def _sentence(message: str) -> str:
+    if match := re.search(r'no element "([^"]+)"', message):
+        return f"GStreamer has no element {match[1]}: gst-inspect-1.0 {match[1]} tells once its package is installed"
+    return f"the GStreamer pipeline fails: {' '.join(message.split()).rstrip('.')}; try it with gst-launch-1.0"
+
+
+@cache
+def _gstreamer() -> Any:
+    library = ctypes.CDLL("libgstreamer-1.0.so.0")
+    library.gst_buffer_extract.restype = ctypes.c_size_t
+    library.gst_buffer_extract.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t]
+    return library

@@ -1,0 +1,109 @@
+"""Connections by OpenCV: frames in the reader's memory, and what an array of OpenCV's is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from ssd_edge.detector import Reader
+from ssd_edge.errors import SourceError
+from ssd_edge.machine.host import Host
+from ssd_edge.pixels import RawFrame, to_bgr
+from ssd_edge.stream import cameras
+from ssd_edge.stream.opencv import OpenCvConnection, recognised
+
+
+class Counting(Reader):
+    """Reader that remembers the memory that it gave."""
+
+    def __init__(self) -> None:
+        self.given: list[npt.NDArray[np.uint8]] = []
+
+    def memory(self, nbytes: int) -> npt.NDArray[np.uint8]:
+        self.given.append(super().memory(nbytes))
+        return self.given[-1]
+
+
+def recording(path: Any, frames: int) -> cv2.VideoCapture:
+    """Write a video of ``frames`` frames and open it."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
+    for number in range(frames):
+        writer.write(np.full((48, 64, 3), 40 * number, np.uint8))
+    writer.release()
+    return cv2.VideoCapture(str(path))
+
+
+def test_frames_are_decoded_into_the_readers_memory(tmp_path: Any) -> None:
+    """From the second frame on, once the size is known."""
+    reader = Counting()
+    connection = OpenCvConnection(recording(tmp_path / "a.avi", 4), reader)
+    taken = [connection.take(lambda: False) for _ in range(4)]
+    assert connection.take(lambda: False) is None
+    connection.release()
+    assert connection.fps == 25
+    for number, frame in enumerate(taken):
+        assert frame is not None
+        assert isinstance(frame.pixels, np.ndarray)
+        assert abs(int(frame.pixels.mean()) - 40 * number) <= 4  # of 40 between two frames; JPEG is not exact
+        if number:
+            assert frame.pixels.ctypes.data == reader.given[number - 1].ctypes.data
+
+
+def test_grey_and_bgrx_are_told_by_the_height() -> None:
+    grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    frame = recognised(grey, 3)
+    assert isinstance(frame, RawFrame)
+    np.testing.assert_array_equal(to_bgr(frame), np.repeat(grey[..., None], 3, axis=2))
+    four = np.arange(48, dtype=np.uint8).reshape(3, 4, 4)
+    np.testing.assert_array_equal(to_bgr(recognised(four, 3)), four[..., :3])
+    three = four[..., :3]
+    assert recognised(three, 0) is three
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (4, 4, 2), (6, 4, 1)])
+def test_what_may_be_nv12_is_not_taken_for_grey(shape: tuple[int, ...]) -> None:
+    with pytest.raises(SourceError, match=r"not which format.*format=BGR ! appsink.*python3-gi"):
+        recognised(np.zeros(shape, np.uint8), 4)
+
+
+def test_a_camera_is_opened_by_v4l2(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An OpenCV with GStreamer takes that first where no backend is named, and MJPG then has no effect."""
+    opened: list[tuple[Any, ...]] = []
+
+    class Camera:
+        def __init__(self, *arguments: Any) -> None:
+            opened.append(arguments)
+
+        def set(self, what: int, value: float) -> bool:
+            opened.append((what, value))
+            return True
+
+        def get(self, what: int) -> float:
+            return {cv2.CAP_PROP_FPS: 30.0, cv2.CAP_PROP_FRAME_HEIGHT: 720.0}[what]
+
+        def grab(self) -> bool:
+            return True
+
+        def retrieve(self, image: Any = None) -> tuple[bool, Any]:
+            return True, np.zeros((720, 1280, 3), np.uint8) if image is None else image
+
+        def release(self) -> None:
+            pass
+
+    def devices(host: Host) -> list[str]:
+        return ["video3"]
+
+    monkeypatch.setattr(cameras, "video_devices", devices)
+    monkeypatch.setattr(cameras, "_refused", lambda number: "")
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("ssd_edge.stream.gstreamer.decodes_in_hardware", lambda: False)
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    source = cameras.camera(3, (1280, 720), 30, Reader())
+    frames = [source.read(), source.read()]
+    assert opened[0] == (3, cv2.CAP_V4L2)
+    assert opened[1] == (cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
+    assert all(frame is not None and frame.image.shape == (720, 1280, 3) for frame in frames)
