@@ -4,6 +4,8 @@ BIN := .venv/bin
 JETPACK_6 := .venv/cuda-12.6
 PYCUDA := .venv/pycuda
 TENSORRT := .venv/tensorrt-10 .venv/tensorrt-11
+# Two processes, each with whole files, since fixtures of a file are made once.
+PARALLEL := -n 2 --dist loadfile
 STUBS := .venv/tensorrt-stubs
 UV := .venv/uv
 DISASSEMBLER := .venv/nvdisasm
@@ -40,12 +42,12 @@ check: install
 
 test: check $(PYCUDA) $(TENSORRT) $(STUBS) $(UV) $(DISASSEMBLER) $(HEADERS)
 	@# INT8 as on a processor without VNNI, whatever this one has; then everything, as it is.
-	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest -q -m int8
-	$(BIN)/python -m pytest --durations=10
+	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest -q $(PARALLEL) -m int8
+	$(BIN)/python -m pytest $(PARALLEL) --durations=10
 
-# While writing: a minute and a half. The slowest are named, because one that takes long is to be marked slow.
+# While writing: a minute. The slowest are named, because one that takes long is to be marked slow.
 test-fast: install
-	$(BIN)/python -m pytest -q -m 'not slow and not sanitize' --durations=10 --durations-min=0.5
+	$(BIN)/python -m pytest -q $(PARALLEL) -m 'not slow and not sanitize' --durations=10 --durations-min=0.5
 
 # For its tests only, which are skipped without it: a minute, and the headers of a CUDA toolkit.
 $(PYCUDA): | install

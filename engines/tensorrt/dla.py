@@ -28,8 +28,8 @@ def check_dla(request: Request, release: tuple[int, int]) -> None:
     if request.precision == "INT8" and release < _QDQ_SINCE:
         raise BackendError(
             "TensorRT {}.{} does not take Q/DQ for a DLA, whose INT8 NVIDIA documents with a calibration cache and no "
-            "Q/DQ: build the FP32 heads with --dla, in FP16; ssd-edge calibrate --cache writes a cache for trtexec's "
-            "--calib".format(*release)
+            "Q/DQ: build the FP32 heads with --dla, in FP16; ssd-edge calibrate --cache writes a cache, "
+            "which trtexec takes by --calib".format(*release)
         )
     if request.precision == "FP32":
         raise BackendError("a DLA computes in FP16 and INT8, but FP32 was asked for: leave out --precision or --dla")

@@ -304,11 +304,9 @@ def test_drawing_leaves_the_frame_alone_and_stays_inside() -> None:
 
 
 def test_real_video_all_the_way(make_detector: MakeDetector, tmp_path: Path) -> None:
-    labels = make_detector().spec.labels
+    labels, path = make_detector().spec.labels, str(shared("media/vtest.avi"))
     sinks = [Video(tmp_path / "out.mp4", labels), JsonLines(tmp_path / "out.jsonl", labels)]
-    report = run_loop(
-        make_detector(0.002, 2), open_source(str(shared("media/vtest.avi"))), sinks, every_frame=True, max_frames=30
-    )
+    report = run_loop(make_detector(0.002, 2), open_source(path), sinks, every_frame=True, max_frames=30)
     assert report.processed == 30
     assert count_frames(tmp_path / "out.mp4") == 30
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
