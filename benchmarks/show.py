@@ -30,6 +30,7 @@ ENTRIES = {
     "plugin-equals-cpu": "frames with the CPU's detections from decode as TensorRT plugins, over fakes",
     "jetson-rehearsal": "commands of the Jetson and RTX pages that are right on recorded machines, faults planted",
     "planes": "frames of each pixel format through the preprocess kernel, compared with NumPy to the last bit",
+    "host-work": "microseconds to submit a frame to the GPU path, from lent and other memory, over the emulated driver",
     "kernel-table": "registers, shared memory, spills, FP64 and barriers of the CUDA kernels, from compiler and SASS",
     "rtx-table": "RTX bundles built here: size, convolutions by precision, device memory, build seconds",
     "int8-table": "AP lost by INT8 on five models, compared with ONNX Runtime, NNCF and Model Optimizer: 15 minutes",
