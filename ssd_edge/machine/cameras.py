@@ -7,10 +7,10 @@ from typing import Any
 from ssd_edge.machine.finding import Finding, Remedy
 from ssd_edge.machine.host import Host, UnansweredError
 
-_SYSTEM_OPENCV = Remedy(
-    "this OpenCV has no GStreamer, which the camera needs; the system's OpenCV has it, but needs numpy 1. In an "
-    "environment made by python3 -m venv --system-site-packages",
-    "sudo apt install python3-opencv && pip uninstall opencv-python && pip install 'numpy<2'",
+_NO_GSTREAMER = Remedy(
+    "this Python has no GStreamer, which the camera needs. In an environment made by python3 -m venv "
+    "--system-site-packages",
+    "sudo apt install python3-gi gir1.2-gst-plugins-base-1.0",
 )
 
 
@@ -78,14 +78,14 @@ def _csi(host: Host, device: str, name: str, sensor: int) -> Finding:
     its number: https://docs.nvidia.com/jetson/archives/r36.4/DeveloperGuide/SD/CameraDevelopment.html
     """
     chip = name.removeprefix("vi-output, ")
-    line = csi_pipeline(sensor)
+    line = csi_pipeline(sensor, in_bgr=not host.has_module("gi"))  # OpenCV cannot tell NV12 from other formats
     facts = {"device": f"/dev/{device}", "camera": chip, "connection": "CSI", "pipeline": line}
     value = f"{chip} on CSI, sensor {sensor}"
     if not host.names("/usr/lib/aarch64-linux-gnu/gstreamer-1.0", "libgstnvarguscamerasrc.so"):
         remedy = Remedy("GStreamer's plugin for CSI cameras is missing", "sudo apt install nvidia-l4t-gstreamer")
         return Finding(f"/dev/{device}", value, "problem", remedy, facts)
-    if not _has_gstreamer(host):
-        return Finding(f"/dev/{device}", value, "problem", _SYSTEM_OPENCV, facts)
+    if not host.has_module("gi") and not _has_gstreamer(host):
+        return Finding(f"/dev/{device}", value, "problem", _NO_GSTREAMER, facts)
     use = Remedy(command=f"ssd-edge run NAME.engine --camera '{line}'")
     return Finding(f"/dev/{device}", value, remedy=use, facts=facts)
 
@@ -97,13 +97,15 @@ def _has_gstreamer(host: Host) -> bool:
         return True  # the report's row on OpenCV already says that this is unknown
 
 
-def csi_pipeline(sensor: int) -> str:
+def csi_pipeline(sensor: int, in_bgr: bool = False) -> str:
     """Return the pipeline of a Jetson's CSI camera, for ``--camera``.
 
     Args:
         sensor: number of the sensor, counted from 0.
+        in_bgr: whether it ends in BGR, as OpenCV needs it; otherwise in NV12, which the preprocess kernel reads.
     """
+    form = "BGRx ! videoconvert ! video/x-raw,format=BGR" if in_bgr else "NV12"
     return (
         f"nvarguscamerasrc sensor-id={sensor} ! video/x-raw(memory:NVMM),width=1280,height=720,framerate=30/1 ! "
-        "nvvidconv ! video/x-raw,format=BGRx ! videoconvert ! video/x-raw,format=BGR ! appsink drop=1"
+        f"nvvidconv ! video/x-raw,format={form} ! appsink drop=1"
     )

@@ -114,14 +114,14 @@ class GStreamerConnection:
         """Wait for the next frame; see ``live.Connection``."""
         began = monotonic()
         while not stopping():
+            if self._failed():  # looks at every message, so that they do not pile up for months
+                return None
             sample = self._frames.emit("try-pull-sample", _SLICE)
             if sample is not None:
                 captured = monotonic()
                 self._patience = _SILENCE
                 frame = self._copied(sample)
                 return Taken(frame, captured, monotonic() - captured)
-            if self._failed():
-                return None
             if self._frames.get_property("eos") or monotonic() - began > self._patience:
                 return None
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from ssd_edge.detector import Reader
 from ssd_edge.errors import SourceError
 from ssd_edge.pixels import Pixels, RawFrame, packed
 from ssd_edge.stream.files import frame_rate
+from ssd_edge.stream.gstreamer import INSTALL
 from ssd_edge.stream.live import Taken
 
 
@@ -46,7 +48,7 @@ class OpenCvConnection:
         """Close the camera."""
         self._capture.release()
 
-    def _retrieved(self) -> npt.NDArray[np.uint8] | None:
+    def _retrieved(self) -> npt.NDArray[Any] | None:
         """Decode the frame into the reader's memory; OpenCV makes an array of its own where the shape has changed."""
         if self._shape is None:
             ok, image = self._capture.retrieve()
@@ -55,32 +57,29 @@ class OpenCvConnection:
             ok, image = self._capture.retrieve(self._reader.memory(size)[:size].reshape(self._shape))
         if not ok or image is None or image.size == 0:
             return None
-        array = np.asarray(image, np.uint8)
-        self._shape = array.shape
-        return array
+        self._shape = image.shape if image.dtype == np.uint8 else None
+        return np.asarray(image)
 
 
-def recognised(image: npt.NDArray[np.uint8], height: int) -> Pixels:
+def recognised(image: npt.NDArray[Any], height: int) -> Pixels:
     """Tell what an array from OpenCV is, by its channels and the height that was agreed on with the camera.
 
-    GStreamer hands over NV12 and I420 as grey arrays of one and a half times the height, so a shape alone says nothing.
+    OpenCV's GStreamer hands over NV12 and I420 as grey arrays of one and a half times the height, and BGRx
+    like RGBx, so a shape alone says nothing.
 
     Args:
-        image: (rows, columns) or (rows, columns, channels) uint8.
+        image: (rows, columns) or (rows, columns, channels).
         height: the frame's height in pixels.
 
     Raises:
         SourceError: it is in a form that cannot be told from others.
     """
     channels = image.shape[2] if image.ndim == 3 else 1
-    if channels == 3:
+    if channels == 3 and image.dtype == np.uint8:
         return image
-    if channels in {1, 4} and image.shape[0] == height:
-        pixel_format = "GRAY8" if channels == 1 else "BGRx"
-        flat = np.ascontiguousarray(image).reshape(-1)
-        return RawFrame(flat, packed(pixel_format, (image.shape[0], image.shape[1])))
+    if channels == 1 and image.dtype == np.uint8 and image.shape[0] == height:
+        return RawFrame(np.ascontiguousarray(image).reshape(-1), packed("GRAY8", (image.shape[0], image.shape[1])))
     raise SourceError(
-        f"OpenCV gives frames of {height} rows as arrays of shape {image.shape}, and not which format they have: end "
-        "the pipeline in video/x-raw,format=BGR ! appsink, or install GStreamer for Python: "
-        "sudo apt install python3-gi gir1.2-gst-plugins-base-1.0"
+        f"OpenCV gives frames of {height} rows as {image.dtype} arrays of shape {image.shape}, and not which format they "
+        f"have: end the pipeline in video/x-raw,format=BGR ! appsink, or install GStreamer for Python: {INSTALL}"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ssd_edge.machine.cameras import csi_pipeline, probe, video_devices
@@ -27,8 +29,8 @@ def test_usb_cameras(tmp_path):
 def test_a_csi_camera_is_opened_by_a_pipeline(tmp_path):
     (finding,) = probe(agx_orin_7(tmp_path))
     assert (finding.value, finding.state) == ("imx219 9-0010 on CSI, sensor 0", "fine")
-    assert finding.facts["pipeline"] == csi_pipeline(0)
-    assert finding.remedy.command == f"ssd-edge run NAME.engine --camera '{csi_pipeline(0)}'"
+    assert finding.facts["pipeline"] == csi_pipeline(0, in_bgr=True)
+    assert finding.remedy.command == f"ssd-edge run NAME.engine --camera '{csi_pipeline(0, in_bgr=True)}'"
 
 
 def test_csi_cameras_are_counted_from_0_among_themselves(tmp_path):
@@ -43,11 +45,16 @@ def test_csi_cameras_are_counted_from_0_among_themselves(tmp_path):
     assert values == ["USB Camera; --camera 0", "imx219 9-0010 on CSI, sensor 0", "imx219 10-0010 on CSI, sensor 1"]
 
 
-def test_a_csi_camera_needs_gstreamer_in_opencv(tmp_path):
+def test_a_csi_camera_needs_gstreamer_of_python_or_of_opencv(tmp_path):
     host = agx_orin_6(tmp_path)
     (finding,) = probe(host)
     assert finding.state == "problem"
-    assert "this OpenCV has no GStreamer" in finding.remedy.advice
+    assert "this Python has no GStreamer" in finding.remedy.advice
+    assert finding.remedy.command.startswith("sudo apt install python3-gi ")
+    (finding,) = probe(replace(host, has_module=lambda name: name == "gi"))
+    assert finding.state == "fine"
+    assert finding.facts["pipeline"] == csi_pipeline(0)
+    assert csi_pipeline(0).endswith("nvvidconv ! video/x-raw,format=NV12 ! appsink drop=1")
     (finding,) = probe(but(host, children={"opencv": {**OPENCV, "gstreamer": True}}))
     assert finding.state == "fine"
 
