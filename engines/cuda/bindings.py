@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from cuda.bindings import driver as cuda
+from cuda.bindings import driver
 
 from ssd_edge.engines.cuda.driver import Argument, EglFrame, no_driver, refused, stream_handle
+from ssd_edge.engines.cuda.functions import Functions
+
+cuda: Any = Functions(driver)
 
 
 class Bindings:
@@ -21,7 +24,7 @@ class Bindings:
 
     def __init__(self) -> None:
         try:
-            (status,) = cuda.cuInit(0)
+            (status,) = driver.cuInit(0)
         except RuntimeError as error:  # the loader of cuda-bindings found no driver library
             raise no_driver(str(error).splitlines()[0]) from None
         if status != cuda.CUresult.CUDA_SUCCESS:

@@ -80,6 +80,6 @@ def recognised(image: npt.NDArray[Any], height: int) -> Pixels:
     if channels == 1 and image.dtype == np.uint8 and image.shape[0] == height:
         return RawFrame(np.ascontiguousarray(image).reshape(-1), packed("GRAY8", (image.shape[0], image.shape[1])))
     raise SourceError(
-        f"OpenCV gives frames of {height} rows as {image.dtype} arrays of shape {image.shape}, and not which format they "
-        f"have: end the pipeline in video/x-raw,format=BGR ! appsink, or install GStreamer for Python: {INSTALL}"
+        f"OpenCV gives frames of {height} rows as {image.dtype} arrays of shape {image.shape}, and not which format "
+        f"they have: end the pipeline in video/x-raw,format=BGR ! appsink, or install GStreamer for Python: {INSTALL}"
     )
