@@ -23,7 +23,8 @@ def selftest(
     heads: Annotated[
         Path | None,
         typer.Argument(
-            help="FP32 heads of the model to test; without them, parts that need a model are not run.",
+            help="FP32 heads of the model to test, or the name of one section to run; without heads, sections that "
+            "need a model are not run.",
             show_default=False,
         ),
     ] = None,
@@ -40,7 +41,7 @@ def selftest(
     quick: Annotated[bool, typer.Option("--quick", help="Run fewer rounds.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Test this device: kernels, kinds of decode, precisions, sanitizers, trtexec, and latency with clocks and heat.
+    """Test this device: kernels, capture, decode, precisions, sanitizers, trtexec, latency with clocks and heat.
 
     A section that cannot run here is listed as not run, never as passed; without a GPU, those for CPUs run. The
     results go to one folder: selftest.html, selftest.json, and the engines. Exit code 0: nothing failed; 1: something
@@ -57,6 +58,8 @@ def selftest(
     from ssd_edge.machine.host import this_host
     from ssd_edge.machine.summary import summary
 
+    if heads is not None and not heads.exists() and str(heads) in _works([]):  # a section's name in their place
+        heads, only = None, [str(heads), *(only or [])]
     works = _works(only or [])
     folder = output or Path(f"selftest-{datetime.now():%Y%m%d-%H%M}")
     spec = read_spec(heads) if heads is not None else None
@@ -91,7 +94,7 @@ def selftest(
 
 
 def _works(only: list[str]) -> Mapping[str, Work]:
-    from ssd_edge.engines.selftest import engines, frame_memory, kernels, proof, tools
+    from ssd_edge.engines.selftest import capture, engines, frame_memory, kernels, proof, tools
 
     works: dict[str, Work] = {
         "proof": proof.proof,
@@ -99,6 +102,7 @@ def _works(only: list[str]) -> Mapping[str, Work]:
         "emulated": tools.emulated,
         "kernels": kernels.kernels,
         "frame-memory": frame_memory.frame_memory,
+        "capture": capture.capture,
         "decode-forms": engines.decode_forms,
         "precisions": engines.precisions,
         "sanitizer": tools.sanitizer,
