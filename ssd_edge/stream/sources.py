@@ -38,7 +38,7 @@ def open_source(
         uri: a camera's number (``0``) or device (``/dev/video0``); a video file; a picture; a folder of pictures,
             which are read in the order of their names (what exists as a file or folder is read as one, whatever its
             name); an ``rtsp://`` or ``http://`` address; a GStreamer pipeline
-            (``… ! appsink``, if OpenCV was built with GStreamer, as JetPack's is); ``synthetic`` or ``synthetic:SEED``.
+            (``… ! appsink``); ``synthetic`` or ``synthetic:SEED``.
         realtime: whether the synthetic camera keeps to its frame rate; otherwise it draws as fast as it is read.
         size: (width, height) to request from a camera, or to draw.
         fps: frame rate to request from a camera, or to draw at (30 by default).
