@@ -11,7 +11,7 @@ UV := .venv/uv
 DISASSEMBLER := .venv/nvdisasm
 HEADERS := .venv/tensorrt-headers/10.3 .venv/tensorrt-headers/10.16 .venv/tensorrt-headers/11.1
 
-.PHONY: install demo test test-fast test-pythons test-lowest test-aarch64 check sanitize docs structure
+.PHONY: install demo test test-fast test-pythons test-lowest test-opencv test-aarch64 check sanitize docs structure
 
 install: .venv/.installed
 
@@ -92,6 +92,10 @@ test-pythons: install
 # The quick tests with the lowest versions that pyproject.toml allows. Three minutes, and 1 GB.
 test-lowest: install $(UV)
 	$(BIN)/python -m tests.lowest
+
+# Cameras, video and drawing with the OpenCV of a Jetson and with the newest. A minute, and 2 GB.
+test-opencv: install $(UV)
+	$(BIN)/python -m tests.opencvs
 
 # The other processor's tests, by qemu; the tools that are missing are named with the apt line. About five minutes.
 test-aarch64: build/aarch64/python

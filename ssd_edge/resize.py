@@ -43,6 +43,8 @@ def resize(frame: Pixels, size: Size, how: Resize) -> Pixels:
 
 def linear(frame: Pixels, size: Size) -> Pixels:
     """Resize by bilinear interpolation."""
+    if frame.shape[:2] == (1, 1):  # which OpenCV 4.5, Ubuntu 22.04's, refuses
+        return linear_in_integers(frame, size)
     return np.asarray(cv2.resize(frame, size[::-1], interpolation=cv2.INTER_LINEAR_EXACT), np.uint8)
 
 

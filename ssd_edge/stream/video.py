@@ -206,6 +206,8 @@ def _fitted(picture: Image, size: tuple[int, int]) -> Image:
     width, height = size
     if picture.shape[1] // 2 * 2 == width and picture.shape[0] // 2 * 2 == height:
         return np.ascontiguousarray(picture[:height, :width])
+    if picture.shape[:2] == (1, 1):
+        picture = np.tile(picture, (2, 2, 1))  # OpenCV 4.5 refuses to resize one pixel
     scale = min(width / picture.shape[1], height / picture.shape[0])
     inner = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
     left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
