@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -36,7 +37,7 @@ def _or_a_sentence(name: str, function: Callable[..., Any]) -> Callable[..., Any
         try:
             return function(*arguments)
         except RuntimeError as error:
-            if "not found" not in str(error):
+            if not re.match(r'Function "\w+" not found', str(error)):
                 raise
             raise CudaError(
                 "CUDA_ERROR_NOT_FOUND",

@@ -14,9 +14,8 @@ from ssd_edge.engines.cuda.device import Device
 from ssd_edge.engines.cuda.module import Module
 from ssd_edge.engines.gpu.frames import FramePool
 from ssd_edge.engines.gpu.pipeline import Pipeline, Preprocess
-from ssd_edge.engines.kernels.compiler import compile_kernels
 from ssd_edge.engines.kernels.launch import heads_buffers
-from ssd_edge.engines.selftest.kernels import open_device
+from ssd_edge.engines.selftest.kernels import load_kernels, open_device
 from ssd_edge.engines.selftest.sections import Setting
 from ssd_edge.pixels import Layout, RawFrame, packed
 from ssd_edge.spec import ModelSpec
@@ -31,8 +30,7 @@ def frame_memory(setting: Setting) -> tuple[str, Mapping[str, Any]]:
     spec, rounds = setting.model()[1], 10 if setting.quick else 200
     with ExitStack() as stack:
         device = open_device(stack)
-        images = compile_kernels("sm_" + "".join(map(str, device.compute_capability))).images
-        module = stack.enter_context(device.module(next(data for one, data in images.items() if one.kind == "cubin")))
+        module = load_kernels(stack, device)
         took = {
             pixel_format: {
                 kind: _milliseconds(device, module, spec, packed(pixel_format, SIZE), mapped, rounds)

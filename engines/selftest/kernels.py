@@ -27,7 +27,7 @@ from ssd_edge.engines.kernels.launch import (
     words,
 )
 from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Setting
-from ssd_edge.errors import BackendError
+from ssd_edge.errors import BackendError, MissingDependencyError
 from ssd_edge.pixels import COEFFICIENTS, FORMATS, Image, RawFrame, packed, to_bgr_in_integers
 from ssd_edge.preprocess import normalise
 from ssd_edge.resize import IN_INTEGERS
@@ -41,10 +41,7 @@ def kernels(setting: Setting) -> tuple[str, Mapping[str, Any]]:
     spec = setting.model()[1]
     with ExitStack() as stack:
         device = open_device(stack)
-        capability = "".join(map(str, device.compute_capability))
-        images = compile_kernels(f"sm_{capability}").images
-        (cubin,) = (content for image, content in images.items() if image.kind == "cubin")
-        module = stack.enter_context(device.module(cubin))
+        module = load_kernels(stack, device)
         number = 0
         for half in (False, True):
             for name, loc, logits in heads_to_try(spec):
@@ -68,6 +65,21 @@ def open_device(stack: ExitStack) -> Device:
         return stack.enter_context(Device())
     except BackendError as error:
         raise NotRunError(f"it needs a GPU: {error}") from None
+
+
+def load_kernels(stack: ExitStack, device: Device) -> Module:
+    """Compile the kernels for a GPU and load them.
+
+    Raises:
+        NotRunError: the compiler is not installed.
+    """
+    capability = "".join(map(str, device.compute_capability))
+    try:
+        images = compile_kernels(f"sm_{capability}").images
+    except MissingDependencyError as error:
+        raise NotRunError(str(error)) from None
+    (cubin,) = (content for image, content in images.items() if image.kind == "cubin")
+    return stack.enter_context(device.module(cubin))
 
 
 def heads_to_try(spec: ModelSpec) -> Iterator[tuple[str, npt.NDArray[np.float32], npt.NDArray[np.float32]]]:

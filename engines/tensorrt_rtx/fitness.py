@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import platform
-
 from ssd_edge.engines.base import PlanEntry
 from ssd_edge.engines.cuda.driver import Driver
 from ssd_edge.engines.gpu.plan import why_no_gpu, why_no_kernels
 from ssd_edge.engines.kernels.images import KernelImage
-from ssd_edge.machine.cuda import TENSORRT_RTX, installed, tensorrt_rtx_package
+from ssd_edge.machine.cuda import TENSORRT_RTX, installed
+from ssd_edge.machine.gpu_packages import tensorrt_rtx_release
+from ssd_edge.machine.host import this_host
 
 _REBUILD = "build it again with --backend tensorrt-rtx"
 
@@ -31,7 +31,7 @@ def why_unfit(plan: PlanEntry, driver: Driver) -> str | None:
 
 def _of_another_release(version: str) -> str | None:
     present = installed_version()
-    pip = f"pip install {tensorrt_rtx_package(platform.machine())}=={version}"
+    pip = tensorrt_rtx_release(this_host(), version)
     if present is None:
         return f"needs TensorRT-RTX {version}, which is not installed: {pip}"
     if _release(present) != _release(version):

@@ -75,6 +75,13 @@ def tensorrt_rtx(machine: Host) -> Remedy:
     return BUILD_FOR_JETSON if jetson.release(machine) is not None else Remedy(command="pip install 'ssd-edge[rtx]'")
 
 
+def tensorrt_rtx_release(machine: Host, version: str) -> str:
+    """Return what gets one release of TensorRT-RTX, such as ``1.7.1.116``; on a Jetson, what to do in its place."""
+    if jetson.release(machine) is not None:
+        return str(BUILD_FOR_JETSON)
+    return f"pip install {cuda.tensorrt_rtx_package(machine.architecture)}=={version}"
+
+
 def pip_install(*requirements: str) -> str:
     """Return the command that installs requirements, quoted for a shell."""
     return f"pip install {' '.join(name if name.isalnum() else repr(name) for name in requirements)}"

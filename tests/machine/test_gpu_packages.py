@@ -168,3 +168,10 @@ def test_a_container_without_lsmod(tmp_path):
     rows = {row.name: row for row in jetson.probe(host)}
     assert (rows["lsmod"].state, rows["lsmod"].remedy.command) == ("problem", "sudo apt install kmod")
     assert "nvv4l2decoder gives no frame" in rows["lsmod"].value
+
+
+def test_a_release_of_tensorrt_rtx_is_never_installed_on_a_jetson(tmp_path):
+    pc, board = rtx_desktop(tmp_path / "pc"), agx_orin_7(tmp_path / "board")
+    assert gpu_packages.tensorrt_rtx_release(pc, "1.7.1.116") == "pip install tensorrt-rtx-cu12==1.7.1.116"
+    assert "--backend tensorrt" in gpu_packages.tensorrt_rtx_release(board, "1.7.1.116")
+    assert "pip" not in gpu_packages.tensorrt_rtx_release(board, "1.7.1.116")

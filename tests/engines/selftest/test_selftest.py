@@ -21,7 +21,7 @@ from ssd_edge.engines.selftest import available, engines, frame_memory, kernels,
 from ssd_edge.engines.selftest.results import counts, page, write_results
 from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Section, Setting, run_sections
 from ssd_edge.engines.selftest.tools import gpu_milliseconds
-from ssd_edge.errors import BackendError
+from ssd_edge.errors import BackendError, MissingDependencyError
 from ssd_edge.graph.heads import read_spec, write_heads
 from tests.cuda.emulated import Emulated
 from tests.engines.proof.test_proving import FAULTS as PLANTED
@@ -236,6 +236,16 @@ def test_no_gpu_is_not_run(emulated: Emulated, setting):
     emulated.machine(devices=0)
     with pytest.raises(NotRunError, match="it needs a GPU: "):
         kernels.kernels(setting)
+
+
+@pytest.mark.parametrize("work", [kernels.kernels, frame_memory.frame_memory])
+def test_no_compiler_is_not_run(emulated: Emulated, setting, monkeypatch, work):
+    def compile_kernels(architecture: str) -> None:
+        raise MissingDependencyError("NVRTC", "rtx", "compiling CUDA kernels")
+
+    monkeypatch.setattr(kernels, "compile_kernels", compile_kernels)
+    with pytest.raises(NotRunError, match="needs NVRTC, which is not installed"):
+        work(setting)
 
 
 def test_each_outcome_of_a_section(setting):
