@@ -1,9 +1,9 @@
 """The commands of docs/jetson.md and docs/rtx.md, played on recorded machines: JetPack 6.2, an RTX 4090.
 
-Played here: each pip line is resolved for the machine's Python and processor; ``doctor``'s
-check of a backend is asked on the recorded machine with planted faults, each of which must give the sentence that the
-page promises. Each ``ssd-edge`` line is parsed by its command, and not run. Not played: the system's own commands (apt,
-reboot), and what builds and runs engines.
+Played here: each pip line is resolved for the Python and processor of each machine of its page; ``doctor``'s check of a
+backend is asked on the recorded machine with planted faults, each of which must give the sentence that the page promises.
+Each ``ssd-edge`` line is parsed by its command, and not run. Not played: the system's own commands (apt, reboot), and
+what builds and runs engines.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from ssd_edge.machine.host import Host
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = {"docs/jetson.md": ("3.10", "aarch64"), "docs/rtx.md": ("3.12", "x86_64")}
+PAGES = {"docs/jetson.md": (("3.10", "aarch64"), ("3.12", "aarch64")), "docs/rtx.md": (("3.12", "x86_64"),)}
+"""The Python and the processor of each machine that a page is for: JetPack 6.2 and 7.2, Ubuntu 24.04."""
 PLANTED = {
     "NVRTC too new": ("docs/rtx.md", "tensorrt-rtx", {"nvidia-cuda-nvrtc": "13.5.37"}, "NVRTC 13.5 is newer than this"),
     "bindings too new": (
@@ -46,12 +48,12 @@ def measure() -> Figure:
     sys.path.insert(0, str(ROOT))  # for the recorded machines, which belong to the tests
     wrong: dict[str, str] = {}
     number = 0
-    for page, (python, architecture) in PAGES.items():
-        for command in commands((ROOT / page).read_text()):
+    for page, machines in PAGES.items():
+        for (python, architecture), command in product(machines, commands((ROOT / page).read_text())):
             verdict = played(command, python, architecture)
             if verdict is not None:
                 number += 1
-                wrong.update({command: verdict} if verdict else {})
+                wrong.update({f"{command}, Python {python}": verdict} if verdict else {})
     for name in PLANTED:
         number += 1
         verdict = planted(name)
