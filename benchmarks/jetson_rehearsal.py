@@ -1,9 +1,9 @@
 """The commands of docs/jetson.md and docs/rtx.md, played on recorded machines: JetPack 6.2, an RTX 4090.
 
 Played here: each pip line is resolved for the Python and processor of each machine of its page; ``doctor``'s check of a
-backend is asked on the recorded machine with planted faults, each of which must give the sentence that the page promises.
-Each ``ssd-edge`` line is parsed by its command, and not run. Not played: the system's own commands (apt, reboot), and
-what builds and runs engines.
+backend is asked on the recorded machine with planted faults, each of which must give the sentence that the page
+promises. Each ``ssd-edge`` line is parsed by its command, and not run. Not played: the system's own commands (apt,
+reboot), and what builds and runs engines.
 """
 
 from __future__ import annotations
