@@ -8,16 +8,13 @@ separate process.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from figure import Figure, real_data
+from figure import Figure, in_a_process, real_data
 
 from ssd_edge.engines.openvino import OpenVinoEngine
 from ssd_edge.importing import import_onnx
@@ -25,7 +22,6 @@ from ssd_edge.importing import import_onnx
 if TYPE_CHECKING:
     from ssd_edge.detections import Detections
 
-ROOT = Path(__file__).resolve().parents[1]
 FRAMES = 50
 SEEN = 0.3
 
@@ -33,16 +29,7 @@ SEEN = 0.3
 def measure() -> Figure:
     """Run the comparison in another process, and return its result."""
     real_data("media/vtest.avi"), real_data("weights/pedestrian_ssdlite")
-    child = subprocess.run(
-        [sys.executable, __file__],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},  # for the emulation, which belongs to the tests
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    if child.returncode:
-        raise FileNotFoundError(f"the comparison ended with exit code {child.returncode}")
-    detail: dict[str, Any] = json.loads(child.stdout)
+    detail: dict[str, Any] = in_a_process(__file__)
     return Figure(
         "emulated-equals-cpu",
         detail["equal frames"],

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +52,24 @@ def real_data(path: str) -> Path:
     if not full_path.exists():
         raise FileNotFoundError(f"the real data is absent: {full_path}")
     return full_path
+
+
+def in_a_process(script: str) -> Any:
+    """Run an entry's script in a process of its own, which finds the tests' emulations, and return the JSON it prints.
+
+    Raises:
+        FileNotFoundError: it failed.
+    """
+    child = subprocess.run(
+        [sys.executable, script],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if child.returncode:
+        raise FileNotFoundError(f"{Path(script).name} ended with exit code {child.returncode}")
+    return json.loads(child.stdout)
 
 
 def exact_ap(onnx: Path, data: Path, split: str = "") -> Evaluation:

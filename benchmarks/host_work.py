@@ -7,33 +7,19 @@ driver's own time is in both figures.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from statistics import median
 from time import perf_counter
 
 import numpy as np
-from figure import Figure
+from figure import Figure, in_a_process
 
-ROOT = Path(__file__).resolve().parents[1]
 SIZE = (720, 1280)
 FRAMES = 100
 
 
 def measure() -> Figure:
     """Measure in another process, which the emulated driver gets for itself."""
-    child = subprocess.run(
-        [sys.executable, __file__],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},  # for the emulation, which belongs to the tests
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    if child.returncode:
-        raise FileNotFoundError(f"the measurement ended with exit code {child.returncode}")
-    detail: dict[str, float] = json.loads(child.stdout)
+    detail: dict[str, float] = in_a_process(__file__)
     return Figure(
         "host-work",
         detail["lent"],

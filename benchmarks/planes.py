@@ -9,20 +9,15 @@ python benchmarks/planes.py     prints the comparison, as JSON
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from figure import Figure
+from figure import Figure, in_a_process
 
 from ssd_edge.pixels import COEFFICIENTS, FORMATS, Layout, RawFrame, packed, to_bgr_in_integers
 
-ROOT = Path(__file__).resolve().parents[1]
 FRAMES = 200
 """Frames of each format."""
 
@@ -72,16 +67,7 @@ def compare() -> dict[str, Any]:
 
 def measure() -> Figure:
     """Run the comparison in another process, and return its result."""
-    child = subprocess.run(
-        [sys.executable, __file__],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},  # for the emulation, which belongs to the tests
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    if child.returncode:
-        raise FileNotFoundError(f"the comparison ended with exit code {child.returncode}")
-    detail: dict[str, Any] = json.loads(child.stdout)
+    detail: dict[str, Any] = in_a_process(__file__)
     differing = sum(detail["frames that differ"].values())
     return Figure(
         "planes",
