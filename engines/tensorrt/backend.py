@@ -7,7 +7,6 @@ Its files in a bundle: ``model.plan``, which trtexec can run directly; the kerne
 from __future__ import annotations
 
 import shutil
-from importlib.util import find_spec
 from pathlib import Path
 
 from ssd_edge.detector import Engine
@@ -19,6 +18,7 @@ from ssd_edge.engines.kernels.compiler import compile_kernels
 from ssd_edge.engines.kernels.launch import check_limits
 from ssd_edge.engines.nvidia.child import ask_child
 from ssd_edge.engines.nvidia.convolutions import choose_precision
+from ssd_edge.engines.nvidia.needed import needed
 from ssd_edge.engines.plugins.decode_graph import INTERFACE, TENSORRT_NAME
 from ssd_edge.engines.plugins.forms import NEEDED_AT_RUN_TIME, check_streams, choose_form, form_with_kernels
 from ssd_edge.engines.plugins.library_plugin import NAME as LIBRARY
@@ -30,7 +30,6 @@ from ssd_edge.engines.tensorrt.versions import LEVELS, release_of
 from ssd_edge.errors import BackendError
 from ssd_edge.graph.heads import precision_of
 from ssd_edge.machine import jetson
-from ssd_edge.machine.gpu_packages import missing
 from ssd_edge.machine.host import this_host
 from ssd_edge.progress import Progress
 from ssd_edge.spec import ModelSpec
@@ -61,11 +60,7 @@ def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, prog
 
     See ``Backend``.
     """
-    version = installed_version()
-    if version is None:
-        raise missing("TensorRT", f"building for {NAME}")
-    if find_spec("onnx") is None:
-        raise missing("onnx", f"building for {NAME}")
+    version = needed(installed_version(), "TensorRT", NAME)
     driver = _driver_of_a_gpu()
     check_limits(spec, options.max_batch)
     _check(options)

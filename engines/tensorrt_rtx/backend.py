@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from ssd_edge.detector import Engine
@@ -19,11 +18,11 @@ from ssd_edge.engines.kernels.compiler import compile_kernels
 from ssd_edge.engines.kernels.launch import check_limits
 from ssd_edge.engines.nvidia.child import ask_child
 from ssd_edge.engines.nvidia.convolutions import choose_precision
+from ssd_edge.engines.nvidia.needed import needed
 from ssd_edge.engines.tensorrt_rtx.fitness import installed_version, why_unfit
 from ssd_edge.engines.tensorrt_rtx.request import Request
 from ssd_edge.errors import BackendError
 from ssd_edge.graph.heads import precision_of
-from ssd_edge.machine.gpu_packages import missing
 from ssd_edge.progress import Progress
 from ssd_edge.spec import ModelSpec
 
@@ -43,11 +42,7 @@ def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, prog
 
     See ``Backend``.
     """
-    version = installed_version()
-    if version is None:
-        raise missing("TensorRT-RTX", f"building for {NAME}")
-    if find_spec("onnx") is None:
-        raise missing("onnx", f"building for {NAME}")
+    version = needed(installed_version(), "TensorRT-RTX", NAME)
     precision = choose_precision(options.precision, precision_of(onnx), spec)
     capabilities = compute_capabilities(options.compute_capabilities or DEFAULT_COMPUTE_CAPABILITIES)
     check_limits(spec)

@@ -187,7 +187,7 @@ def test_old_releases_large_models_and_missing_packages(asked, heads_onnx, tmp_p
     monkeypatch.setattr(backend, "installed_version", lambda: "8.6.1")
     with pytest.raises(BackendError, match=r"TensorRT 8\.6\.1 is too old: 10\.3 or later is needed"):
         backend.build(heads_onnx, small_spec(), tmp_path, BuildOptions(), silent)
-    monkeypatch.setattr(backend, "find_spec", lambda name: None)
+    monkeypatch.setattr("ssd_edge.engines.nvidia.needed.find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match="needs onnx, which is not installed"):
         backend.build(heads_onnx, small_spec(), tmp_path, BuildOptions(), silent)
     assert asked == []

@@ -498,7 +498,7 @@ def build(onnx_file, folder, **options):
 
 
 def test_packages_that_are_not_installed(heads_onnx, tmp_path, monkeypatch):
-    monkeypatch.setattr(backend, "find_spec", lambda name: None)
+    monkeypatch.setattr("ssd_edge.engines.nvidia.needed.find_spec", lambda name: None)
     if backend.installed_version() is not None:
         with pytest.raises(MissingDependencyError, match=r"needs onnx, .*: pip install onnx$"):
             build(heads_onnx, tmp_path)
