@@ -13,7 +13,7 @@ from ssd_edge.detections import Detections
 from ssd_edge.detector import Reader
 from ssd_edge.engines.selftest.sections import FailedError, Setting
 from ssd_edge.errors import SourceError
-from ssd_edge.machine.cameras import video_devices
+from ssd_edge.machine.cameras import INSTALL_GSTREAMER, video_devices
 from ssd_edge.machine.host import this_host
 from ssd_edge.pixels import FORMATS
 from ssd_edge.stream import gstreamer
@@ -70,7 +70,7 @@ def _ways(clip: Path) -> dict[str, Callable[[], Source]]:
 
 def _left_out() -> str:
     if gstreamer.libraries() is None:
-        return f"; without GStreamer, which this Python does not see: {gstreamer.INSTALL}"
+        return f"; without GStreamer, which this Python does not see: {INSTALL_GSTREAMER}"
     return ""
 
 

@@ -7,10 +7,13 @@ from typing import Any
 from ssd_edge.machine.finding import Finding, Remedy
 from ssd_edge.machine.host import Host, UnansweredError
 
+INSTALL_GSTREAMER = "sudo apt install python3-gi gir1.2-gst-plugins-base-1.0"
+"""The command that brings GStreamer to the system's Python, and to environments that see its packages."""
+
 _NO_GSTREAMER = Remedy(
     "this Python has no GStreamer, which the camera needs. In an environment made by python3 -m venv "
     "--system-site-packages",
-    "sudo apt install python3-gi gir1.2-gst-plugins-base-1.0",
+    INSTALL_GSTREAMER,
 )
 
 

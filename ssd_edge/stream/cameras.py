@@ -12,7 +12,7 @@ import cv2
 
 from ssd_edge.detector import Reader
 from ssd_edge.errors import SourceError
-from ssd_edge.machine.cameras import video_devices
+from ssd_edge.machine.cameras import INSTALL_GSTREAMER, video_devices
 from ssd_edge.machine.host import this_host
 from ssd_edge.stream import gstreamer
 from ssd_edge.stream.frames import Frame, Pacer, Source
@@ -126,9 +126,12 @@ def pipeline(text: str, reader: Reader) -> Source:
     if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
         raise SourceError(
             "this Python has no GStreamer, and this OpenCV was built without GStreamer, so neither can run a pipeline: "
-            f"{gstreamer.INSTALL}, in an environment that sees the system's packages (--system-site-packages)"
+            f"{INSTALL_GSTREAMER}, in an environment that sees the system's packages (--system-site-packages)"
         )
-    connect = lambda: OpenCvConnection(cv2.VideoCapture(text, cv2.CAP_GSTREAMER), reader)  # noqa: E731
+
+    def connect() -> OpenCvConnection:
+        return OpenCvConnection(cv2.VideoCapture(text, cv2.CAP_GSTREAMER), reader)
+
     return LiveSource("GStreamer pipeline by OpenCV", connect, lost)
 
 

@@ -19,8 +19,6 @@ from ssd_edge.errors import SourceError
 from ssd_edge.pixels import BT601, FORMATS, YUV, Colour, Layout, RawFrame
 from ssd_edge.stream.live import Taken
 
-INSTALL = "sudo apt install python3-gi gir1.2-gst-plugins-base-1.0"
-
 _NAMES = {"YUYV": "YUY2"}  # formats that GStreamer names otherwise
 _OURS = {_NAMES.get(name, name): name for name in FORMATS}
 _START = 10.0  # seconds until a pipeline has to give its first frame
@@ -108,21 +106,21 @@ class GStreamerConnection:
         self.live = change == self._gst.StateChangeReturn.NO_PREROLL
         self._frames.set_property("drop", self.live)
         self._pipeline.set_state(self._gst.State.PLAYING)
-        self._patience = _START
+        self._gave_frames = False
 
     def take(self, stopping: Callable[[], bool]) -> Taken | None:
         """Wait for the next frame; see ``live.Connection``."""
-        began = monotonic()
+        began, patience = monotonic(), _SILENCE if self._gave_frames else _START
         while not stopping():
             if self._failed():  # looks at every message, so that they do not pile up for months
                 return None
             sample = self._frames.emit("try-pull-sample", _SLICE)
             if sample is not None:
                 captured = monotonic()
-                self._patience = _SILENCE
+                self._gave_frames = True
                 frame = self._copied(sample)
                 return Taken(frame, captured, monotonic() - captured)
-            if self._frames.get_property("eos") or monotonic() - began > self._patience:
+            if self._frames.get_property("eos") or monotonic() - began > patience:
                 return None
         return None
 
@@ -157,18 +155,21 @@ class GStreamerConnection:
 
     def _failed(self) -> bool:
         """Tell whether a camera that gave frames is lost; any other error is raised."""
-        if self.live and self._patience == _SILENCE:
-            return self._bus.pop_filtered(self._gst.MessageType.ERROR) is not None
+        if self.live and self._gave_frames:
+            return self._error() is not None
         self._raise_error()
         return False
 
     def _raise_error(self) -> None:
+        error = self._error()
+        if error is not None:
+            self.release()
+            raise SourceError(_sentence(error))
+
+    def _error(self) -> str | None:
+        """Take the next error from the bus, and drop the messages before it."""
         message = self._bus.pop_filtered(self._gst.MessageType.ERROR)
-        if message is None:
-            return
-        error, _ = message.parse_error()
-        self.release()
-        raise SourceError(_sentence(error.message))
+        return None if message is None else str(message.parse_error()[0].message)
 
 
 def _sentence(message: str) -> str:

@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from ssd_edge.detector import Reader
 from ssd_edge.errors import SourceError
+from ssd_edge.machine.cameras import INSTALL_GSTREAMER
 from ssd_edge.pixels import Pixels, RawFrame, packed
 from ssd_edge.stream.files import frame_rate
-from ssd_edge.stream.gstreamer import INSTALL
 from ssd_edge.stream.live import Taken
 
 
@@ -81,5 +81,6 @@ def recognised(image: npt.NDArray[Any], height: int) -> Pixels:
         return RawFrame(np.ascontiguousarray(image).reshape(-1), packed("GRAY8", (image.shape[0], image.shape[1])))
     raise SourceError(
         f"OpenCV gives frames of {height} rows as {image.dtype} arrays of shape {image.shape}, and not which format "
-        f"they have: end the pipeline in video/x-raw,format=BGR ! appsink, or install GStreamer for Python: {INSTALL}"
+        "they have: end the pipeline in video/x-raw,format=BGR ! appsink, or install GStreamer for Python: "
+        f"{INSTALL_GSTREAMER}"
     )

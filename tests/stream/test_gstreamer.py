@@ -11,6 +11,7 @@ import pytest
 
 from ssd_edge.detector import Reader
 from ssd_edge.errors import SourceError
+from ssd_edge.machine.cameras import INSTALL_GSTREAMER
 from ssd_edge.pixels import FORMATS, Colour, RawFrame, to_bgr
 from ssd_edge.stream import cameras, gstreamer
 from ssd_edge.stream.gstreamer import GStreamerConnection
@@ -33,7 +34,7 @@ def found() -> bool:
 
 
 needs_gstreamer = pytest.mark.skipif(
-    not found(), reason=f"no GStreamer for this Python: {gstreamer.INSTALL} gstreamer1.0-plugins-base"
+    not found(), reason=f"no GStreamer for this Python: {INSTALL_GSTREAMER} gstreamer1.0-plugins-base"
 )
 
 

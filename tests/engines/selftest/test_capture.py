@@ -55,4 +55,4 @@ def test_a_camera_that_gives_nothing_fails_and_the_rest_is_measured(
 def test_frames_and_time_of_a_source() -> None:
     measured = capture._measured(partial(open_source, "synthetic", realtime=False), 0.2)
     assert measured["source"] == "synthetic:0"
-    assert measured["frames"] == pytest.approx(measured["fps"] * 0.2, rel=0.9)
+    assert measured["frames"] / measured["fps"] >= 0.2
