@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.pythons import ROOT, VERSIONS, interpreter, run
@@ -40,24 +41,37 @@ def lowest(uv: str, project: Path = ROOT / "pyproject.toml") -> list[str]:
     return subprocess.run([*command, str(project)], capture_output=True, text=True, check=True).stdout.splitlines()
 
 
-def environment(uv: str, python: str, folder: Path) -> Path:
-    """Return the Python of the environment, which is made if it is absent or older than pyproject.toml.
+def environment(
+    uv: str, python: str, folder: Path, choose: Callable[[], Sequence[str]], beside: Sequence[str] = TOOLS
+) -> Path:
+    """Return the Python of an environment, which is made if it is absent or older than pyproject.toml.
+
+    Args:
+        uv: path of uv.
+        python: the Python to make it of.
+        folder: where to make it.
+        choose: gives the packages to install, such as ``numpy==1.26.0``; they are listed in its file ``.installed``.
+        beside: what else to install.
 
     Raises:
         subprocess.CalledProcessError: a package could not be installed.
     """
     made, inside = folder / ".installed", folder / "bin" / "python"
     if not made.is_file() or made.stat().st_mtime < (ROOT / "pyproject.toml").stat().st_mtime:
-        packages = lowest(uv)
+        packages = choose()
         print(f"installing into {folder}: a minute or two", flush=True)
         subprocess.run([python, "-m", "venv", "--clear", str(folder)], check=True)
         install = [uv, "pip", "install", "--quiet", "--no-config", "--python", str(inside)]
-        constraints = (ROOT / "constraints.txt").read_text().splitlines()
-        pinned = [line for line in constraints if line.partition("==")[0] in PINNED]
-        subprocess.run([*install, *packages, *TOOLS, *pinned], check=True)
+        subprocess.run([*install, *packages, *beside], check=True)
         subprocess.run([*install, "--no-deps", "--editable", str(ROOT)], check=True)
         made.write_text("\n".join(packages))
     return inside
+
+
+def pinned() -> list[str]:
+    """Return what ``constraints.txt`` asks for of ``PINNED``."""
+    constraints = (ROOT / "constraints.txt").read_text().splitlines()
+    return [line for line in constraints if line.partition("==")[0] in PINNED]
 
 
 def direct(packages: list[str], project: Path = ROOT / "pyproject.toml") -> list[str]:
@@ -80,7 +94,7 @@ def main() -> int:
         print(f"missing: {'uv, which make installs into .venv/uv' if uv is None else f'Python {OLDEST}'}")
         return 2
     try:
-        inside = environment(uv, python, arguments.into)
+        inside = environment(uv, python, arguments.into, lambda: lowest(uv), (*TOOLS, *pinned()))
     except subprocess.CalledProcessError as error:
         print(f"the lowest versions could not be installed ({' '.join(error.cmd[1:3])})")
         print(error.stderr or "", end="", file=sys.stderr)

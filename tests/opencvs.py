@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
-from tests.lowest import OLDEST, TOOLS, find_uv
+from tests.lowest import OLDEST, TOOLS, environment, find_uv
 from tests.pythons import ROOT, interpreter, run
 
 OPENCVS = {
@@ -33,36 +34,34 @@ def others(project: Path = ROOT / "pyproject.toml") -> list[str]:
     return [one for one in required if not one.startswith(("opencv", "numpy"))]
 
 
-def environment(uv: str, python: str, folder: Path, packages: tuple[str, ...]) -> Path:
-    """Return the Python of an environment with these packages, which is made if it is absent.
-
-    Raises:
-        subprocess.CalledProcessError: a package could not be installed.
-    """
-    made, inside = folder / ".installed", folder / "bin" / "python"
-    if not made.is_file():
-        print(f"installing into {folder}: a minute or two", flush=True)
-        subprocess.run([python, "-m", "venv", "--clear", str(folder)], check=True)
-        install = [uv, "pip", "install", "--quiet", "--no-config", "--python", str(inside)]
-        subprocess.run([*install, *packages, *others(), *TOOLS, "onnx"], check=True)
-        subprocess.run([*install, "--no-deps", "--editable", str(ROOT)], check=True)
-        made.touch()
-    return inside
-
-
 def main() -> int:
     """Run the tests with each OpenCV; exit code 1 if one failed, 2 if none could run."""
     uv, python = find_uv(), interpreter(OLDEST)
     if uv is None or python is None:
         print(f"missing: {'uv, which make installs into .venv/uv' if uv is None else f'Python {OLDEST}'}")
         return 2
-    passed = {}
+    results = []
     for name, packages in OPENCVS.items():
-        inside = environment(uv, python, ROOT / ".venv" / f"opencv-{name}", packages)
-        passed[name] = run(inside, TESTS, plugin="tests.without_extras")
-    for name, is_right in passed.items():
-        print(f"OpenCV {name}: {'passed' if is_right else 'FAILED'}: {', '.join(OPENCVS[name])}")
-    return int(not all(passed.values()))
+        folder = ROOT / ".venv" / f"opencv-{name}"
+        try:
+            inside = environment(uv, python, folder, partial(_beside, packages), (*TOOLS, "onnx"))
+        except subprocess.CalledProcessError as error:
+            print(f"{', '.join(packages)} could not be installed ({' '.join(error.cmd[1:3])})")
+            return 1
+        passed = run(inside, TESTS, plugin="tests.without_extras")
+        results.append((passed, f"OpenCV {name}: {'passed' if passed else 'FAILED'}: {_installed(inside)}"))
+    print(*(line for _, line in results), sep="\n")
+    return int(not all(passed for passed, _ in results))
+
+
+def _beside(packages: tuple[str, ...]) -> list[str]:
+    return [*packages, *others()]
+
+
+def _installed(python: Path) -> str:
+    """Ask for the versions of OpenCV and NumPy."""
+    code = "import cv2, numpy; print(f'OpenCV {cv2.__version__}, NumPy {numpy.__version__}')"
+    return subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":

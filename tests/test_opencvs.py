@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from tests import opencvs
 from tests.helpers import ROOT
 
@@ -15,3 +17,11 @@ def test_the_other_packages_of_the_base_install(tmp_path):
 
 def test_the_tests_exist():
     assert all((ROOT / path).exists() for path in opencvs.TESTS)
+
+
+def test_packages_that_cannot_be_installed_are_a_failure(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(opencvs, "ROOT", tmp_path)
+    monkeypatch.setattr(opencvs, "find_uv", lambda: "false")
+    monkeypatch.setattr(opencvs, "interpreter", lambda version: sys.executable)
+    assert opencvs.main() == 1
+    assert "opencv-python-headless==4.5.4.60, numpy==1.26.4 could not be installed" in capsys.readouterr().out
