@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ssd_edge.cli.common import print_json, progress, say
+from ssd_edge.cli.common import DEFAULT_SCORE, print_json, progress, say
 from ssd_edge.hints import command
 
 if TYPE_CHECKING:
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+    from ssd_edge.data.dataset import Target
+    from ssd_edge.data.report import Report
+    from ssd_edge.detections import Detections
     from ssd_edge.evaluation.operating import OperatingPoint, Wish
+    from ssd_edge.spec import ModelSpec
 
 
 def evaluate(
@@ -35,6 +40,14 @@ def evaluate(
             "model, where run reads it.",
         ),
     ] = "",
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html",
+            help="Write a page on where the model fails: the kinds of error and what each costs, curves, the worst "
+            "images.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Measure average precision (AP) on a data set, by the rules of COCO and of Pascal VOC, overall and by class.
@@ -57,34 +70,62 @@ def evaluate(
 
     wish, value = _wish(choose_thresholds) if choose_thresholds else (None, 0.0)
     with open_model(model, say) as engine, progress("evaluating") as bar:
-        detections, targets, report = detect_in(engine, data, split, bar)
+        detections, targets, data_report = detect_in(engine, data, split, bar)
     labels = engine.spec.labels
     result = evaluate_detections(detections, targets, labels)
     points = choose(detections, targets, labels, wish, value) if wish else []
+    spec = engine.spec
     if points:
-        set_operating_scores(model, engine.spec, {one.label: one.score for one in points if one.score is not None})
+        spec = replace(spec, operating_scores={one.label: one.score for one in points if one.score is not None})
+        set_operating_scores(model, spec, dict(spec.operating_scores))
+    studied = _study(report, model, spec, data_report, detections, targets) if report else {}
     if as_json:
         chosen = {"operating_points": [one.to_json() for one in points]} if points else {}
         ran_as = {"model": str(model), "backend": engine.backend, "precision": engine.precision}
-        print_json({**ran_as, **result.to_json(), **chosen, "data": measured_facts(report)})
+        print_json({**ran_as, **result.to_json(), **chosen, **studied, "data": measured_facts(data_report)})
         return
-    say(f"measured on {described(report.clean)}")
-    if report.issues:
-        say(report.summary())
-    if unseen := unseen_split(report, engine.spec):
+    say(f"measured on {described(data_report.clean)}")
+    if data_report.issues:
+        say(data_report.summary())
+    if unseen := unseen_split(data_report, spec):
         hint = command("eval", model, data, "--split", unseen)
         say(f"the model may have learnt from some of these; {hint} measures on those that it did not", "yellow")
     if model.is_dir():
         say(f"engine: {engine.backend} {engine.precision}, as it runs on this machine")
-    Console().print(result.table(report.unknown_classes()))
-    if not report.objects_to_find:
-        say(f"AP is undefined: no object to find in {counted(len(report.clean), 'image')}", "yellow")
+    Console().print(result.table(data_report.unknown_classes()))
+    if not data_report.objects_to_find:
+        say(f"AP is undefined: no object to find in {counted(len(data_report.clean), 'image')}", "yellow")
     if points:
         Console().print(_table(points))
         left = [one.label for one in points if one.score is None]
         if left:
             say(f"no score gives {choose_thresholds} for {', '.join(left)}: shown from the usual score on", "yellow")
         say(f"{model}: keeps these scores; ssd-edge run shows each class from its own on")
+    if report:
+        say(f"{report}: where it fails")
+
+
+def _study(
+    page_file: Path,
+    model: Path,
+    spec: ModelSpec,
+    measured_on: Report,
+    detections: Sequence[Detections],
+    targets: Sequence[Target],
+) -> dict[str, Any]:
+    """Write the page of ``--report``; return its numbers for ``--json``."""
+    from ssd_edge.data.wording import described
+    from ssd_edge.failures.page import page
+    from ssd_edge.failures.study import study
+    from ssd_edge.files import written_whole
+
+    images = [sample.image for sample in measured_on.clean]
+    found = study(images, detections, targets, spec.labels, spec.operating_score_of_each(DEFAULT_SCORE))
+    with progress("drawing the worst images") as bar:
+        text = page(found, model.name, f"measured on {described(measured_on.clean)}", bar)
+    with written_whole(page_file) as partial:
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")  # of names that are no text
+    return {"failures": found.to_json()}
 
 
 def _wish(text: str) -> tuple[Wish, float]:

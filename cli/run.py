@@ -7,11 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ssd_edge.cli.common import print_json, say, stderr
+from ssd_edge.cli.common import DEFAULT_SCORE, print_json, say, stderr
 from ssd_edge.stream.outputs import SINKS, open_sink
-
-DEFAULT_SCORE = 0.5
-"""Score threshold of a class for which the model has none."""
 
 if TYPE_CHECKING:
     from rich.table import Table

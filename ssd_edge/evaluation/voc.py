@@ -15,7 +15,8 @@ from ssd_edge.boxes import iou
 from ssd_edge.data.dataset import Target
 from ssd_edge.detections import Detections
 
-_WRONG, _RIGHT, _IGNORED = 0, 1, 2
+WRONG, RIGHT, IGNORED = 0, 1, 2
+"""Verdicts on a detection."""
 
 
 def voc_ap(
@@ -39,6 +40,14 @@ def voc_ap(
     num_objects, _, right = ranked(detections, targets, label, threshold)
     if num_objects == 0:
         return None, None
+    return average_precision(num_objects, right)
+
+
+def average_precision(num_objects: int, right: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """Compute (all points, 11 points) from (N,) whether each detection is right, best score first, and the objects.
+
+    There is at least one object.
+    """
     num_right = np.cumsum(right)
     precision = num_right / np.arange(1, len(right) + 1)
     # Best precision at each recall or a higher one; 0 for recalls that are never reached.
@@ -60,7 +69,7 @@ def ranked(
         Number of objects to find, and (N,) scores of the detections, and (N,) whether each is right.
     """
     num_objects = 0
-    scores, verdicts = [np.zeros(0, np.float32)], [np.zeros(0, np.int8)]
+    scores, judged = [np.zeros(0, np.float32)], [np.zeros(0, np.int8)]
     for detected, target in zip(detections, targets, strict=True):
         objects = target.labels == label
         num_objects += int(np.sum(objects & ~(target.difficult | target.crowd)))
@@ -69,16 +78,16 @@ def ranked(
             continue
         of_class = of_class[np.argsort(-detected.scores[of_class], kind="stable")]
         scores.append(detected.scores[of_class])
-        verdicts.append(_verdicts(detected.boxes[of_class], target.where(objects), threshold))
-    score, verdict = np.concatenate(scores), np.concatenate(verdicts)
+        judged.append(verdicts(detected.boxes[of_class], target.where(objects), threshold))
+    score, verdict = np.concatenate(scores), np.concatenate(judged)
     order = np.argsort(-score, kind="stable")
-    order = order[verdict[order] != _IGNORED]
-    return num_objects, score[order], verdict[order] == _RIGHT
+    order = order[verdict[order] != IGNORED]
+    return num_objects, score[order], verdict[order] == RIGHT
 
 
-def _verdicts(boxes: npt.NDArray[np.float32], objects: Target, threshold: float) -> npt.NDArray[np.int8]:
+def verdicts(boxes: npt.NDArray[np.float32], objects: Target, threshold: float) -> npt.NDArray[np.int8]:
     """Judge the detections of one class in one image: (N, 4) boxes, best score first, and M objects → (N,) verdicts."""
-    verdicts = np.full(len(boxes), _WRONG, np.int8)
+    judged = np.full(len(boxes), WRONG, np.int8)
     singles, crowds = objects.where(~objects.crowd), objects.boxes[objects.crowd]
     if len(singles):
         overlaps = iou(boxes[:, None], singles.boxes[None])
@@ -87,13 +96,13 @@ def _verdicts(boxes: npt.NDArray[np.float32], objects: Target, threshold: float)
             if overlaps[i, best] < threshold:
                 continue
             if singles.difficult[best]:
-                verdicts[i] = _IGNORED
+                judged[i] = IGNORED
             elif not taken[best]:
-                verdicts[i] = _RIGHT
+                judged[i] = RIGHT
                 taken[best] = True
     if len(crowds):
         # A box's part inside a region is a subset of the box, so the IoU of the two is the part's share of the box.
         corners = np.maximum(boxes[:, None, :2], crowds[:, :2]), np.minimum(boxes[:, None, 2:], crowds[:, 2:])
         in_crowd = (iou(boxes[:, None], np.concatenate(corners, axis=-1)) >= threshold).any(axis=1)
-        verdicts[in_crowd & (verdicts == _WRONG)] = _IGNORED
-    return verdicts
+        judged[in_crowd & (judged == WRONG)] = IGNORED
+    return judged

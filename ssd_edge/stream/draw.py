@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
+import numpy as np
+import numpy.typing as npt
 
 from ssd_edge.detections import Detections
 from ssd_edge.pixels import Image
@@ -43,20 +46,51 @@ def annotate(image: Image, detections: Detections, labels: Sequence[str], *, not
     Returns:
         (height, width, 3) uint8 BGR.
     """
+    names = names_of(tuple(labels))
+    marks = [
+        Mark(box, names[label], f"{names[label].text} {score:.2f}", PALETTE[label % len(PALETTE)])
+        for box, score, label in zip(detections.boxes, detections.scores, detections.labels.tolist(), strict=True)
+    ]
+    return draw_marks(image, marks, note=note)
+
+
+@dataclass(frozen=True, eq=False)
+class Mark:
+    """A box to draw, with a text.
+
+    Attributes:
+        box: (4,) ``x1, y1, x2, y2`` in pixels of the picture.
+        name: the class name, which gives the text its font.
+        text: what stands in the tag; "" for a box without a tag.
+        colour: BGR.
+    """
+
+    box: npt.NDArray[np.float32]
+    name: Name
+    text: str
+    colour: tuple[int, int, int]
+
+
+def draw_marks(image: Image, marks: Sequence[Mark], *, note: str = "") -> Image:
+    """Copy a frame and draw boxes with their texts on it, the first of them on top; see ``annotate``.
+
+    Args:
+        image: (height, width, 3) uint8 BGR; not changed.
+        marks: the boxes.
+        note: short text for the upper left corner.
+    """
     picture = image.copy()
     scale = min(image.shape[:2]) / 480
     weight, size = max(1, round(1.6 * scale)), max(0.36, 0.42 * scale)
-    names = names_of(tuple(labels))
-    # The best is drawn last, so that its tag is on top; tags are drawn after all boxes, so that no line crosses text.
-    order = range(len(detections) - 1, -1, -1)
-    corners = [tuple(round(float(edge)) for edge in box) for box in detections.boxes]
-    colours = [PALETTE[label % len(PALETTE)] for label in detections.labels.tolist()]
+    corners = [tuple(round(float(edge)) for edge in mark.box) for mark in marks]
+    # The first is drawn last, so that its tag is on top; tags are drawn after all boxes, so that no line crosses text.
+    order = range(len(marks) - 1, -1, -1)
     for i in order:
-        cv2.rectangle(picture, corners[i][:2], corners[i][2:], colours[i], weight, cv2.LINE_AA)
+        cv2.rectangle(picture, corners[i][:2], corners[i][2:], marks[i].colour, weight, cv2.LINE_AA)
     for i in order:
-        name = names[detections.labels[i]]
-        text = f"{name.text} {detections.scores[i]:.2f}"
-        _tag(picture, name, text, (corners[i][0] - weight // 2, corners[i][1]), colours[i], size)
+        if marks[i].text:
+            corner = (corners[i][0] - weight // 2, corners[i][1])
+            _tag(picture, marks[i].name, marks[i].text, corner, marks[i].colour, size)
     if note:
         _tag(picture, Name(note), note, (0, 0), (30, 30, 30), size)
     return picture

@@ -1,0 +1,1 @@
+"""Where a model fails, and where its labels may be wrong: the kinds of error, and what each costs."""
