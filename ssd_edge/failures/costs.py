@@ -61,8 +61,8 @@ class Ledger:
 def ap50_of_classes(ledger: Ledger, num_labels: int, mended: str = "") -> list[float | None]:
     """Compute VOC's AP50 of each class, all points, with one kind of error mended; None for a class with no object.
 
-    A detection with an error of class or of place becomes right if it is the best one about an object that no
-    detection has found; otherwise it is left out, as those of the other kinds are. A missed object is left out.
+    A detection with an error of class or of place becomes right if it is the best one of both kinds about an object
+    that no detection has found; otherwise it is left out, as those of the other kinds are. A missed object is left out.
 
     Args:
         ledger: the judged data set.
@@ -74,7 +74,8 @@ def ap50_of_classes(ledger: Ledger, num_labels: int, mended: str = "") -> list[f
     objects = ledger.to_find & ~ledger.missed if mended == "missed" else ledger.to_find
     keep &= ~wrong
     if mended in _MOVED:
-        moved = _best_about_unfound(ledger, wrong)
+        moved = _best_about_unfound(ledger)
+        moved = moved[wrong[moved]]
         keep[moved], right[moved] = True, True
         label[moved] = ledger.object_label[ledger.object[moved]]
     result: list[float | None] = []
@@ -101,9 +102,9 @@ def costs(ledger: Ledger, num_labels: int) -> dict[str, list[float | None]]:
     }
 
 
-def _best_about_unfound(ledger: Ledger, wrong: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """Indices of the best of the wrong detections about each object to find that none found."""
-    rows = np.flatnonzero(wrong)
+def _best_about_unfound(ledger: Ledger) -> npt.NDArray[np.int64]:
+    """Indices of the best detection about each object to find that none found, of those in error by class or place."""
+    rows = np.flatnonzero(np.isin(ledger.kind, _MOVED))
     rows = rows[(ledger.to_find & ~ledger.found)[ledger.object[rows]]]
     rows = rows[np.argsort(-ledger.score[rows], kind="stable")]
     return rows[np.unique(ledger.object[rows], return_index=True)[1]]
