@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Column
 
     from ssd_edge.data.report import Report
+    from ssd_edge.failures.labels import Doubt
 
 
 def check_data(
@@ -32,12 +33,29 @@ def check_data(
             show_default=False,
         ),
     ] = "",
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="A trained model of these classes, in any form: lists the labels that it contradicts, worst first.",
+            show_default=False,
+        ),
+    ] = None,
+    report_page: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="FILE.html",
+            dir_okay=False,
+            help="With --model: write a page with a picture of each such label.",
+        ),
+    ] = None,
     show_all: Annotated[bool, typer.Option("--all", help=f"List every problem, not the first {LISTED}.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Check a data set before training: read every image and box, and list what is wrong.
 
-    No file is changed. Training leaves out whatever is listed here as left out.
+    No file is changed. Training leaves out whatever is listed here as left out. With --model, labels are compared with
+    what a trained model sees; those are for a person to judge, and count neither as problems nor for the exit code.
 
     Exit code 0: nothing wrong; 1: problems were found, or no object to learn from; 2: the data set cannot be read.
 
@@ -45,15 +63,22 @@ def check_data(
     """
     from rich.console import Console
 
+    from ssd_edge.cli.doubts import find_doubts
     from ssd_edge.data.check_splits import check_splits
 
+    if report_page is not None and model is None:
+        raise typer.BadParameter("--report shows what a model contradicts: add --model")
     with progress("looking at images") as bar:
         report = check_splits(data, split, bar)
+    doubts = find_doubts(model, data, split, report_page) if model is not None else None
     console = Console()
     if as_json:
-        console.print_json(data=report.to_json(), ensure_ascii=True)
+        listed = {} if doubts is None else {"doubts": [one.to_json() for one in doubts if one.certainty]}
+        console.print_json(data={**report.to_json(), **listed}, ensure_ascii=True)
     else:
         _show(console, report, show_all)
+        if doubts is not None:
+            _show_doubts(console, doubts, report_page, show_all)
     if report.issues or not report.objects_to_find:
         raise typer.Exit(1)
 
@@ -86,6 +111,16 @@ def _show(console: Console, report: Report, show_all: bool) -> None:
             kinds.add_row(kind, str(count))
         console.print(kinds)
     say(report.summary(), "green" if report.objects_to_find and not report.issues else "yellow")
+
+
+def _show_doubts(console: Console, doubts: list[Doubt], page: Path | None, show_all: bool) -> None:
+    from rich.text import Text
+
+    from ssd_edge.cli.doubts import lines, summary
+
+    for line in lines(doubts, len(doubts) if show_all else LISTED):
+        console.print(Text(line), soft_wrap=True)
+    console.print(Text(summary(doubts) + (f"; pictures: {page}" if page else "")), soft_wrap=True)
 
 
 def _right(name: str) -> Column:

@@ -44,6 +44,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FILE.html",
+            dir_okay=False,
             help="Write a page on where the model fails: the kinds of error and what each costs, curves, the worst "
             "images.",
         ),

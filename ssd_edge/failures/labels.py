@@ -27,12 +27,10 @@ LEAST_SCORE = 0.05
 LEAST_LABELS = 20
 """Number of labels of a class from which on it can be said how its boxes usually fit."""
 
-DOUBTS = {
-    "missing box": "the model sees an object where no label is",
-    "other class": "the model sees another class",
-    "loose box": "the model's box is another one",
-    "none": "nothing speaks against it",
-}
+KINDS_OF_DOUBT = ("other class", "loose box", "missing box", "none")
+
+CERTAIN = 0.5
+"""Certainty from which on a doubt is worth a look."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Doubt:
 
     Attributes:
         image: the file.
-        kind: a key of ``DOUBTS``.
+        kind: one of ``KINDS_OF_DOUBT``; ``none`` if nothing speaks against the label.
         certainty: 0 … 1, by which a list is sorted; see ``doubts_in`` for its meaning in each kind.
         label: the class as labelled; "" for a missing box.
         box: ``x1, y1, x2, y2`` as labelled, in pixels; of the detection, for a missing box.
@@ -58,6 +56,15 @@ class Doubt:
     suggested_label: str
     suggested_box: tuple[float, float, float, float]
     overlap: float
+
+    @property
+    def sentence(self) -> str:
+        """What is in doubt, in words."""
+        if self.kind == "missing box":
+            return f"the model sees {self.suggested_label}, and there is no label"
+        if self.kind == "other class":
+            return f"labelled {self.label}, and the model sees {self.suggested_label}"
+        return f"the box of this {self.label} has an IoU of {self.overlap:.2f} with the model's"
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values for ``json.dumps``."""
@@ -91,10 +98,10 @@ def doubts_in(
 
     - *other class*: a detection of another class lies on the box (IoU ≥ 0.5). Certainty: the share of its score in the
       scores of both classes there, so that it does not matter how hard the object is to see.
-    - *loose box*: the best detection of the class on the label, or near it, fits less than this model's boxes of this
-      class do. Certainty: see ``Habit.loose``.
-    - *missing box*: a detection is on no label. Certainty: the share of this model's detections of the class that are on
-      a label, of those with its score or a higher one; times the share of it that lies in no label of its class.
+    - *loose box*: the best detection of the class on the label, or near it, fits less than the boxes of this class
+      do. Certainty: see ``Habit.loose``, times that of a detection with such a score.
+    - *missing box*: a detection is on no label. Certainty: the share of detections of the class with such a score that
+      are on a label, see ``Habit.labelled_at``; times the share of it that lies in no label of its class.
 
     Args:
         image: the file.
@@ -112,19 +119,18 @@ def doubts_in(
         loose = 0.0
         if near >= 0:
             habit = habits[label]
-            loose = habit.loose(float(pairs.overlaps[row, near])) * habit.labelled_from(float(detected.scores[near]))
+            loose = habit.loose(float(pairs.overlaps[row, near])) * habit.labelled_at(float(detected.scores[near]))
         kind, certainty, seen = max(
-            ("other class", of_other, other), ("loose box", loose, near), ("none", 0.0, -1), key=lambda one: one[1]
+            ("none", 0.0, -1), ("other class", of_other, other), ("loose box", loose, near), key=lambda one: one[1]
         )
         given = (labels[label], box)
         found = given if seen < 0 else (labels[detected.labels[seen]], detected.boxes[seen])
         yield _doubt(image, kind, certainty, given, found)
-    on_a_label = (iou(detected.boxes[:, None], target.boxes[None]) >= FOUND).any(axis=1)
-    on_a_label[pairs.near[pairs.near >= 0]] = True
-    for i in np.flatnonzero(~on_a_label):
+    on_a_label = set(np.flatnonzero((iou(detected.boxes[:, None], target.boxes[None]) >= FOUND).any(axis=1)).tolist())
+    for i in sorted(set(range(len(detected))) - on_a_label - set(pairs.near.tolist())):
         label = int(detected.labels[i])
         inside = _share_inside(detected.boxes[i], target.where((target.labels == label) | target.crowd))
-        certainty = habits[label].labelled_from(float(detected.scores[i])) * (1 - inside)
+        certainty = habits[label].labelled_at(float(detected.scores[i])) * (1 - inside)
         yield _doubt(image, "missing box", certainty, ("", detected.boxes[i]), (labels[label], detected.boxes[i]))
 
 
@@ -165,7 +171,7 @@ class Habit:
 
     Attributes:
         scores: (N,) float32, falling: scores of the detections that count.
-        labelled: (N,) share of them that are on a label of the class, down to each score.
+        labelled: (N,) falling: share of such detections that are on a label of the class, by isotonic regression.
         overlaps: (M,) rising: IoU of each label with the best detection on it or near it.
     """
 
@@ -182,25 +188,25 @@ class Habit:
             pairs = _Pairs.of(detected, target)
             rows = np.flatnonzero((pairs.labelled.labels == label) & (pairs.near >= 0))
             overlaps += pairs.overlaps[rows, pairs.near[rows]].tolist()
-        return cls(scores, np.cumsum(right) / np.arange(1, len(right) + 1), np.sort(np.asarray(overlaps, np.float64)))
+        return cls(scores, _falling(right), np.sort(np.asarray(overlaps, np.float64)))
 
-    def labelled_from(self, score: float) -> float:
-        """Share of the detections with this score or a higher one that are on a label."""
+    def labelled_at(self, score: float) -> float:
+        """Share of the detections with such a score that are on a label."""
         last = int(np.sum(self.scores >= np.float32(score))) - 1
         return float(self.labelled[last]) if last >= 0 else 0.0
 
     def loose(self, overlap: float) -> float:
         """Share of the labels that fit as little as this one, or less, beyond what the model's own error explains.
 
-        That error is taken as normal in −ln(1 − IoU), with the median and the spread of the better half of all labels;
+        That error is taken as normal in −ln(1 − IoU), with the median and the lower quartile of all labels;
         the share of false discoveries is what it explains by what is observed (Efron, Large-Scale Inference, 2010).
         """
         number = len(self.overlaps)
         if number < LEAST_LABELS:
             return 0.0
         fits = -np.log(1 - np.minimum(self.overlaps, 0.999))
-        middle = float(np.median(fits))
-        spread = float(np.median(fits[fits >= middle] - middle)) / 0.6745  # a normal's median distance to its middle
+        middle, low = float(np.median(fits)), float(np.quantile(fits, 0.25))
+        spread = (middle - low) / 0.6745  # the distance of a normal's quartile from its middle
         own = -np.log(1 - min(overlap, 0.999))
         expected = 0.5 * math.erfc((middle - own) / max(spread, 1e-6) / math.sqrt(2)) * number
         observed = int(np.sum(self.overlaps <= overlap))
@@ -208,6 +214,18 @@ class Habit:
 
 
 _Seen = tuple[str, npt.NDArray[np.float32]]
+
+
+def _falling(values: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Fit a falling sequence to (N,) values with least squares, by pooling neighbours that rise."""
+    pools: list[tuple[float, int]] = []  # (sum, number) of each
+    for value in values.tolist():
+        total, number = float(value), 1
+        while pools and pools[-1][0] / pools[-1][1] <= total / number:
+            more, others = pools.pop()
+            total, number = total + more, number + others
+        pools.append((total, number))
+    return np.repeat([total / number for total, number in pools], [number for _, number in pools]).astype(np.float64)
 
 
 def _best(detected: Detections, fitting: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

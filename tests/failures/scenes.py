@@ -42,7 +42,9 @@ def scenes(seed: int, images: int) -> tuple[list[Detections], list[Target]]:
     return detections, targets
 
 
-def _around(rng: np.random.Generator, box: npt.NDArray[np.float64], label: int) -> list[tuple[npt.NDArray[np.float64], int]]:
+def _around(
+    rng: np.random.Generator, box: npt.NDArray[np.float64], label: int
+) -> list[tuple[npt.NDArray[np.float64], int]]:
     """Return up to four detections at a box: good or shifted ones, of its class or of another."""
     found = []
     for _ in range(int(rng.integers(0, 5))):

@@ -1,0 +1,63 @@
+"""Labels that a model contradicts: the part of ``ssd-edge check-data`` that needs a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ssd_edge.cli.common import printable, progress, say
+
+if TYPE_CHECKING:
+    from ssd_edge.failures.labels import Doubt
+
+
+def find_doubts(model: Path, data: Path, split: str, page_file: Path | None) -> list[Doubt]:
+    """Run a model on a data set, list its doubts in the labels, and write the page if a file is given.
+
+    Raises:
+        DataError, ModelError, ...: as in ``detect_in`` and ``open_model``.
+    """
+    from ssd_edge.data.wording import described
+    from ssd_edge.engines.opening import open_model
+    from ssd_edge.evaluation.model import detect_in
+    from ssd_edge.failures.labels import CERTAIN, doubts
+
+    with open_model(model, say) as engine, progress("looking for labels that the model contradicts") as bar:
+        detections, targets, report = detect_in(engine, data, split, bar)
+    listed = doubts([sample.image for sample in report.clean], detections, targets, engine.spec.labels)
+    if page_file is not None:
+        from ssd_edge.failures.doubts_page import doubts_page
+        from ssd_edge.files import written_whole
+
+        doubtful = [one for one in listed if one.certainty >= CERTAIN]
+        with progress("drawing doubtful labels") as bar:
+            measured = f"{described(report.clean)}"
+            text = doubts_page(doubtful, data.name, model.name, measured, summary(listed), bar)
+        with written_whole(page_file) as partial:
+            partial.write_text(text, encoding="utf-8", errors="backslashreplace")  # of names that are no text
+    return listed
+
+
+def summary(listed: list[Doubt]) -> str:
+    """Say how many labels were looked at, and how many are worth a look."""
+    from ssd_edge.data.wording import counted
+    from ssd_edge.failures.labels import CERTAIN, KINDS_OF_DOUBT
+
+    labels = sum(one.kind != "missing box" for one in listed)
+    kinds = [one.kind for one in listed if one.certainty >= CERTAIN]
+    found = ", ".join(f"{kind} {kinds.count(kind)}" for kind in KINDS_OF_DOUBT if kinds.count(kind))
+    return f"{counted(labels, 'label')} compared: " + (found or "none is contradicted with certainty")
+
+
+def lines(listed: list[Doubt], most: int) -> list[str]:
+    """Describe the doubts that are worth a look, worst first, and say how many more there are."""
+    from ssd_edge.failures.labels import CERTAIN
+
+    certain = [one for one in listed if one.certainty >= CERTAIN]
+    shown = [
+        f"{one.certainty:.2f} {one.kind}: {one.image}: box ({', '.join(f'{edge:.0f}' for edge in one.box)}): "
+        f"{one.sentence}"
+        for one in certain[:most]
+    ]
+    more = [f"… and {len(certain) - most} more: add --all to list them"] if len(certain) > most else []
+    return [printable(line) for line in shown + more]
