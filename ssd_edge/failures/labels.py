@@ -198,15 +198,16 @@ class Habit:
     def loose(self, overlap: float) -> float:
         """Share of the labels that fit as little as this one, or less, beyond what the model's own error explains.
 
-        That error is taken as normal in −ln(1 − IoU), with the median and the lower quartile of all labels;
+        That error is taken as normal in −ln(1 − IoU), with the median and the quartiles of all labels;
         the share of false discoveries is what it explains by what is observed (Efron, Large-Scale Inference, 2010).
         """
         number = len(self.overlaps)
         if number < LEAST_LABELS:
             return 0.0
         fits = -np.log(1 - np.minimum(self.overlaps, 0.999))
-        middle, low = float(np.median(fits)), float(np.quantile(fits, 0.25))
-        spread = (middle - low) / 0.6745  # the distance of a normal's quartile from its middle
+        low, middle, high = np.quantile(fits, [0.25, 0.5, 0.75]).tolist()
+        # A normal's quartiles lie 0.6745 spreads from its middle; those of few labels may be too narrow by chance.
+        spread = max(middle - low, (high - low) / 2) / 0.6745 * (1 + number**-0.5)
         own = -np.log(1 - min(overlap, 0.999))
         expected = 0.5 * math.erfc((middle - own) / max(spread, 1e-6) / math.sqrt(2)) * number
         observed = int(np.sum(self.overlaps <= overlap))

@@ -27,7 +27,12 @@ def scenes_seen_well() -> tuple[list[Detections], list[Target]]:
         boxes = [[100.0 * k, 0.0, 100.0 * k + 60, 60.0] for k in range(4)]
         seen = [[b[0], b[1], b[2], b[3] * (1 - np.exp(-rng.normal(2.2, 0.3)))] for b in boxes]
         detections.append(
-            detected(*((box, float(score), k % 2) for k, (box, score) in enumerate(zip(seen, [0.95, 0.9, 0.85, 0.8]))))
+            detected(
+                *(
+                    (box, float(score), k % 2)
+                    for k, (box, score) in enumerate(zip(seen, [0.95, 0.9, 0.85, 0.8], strict=True))
+                )
+            )
         )
         targets.append(Target.of(boxes, [0, 1, 0, 1]))
     return detections, targets
