@@ -16,7 +16,8 @@ from ssd_edge.evaluation import Evaluation
 from ssd_edge.export import export_onnx
 from ssd_edge.samples import SAMPLE_CHECKPOINT
 from ssd_edge.training.checkpoints import load_checkpoint, save_checkpoint
-from ssd_edge.training.run import Recipe, TrainingRun
+from ssd_edge.training.recipe import Recipe
+from ssd_edge.training.run import TrainingRun
 from ssd_edge.training.train import train
 
 RECIPE = Recipe(epochs=60)

@@ -27,14 +27,15 @@ from ssd_edge.importing import import_onnx
 from ssd_edge.samples import SAMPLE_CHECKPOINT
 from ssd_edge.spec import ModelSpec
 from ssd_edge.training.checkpoints import load_checkpoint
-from ssd_edge.training.run import Recipe, TrainingRun
+from ssd_edge.training.recipe import Optimiser, Recipe
+from ssd_edge.training.run import TrainingRun
 from ssd_edge.training.train import train
 
 KEPT = Path(__file__).resolve().parents[1] / "build" / "benchmarks"
 """Folder for results that take long to make and do not change: the trained SSD300, and its data set."""
 
 SSD300_CHECKPOINT = KEPT / "ssd300_vgg16.pt"
-SSD300 = Recipe("ssd300_vgg16", epochs=60, batch_size=8, lr=0.004, minutes=80)
+SSD300 = Recipe("ssd300_vgg16", epochs=60, batch_size=8, optimiser=Optimiser(lr=0.004), minutes=80)
 SCENES = 400
 
 SURE, UNSURE = 0.5, 0.05

@@ -84,10 +84,16 @@ def demo(
 def _train(data: Path, folder: Path) -> Path:
     from ssd_edge.data.readers import open_dataset
     from ssd_edge.samples import SAMPLE_CHECKPOINT
-    from ssd_edge.training.run import Recipe, TrainingRun
+    from ssd_edge.training.recipe import Optimiser, Recipe
+    from ssd_edge.training.run import TrainingRun
     from ssd_edge.training.train import train
 
-    recipe = Recipe(epochs=EPOCHS, lr=0.03, frozen_blocks=FROZEN_BLOCKS, validate_every=max(1, EPOCHS // 2))
+    recipe = Recipe(
+        epochs=EPOCHS,
+        optimiser=Optimiser(lr=0.03),
+        frozen_blocks=FROZEN_BLOCKS,
+        validate_every=max(1, EPOCHS // 2),
+    )
     training, validation = open_dataset(data, "train"), open_dataset(data, "val")
     run = TrainingRun(training, validation, folder / "train", recipe, note=say)
     trained = train(run, start_from=SAMPLE_CHECKPOINT)

@@ -3,36 +3,57 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ssd_edge.choices import help_of
 from ssd_edge.cli.common import needs, print_json, progress, say
 from ssd_edge.hints import command
-from ssd_edge.models.catalogue import DEFAULT_MODEL, MODELS
+from ssd_edge.models.catalogue import MODELS
+from ssd_edge.training.recipe import DEFAULTS, DEFAULTS_OF_QAT, PRECISIONS, SCHEDULES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from ssd_edge.training.int8_graph import Places
+    from ssd_edge.training.recipe import Recipe
     from ssd_edge.training.run import Trained
 
 
-class Usual(NamedTuple):
-    """Default values that differ with --qat; see ``Recipe``."""
+SETTINGS = {
+    name: name
+    for name in (
+        "model",
+        "box_sizes",
+        "classes",
+        "frozen_blocks",
+        "frozen_backbone",
+        "epochs",
+        "iterations",
+        "minutes",
+        "batch_size",
+        "ema",
+        "validate_every",
+        "patience",
+        "seed",
+        "workers",
+        "precision",
+    )
+} | {"lr": "optimiser.lr", "schedule": "schedule.kind"}
+"""Settings of the recipe that have an option of their own, by the option's name."""
 
-    epochs: int
-    lr: float
-    validate_every: int
-
-
-USUAL = Usual(epochs=100, lr=0.02, validate_every=5)
-USUAL_OF_QAT = Usual(epochs=3, lr=0.0005, validate_every=1)
-
-OF_ANOTHER_BEGINNING = ("model", "box_sizes", "backbone_weights", "start_from", "frozen_blocks")
+OF_ANOTHER_BEGINNING = (
+    "model",
+    "box_sizes",
+    "backbone_weights",
+    "start_from",
+    "frozen_blocks",
+    "frozen_backbone",
+    "classes",
+)
 """Options that choose the network to begin with; --qat chooses it by its checkpoint."""
 
 
@@ -42,12 +63,31 @@ def train(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for model.pt (the best checkpoint), last.ckpt and logs.")
     ] = Path("runs/train"),
-    model: Annotated[
-        str, typer.Option(help=f"The network to train: {help_of(MODELS, DEFAULT_MODEL)}.")
-    ] = DEFAULT_MODEL,
-    box_sizes: Annotated[
-        str, typer.Option(help="Default-box sizes of the VGG models: voc, coco (smaller objects) or paper.")
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help="Settings to begin with: a YAML file, such as the recipe.yaml of another run, or the name of a recipe "
+            "that comes with ssd-edge. The options below come before it."
+        ),
     ] = "",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A setting of the recipe, such as optimiser.momentum=0.8."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help=f"The network to train: {help_of(MODELS, DEFAULTS.model)}.", show_default=False),
+    ] = None,
+    box_sizes: Annotated[
+        str | None,
+        typer.Option(
+            help="Default-box sizes of the VGG models: voc, coco (smaller objects) or paper.", show_default=False
+        ),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Classes to learn, such as car,bus; boxes of others are left out.", show_default=False),
+    ] = None,
     split: Annotated[
         str, typer.Option(help="Split to train on; 'train' if there is one, else all images but those of val and test.")
     ] = "",
@@ -72,28 +112,80 @@ def train(
     ] = "learned",
     epochs: Annotated[
         int | None,
-        typer.Option(min=1, help="Number of epochs: 100, or 3 with --qat.", show_default=False),
+        typer.Option(
+            min=1,
+            help=f"Number of epochs: {DEFAULTS.epochs}, or {DEFAULTS_OF_QAT.epochs} with --qat.",
+            show_default=False,
+        ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=2, help="Batch size; lower it if memory runs out.")] = 16,
+    iterations: Annotated[
+        int | None, typer.Option(min=1, help="Number of training steps, in place of epochs.", show_default=False)
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help=f"Batch size: {DEFAULTS.batch_size}; lower it if memory runs out.", show_default=False
+        ),
+    ] = None,
     lr: Annotated[
-        float | None, typer.Option(help="Peak learning rate: 0.02, or 0.0005 with --qat.", show_default=False)
+        float | None,
+        typer.Option(
+            help=f"Peak learning rate: {DEFAULTS.optimiser.lr:g}, or {DEFAULTS_OF_QAT.optimiser.lr:g} with --qat.",
+            show_default=False,
+        ),
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Learning rate after the warm-up: {' or '.join(SCHEDULES)} (needs --set schedule.milestones=[…]).",
+            show_default=False,
+        ),
+    ] = None,
+    ema: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Decay of a moving average of the weights, such as 0.999; 0: no average.", show_default=False
+        ),
     ] = None,
     patience: Annotated[
-        int,
-        typer.Option(min=0, help="Early stopping: validations without a better AP50 before training stops; 0: never."),
-    ] = 0,
-    validate_every: Annotated[
-        int | None, typer.Option(min=1, help="Epochs between validations: 5, or 1 with --qat.", show_default=False)
+        int | None,
+        typer.Option(
+            min=0,
+            help="Early stopping: validations without a better AP50 before training stops; 0: never.",
+            show_default=False,
+        ),
     ] = None,
-    minutes: Annotated[float, typer.Option(min=0, help="Time limit in minutes; 0: no limit.")] = 0,
+    validate_every: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help=f"Epochs between validations: {DEFAULTS.validate_every}, or {DEFAULTS_OF_QAT.validate_every} with "
+            "--qat.",
+            show_default=False,
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Time limit in minutes; 0: no limit.", show_default=False)
+    ] = None,
     frozen_blocks: Annotated[
-        int, typer.Option(min=0, help="Number of first backbone blocks to freeze: faster, for few images.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0, help="Number of first backbone blocks to freeze: faster, for few images.", show_default=False
+        ),
+    ] = None,
+    frozen_backbone: Annotated[
+        bool | None,
+        typer.Option("--frozen-backbone", help="Freeze the whole backbone.", show_default=False),
+    ] = None,
     precision: Annotated[
-        str, typer.Option(help="Floating-point precision: auto, 32-true, bf16-mixed or 16-mixed.")
-    ] = "auto",
-    workers: Annotated[int, typer.Option(min=0, help="Number of processes that load images.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
+        str | None,
+        typer.Option(help=f"Floating-point precision: {', '.join(PRECISIONS)}.", show_default=False),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help=f"Number of processes that load images: {DEFAULTS.workers}.", show_default=False),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help=f"Random seed: {DEFAULTS.seed}.", show_default=False)] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume an interrupted training from last.ckpt in the output folder.")
     ] = False,
@@ -110,28 +202,13 @@ def train(
     Next: ssd-edge export OUTPUT/model.pt
     """
     with needs("train", "training"):
-        from ssd_edge.training.run import Recipe, TrainingRun
+        from ssd_edge.training.run import TrainingRun
         from ssd_edge.training.train import train
     from ssd_edge.data.split import training_and_validation
 
     _refuse_contradictions(context, qat)
-    usual = USUAL if qat is None else USUAL_OF_QAT
-    model = model if qat is None else _architecture(qat)
-    parts = training_and_validation(data, split, val_split)
-    recipe = Recipe(
-        model=model,
-        box_sizes=box_sizes,
-        epochs=usual.epochs if epochs is None else epochs,
-        batch_size=batch_size,
-        lr=usual.lr if lr is None else lr,
-        seed=seed,
-        patience=patience,
-        validate_every=usual.validate_every if validate_every is None else validate_every,
-        minutes=minutes,
-        workers=workers,
-        precision=precision,
-        frozen_blocks=frozen_blocks,
-    )
+    recipe_of_run = _recipe(context, recipe, settings or [], qat)
+    parts = training_and_validation(data, split, val_split, recipe_of_run.classes)
     with ExitStack() as checking:
         bar = checking.enter_context(progress("looking at images"))
 
@@ -143,7 +220,7 @@ def train(
             parts.training,
             parts.validation,
             output,
-            recipe,
+            recipe_of_run,
             resume=resume,
             progress=bar,
             note=note,
@@ -171,6 +248,21 @@ def _refuse_contradictions(context: typer.Context, qat: Path | None) -> None:
         if _given(context, name):
             option = "--from" if name == "start_from" else f"--{name.replace('_', '-')}"
             raise typer.BadParameter(f"--qat begins with the network of its checkpoint: drop {option}")
+
+
+def _recipe(context: typer.Context, source: str, settings: Sequence[str], qat: Path | None) -> Recipe:
+    """Return the recipe of a run: the defaults, under a recipe that is named, under the options."""
+    from ssd_edge.training.recipe_files import changed, nested, parse_setting, read_recipe
+
+    base = DEFAULTS if qat is None else replace(DEFAULTS_OF_QAT, model=_architecture(qat))
+    recipe = read_recipe(source, base) if source else base
+    given = {name: context.params[option] for option, name in SETTINGS.items() if context.params[option] is not None}
+    if "classes" in given:
+        given["classes"] = [name.strip() for name in given["classes"].split(",") if name.strip()]
+    for setting in settings:
+        name, value = parse_setting(setting)
+        given[name] = value
+    return changed(recipe, nested(given))
 
 
 def _given(context: typer.Context, option: str) -> bool:

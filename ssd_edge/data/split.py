@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,8 +31,10 @@ class Parts(NamedTuple):
     kept_back: tuple[Dataset, ...]
 
 
-def training_and_validation(path: Path, split: str = "", validation_split: str = "") -> Parts:
-    """Read the parts of a data set, all with the classes of the training part.
+def training_and_validation(
+    path: Path, split: str = "", validation_split: str = "", classes: Sequence[str] = ()
+) -> Parts:
+    """Read the parts of a data set, all with the classes of the training part, or with those given.
 
     Args:
         path: as in ``open_dataset``.
@@ -39,13 +42,17 @@ def training_and_validation(path: Path, split: str = "", validation_split: str =
             holds.
         validation_split: split to validate on; ``held-out`` for a share of the training part. If empty, it is that for
             validation, or ``held-out`` if there is none.
+        classes: the classes to learn, in this order; objects of others are left out and reported. All if empty.
 
     Raises:
-        DataError: the data set has no usable image, not this split, or only splits to measure on; or a split that it
-            declares cannot be read.
+        DataError: the data set has no usable image, not this split, not these classes, or only splits to measure on;
+            or a split that it declares cannot be read.
     """
     declared = declared_splits(path)
     training = part_to_learn_from(path, split)
+    if classes:
+        _require_classes(training, classes)
+        training = part_to_learn_from(path, split, classes)
     if not validation_split:
         validation_split = find_split("val", declared.keys() - {split, training.split}, path, "--val-split")
     validation = None
@@ -117,6 +124,14 @@ def _not_empty(dataset: Dataset, why: str) -> Dataset:
             f"nothing is left to learn from in {dataset.root}: every image {why}; name a split with --split"
         )
     return dataset
+
+
+def _require_classes(dataset: Dataset, classes: Sequence[str]) -> None:
+    for name in classes:
+        if name not in dataset.labels:
+            near = get_close_matches(name, dataset.labels, 1)
+            advice = f"did you mean {near[0]}?" if near else f"it names {', '.join(dataset.labels)}"
+            raise DataError(f"{dataset.root} has no class {name!r}; {advice}")
 
 
 def _listed(names: Sequence[str]) -> str:

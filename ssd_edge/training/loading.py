@@ -18,7 +18,7 @@ from ssd_edge.preprocess import preprocess
 from ssd_edge.spec import ModelSpec
 from ssd_edge.training.matching import training_target
 from ssd_edge.training.module import Batch, ValidationBatch
-from ssd_edge.training.run import Recipe
+from ssd_edge.training.recipe import Recipe
 
 CACHE_BYTES = 2 << 30
 """Memory for decoded images: a few hundred are read from disk once, not once an epoch."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,14 @@ from torch import Tensor
 from ssd_edge.data.dataset import Target
 from ssd_edge.decode import Decoder
 from ssd_edge.detections import Detections
+from ssd_edge.errors import ModelError
 from ssd_edge.evaluation import evaluate
 from ssd_edge.models.ssd import SSD
 from ssd_edge.spec import METADATA_KEY, ModelSpec
 from ssd_edge.training.checkpoints import save_checkpoint
 from ssd_edge.training.loss import multibox_loss
+from ssd_edge.training.optimiser import course_of, make_optimiser
+from ssd_edge.training.recipe import Recipe
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Images (B, 3, H, W), loc targets (B, A, 4), class targets (B, A)."""
@@ -30,13 +32,11 @@ KIND_KEY = "ssd_edge_training"
 
 
 class DetectorModule(pl.LightningModule):
-    """Trains an ``SSD`` with SGD, a linear warm-up and a cosine schedule.
+    """Trains an ``SSD`` with the optimiser and the schedule of a recipe.
 
     Args:
         network: trained in place.
-        lr: highest learning rate.
-        weight_decay: decay of weights; biases and BatchNorm have none.
-        frozen_blocks: number of the backbone's first blocks that keep their weights and statistics.
+        recipe: its frozen part keeps weights and statistics.
 
     Attributes:
         kind: name of this kind of training; one kind is not resumed as another.
@@ -46,13 +46,12 @@ class DetectorModule(pl.LightningModule):
     kind = "training in float"
     starts_trained = False
 
-    def __init__(self, network: SSD, lr: float, weight_decay: float = 5e-4, frozen_blocks: int = 0) -> None:
+    def __init__(self, network: SSD, recipe: Recipe) -> None:
         super().__init__()
         self.network = network
-        self.lr = lr
-        self.weight_decay = weight_decay
+        self.recipe = recipe
         self.decoder = Decoder(network.spec)
-        self._frozen: Sequence[torch.nn.Module] = list(network.backbone.features)[:frozen_blocks]  # type: ignore[arg-type]
+        self._frozen = _frozen_part(network, recipe)
         for block in self._frozen:
             block.requires_grad_(False)
         self._detections: list[Detections] = []
@@ -72,7 +71,7 @@ class DetectorModule(pl.LightningModule):
         return tuple(part.to(device) if isinstance(part, Tensor) else part for part in batch)
 
     def on_train_epoch_start(self) -> None:
-        """Keep the BatchNorm statistics of frozen blocks."""
+        """Keep the BatchNorm statistics of the frozen part."""
         for block in self._frozen:
             block.eval()
 
@@ -116,26 +115,28 @@ class DetectorModule(pl.LightningModule):
         checkpoint[METADATA_KEY] = self.network.spec.to_text()
 
     def configure_optimizers(self) -> Any:
-        """Make SGD with momentum 0.9 (paper, section 3) and a learning-rate schedule by step."""
-        trainable = [p for p in self.parameters() if p.requires_grad]
-        optimizer = torch.optim.SGD(
-            [
-                {"params": [p for p in trainable if p.ndim > 1], "weight_decay": self.weight_decay},
-                {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
-            ],
-            lr=self.lr,
-            momentum=0.9,
-        )
+        """Make the optimiser, and a learning-rate schedule by step."""
+        optimiser = make_optimiser(self, self.recipe.optimiser)
         steps = max(1, int(self.trainer.estimated_stepping_batches))
-        warmup = max(1, min(500, steps // 10))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, course_of(self.recipe, steps))
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-        def factor(step: int) -> float:
-            if step < warmup:
-                return (step + 1) / warmup
-            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup)))) + 1e-3
 
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+def _frozen_part(network: SSD, recipe: Recipe) -> Sequence[torch.nn.Module]:
+    """Return the modules that a recipe freezes.
+
+    Raises:
+        ModelError: the backbone has fewer blocks than are to be frozen.
+    """
+    if recipe.frozen_backbone:
+        return [network.backbone]
+    blocks = list(network.backbone.features)  # type: ignore[arg-type]
+    if recipe.frozen_blocks > len(blocks):
+        raise ModelError(
+            f"the backbone of {recipe.model} has {len(blocks)} blocks, of which {recipe.frozen_blocks} cannot be "
+            "frozen: lower --frozen-blocks"
+        )
+    return blocks[: recipe.frozen_blocks]
 
 
 def _gathered(detections: list[Detections], targets: list[Target]) -> tuple[list[Detections], list[Target]]:

@@ -28,6 +28,7 @@ from ssd_edge.training.fit import Beginning, fit
 from ssd_edge.training.folding import fold_batch_norm
 from ssd_edge.training.int8_graph import Int8Graph, Places
 from ssd_edge.training.module import DetectorModule, ValidationBatch
+from ssd_edge.training.recipe import Recipe
 from ssd_edge.training.resuming import epochs_done
 from ssd_edge.training.run import Trained, TrainingRun
 
@@ -51,7 +52,7 @@ class QuantisedModule(DetectorModule):
         network: with BatchNorm folded by ``fold_batch_norm``; trained in place.
         biases: result of ``fold_batch_norm``.
         places: the network's exported heads and their Q/DQ pairs.
-        lr: highest learning rate.
+        recipe: gives the optimiser and the schedule.
         learned: whether the scales of activations are trained too.
     """
 
@@ -59,9 +60,9 @@ class QuantisedModule(DetectorModule):
     starts_trained = True
 
     def __init__(
-        self, network: SSD, biases: Mapping[str, nn.Parameter | None], places: Places, lr: float, learned: bool
+        self, network: SSD, biases: Mapping[str, nn.Parameter | None], places: Places, recipe: Recipe, learned: bool
     ) -> None:
-        super().__init__(network, lr)
+        super().__init__(network, recipe)
         network.requires_grad_(False)
         self.int8 = Int8Graph(network, biases, places, learned)
         for parameter in self.int8.trained():
@@ -114,7 +115,7 @@ def fine_tune(run: TrainingRun, checkpoint: Path, place: Place, ranges: str = RA
         biases = fold_batch_norm(network)
         places = _places(network, usable, run.recipe.seed, place)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        module = QuantisedModule(network, biases, places, run.recipe.lr, ranges == "learned")
+        module = QuantisedModule(network, biases, places, run.recipe, ranges == "learned")
         return Beginning(module, {"fine_tuned": checkpoint})
 
     return fit(run, begin, spec)

@@ -2,74 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ssd_edge.data.dataset import Dataset
-from ssd_edge.errors import DataError, ModelError
+from ssd_edge.errors import DataError
 from ssd_edge.progress import Note, Progress, no_note, no_progress
-
-PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Hyperparameters of a training run; the defaults suit a few hundred images.
-
-    Attributes:
-        model: a key of ``ssd_edge.models.registry.MODELS``.
-        box_sizes: name of the model's table of default-box sizes; empty for its usual one.
-        epochs: passes over the training images.
-        batch_size: images in a step.
-        lr: highest learning rate.
-        seed: random seed.
-        patience: stop after this many validations without a better AP50; 0 never stops early.
-        validate_every: epochs between validations.
-        minutes: stop after this many minutes; 0 for no limit.
-        workers: number of processes that prepare images.
-        precision: ``32-true``, ``bf16-mixed``, ``16-mixed``, or ``auto``: bf16 where the processor has it.
-        frozen_blocks: number of the backbone's first blocks that are not trained.
-
-    Raises:
-        ModelError: a value is out of range.
-    """
-
-    model: str = "ssdlite300_mobilenet_v2"
-    box_sizes: str = ""
-    epochs: int = 100
-    batch_size: int = 16
-    lr: float = 0.02
-    seed: int = 0
-    patience: int = 0
-    validate_every: int = 5
-    minutes: float = 0
-    workers: int = 1
-    precision: str = "auto"
-    frozen_blocks: int = 0
-
-    def __post_init__(self) -> None:
-        checks = (
-            (self.epochs >= 1, f"epochs must be at least 1, but got {self.epochs}"),
-            # BatchNorm cannot learn from one image.
-            (self.batch_size >= 2, f"batch_size must be at least 2, but got {self.batch_size}"),
-            (0 < self.lr < math.inf, f"lr must be above 0, but got {self.lr}"),
-            (0 <= self.seed < 2**32, f"seed must lie in 0 … 2³² − 1, but got {self.seed}"),
-            (self.patience >= 0, f"patience must be at least 0, but got {self.patience}"),
-            (self.validate_every >= 1, f"validate_every must be at least 1, but got {self.validate_every}"),
-            (0 <= self.minutes < math.inf, f"minutes must be at least 0, but got {self.minutes}"),
-            (self.workers >= 0, f"workers must be at least 0, but got {self.workers}"),
-            (
-                self.precision in PRECISIONS,
-                f"precision must be one of {', '.join(PRECISIONS)}, but got {self.precision!r}",
-            ),
-            (self.frozen_blocks >= 0, f"frozen_blocks must be at least 0, but got {self.frozen_blocks}"),
-        )
-        for holds, message in checks:
-            if not holds:
-                raise ModelError(message)
+from ssd_edge.training.recipe import Recipe
 
 
 @dataclass(frozen=True)

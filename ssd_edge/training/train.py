@@ -33,18 +33,18 @@ def train(run: TrainingRun, backbone_weights: Path | None = None, start_from: Pa
         ModelError: the weights do not fit; there is nothing to resume from; the training diverged.
         KeyboardInterrupt: Ctrl-C; ``last.ckpt`` holds the last whole epoch.
     """
+    spec = make_spec(run.recipe.model, run.training.labels, run.recipe.box_sizes)  # refused before the data is checked
     source = None if start_from is None else load_checkpoint(start_from)
     given = {"backbone": backbone_weights, "start_from": start_from}
     parents = {name: path for name, path in given.items() if path is not None}
 
     def begin(_: Dataset) -> Beginning:
-        recipe = run.recipe
-        network = make_network(make_spec(recipe.model, run.training.labels, recipe.box_sizes))
+        network = make_network(spec)
         if backbone_weights is not None:
             load_backbone(network, read_torch_file(backbone_weights))
         left_out = [] if start_from is None or source is None else _take_weights(network, source, start_from, run)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        module = DetectorModule(network, recipe.lr, frozen_blocks=recipe.frozen_blocks)
+        module = DetectorModule(network, run.recipe)
         return Beginning(module, parents, tuple(left_out))
 
     return fit(run, begin, source.spec if source else None)

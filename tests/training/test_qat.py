@@ -40,11 +40,14 @@ from ssd_edge.training.int8_graph import Int8Graph, Places
 from ssd_edge.training.module import DetectorModule
 from ssd_edge.training.operators import operator
 from ssd_edge.training.qat import QuantisedModule, fine_tune
-from ssd_edge.training.run import Recipe, TrainingRun
+from ssd_edge.training.recipe import Optimiser, Recipe
+from ssd_edge.training.run import TrainingRun
 from ssd_edge.training.train import train
 from tests.training.conftest import write_yolo
 
-RECIPE = Recipe(model="tiny", epochs=2, batch_size=4, validate_every=1, workers=0, precision="32-true", lr=0.01)
+RECIPE = Recipe(
+    model="tiny", epochs=2, batch_size=4, validate_every=1, workers=0, precision="32-true", optimiser=Optimiser(lr=0.01)
+)
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -308,7 +311,7 @@ def test_operators_of_no_published_model_are_refused(node, sentence):
 @pytest.fixture
 def start(pictures, tmp_path) -> Path:
     """A checkpoint after a few epochs of training in float."""
-    recipe = replace(RECIPE, epochs=3, validate_every=3, lr=0.05)
+    recipe = replace(RECIPE, epochs=3, validate_every=3, optimiser=Optimiser(lr=0.05))
     return train(TrainingRun(*pictures, tmp_path / "float", recipe, show_bar=False)).checkpoint
 
 
@@ -326,7 +329,9 @@ def tune(
 
 def start_scales(pictures: tuple[Dataset, Dataset], folder: Path, start: Path) -> dict[str, float]:
     """Scales before the first step: a learning rate near 0 does not change them."""
-    return load_scales(tune(pictures, folder, start, replace(RECIPE, epochs=1, lr=1e-30)).checkpoint)
+    return load_scales(
+        tune(pictures, folder, start, replace(RECIPE, epochs=1, optimiser=Optimiser(lr=1e-30))).checkpoint
+    )
 
 
 @pytest.mark.slow

@@ -24,11 +24,14 @@ from ssd_edge.training.checkpoints import load_checkpoint, read_torch_file, save
 from ssd_edge.training.heads import TorchHeads
 from ssd_edge.training.loading import Shuffled, TrainingSamples
 from ssd_edge.training.module import DetectorModule
-from ssd_edge.training.run import Recipe, TrainingRun
+from ssd_edge.training.recipe import Optimiser, Recipe
+from ssd_edge.training.run import TrainingRun
 from ssd_edge.training.train import train
 from tests.training.conftest import draw_dataset, write_yolo
 
-RECIPE = Recipe(model="tiny", epochs=2, batch_size=4, validate_every=1, workers=0, precision="32-true", lr=0.01)
+RECIPE = Recipe(
+    model="tiny", epochs=2, batch_size=4, validate_every=1, workers=0, precision="32-true", optimiser=Optimiser(lr=0.01)
+)
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -86,7 +89,11 @@ def test_what_it_leaves_behind(pictures, tmp_path):
 def test_it_learns(tmp_path):
     """AP50 for red squares and blue bars on grey in new pictures is high (five seeds gave 0.90 … 1.00)."""
     both = draw_dataset(tmp_path / "train", 24), draw_dataset(tmp_path / "val", 6, seed=1)
-    trained = run(both, tmp_path / "run", replace(RECIPE, epochs=60, batch_size=8, validate_every=20, lr=0.05))
+    trained = run(
+        both,
+        tmp_path / "run",
+        replace(RECIPE, epochs=60, batch_size=8, validate_every=20, optimiser=Optimiser(lr=0.05)),
+    )
     assert trained.ap50 > 0.75
 
 
@@ -203,12 +210,16 @@ def test_resuming_from_damage_or_from_something_else(pictures, tmp_path):
 
 def test_early_stop(pictures, tmp_path):
     """With a learning rate near 0, AP50 never improves: one validation, then two without a better one."""
-    trained = run(pictures, tmp_path / "run", replace(RECIPE, epochs=20, patience=2, lr=1e-12))
+    trained = run(pictures, tmp_path / "run", replace(RECIPE, epochs=20, patience=2, optimiser=Optimiser(lr=1e-12)))
     assert trained.epochs == 3
 
 
 def test_early_stop_counts_validations_not_epochs(pictures, tmp_path):
-    trained = run(pictures, tmp_path / "run", replace(RECIPE, epochs=20, patience=1, lr=1e-12, validate_every=3))
+    trained = run(
+        pictures,
+        tmp_path / "run",
+        replace(RECIPE, epochs=20, patience=1, optimiser=Optimiser(lr=1e-12), validate_every=3),
+    )
     assert trained.epochs == 6
 
 
@@ -381,7 +392,7 @@ def test_fine_tuning_starts_from_the_weights_given(pictures, tmp_path):
     source = tmp_path / "source.pt"
     network = make_network(make_spec("tiny", ["bolt", "gear", "nut"]))
     save_checkpoint(source, network, network.spec)
-    run(pictures, tmp_path / "run", replace(RECIPE, epochs=1, lr=1e-12), start_from=source)
+    run(pictures, tmp_path / "run", replace(RECIPE, epochs=1, optimiser=Optimiser(lr=1e-12)), start_from=source)
     trained_weights = weights(tmp_path / "run" / "model.pt")
     torch.testing.assert_close(
         trained_weights["loc_heads.0.weight"], network.loc_heads[0].weight.detach(), rtol=0, atol=1e-6
@@ -451,28 +462,6 @@ def test_backbone_weights_that_are_none(pictures, tmp_path):
     torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(ModelError, match="do not fit the backbone of tiny"):
         run(pictures, tmp_path / "run", backbone_weights=tmp_path / "other.pth")
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"epochs": 0},
-        {"batch_size": 1},
-        {"lr": 0.0},
-        {"lr": math.nan},
-        {"seed": -1},
-        {"patience": -1},
-        {"validate_every": 0},
-        {"minutes": -1.0},
-        {"workers": -1},
-        {"precision": "int8"},
-        {"frozen_blocks": -1},
-    ],
-)
-def test_a_recipe_out_of_range(changes):
-    (name,) = changes
-    with pytest.raises(ModelError, match=f"{name} must"):
-        replace(RECIPE, **changes)
 
 
 def test_a_model_that_is_not_there(pictures, tmp_path):
