@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssd_edge.errors import ModelError
 from ssd_edge.files import LFS_ADVICE, is_lfs_pointer, sha256, written_whole
@@ -105,20 +105,38 @@ def load_scales(path: Path) -> dict[str, float]:
     return {str(name): scale for name, scale in scales.items()}
 
 
-def load_matching(network: SSD, weights: Mapping[str, Tensor]) -> list[str]:
+def load_matching(network: SSD, weights: Mapping[str, Tensor], labels: Sequence[str]) -> list[str]:
     """Load every tensor whose name and shape the network has too, to fine-tune another model.
+
+    Where the classes differ, in name or order, the layers that predict them stay as they are, whatever their shape.
 
     Args:
         network: changed in place.
         weights: tensors by name.
+        labels: class names that belong to the weights, without background.
 
     Returns:
         Names of the network's tensors that stay as they are, sorted.
     """
     own = network.state_dict()
-    matching = {name: value for name, value in weights.items() if name in own and value.shape == own[name].shape}
+    anew = set[str]() if tuple(labels) == network.spec.labels else class_tensors(network)
+    matching = {
+        name: value
+        for name, value in weights.items()
+        if name in own and value.shape == own[name].shape and name not in anew
+    }
     network.load_state_dict(matching, strict=False)
     return sorted(set(own) - set(matching))
+
+
+def class_tensors(network: SSD) -> set[str]:
+    """Return the names of the tensors that predict classes: those of the last convolution of each class head."""
+    names = set()
+    for number, head in enumerate(network.class_heads):
+        *_, last = (name for name, layer in head.named_modules() if isinstance(layer, nn.Conv2d))
+        prefix = f"class_heads.{number}.{last}." if last else f"class_heads.{number}."
+        names |= {name for name in network.state_dict() if name.startswith(prefix)}
+    return names
 
 
 def describe_taken(source: Path, network: SSD, weights: Mapping[str, Tensor], left_out: Sequence[str]) -> str:
@@ -131,8 +149,12 @@ def describe_taken(source: Path, network: SSD, weights: Mapping[str, Tensor], le
         left_out: result of ``load_matching``.
     """
     own = network.state_dict()
+    same_shape = {name for name in left_out if name in weights and weights[name].shape == own[name].shape}
     reasons = {
-        "left out because their shape differs": [name for name in left_out if name in weights],
+        "left out because their classes differ": [name for name in left_out if name in same_shape],
+        "left out because their shape differs": [
+            name for name in left_out if name in weights and name not in same_shape
+        ],
         "missing there": [name for name in left_out if name not in weights],
         "left out because this model has no such tensor": sorted(set(weights) - set(own)),
     }

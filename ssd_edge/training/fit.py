@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -22,6 +24,7 @@ from ssd_edge.spec import METADATA_KEY, ModelSpec
 from ssd_edge.training.checkpoints import read_torch_file
 from ssd_edge.training.loading import Batches, batches_of
 from ssd_edge.training.module import DetectorModule
+from ssd_edge.training.record import Record
 from ssd_edge.training.resuming import epochs_done
 from ssd_edge.training.run import Trained, TrainingRun
 from ssd_edge.training.trainer import BestModel, defined, make_trainer, quiet_lightning
@@ -72,12 +75,19 @@ def fit(run: TrainingRun, begin: Callable[[Dataset], Beginning], parent: ModelSp
     beginning = begin(usable.training)
     module, network = beginning.module, beginning.module.network
     network.spec = _with_provenance(network.spec, run, usable, beginning.parents)
-    epoch = epochs_done(run.last, network.spec, module.kind) if run.resume else 0
+    epoch = epochs_done(run.last, network.spec, module.kind, run.recipe.ema > 0) if run.resume else 0
     batches = batches_of(usable.training, usable.validation, network.spec, run.recipe, epoch)
     best = BestModel(run.best)
-    trainer = make_trainer(run, best)
-    _train(run, trainer, module, batches, best)
-    return Trained(
+    record = Record(run, _facts(run, usable, beginning.parents), epoch)
+    trainer = make_trainer(run, [best, record])
+    record.begin(trainer)
+    try:
+        _train(run, trainer, module, batches, best)
+    except BaseException as error:
+        with suppress(OSError, ModelError):  # the error that ended the training is the one to show
+            record.end(trainer, " ".join(f"{type(error).__name__} {error}".split()), {})
+        raise
+    trained = Trained(
         checkpoint=best.path,
         ap50=defined(best.ap50),
         epochs=trainer.current_epoch,
@@ -88,6 +98,9 @@ def fit(run: TrainingRun, begin: Callable[[Dataset], Beginning], parent: ModelSp
         training=facts(usable.training),
         validation=facts(usable.validation),
     )
+    shown = ("ap50", "ap50_at_start", "epochs", "seconds")
+    record.end(trainer, "finished", {name: getattr(trained, name) for name in shown})
+    return trained
 
 
 def _train(run: TrainingRun, trainer: pl.Trainer, module: DetectorModule, batches: Batches, best: BestModel) -> None:
@@ -108,6 +121,13 @@ def _train(run: TrainingRun, trainer: pl.Trainer, module: DetectorModule, batche
                 trainer.validate(module, batches.validation, verbose=False)
     except FloatingPointError as error:
         raise ModelError(str(error)) from None
+    except ValueError as error:
+        if not (run.resume and "parameter group" in str(error)):
+            raise
+        raise ModelError(
+            f"{run.last} was trained with other frozen layers or another optimiser: resume with the options it began "
+            "with, or start without --resume"
+        ) from None
     except SystemExit:  # Lightning turns Ctrl-C into this
         if trainer.interrupted:
             raise KeyboardInterrupt from None
@@ -139,6 +159,20 @@ def _with_provenance(spec: ModelSpec, run: TrainingRun, usable: Usable, parents:
     kept = {key: value for key, value in spec.provenance.items() if key not in KEYS}
     held_out = usable.held_out.provenance() if usable.held_out else {}
     return replace(spec, provenance={**kept, **_provenance(run, usable, parents), **held_out})
+
+
+def _facts(run: TrainingRun, usable: Usable, parents: Mapping[str, Path]) -> dict[str, Any]:
+    """Collect what a run's record says of data and weights; the hash of the images is over their files' hashes."""
+    digests = sorted(digest for report in usable.reports for digest in report.digests)
+    provenance = _provenance(run, usable, parents)
+    return {
+        "data": {name: provenance[name] for name in provenance if "dataset" in name or name == "validation_split"}
+        | {"images_sha256": hashlib.sha256("".join(digests).encode()).hexdigest()},
+        "training": facts(usable.training),
+        "validation": facts(usable.validation),
+        "weights": {name: provenance[f"{name}_sha256"] for name in parents},
+        "ssd_edge": provenance["ssd_edge"],
+    }
 
 
 def _provenance(run: TrainingRun, usable: Usable, parents: Mapping[str, Path]) -> dict[str, str]:

@@ -74,7 +74,11 @@ class Shuffled(Sampler[tuple[int, int]]):
         return iter([(self.epoch, int(index)) for index in order])
 
 
-class TrainingSamples(TorchDataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
+TrainingItem = tuple[torch.Tensor, torch.Tensor, torch.Tensor, str]
+"""One image (3, H, W), its loc target (A, 4) and class target (A,), and its file."""
+
+
+class TrainingSamples(TorchDataset[TrainingItem]):
     """Training images augmented, preprocessed and matched; the same seed and (epoch, index) give the same tensors."""
 
     def __init__(self, samples: Sequence[Sample], spec: ModelSpec, seed: int) -> None:
@@ -86,11 +90,12 @@ class TrainingSamples(TorchDataset[tuple[torch.Tensor, torch.Tensor, torch.Tenso
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def __getitem__(self, key: tuple[int, int]) -> TrainingItem:
         epoch, index = key
         image, target = augment(*self.source[index], np.random.default_rng([self.seed, epoch, index]))
         loc, classes = training_target(target, image.shape[:2], self.defaults, self.spec.variances)
-        return torch.from_numpy(preprocess(image, self.spec)[0]), torch.from_numpy(loc), torch.from_numpy(classes)
+        inputs, file = torch.from_numpy(preprocess(image, self.spec)[0]), str(self.source.samples[index].image)
+        return inputs, torch.from_numpy(loc), torch.from_numpy(classes), file
 
 
 class ValidationSamples(TorchDataset[tuple[torch.Tensor, Target, tuple[int, int]]]):
@@ -108,10 +113,10 @@ class ValidationSamples(TorchDataset[tuple[torch.Tensor, Target, tuple[int, int]
         return torch.from_numpy(preprocess(image, self.spec)[0]), target, (image.shape[0], image.shape[1])
 
 
-def collate_training(items: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]) -> Batch:
-    """Stack images, loc targets and class targets to a batch."""
-    images, loc, classes = zip(*items, strict=True)
-    return torch.stack(images), torch.stack(loc), torch.stack(classes)
+def collate_training(items: list[TrainingItem]) -> Batch:
+    """Stack images, loc targets and class targets to a batch; files stay a list."""
+    images, loc, classes, files = zip(*items, strict=True)
+    return torch.stack(images), torch.stack(loc), torch.stack(classes), list(files)
 
 
 def collate_validation(items: list[tuple[torch.Tensor, Target, tuple[int, int]]]) -> ValidationBatch:

@@ -22,8 +22,8 @@ from ssd_edge.training.loss import multibox_loss
 from ssd_edge.training.optimiser import course_of, make_optimiser
 from ssd_edge.training.recipe import Recipe
 
-Batch = tuple[Tensor, Tensor, Tensor]
-"""Images (B, 3, H, W), loc targets (B, A, 4), class targets (B, A)."""
+Batch = tuple[Tensor, Tensor, Tensor, list[str]]
+"""Images (B, 3, H, W), loc targets (B, A, 4), class targets (B, A), files of the images."""
 ValidationBatch = tuple[Tensor, list[Target], list[tuple[int, int]]]
 """Images (B, 3, H, W), objects in pixels, (height, width) of each frame."""
 
@@ -75,9 +75,16 @@ class DetectorModule(pl.LightningModule):
         for block in self._frozen:
             block.eval()
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Compute and log the MultiBox loss of one batch."""
-        images, loc_target, class_target = batch
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Compute and log the MultiBox loss of one batch.
+
+        Returns:
+            ``loss``, and its parts ``loc`` and ``conf``, as scalars.
+
+        Raises:
+            FloatingPointError: the loss is not finite.
+        """
+        images, loc_target, class_target, _ = batch
         loc, logits = self.heads(images.contiguous(memory_format=torch.channels_last))
         losses = multibox_loss(loc.float(), logits.float(), loc_target, class_target)
         size = len(images)
@@ -86,10 +93,10 @@ class DetectorModule(pl.LightningModule):
         self.log("loss/conf", losses.conf, batch_size=size)
         if not torch.isfinite(losses.total):
             raise FloatingPointError(
-                f"the loss is {losses.total.item()} at step {self.global_step}: lower --lr, or look for bad boxes "
-                "with check-data"
+                f"the loss is {losses.total.item()} at step {self.global_step}, with the images "
+                f"{_suspects(batch)}: lower --lr, or look for bad boxes in them with check-data"
             )
-        return losses.total
+        return {"loss": losses.total, "loc": losses.loc.detach(), "conf": losses.conf.detach()}
 
     def validation_step(self, batch: ValidationBatch, batch_idx: int) -> None:
         """Decode a batch as an engine would, and collect detections and targets."""
@@ -120,6 +127,14 @@ class DetectorModule(pl.LightningModule):
         steps = max(1, int(self.trainer.estimated_stepping_batches))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, course_of(self.recipe, steps))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _suspects(batch: Batch) -> str:
+    """Name the images of a batch whose pixels or boxes are not finite; all images if there is none such."""
+    images, loc_target, _, files = batch
+    finite = images.isfinite().flatten(1).all(1) & loc_target.isfinite().flatten(1).all(1)
+    bad = [file for file, good in zip(files, finite.tolist(), strict=True) if not good]
+    return ", ".join(Path(file).name for file in bad or files)
 
 
 def _frozen_part(network: SSD, recipe: Recipe) -> Sequence[torch.nn.Module]:

@@ -103,6 +103,8 @@ def fine_tune(run: TrainingRun, checkpoint: Path, place: Place, ranges: str = RA
     """
     if ranges not in RANGES:
         raise ModelError(f"ranges must be one of {', '.join(RANGES)}, but got {ranges!r}")
+    if run.recipe.ema:
+        raise ModelError("quantisation-aware training keeps no moving average of the weights: set ema to 0")
     network = _network(run, checkpoint)
     spec = network.spec
     if run.resume:  # refuse before the calibration, not after it

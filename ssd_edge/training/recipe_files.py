@@ -21,9 +21,6 @@ from ssd_edge.training.recipe import DEFAULTS, Recipe
 Changes = Mapping[str, Any]
 """Values of a recipe by name, those of a group in a mapping of their own."""
 
-RECIPE_FILE = "recipe.yaml"
-"""Name of the complete recipe in a run's folder."""
-
 _SHIPPED = resources.files("ssd_edge") / "recipes"
 _AT = re.compile(r"^(?P<what>.*?) - at `\$\.?(?P<place>.*)`$")
 _ONE_OF_TWO = ("epochs", "iterations")

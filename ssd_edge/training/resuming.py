@@ -7,17 +7,19 @@ from pathlib import Path
 from ssd_edge.errors import ModelError
 from ssd_edge.parsing import shown
 from ssd_edge.spec import METADATA_KEY, ModelSpec
+from ssd_edge.training.averaging import AVERAGE_KEY
 from ssd_edge.training.checkpoints import read_torch_file
 from ssd_edge.training.module import KIND_KEY, DetectorModule
 
 
-def epochs_done(last: Path, spec: ModelSpec, kind: str) -> int:
+def epochs_done(last: Path, spec: ModelSpec, kind: str, ema: bool = False) -> int:
     """Count the epochs that an interrupted training has done.
 
     Args:
         last: its ``last.ckpt``.
         spec: the model that is trained now.
         kind: the kind of training now, see ``DetectorModule.kind``.
+        ema: whether the training now keeps a moving average of the weights.
 
     Raises:
         ModelError: the file is missing, or holds another model or another kind of training.
@@ -41,6 +43,12 @@ def epochs_done(last: Path, spec: ModelSpec, kind: str) -> int:
         raise ModelError(
             f"{last} is of {kind_before}, and not of {kind}: resume with the options it began with, or start without "
             "--resume"
+        )
+    if ema != (AVERAGE_KEY in content):
+        before_now = ("without", "with") if ema else ("with", "without")
+        raise ModelError(
+            f"{last} was trained {before_now[0]} a moving average of the weights, and not {before_now[1]} one: resume "
+            "with the options it began with, or start without --resume"
         )
     epoch = content.get("epoch")
     if not isinstance(epoch, int) or epoch < 0:

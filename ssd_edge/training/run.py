@@ -22,7 +22,8 @@ class TrainingRun:
             measured on.
         validation: images to choose the best epoch by; None to hold out a share of the training images, by the
             recipe's seed.
-        folder: receives ``model.pt``, ``last.ckpt`` (to resume from) and TensorBoard logs.
+        folder: receives ``model.pt``, ``last.ckpt`` (to resume from), TensorBoard logs, and the record of the run: see
+            ``ssd_edge.training.experiment``.
         recipe: hyperparameters.
         resume: continue from ``folder/last.ckpt``.
         show_bar: show a progress bar while training.

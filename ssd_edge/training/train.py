@@ -58,7 +58,7 @@ def _take_weights(network: SSD, source: SSD, start_from: Path, run: TrainingRun)
             f"add --model {source.spec.architecture}"
         )
     weights = source.state_dict()
-    left_out = load_matching(network, weights)
+    left_out = load_matching(network, weights, source.spec.labels)
     if not run.resume:  # a resumed training takes all its weights from last.ckpt
         run.note(describe_taken(start_from, network, weights, left_out))
     return left_out

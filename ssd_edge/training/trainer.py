@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from ssd_edge.training.averaging import MovingAverage
 from ssd_edge.training.checkpoints import write_torch_file
 from ssd_edge.training.module import DetectorModule
 from ssd_edge.training.run import TrainingRun
@@ -79,8 +81,13 @@ def defined(ap50: float) -> float | None:
     return None if ap50 < 0 else ap50
 
 
-def make_trainer(run: TrainingRun, best: BestModel) -> pl.Trainer:
-    """Make Lightning's trainer with the settings of a run."""
+def make_trainer(run: TrainingRun, callbacks: Sequence[Callback]) -> pl.Trainer:
+    """Make Lightning's trainer with the settings of a run.
+
+    Args:
+        run: gives the settings.
+        callbacks: called in this order, before the moving average puts the weights back after a validation.
+    """
     recipe = run.recipe
     with quiet_lightning():
         return pl.Trainer(
@@ -95,7 +102,7 @@ def make_trainer(run: TrainingRun, best: BestModel) -> pl.Trainer:
             gradient_clip_val=recipe.optimiser.clip or None,
             log_every_n_steps=10,
             logger=TensorBoardLogger(str(run.folder), name="logs"),
-            callbacks=[*_callbacks(run), best],
+            callbacks=[*callbacks, *_callbacks(run)],
             plugins=[WholeCheckpoints()],
             enable_progress_bar=run.show_bar,
             enable_model_summary=False,
@@ -115,6 +122,8 @@ def _callbacks(run: TrainingRun) -> list[Callback]:
     ]
     if run.recipe.patience:
         callbacks.append(EarlyStopping("val/ap50", mode="max", patience=run.recipe.patience))
+    if run.recipe.ema:
+        callbacks.append(MovingAverage(run.recipe.ema))
     if run.show_bar:
         callbacks.append(RichProgressBar(leave=False, console_kwargs={"stderr": True}))
     return callbacks

@@ -215,14 +215,14 @@ def test_an_architecture_of_another_version(network, tmp_path):
 
 def test_matching_weights_are_taken_and_the_others_named(network):
     other = make_network(make_spec("tiny", ["bolt", "nut", "gear"]))
-    left_out = load_matching(other, network.state_dict() | {"unknown": torch.zeros(1)})
+    left_out = load_matching(other, network.state_dict() | {"unknown": torch.zeros(1)}, network.spec.labels)
     assert left_out == sorted(f"class_heads.{k}.{kind}" for k in (0, 1) for kind in ("weight", "bias"))
     assert torch.equal(other.loc_heads[0].weight, network.loc_heads[0].weight)
     assert torch.equal(other.backbone.features[1][1].running_var, network.backbone.features[1][1].running_var)
 
 
 def taken(network, weights) -> str:
-    return describe_taken(Path("old.pt"), network, weights, load_matching(network, weights))
+    return describe_taken(Path("old.pt"), network, weights, load_matching(network, weights, network.spec.labels))
 
 
 def test_what_was_taken_is_said(network):

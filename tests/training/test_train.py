@@ -70,7 +70,15 @@ def test_what_it_leaves_behind(pictures, tmp_path):
     assert 0 <= trained.ap50 <= 1
     assert trained.seconds > 0
     assert trained.summary == "nothing wrong in 8 images with 14 boxes"
-    assert sorted(p.name for p in out.iterdir()) == ["last.ckpt", "logs", "model.pt"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        "curves.csv",
+        "curves.png",
+        "last.ckpt",
+        "logs",
+        "model.pt",
+        "recipe.yaml",
+        "run.json",
+    ]
     network = load_checkpoint(out / "model.pt")
     facts = network.spec.provenance
     assert facts["dataset"] == "train"
@@ -134,7 +142,7 @@ def test_a_full_disk_leaves_the_last_epoch_to_resume_from(pictures, tmp_path, mo
                 run(pictures, tmp_path / "run", recipe)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["last.ckpt", "logs"]
+    assert not (tmp_path / "run" / "model.pt").exists()
     assert read_torch_file(tmp_path / "run" / "last.ckpt")["epoch"] == 1  # counted from 0
     assert run(pictures, tmp_path / "run", recipe, resume=True).epochs == 4
 
@@ -375,13 +383,13 @@ def test_a_loss_that_is_no_number_ends_training_with_a_sentence(pictures, tmp_pa
     usual = TrainingSamples.__getitem__
 
     def planted(samples: TrainingSamples, key: tuple[int, int]):
-        image, loc, classes = usual(samples, key)
-        if key[0] == 1:
-            image[0, 0, 0] = math.nan
-        return image, loc, classes
+        item = usual(samples, key)
+        if key == (1, 5):
+            item[0][0, 0, 0] = math.nan
+        return item
 
     monkeypatch.setattr(TrainingSamples, "__getitem__", planted)
-    with pytest.raises(ModelError, match="the loss is nan at step 2: lower --lr") as error:
+    with pytest.raises(ModelError, match=r"the loss is nan at step [23], with the images 5.png: lower --lr") as error:
         run(pictures, tmp_path / "run")
     assert "\n" not in str(error.value)
     kept = weights(tmp_path / "run" / "last.ckpt")  # the epoch before
@@ -483,7 +491,7 @@ def test_order_and_augmentation_follow_from_seed_and_epoch(pictures):
             assert keys == list(sampler)
     assert len({tuple(order) for order in orders.values()}) == 4
     samples = TrainingSamples(pictures[0].samples, make_spec("tiny", ["bolt", "nut"]), seed=5)
-    for first, again in zip(samples[3, 2], samples[3, 2], strict=True):
+    for first, again in zip(samples[3, 2][:3], samples[3, 2][:3], strict=True):
         assert torch.equal(first, again)
     assert not torch.equal(samples[3, 2][0], samples[4, 2][0])
 
