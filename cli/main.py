@@ -20,6 +20,7 @@ from ssd_edge.cli.calibrate import calibrate
 from ssd_edge.cli.check_data import check_data
 from ssd_edge.cli.check_onnx import check_onnx
 from ssd_edge.cli.common import NumberLists, printable
+from ssd_edge.cli.compare import compare
 from ssd_edge.cli.demo import demo
 from ssd_edge.cli.doctor import doctor
 from ssd_edge.cli.eval import evaluate
@@ -44,7 +45,13 @@ app = typer.Typer(
 )
 
 _PANELS: dict[str, dict[str, Callable[..., None]]] = {
-    "Make a model": {"check-data": check_data, "train": train, "import-onnx": import_onnx, "export": export},
+    "Make a model": {
+        "check-data": check_data,
+        "train": train,
+        "compare": compare,
+        "import-onnx": import_onnx,
+        "export": export,
+    },
     "Make it fast": {
         "calibrate": calibrate,
         "check-onnx": check_onnx,

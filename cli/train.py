@@ -187,7 +187,10 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help=f"Random seed: {DEFAULTS.seed}.", show_default=False)] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Resume an interrupted training from last.ckpt in the output folder.")
+        bool,
+        typer.Option(
+            "--resume", help="Resume an interrupted training from last.ckpt and recipe.yaml in the output folder."
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -207,6 +210,9 @@ def train(
     from ssd_edge.data.split import training_and_validation
 
     _refuse_contradictions(context, qat)
+    begun = output / "recipe.yaml"
+    if resume and not recipe and begun.is_file():
+        recipe = str(begun)
     recipe_of_run = _recipe(context, recipe, settings or [], qat)
     parts = training_and_validation(data, split, val_split, recipe_of_run.classes)
     with ExitStack() as checking:

@@ -71,6 +71,7 @@ def fit(run: TrainingRun, begin: Callable[[Dataset], Beginning], parent: ModelSp
     run.note(f"learns from {described(usable.training)}; validates on {described(usable.validation)}")
     run.note(summary)
     _require_ap(run, usable)
+    _name_classes_without_object(run, usable.training)
     pl.seed_everything(run.recipe.seed, workers=True, verbose=False)
     beginning = begin(usable.training)
     module, network = beginning.module, beginning.module.network
@@ -146,6 +147,14 @@ def _require_ap(run: TrainingRun, usable: Usable) -> None:
     run.note(f"{sentence}: the weights of the last epoch are kept; validate on others with --val-split")
 
 
+def _name_classes_without_object(run: TrainingRun, training: Dataset) -> None:
+    """Say which classes have no object to learn from."""
+    learnt = {int(label) for sample in training for label in sample.target.labels[sample.target.to_find]}
+    missing = [name for label, name in enumerate(training.labels) if label not in learnt]
+    if missing:
+        run.note(f"no object to learn from of {', '.join(missing)}: the model will not find any")
+
+
 def _held_out_before(run: TrainingRun, parent: ModelSpec | None) -> HeldOut | None:
     """Return what was held out of the training that is resumed, or of that of the parent."""
     if run.resume and run.last.exists():
@@ -162,16 +171,24 @@ def _with_provenance(spec: ModelSpec, run: TrainingRun, usable: Usable, parents:
 
 
 def _facts(run: TrainingRun, usable: Usable, parents: Mapping[str, Path]) -> dict[str, Any]:
-    """Collect what a run's record says of data and weights; the hash of the images is over their files' hashes."""
-    digests = sorted(digest for report in usable.reports for digest in report.digests)
-    provenance = _provenance(run, usable, parents)
+    """Collect what a run's record says of data and weights."""
+    digests = {
+        sample.image: digest
+        for report in usable.reports
+        for sample, digest in zip(report.clean, report.digests, strict=True)
+    }
+
+    def part(dataset: Dataset) -> dict[str, Any]:
+        files = "".join(sorted(digests[sample.image] for sample in dataset))
+        images = hashlib.sha256(files.encode()).hexdigest()
+        return {**facts(dataset), "labels_sha256": dataset.fingerprint(), "images_sha256": images}
+
     return {
-        "data": {name: provenance[name] for name in provenance if "dataset" in name or name == "validation_split"}
-        | {"images_sha256": hashlib.sha256("".join(digests).encode()).hexdigest()},
-        "training": facts(usable.training),
-        "validation": facts(usable.validation),
-        "weights": {name: provenance[f"{name}_sha256"] for name in parents},
-        "ssd_edge": provenance["ssd_edge"],
+        "dataset": run.training.root.name,
+        "classes": list(run.training.labels),
+        "training": part(usable.training),
+        "validation": part(usable.validation),
+        "weights_sha256": {name: sha256(path) for name, path in parents.items()},
     }
 
 

@@ -16,8 +16,8 @@ COLOURS = ("#1f6fb4", "#d1495b", "#2e8b57", "#e08e0b", "#6a4c93", "#0f8b8d", "#8
 
 _WIDTH, _HEIGHT = 460, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 16, 34, 40
-_SCALE = 2
-"""Everything is drawn at twice the size, then halved, so that lines are smooth."""
+_SCALE = 3
+"""Everything is drawn at three times the size, then reduced, so that lines are smooth."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def draw(panels: Sequence[Panel], path: Path) -> None:
 
 
 class _Pen:
-    """Draws at twice the size, to the right of an offset."""
+    """Draws enlarged, to the right of an offset."""
 
     def __init__(self, picture: Image.Image, offset: int) -> None:
         self._draw = ImageDraw.Draw(picture)
@@ -80,7 +80,7 @@ class _Pen:
     def line(self, points: Sequence[tuple[float, float]], colour: str, wide: float = 1) -> None:
         if len(points) == 1:
             x, y = self._at(*points[0])
-            self._draw.ellipse((x - 5, y - 5, x + 5, y + 5), fill=colour)
+            self._draw.ellipse((x - 7, y - 7, x + 7, y + 7), fill=colour)
         else:
             self._draw.line([self._at(*point) for point in points], colour, round(wide * _SCALE), "curve")
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
@@ -44,7 +43,7 @@ class Record(Callback):
         self._facts = {
             "seed": run.recipe.seed,
             **facts,
-            "versions": {"torch": torch.__version__, "pytorch-lightning": importlib.metadata.version("pytorch-lightning")},
+            "versions": {name: importlib.metadata.version(name) for name in ("torch", "pytorch-lightning")},
             "machine": summary(),
         }
         self._began = time.monotonic()

@@ -35,6 +35,11 @@ def train(run: TrainingRun, backbone_weights: Path | None = None, start_from: Pa
     """
     spec = make_spec(run.recipe.model, run.training.labels, run.recipe.box_sizes)  # refused before the data is checked
     source = None if start_from is None else load_checkpoint(start_from)
+    if source is not None and source.spec.architecture != run.recipe.model:
+        raise ModelError(
+            f"{start_from} is a {source.spec.architecture}, and {run.recipe.model} is to be trained: "
+            f"add --model {source.spec.architecture}"
+        )
     given = {"backbone": backbone_weights, "start_from": start_from}
     parents = {name: path for name, path in given.items() if path is not None}
 
@@ -52,11 +57,6 @@ def train(run: TrainingRun, backbone_weights: Path | None = None, start_from: Pa
 
 def _take_weights(network: SSD, source: SSD, start_from: Path, run: TrainingRun) -> list[str]:
     """Load the matching tensors of a checkpoint, note what was taken, and return the names of those left out."""
-    if source.spec.architecture != run.recipe.model:
-        raise ModelError(
-            f"{start_from} is a {source.spec.architecture}, and {run.recipe.model} is to be trained: "
-            f"add --model {source.spec.architecture}"
-        )
     weights = source.state_dict()
     left_out = load_matching(network, weights, source.spec.labels)
     if not run.resume:  # a resumed training takes all its weights from last.ckpt
