@@ -33,7 +33,7 @@ class TrainingRun:
         kept_back: parts that are measured on at another time, and not learnt from.
 
     Raises:
-        DataError: training and validation do not name the same classes.
+        DataError: training and validation do not name the same classes, or not those of the recipe.
     """
 
     training: Dataset
@@ -47,6 +47,11 @@ class TrainingRun:
     kept_back: Sequence[Dataset] = ()
 
     def __post_init__(self) -> None:
+        if self.recipe.classes and self.recipe.classes != self.training.labels:
+            raise DataError(
+                f"the recipe is for the classes {', '.join(self.recipe.classes)}, but the data set is read with "
+                f"{', '.join(self.training.labels)}: open it with the recipe's"
+            )
         if self.validation is not None and self.validation.labels != self.training.labels:
             raise DataError(
                 "training and validation must name the same classes in the same order, but got "

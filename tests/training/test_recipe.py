@@ -8,8 +8,10 @@ from dataclasses import replace
 import pytest
 
 from ssd_edge.errors import ModelError
+from ssd_edge.models.registry import make_spec
 from ssd_edge.training.recipe import DEFAULTS, Optimiser, Recipe, Schedule
 from ssd_edge.training.recipe_files import changed, nested, parse_setting, read_recipe, shipped_recipes, write_recipe
+from tests.helpers import ROOT
 
 STEP = Schedule("step", warmup=10, milestones=(20, 30), factor=0.2)
 
@@ -165,5 +167,29 @@ def test_settings_of_the_command_line():
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
-def test_shipped_recipes_are_read(name):
-    assert read_recipe(name) != DEFAULTS
+def test_shipped_recipes_fit_their_model(name):
+    recipe = read_recipe(name)
+    assert recipe != DEFAULTS
+    assert make_spec(recipe.model, ["bolt"], recipe.box_sizes).architecture == recipe.model
+
+
+@pytest.mark.parametrize("name", ["ssd300_voc", "ssd512_voc"])
+def test_the_papers_figures(name):
+    """The solver of examples/ssd/ssd_pascal.py (branch ssd of weiliu89/caffe), and section 3 of the paper."""
+    recipe = read_recipe(name)
+    base_lr, neg_pos_ratio = 0.00004, 3.0
+    assert recipe.optimiser.lr == pytest.approx(base_lr * 25 / ((neg_pos_ratio + 1) / 4))
+    assert (recipe.optimiser.momentum, recipe.optimiser.weight_decay, recipe.batch_size) == (0.9, 0.0005, 32)
+    assert (recipe.iterations, recipe.schedule.milestones, recipe.schedule.factor) == (120_000, (80_000, 100_000), 0.1)
+    # twice 40k, 10k and 10k: sections 3.1 and 3.6
+    assert recipe.iterations == 2 * (40_000 + 10_000 + 10_000)
+    assert (recipe.ema, recipe.optimiser.clip, recipe.schedule.warmup) == (0, 0, 0)
+
+
+def test_recipes_are_part_of_the_package():
+    """What setuptools puts into a wheel has them: pyproject.toml names the folder beside the samples."""
+    tomllib = pytest.importorskip("tomllib")
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["ssd_edge"]
+    packed = {file.name for pattern in data for file in (ROOT / "ssd_edge").glob(pattern)}
+    assert {f"{name}.yaml" for name in shipped_recipes()} <= packed
+    assert {"ssd300_voc", "ssd512_voc", "ssdlite_small_data"} <= set(shipped_recipes())
