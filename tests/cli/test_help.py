@@ -18,6 +18,7 @@ COMMANDS = {command.name: command.callback for command in app.registered_command
 NEXT = {
     "check-data": "ssd-edge train",
     "train": "ssd-edge export",
+    "compare": "ssd-edge eval",
     "import-onnx": "ssd-edge eval",
     "export": "ssd-edge calibrate",
     "calibrate": "ssd-edge build-engine",
