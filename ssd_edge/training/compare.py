@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ssd_edge.errors import ModelError
 from ssd_edge.training.experiment import Experiment, Row, points
 from ssd_edge.training.plot import Line, Panel, draw
 
@@ -88,10 +87,7 @@ def draw_comparison(experiments: Sequence[Experiment], path: Path) -> None:
         Panel("AP50 on the validation images", "minutes", [Line(name, _over_minutes(one.rows)) for name, one in named]),
         Panel("loss", "epoch", [Line(name, points(one.rows, "loss")) for name, one in named]),
     ]
-    try:
-        draw(panels, path)
-    except OSError as error:
-        raise ModelError(f"cannot write {path}: {error.strerror or error}") from None
+    draw(panels, path)
 
 
 def _over_minutes(rows: Sequence[Row]) -> list[tuple[float, float]]:

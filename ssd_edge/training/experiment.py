@@ -149,7 +149,7 @@ def draw_curves(path: Path, rows: Sequence[Row]) -> None:
     """Draw loss, AP and learning rate over the epochs.
 
     Raises:
-        OSError: the picture cannot be written.
+        ModelError: the picture cannot be written.
     """
     panels = [
         Panel(title, "epoch", [Line(name, points(rows, column)) for column, name in columns.items()])

@@ -81,11 +81,10 @@ def fit(run: TrainingRun, begin: Callable[[Dataset], Beginning], parent: ModelSp
     best = BestModel(run.best)
     record = Record(run, _facts(run, usable, beginning.parents), epoch)
     trainer = make_trainer(run, [best, record])
-    record.begin(trainer)
     try:
         _train(run, trainer, module, batches, best)
     except BaseException as error:
-        with suppress(OSError, ModelError):  # the error that ended the training is the one to show
+        with suppress(ModelError):  # the error that ended the training is the one to show
             record.end(trainer, " ".join(f"{type(error).__name__} {error}".split()), {})
         raise
     trained = Trained(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from ssd_edge.errors import ModelError
 from ssd_edge.files import written_whole
 
 COLOURS = ("#1f6fb4", "#d1495b", "#2e8b57", "#e08e0b", "#6a4c93", "#0f8b8d", "#8c564b", "#555555")
@@ -56,15 +57,18 @@ def draw(panels: Sequence[Panel], path: Path) -> None:
         path: the file; replaced if it exists.
 
     Raises:
-        OSError: it cannot be written.
+        ModelError: it cannot be written.
     """
     rows = max(len(panel.lines) for panel in panels)
     width, height = _WIDTH * len(panels), _HEIGHT + 18 * rows + 10
     picture = Image.new("RGB", (width * _SCALE, height * _SCALE), "white")
     for number, panel in enumerate(panels):
         _draw_panel(_Pen(picture, number * _WIDTH), panel)
-    with written_whole(path) as partial:
-        picture.resize((width, height), Image.Resampling.LANCZOS).save(partial, "PNG")
+    try:
+        with written_whole(path) as partial:
+            picture.resize((width, height), Image.Resampling.LANCZOS).save(partial, "PNG")
+    except OSError as error:
+        raise ModelError(f"cannot write {path}: {error.strerror or error}") from None
 
 
 class _Pen:

@@ -46,6 +46,7 @@ class Record(Callback):
             "versions": {name: importlib.metadata.version(name) for name in ("torch", "pytorch-lightning")},
             "machine": summary(),
         }
+        self._begun = False
         self._began = time.monotonic()
         self._sums: dict[str, Tensor | float] = {}
         self._steps = 0
@@ -59,18 +60,19 @@ class Record(Callback):
                 raise ModelError(f"{curves} is damaged: {error}; delete it to resume without it") from None
         self._seconds_before = self.rows[-1].seconds if self.rows else 0.0
 
-    def begin(self, trainer: pl.Trainer) -> None:
-        """Write what is known before the first step.
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write what is known before the first step; what cannot be resumed does not come so far.
 
         Raises:
             ModelError: the folder cannot be written to.
         """
+        self._begun = True
         if trainer.is_global_zero:
             write_recipe(self._run.recipe, self._run.folder / RECIPE)
             self._write_facts(trainer, "running", {})
 
     def end(self, trainer: pl.Trainer, state: str, result: Mapping[str, Any]) -> None:
-        """Write the result, and draw the curves.
+        """Write the result, and draw the curves; a training without a step leaves the folder as it was.
 
         Args:
             trainer: did the training.
@@ -78,9 +80,9 @@ class Record(Callback):
             result: what came out.
 
         Raises:
-            ModelError, OSError: the folder cannot be written to.
+            ModelError: the folder cannot be written to.
         """
-        if trainer.is_global_zero:
+        if self._begun and trainer.is_global_zero:
             self._write_facts(trainer, state, result)
             write_rows(self._run.folder / CURVES, self.rows)
             draw_curves(self._run.folder / PICTURE, self.rows)

@@ -44,6 +44,7 @@ RECIPE = Recipe(
 pytestmark = pytest.mark.usefixtures("tiny")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", [("bolt", "gear"), ("nut", "bolt")])
 def test_heads_of_other_classes_are_begun_anew(pictures, tmp_path, labels):
     """Two classes each, so that every shape matches; with the same classes in the same order, all is taken."""
@@ -74,6 +75,7 @@ def test_which_tensors_predict_classes():
     assert "their classes differ" in describe_taken(Path("old.pt"), new, old.state_dict(), left_out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["last.ckpt", "model.pt", "curves.csv"])
 def test_a_full_disk_leaves_the_last_good_files(pictures, tmp_path, monkeypatch, file):
     """The disk is full from the third epoch on, for one file; the others and the older one can be read, and go on."""
@@ -124,7 +126,7 @@ def test_a_class_without_a_single_box(pictures, tmp_path):
     labels = ("bolt", "nut", "gear", "washer")
     both = tuple(replace(data, labels=labels) for data in pictures)
     notes: list[str] = []
-    trained = train(TrainingRun(*both, tmp_path / "run", RECIPE, show_bar=False, note=notes.append))
+    trained = train(TrainingRun(*both, tmp_path / "run", replace(RECIPE, epochs=1), show_bar=False, note=notes.append))
     assert "no object to learn from of gear, washer: the model will not find any" in notes
     assert load_checkpoint(trained.checkpoint).spec.labels == labels
     assert trained.ap50 is not None

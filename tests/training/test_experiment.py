@@ -255,6 +255,12 @@ def test_a_curve_is_drawn_where_its_values_are(tmp_path):
     assert np.abs(ys - expected).max() <= 2.5
 
 
+def test_a_picture_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelError, match=r"cannot write .*a.png"):
+        draw([Panel("up", "x", [Line("blue", [(0, 0)])])], tmp_path / "file" / "a.png")
+
+
 def test_curves_without_a_value(tmp_path):
     draw_curves(tmp_path / "a.png", [])
     draw_curves(tmp_path / "b.png", [Row(1, 2, 3.0, loss=float("nan"), ap50=0.5)])

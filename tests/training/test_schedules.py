@@ -208,8 +208,12 @@ def test_resuming_with_and_without_an_average(pictures, tmp_path):
 
 def test_resuming_with_other_frozen_layers(pictures, tmp_path):
     run(pictures, tmp_path / "run", RECIPE)
+    files = ("run.json", "recipe.yaml", "curves.csv")
+    before = [(tmp_path / "run" / name).read_bytes() for name in files]
     with pytest.raises(ModelError, match="was trained with other frozen layers or another optimiser"):
         run(pictures, tmp_path / "run", replace(RECIPE, epochs=3, frozen_backbone=True), resume=True)
+    run(pictures, tmp_path / "run", replace(RECIPE, seed=3), resume=True)  # it has done all its epochs
+    assert [(tmp_path / "run" / name).read_bytes() for name in files] == before
 
 
 def test_a_frozen_backbone_keeps_weights_and_statistics(pictures, tmp_path):
