@@ -104,6 +104,7 @@ def test_no_command_sends_anything(guard, heads_onnx, checkpoint, data, pictures
     commands = (
         ("check-data", data),
         ("train", data, "--output", "run", "--epochs", 1, "--batch-size", 4, "--workers", 1),
+        ("compare", "run", "run", "--output", "compare.png"),
         ("export", checkpoint, "--output", "model.onnx"),
         ("import-onnx", "theirs.onnx", "theirs.json", "--output", "imported.onnx"),
         ("build-engine", "imported.onnx", "--output", "imported.engine"),

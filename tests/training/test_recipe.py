@@ -122,7 +122,7 @@ def test_iterations_take_the_place_of_epochs_and_the_reverse():
         ("epochs: many\n", "line 1: epochs is of the wrong type: Expected int, got str"),
         ("epochs: 1.5\n", "line 1: epochs is of the wrong type: Expected int, got float"),
         ("seed: 1\nclasses: [a, 1]\n", r"line 2: classes\[1\] is of the wrong type: Expected str, got int"),
-        ("optimiser: 0.1\n", "line 1: optimiser is of the wrong type: Expected object, got float"),
+        ("optimiser: 0.1\n", "line 1: optimiser is of the wrong type: Expected settings by name, got float"),
         ("schedule:\n  warmup: x\n", "line 2: schedule.warmup is of the wrong type"),
         ("seed: 1\noptimiser:\n  lr: -1\n", "line 3: lr must be above 0, but got -1"),
         ("epochs: 0\n", "line 1: epochs must be"),
@@ -162,7 +162,7 @@ def test_settings_of_the_command_line():
         parse_setting("ema={")
     with pytest.raises(ModelError, match=r"^there is no setting 'emma'; did you mean ema\?"):
         changed(DEFAULTS, {"emma": 1})
-    with pytest.raises(ModelError, match="ema is of the wrong type: Expected float, got object"):
+    with pytest.raises(ModelError, match="ema is of the wrong type: Expected float, got settings by name"):
         changed(DEFAULTS, nested(dict([parse_setting("ema.x=1")])))
 
 
