@@ -67,7 +67,7 @@ def train(
         str,
         typer.Option(
             help="Settings to begin with: a YAML file, such as the recipe.yaml of another run, or the name of a recipe "
-            "that comes with ssd-edge. The options below come before it."
+            "that comes with ssd-edge. Other options override it."
         ),
     ] = "",
     settings: Annotated[

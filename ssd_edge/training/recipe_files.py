@@ -128,9 +128,8 @@ def changed(recipe: Recipe, changes: Changes, source: str = "", lines: Mapping[s
         found = _AT.match(str(error))
         what, name = (found["what"], found["place"]) if found else (str(error), "")
         line = lines.get(re.sub(r"\[.*", "", name))
-        raise ModelError(
-            f"{_where(source, line)}{name} is of the wrong type: {what.replace('`', '').replace('object', 'settings by name')}"
-        ) from None
+        what = what.replace("`", "").replace("object", "settings by name")
+        raise ModelError(f"{_where(source, line)}{name} is of the wrong type: {what}") from None
     except ModelError as error:
         named = str(error).split(" ", 1)[0]
         line = next((line for name, line in lines.items() if name.rpartition(".")[2] == named), None)
