@@ -41,6 +41,9 @@ Place = Callable[[Path, Images, int], Places]
 RANGES = ("learned", "frozen")
 """Whether the scales of activations are trained with the weights, or stay as calibration finds them."""
 
+OF_FLOAT_ALONE = ("ema", "frozen_blocks", "frozen_backbone")
+"""Settings of a recipe that quantisation-aware training does not have."""
+
 CALIBRATION_IMAGES = 128
 """Number of training images that the first scales are calibrated on."""
 
@@ -103,8 +106,11 @@ def fine_tune(run: TrainingRun, checkpoint: Path, place: Place, ranges: str = RA
     """
     if ranges not in RANGES:
         raise ModelError(f"ranges must be one of {', '.join(RANGES)}, but got {ranges!r}")
-    if run.recipe.ema:
-        raise ModelError("quantisation-aware training keeps no moving average of the weights: set ema to 0")
+    for name in OF_FLOAT_ALONE:
+        if getattr(run.recipe, name):
+            raise ModelError(
+                f"quantisation-aware training trains all weights and averages none: take {name} out of the recipe"
+            )
     network = _network(run, checkpoint)
     spec = network.spec
     if run.resume:  # refuse before the calibration, not after it

@@ -455,6 +455,13 @@ def test_a_checkpoint_of_another_architecture(pictures, start, tmp_path):
         tune(pictures, tmp_path / "run", start, replace(RECIPE, model="ssd300_vgg16"))
 
 
+@pytest.mark.parametrize("setting", [{"ema": 0.9}, {"frozen_blocks": 1}, {"frozen_backbone": True}])
+def test_settings_of_training_in_float_alone(pictures, start, tmp_path, setting):
+    (name,) = setting
+    with pytest.raises(ModelError, match=f"averages none: take {name} out of the recipe"):
+        tune(pictures, tmp_path / "run", start, replace(RECIPE, **setting))
+
+
 @pytest.mark.slow
 def test_one_kind_of_training_is_not_resumed_as_the_other(pictures, start, tmp_path):
     with pytest.raises(ModelError, match=r"last.ckpt is of training in float, and not of quantisation-aware training"):
