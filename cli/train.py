@@ -11,6 +11,7 @@ import typer
 
 from ssd_edge.choices import help_of
 from ssd_edge.cli.common import needs, print_json, progress, say
+from ssd_edge.data.augment.catalogue import AUGMENTATIONS, DEFAULT_AUGMENTATION
 from ssd_edge.hints import command
 from ssd_edge.models.catalogue import DEFAULT_MODEL, MODELS
 
@@ -89,6 +90,9 @@ def train(
     frozen_blocks: Annotated[
         int, typer.Option(min=0, help="Number of first backbone blocks to freeze: faster, for few images.")
     ] = 0,
+    augmentation: Annotated[
+        str, typer.Option(help=f"Random changes of training images: {help_of(AUGMENTATIONS, DEFAULT_AUGMENTATION)}.")
+    ] = DEFAULT_AUGMENTATION,
     precision: Annotated[
         str, typer.Option(help="Floating-point precision: auto, 32-true, bf16-mixed or 16-mixed.")
     ] = "auto",
@@ -131,6 +135,7 @@ def train(
         workers=workers,
         precision=precision,
         frozen_blocks=frozen_blocks,
+        augmentation=augmentation,
     )
     with ExitStack() as checking:
         bar = checking.enter_context(progress("looking at images"))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ssd_edge.data.augment.catalogue import AUGMENTATIONS, DEFAULT_AUGMENTATION
 from ssd_edge.data.dataset import Dataset
 from ssd_edge.errors import DataError, ModelError
 from ssd_edge.progress import Note, Progress, no_note, no_progress
@@ -32,6 +33,7 @@ class Recipe:
         workers: number of processes that prepare images.
         precision: ``32-true``, ``bf16-mixed``, ``16-mixed``, or ``auto``: bf16 where the processor has it.
         frozen_blocks: number of the backbone's first blocks that are not trained.
+        augmentation: a key of ``ssd_edge.data.augment.catalogue.AUGMENTATIONS``.
 
     Raises:
         ModelError: a value is out of range.
@@ -49,6 +51,7 @@ class Recipe:
     workers: int = 1
     precision: str = "auto"
     frozen_blocks: int = 0
+    augmentation: str = DEFAULT_AUGMENTATION
 
     def __post_init__(self) -> None:
         checks = (
@@ -66,6 +69,10 @@ class Recipe:
                 f"precision must be one of {', '.join(PRECISIONS)}, but got {self.precision!r}",
             ),
             (self.frozen_blocks >= 0, f"frozen_blocks must be at least 0, but got {self.frozen_blocks}"),
+            (
+                self.augmentation in AUGMENTATIONS,
+                f"augmentation must be one of {', '.join(AUGMENTATIONS)}, but got {self.augmentation!r}",
+            ),
         )
         for holds, message in checks:
             if not holds:

@@ -467,6 +467,7 @@ def test_backbone_weights_that_are_none(pictures, tmp_path):
         {"workers": -1},
         {"precision": "int8"},
         {"frozen_blocks": -1},
+        {"augmentation": "strong"},
     ],
 )
 def test_a_recipe_out_of_range(changes):
