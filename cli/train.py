@@ -120,10 +120,9 @@ def train(
 
     _refuse_contradictions(context, qat)
     usual = USUAL if qat is None else USUAL_OF_QAT
-    model = model if qat is None else _architecture(qat)
     parts = training_and_validation(data, split, val_split)
     recipe = Recipe(
-        model=model,
+        model=model if qat is None else _architecture(qat),
         box_sizes=box_sizes,
         epochs=usual.epochs if epochs is None else epochs,
         batch_size=batch_size,
