@@ -57,9 +57,9 @@ def measure() -> Figure:
         "<= 1e-6, equal classes of all default boxes, gradients within 1e-6 of finite differences",
         detail["loss"] <= GOAL and not detail["images with other classes"] and detail["gradient"] <= GOAL,
         detail,
-        f"the loc part {detail['loc']:.1g}, whose targets are float32, the conf part {detail['conf']:.1g}; "
+        f"the loc part {detail['loc']:.2g}, whose targets are float32, the conf part {detail['conf']:.2g}; "
         f"{detail['images with other classes']} images with other classes; gradients of {BATCHES} batches differ by "
-        f"{detail['gradient']:.1g} at most",
+        f"{detail['gradient']:.2g} at most",
     )
 
 
