@@ -63,6 +63,15 @@ def test_an_object_is_seen_exactly_if_its_centre_lies_inside(scene, window):
             assert is_seen == (window.left < x < window.right and window.top < y < window.bottom)
 
 
+def test_a_centre_on_the_edge_of_the_window_is_not_inside():
+    """The centre is (20, 30); a window that begins or ends a pixel further shows it."""
+    target = Target.of([[10, 20, 30, 40]], [0])
+    for on_the_edge in ((20, 0, 50, 50), (0, 30, 50, 50), (0, 0, 20, 50), (0, 0, 50, 30)):
+        assert not seen(target, Window(*on_the_edge)).any()
+    for inside in ((19, 0, 50, 50), (0, 29, 50, 50), (0, 0, 21, 50), (0, 0, 50, 31)):
+        assert seen(target, Window(*inside)).all()
+
+
 @settings(deadline=None)
 @given(scenes(), windows(), st.data())
 def test_a_window_in_a_window_is_one_window(scene, outer, data):

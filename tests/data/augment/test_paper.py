@@ -99,6 +99,17 @@ def test_the_condition_of_the_patch_holds(scene, seed, least):
         assert max(overlap(window, box) for box in objects) >= least - 1e-6
 
 
+@pytest.mark.parametrize("least", [0.1, 0.3, 0.5, 0.7, 0.9])
+def test_patches_come_close_to_the_least_iou_and_not_below(least):
+    """Of 300 patches, some have an IoU with the object within 3 % of the least."""
+    whole, box = Window(0, 0, 1000, 1000), [50, 50, 950, 950]
+    rng = np.random.default_rng(0)
+    drawn = [patch(whole, Target.of([box], [0]), rng, [least]) for _ in range(300)]
+    overlaps = [overlap(one, box) for one in drawn if one != whole]
+    assert len(overlaps) > 20
+    assert least - 1e-6 <= min(overlaps) < least * 1.03
+
+
 def test_each_condition_is_as_likely_as_any_other():
     """An object that is the whole window meets every condition: of 7000 draws, a seventh is each (5 sigma: 147).
 
