@@ -24,6 +24,7 @@ ENTRIES = {
     "reference-ap": "evaluation against published AP numbers",
     "pedestrian": "AP of an imported model, FP32 and INT8, against an independent figure",
     "bccd": "AP50 of the sample model on BCCD's test images, FP32 and INT8 (--retrain: train it first, by its recipe)",
+    "loss-equals-numpy": "matching, MultiBox loss and its gradients, compared with a plain NumPy version in float64",
     "preprocess-equal": "equality of 10 000 resized frames: OpenCV here and on aarch64, NumPy, the kernel; resize time",
     "resize-area": "AP with frames resized by averaging, compared with bilinear",
     "emulated-equals-cpu": "frames with the CPU's detections on the GPU path, over an emulated driver",

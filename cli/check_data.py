@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ssd_edge.cli.common import printable, progress
+from ssd_edge.choices import help_of
+from ssd_edge.cli.common import printable, progress, say
+from ssd_edge.data.augment.catalogue import AUGMENTATIONS, DEFAULT_AUGMENTATION
 from ssd_edge.data.wording import LISTED
+from ssd_edge.models.catalogue import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
     from rich.table import Column
 
+    from ssd_edge.data.coverage import ClassCoverage
     from ssd_edge.data.report import Report
     from ssd_edge.failures.labels import Doubt
 
@@ -49,6 +55,32 @@ def check_data(
             help="With --model: write a page with a picture of each such label.",
         ),
     ] = None,
+    model_name: Annotated[
+        str,
+        typer.Option(
+            help="Network whose default boxes are compared with the objects, a name that train --model takes; it also "
+            f"gives the input size of --preview, else {DEFAULT_MODEL} does.",
+            show_default=False,
+        ),
+    ] = "",
+    box_sizes: Annotated[
+        str, typer.Option(help="With --model-name: default-box sizes of a VGG model, as in train.", show_default=False)
+    ] = "",
+    preview: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png",
+            dir_okay=False,
+            help="Draw a plate of samples: as labelled, and augmented as in training.",
+        ),
+    ] = None,
+    augmentation: Annotated[
+        str,
+        typer.Option(
+            help=f"With --preview: {help_of(AUGMENTATIONS, DEFAULT_AUGMENTATION)}.",
+            show_default=False,
+        ),
+    ] = "",
     show_all: Annotated[bool, typer.Option("--all", help=f"List every problem, not the first {LISTED}.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
@@ -56,6 +88,9 @@ def check_data(
 
     No file is changed. Training leaves out whatever is listed here as left out. With --model, labels are compared with
     what a trained model sees; those are for a person to judge, and count neither as problems nor for the exit code.
+
+    With --model-name, the table says which share of each class no default box fits: objects of another size or shape
+    than the boxes, which are learnt badly.
 
     Exit code 0: nothing wrong; 1: problems were found, or no object to learn from; 2: the data set cannot be read.
 
@@ -65,52 +100,69 @@ def check_data(
 
     from ssd_edge.cli.doubts import find_doubts
     from ssd_edge.data.check_splits import check_splits
+    from ssd_edge.data.coverage import coverage
+    from ssd_edge.models.registry import make_spec
+    from ssd_edge.preview import Plate
 
+    if box_sizes and not model_name:
+        raise typer.BadParameter("--box-sizes is for --model-name: add the name of a VGG model, or drop --box-sizes")
+    if augmentation and preview is None:
+        raise typer.BadParameter("--augmentation is for --preview: add --preview FILE.png, or drop --augmentation")
     if report_page is not None and model is None:
         raise typer.BadParameter("--report shows what a model contradicts: add --model")
+    spec = make_spec(model_name or DEFAULT_MODEL, ["any"], box_sizes)
+    plate = None if preview is None else Plate(preview, augmentation or DEFAULT_AUGMENTATION, spec)
     with progress("looking at images") as bar:
         report = check_splits(data, split, bar)
     doubts = find_doubts(model, data, split, report_page) if model is not None else None
+    unmatched = coverage(report.clean, spec) if model_name else None
     console = Console()
     if as_json:
         listed = {} if doubts is None else {"doubts": [one.to_json() for one in doubts if one.certainty]}
-        console.print_json(data={**report.to_json(), **listed}, ensure_ascii=True)
+        counts = {} if unmatched is None else {"unmatched": {row.name: row.unmatched for row in unmatched}}
+        console.print_json(data={**report.to_json(), **listed, **counts}, ensure_ascii=True)
     else:
-        _show(console, report, show_all)
+        _show(console, report, unmatched, show_all)
         if doubts is not None:
             _show_doubts(console, doubts, report_page, show_all)
+    if plate is not None:
+        plate.write(report.clean)
+        say(f"preview: {preview}")
     if report.issues or not report.objects_to_find:
         raise typer.Exit(1)
 
 
-def _show(console: Console, report: Report, show_all: bool) -> None:
-    """Classes, then each problem on a line, then how many of each kind."""
+def _show(console: Console, report: Report, unmatched: Sequence[ClassCoverage] | None, show_all: bool) -> None:
+    """Show the classes, then each problem on a line, then how many of each kind."""
     from rich.table import Table
     from rich.text import Text
 
-    def say(line: str, style: str = "") -> None:
+    def write(line: str, style: str = "") -> None:
         console.print(Text(printable(line), style), soft_wrap=True)
 
     dataset = report.dataset
     split = f", split {dataset.split}" if dataset.split else ""
-    say(f"{dataset.root}: {dataset.format}{split}, {len(report.clean)} usable of {report.images} images", "bold")
+    write(f"{dataset.root}: {dataset.format}{split}, {len(report.clean)} usable of {report.images} images", "bold")
     classes = Table("class", *(_right(name) for name in ("images", "boxes", "to learn", "median box")))
-    for row in report.classes():
+    if unmatched is not None:
+        classes.add_column("no default box", justify="right")
+    for k, row in enumerate(report.classes()):
         size = f"{row.median_width:.0f} × {row.median_height:.0f}" if row.objects else "–"
-        classes.add_row(Text(printable(row.name)), str(row.images), str(row.objects), str(row.to_find), size)
+        share = [] if unmatched is None else [f"{unmatched[k].share:.1%}" if row.to_find else "–"]
+        classes.add_row(Text(printable(row.name)), str(row.images), str(row.objects), str(row.to_find), size, *share)
     console.print(classes)
 
     shown = report.issues if show_all else report.issues[:LISTED]
     for issue in shown:
-        say(f"{issue.kind}: {issue.path}: {issue.detail} ({issue.handled})")
+        write(f"{issue.kind}: {issue.path}: {issue.detail} ({issue.handled})")
     if len(shown) < len(report.issues):
-        say(f"… and {len(report.issues) - len(shown)} more: add --all to list them")
+        write(f"… and {len(report.issues) - len(shown)} more: add --all to list them")
     if report.issues:
         kinds = Table("problem", _right("times"))
         for kind, count in report.counts().items():
             kinds.add_row(kind, str(count))
         console.print(kinds)
-    say(report.summary(), "green" if report.objects_to_find and not report.issues else "yellow")
+    write(report.summary(), "green" if report.objects_to_find and not report.issues else "yellow")
 
 
 def _show_doubts(console: Console, doubts: list[Doubt], page: Path | None, show_all: bool) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from ssd_edge.choices import help_of
 from ssd_edge.cli.common import needs, print_json, progress, say
+from ssd_edge.data.augment.catalogue import AUGMENTATIONS, DEFAULT_AUGMENTATION
 from ssd_edge.hints import command
 from ssd_edge.models.catalogue import MODELS
 from ssd_edge.training.recipe import DEFAULTS, DEFAULTS_OF_QAT, PRECISIONS, SCHEDULES
@@ -35,6 +36,7 @@ SETTINGS = {
         "iterations",
         "minutes",
         "batch_size",
+        "augmentation",
         "ema",
         "validate_every",
         "patience",
@@ -176,6 +178,13 @@ def train(
     frozen_backbone: Annotated[
         bool | None,
         typer.Option("--frozen-backbone", help="Freeze the whole backbone.", show_default=False),
+    ] = None,
+    augmentation: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Random changes of training images: {help_of(AUGMENTATIONS, DEFAULT_AUGMENTATION)}.",
+            show_default=False,
+        ),
     ] = None,
     precision: Annotated[
         str | None,

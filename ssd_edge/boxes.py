@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Boxes = npt.NDArray[np.float32]
 
+MATCH_IOU = 0.5
+"""Lowest IoU at which a default box is matched to an object (paper, section 2.2), apart from the object's best one."""
+
 # Minimum sizes of the published models in pixels; the last one serves only for the extra square box of the last level.
 # Source: github.com/weiliu89/caffe, branch ssd, examples/ssd/ssd_{pascal,coco,pascal_512}.py.
 SSD300_VOC_SIZES = (30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0)
@@ -149,7 +152,7 @@ def iou(first: Boxes, second: Boxes) -> npt.NDArray[np.float32]:
     return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0), np.float32)
 
 
-def match(boxes: Boxes, defaults: Boxes, threshold: float = 0.5) -> npt.NDArray[np.int64]:
+def match(boxes: Boxes, defaults: Boxes, threshold: float = MATCH_IOU) -> npt.NDArray[np.int64]:
     """Assign an object or background to each default box (paper, section 2.2, "matching strategy").
 
     Every object gets the default box of highest IoU, but no two objects the same one (best pair first). Then every

@@ -59,7 +59,7 @@ def check_dataset(
         if target is not None:
             target, more = check_boxes(target, *info.header.size)
             problems += more
-            samples.append(Sample(sample.image, target))
+            samples.append(Sample(sample.image, target, info.header.size))
             digests.append(info.digest)
         issues += [Issue(p.kind, sample.image, p.detail, p.handled) for p in problems]
     clean = replace(dataset, samples=tuple(samples), issues=())

@@ -102,7 +102,8 @@ class Sample:
     Attributes:
         image: the file.
         target: the objects.
-        declared: width and height of the image by its labels; None if they do not say.
+        declared: width and height of the image by its labels; None if they do not say. In the usable part of a checked
+            data set, those that the image has.
     """
 
     image: Path

@@ -36,7 +36,7 @@ def check_command(dataset: Dataset, number: int = 0) -> str:
 
 def counted(number: int, thing: str) -> str:
     """Write a number with its noun: ``0 boxes``, ``1 box``, ``2 images``."""
-    plural = {"box": "boxes", "class": "classes"}.get(thing, f"{thing}s")
+    plural = f"{thing}es" if thing.endswith(("box", "class")) else f"{thing}s"
     return f"{number} {thing if number == 1 else plural}"
 
 

@@ -11,7 +11,8 @@ MODELS: dict[str, Choice] = {
         "1917 boxes; the smallest and fastest: start here", f"{_HERE}:SSDLITE300_MOBILENET_V2"
     ),
     "ssdlite320_mobilenet_v3_large": Choice(
-        "3234 boxes; a newer backbone with more boxes for small objects", f"{_HERE}:SSDLITE320_MOBILENET_V3_LARGE"
+        "3234 boxes; a newer backbone, for objects from a seventh of the image's sides on",
+        f"{_HERE}:SSDLITE320_MOBILENET_V3_LARGE",
     ),
     "ssd300_vgg16": Choice(
         "8732 boxes; the paper's model: small objects, twenty times the work", f"{_HERE}:SSD300_VGG16"

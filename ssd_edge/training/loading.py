@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from ssd_edge import boxes
-from ssd_edge.data.augment import augment
+from ssd_edge.data.augment.catalogue import DEFAULT_AUGMENTATION, make_augmentation
 from ssd_edge.data.dataset import Dataset, Image, Sample, Target, read_image
 from ssd_edge.preprocess import preprocess
 from ssd_edge.spec import ModelSpec
@@ -79,20 +79,30 @@ TrainingItem = tuple[torch.Tensor, torch.Tensor, torch.Tensor, str]
 
 
 class TrainingSamples(TorchDataset[TrainingItem]):
-    """Training images augmented, preprocessed and matched; the same seed and (epoch, index) give the same tensors."""
+    """Training images augmented, preprocessed and matched; the same seed and (epoch, index) give the same tensors.
 
-    def __init__(self, samples: Sequence[Sample], spec: ModelSpec, seed: int) -> None:
+    Args:
+        samples: usable images.
+        spec: gives the input size and the default boxes.
+        seed: random seed.
+        augmentation: a key of ``AUGMENTATIONS``.
+    """
+
+    def __init__(
+        self, samples: Sequence[Sample], spec: ModelSpec, seed: int, augmentation: str = DEFAULT_AUGMENTATION
+    ) -> None:
         self.source = Samples(samples)
         self.spec = spec
         self.defaults = boxes.default_boxes(spec)
         self.seed = seed
+        self.augment = make_augmentation(augmentation, spec)
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, key: tuple[int, int]) -> TrainingItem:
         epoch, index = key
-        image, target = augment(*self.source[index], np.random.default_rng([self.seed, epoch, index]))
+        image, target = self.augment(*self.source[index], np.random.default_rng([self.seed, epoch, index]))
         loc, classes = training_target(target, image.shape[:2], self.defaults, self.spec.variances)
         inputs, file = torch.from_numpy(preprocess(image, self.spec)[0]), str(self.source.samples[index].image)
         return inputs, torch.from_numpy(loc), torch.from_numpy(classes), file
@@ -149,7 +159,7 @@ def batches_of(training: Dataset, validation: Dataset, spec: ModelSpec, recipe: 
         training: usable images to learn from.
         validation: usable images to validate on.
         spec: gives the input size and the default boxes.
-        recipe: gives batch size, workers and seed.
+        recipe: gives batch size, workers, seed and augmentation.
         epoch: the first epoch; above 0 if the training is resumed.
     """
     workers: dict[str, Any] = {
@@ -161,7 +171,7 @@ def batches_of(training: Dataset, validation: Dataset, spec: ModelSpec, recipe: 
     return Batches(
         # BatchNorm cannot learn from one image: an incomplete last batch is dropped.
         DataLoader(
-            TrainingSamples(training.samples, spec, recipe.seed),
+            TrainingSamples(training.samples, spec, recipe.seed, recipe.augmentation),
             batch,
             sampler=Shuffled(len(training), recipe.seed, epoch),
             drop_last=True,

@@ -17,7 +17,7 @@ def training_target(
     image_size: tuple[int, int],
     defaults: boxes.Boxes,
     variances: tuple[float, float],
-    threshold: float = 0.5,
+    threshold: float = boxes.MATCH_IOU,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Compute the regression and class targets of one image.
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from ssd_edge.data.augment.catalogue import AUGMENTATIONS, DEFAULT_AUGMENTATION
 from ssd_edge.errors import ModelError
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
@@ -105,6 +106,7 @@ class Recipe:
         iterations: training steps, each of ``batch_size`` images; 0 if ``epochs`` says how long to train.
         minutes: stop after this many minutes; 0 for no limit.
         batch_size: images in a step.
+        augmentation: random changes of training images, a key of ``ssd_edge.data.augment.catalogue.AUGMENTATIONS``.
         optimiser: see ``Optimiser``.
         schedule: see ``Schedule``.
         ema: decay of the moving average of the weights, which is validated and kept in place of the weights
@@ -128,6 +130,7 @@ class Recipe:
     iterations: int = 0
     minutes: float = 0
     batch_size: int = 16
+    augmentation: str = DEFAULT_AUGMENTATION
     optimiser: Optimiser = field(default_factory=Optimiser)
     schedule: Schedule = field(default_factory=Schedule)
     ema: float = 0
@@ -157,6 +160,10 @@ class Recipe:
                 (last < length, f"milestones must come before the end, {length} {unit}, but got {last}"),
                 # BatchNorm cannot learn from one image.
                 (self.batch_size >= 2, f"batch_size must be at least 2, but got {self.batch_size}"),
+                (
+                    self.augmentation in AUGMENTATIONS,
+                    f"augmentation must be one of {', '.join(AUGMENTATIONS)}, but got {self.augmentation!r}",
+                ),
                 (0 <= self.ema < 1, f"ema must lie in 0 … 1, without 1, but got {self.ema}"),
                 (0 <= self.seed < 2**32, f"seed must lie in 0 … 2³² − 1, but got {self.seed}"),
                 (self.patience >= 0, f"patience must be at least 0, but got {self.patience}"),

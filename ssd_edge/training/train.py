@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from ssd_edge.data.coverage import coverage, unmatched_sentence
 from ssd_edge.data.dataset import Dataset
 from ssd_edge.errors import ModelError
 from ssd_edge.models.networks import load_backbone
@@ -43,8 +44,11 @@ def train(run: TrainingRun, backbone_weights: Path | None = None, start_from: Pa
     given = {"backbone": backbone_weights, "start_from": start_from}
     parents = {name: path for name, path in given.items() if path is not None}
 
-    def begin(_: Dataset) -> Beginning:
+    def begin(training: Dataset) -> Beginning:
         network = make_network(spec)
+        unmatched = unmatched_sentence(coverage(training, spec), run.recipe.model)
+        if unmatched and not run.resume:  # it was said when the training began
+            run.note(unmatched)
         if backbone_weights is not None:
             load_backbone(network, read_torch_file(backbone_weights))
         left_out = [] if start_from is None or source is None else _take_weights(network, source, start_from, run)

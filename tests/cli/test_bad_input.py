@@ -455,3 +455,15 @@ def test_a_full_disk_while_calibrating(heads_onnx, pictures, tmp_path):
     limited(4000, "calibrate", heads_onnx, pictures, "--force", "-o", path, "--no-eval")
     assert read_spec(path) == small_spec()
     assert [path.name for path in tmp_path.iterdir()] == ["int8.onnx"]
+
+
+def test_options_of_check_data_that_do_not_fit(cli, data, tmp_path):
+    cli("check-data", data, "--preview", tmp_path / "a.jpg").sentence("ends with .png")
+    cli("check-data", data, "--preview", tmp_path / "a.png", "--augmentation", "strong").sentence("mild, paper")
+    cli("check-data", data, "--model-name", "yolo").sentence("no model is called 'yolo'", "ssd300_vgg16")
+    for options in (("--box-sizes", "coco"), ("--augmentation", "paper")):
+        done = cli("check-data", data, *options)
+        assert (done.code, done.out) == (2, "")
+        assert f"{options[0]} is for --" in done.err
+    cli("train", data, "-o", tmp_path / "run", "--augmentation", "strong").sentence("augmentation must be one of")
+    assert not list(tmp_path.iterdir())

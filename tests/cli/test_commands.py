@@ -110,6 +110,23 @@ def test_check_data(cli, data):
     assert report["issues"] == []
 
 
+def test_check_data_compares_objects_with_default_boxes(cli, data):
+    """Objects are 0.31 × 0.31 of the image, for which the boxes of 0.3 × 0.3 are near enough in every place."""
+    options = ("--model-name", "ssd512_vgg16")
+    done = cli("check-data", data, *options)
+    assert "no default box" in done.out
+    assert done.out.count("0.0%") == 2
+    assert parsed(cli("check-data", data, *options, "--json"))["unmatched"] == {"bolt": 0, "nut": 0}
+    assert "unmatched" not in parsed(cli("check-data", data, "--json"))
+
+
+def test_check_data_draws_a_preview(cli, data, tmp_path):
+    done = cli("check-data", data, "--preview", tmp_path / "plate.png", "--augmentation", "paper")
+    assert done.code == 0
+    assert f"preview: {tmp_path / 'plate.png'}" in done.err
+    assert (tmp_path / "plate.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_check_data_exits_with_1_if_something_is_wrong(cli, spoilt):
     (spoilt / "labels" / "train" / "1.txt").write_text("0 0.5 0.5 0 0\n")
     done = cli("check-data", spoilt)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssd_edge import boxes
-from ssd_edge.data.augment import mirror
+from ssd_edge.data.augment.geometry import mirror
 from ssd_edge.data.dataset import Target
 from ssd_edge.models.registry import make_spec
 from ssd_edge.training.matching import IGNORE, training_target

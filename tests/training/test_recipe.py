@@ -31,6 +31,7 @@ STEP = Schedule("step", warmup=10, milestones=(20, 30), factor=0.2)
         {"workers": -1},
         {"precision": "int8"},
         {"frozen_blocks": -1},
+        {"augmentation": "strong"},
         {"classes": ("a", "a")},
     ],
 )

@@ -334,6 +334,20 @@ def test_it_says_what_it_learns_from_and_validates_on(pictures, tmp_path):
     )
 
 
+def test_it_says_which_objects_no_default_box_fits(pictures, tmp_path):
+    """The sentence comes before the first step, of the images that are learnt from, and only where there is reason."""
+    tiny = Target.of([[5, 5, 8, 8]], [0])
+    wide = Target.of([[9, 10.8, 21, 16.2]], [1])  # of 40 × 36 pixels: the default box at 0.375, 0.375 of 0.3 × 0.15
+    notes: list[str] = []
+    for target in (tiny, wide):
+        learnt = replace(pictures[0], samples=[replace(one, target=target) for one in pictures[0]])
+        recipe = replace(RECIPE, epochs=1)
+        train(TrainingRun(learnt, pictures[1], tmp_path / "run", recipe, show_bar=False, note=notes.append))
+    (said,) = [note for note in notes if "default box" in note]
+    assert said.startswith("no default box of tiny fits (IoU of 0.5 or more) 100% of 8 bolt: each of these objects is ")
+    assert notes.index(said) == 2
+
+
 def test_what_is_held_out_is_known_from_the_checkpoint(pictures, tmp_path):
     """Without a validation part a fifth is held out; fine-tuning with another seed holds the same images out again."""
     started = TrainingRun(pictures[0], None, tmp_path / "a", RECIPE, show_bar=False)
@@ -419,14 +433,15 @@ def test_what_fine_tuning_leaves_out_is_said_and_listed(pictures, tmp_path):
     heads = ("class_heads.0.bias", "class_heads.0.weight", "class_heads.1.bias", "class_heads.1.weight")
     assert trained.tensors_left_out == heads
     total = len(network.state_dict())
-    parts, sound, taken = notes
+    parts, sound, unmatched, taken = notes
     assert sound == "nothing wrong in 8 images with 14 boxes"
+    assert unmatched.startswith("no default box of tiny fits ")
     assert taken == (
         f"taken from {source}: {total - 4} of {total} tensors; left out because their shape differs: "
         f"{', '.join(heads)} (trained from scratch)"
     )
     resumed = train(replace(started, resume=True), start_from=source)
-    assert notes[3:] == [parts, sound]
+    assert notes[4:] == [parts, sound]
     assert resumed.tensors_left_out == heads
     assert run(pictures, tmp_path / "plain").tensors_left_out == ()
 

@@ -1,14 +1,26 @@
-"""Augment a BGR image and its boxes by flip, colour and crop; all randomness comes from the given generator."""
+"""Augment moderately: crop, mirror and change colours a little."""
 
 from __future__ import annotations
 
-import cv2
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+from ssd_edge.data.augment.geometry import Window, mirror, seen, view
+from ssd_edge.data.augment.photometric import HUES, LEVELS, through_hsv
 from ssd_edge.data.dataset import Image, Target
+from ssd_edge.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from ssd_edge.data.augment.catalogue import Augment
 
 MIN_VISIBLE = 0.4
 """An object is kept in a crop if its centre and at least this share of its area are inside."""
+
+
+def for_model(spec: ModelSpec) -> Augment:
+    """Return ``augment``, which is the same for every model."""
+    return augment
 
 
 def augment(image: Image, target: Target, rng: np.random.Generator) -> tuple[Image, Target]:
@@ -29,14 +41,6 @@ def augment(image: Image, target: Target, rng: np.random.Generator) -> tuple[Ima
     return random_colour(image, rng), target
 
 
-def mirror(image: Image, target: Target) -> tuple[Image, Target]:
-    """Mirror an image and its boxes, left to right."""
-    width = np.float32(image.shape[1])
-    boxes = target.boxes.copy()
-    boxes[:, [0, 2]] = width - target.boxes[:, [2, 0]]
-    return np.ascontiguousarray(image[:, ::-1]), Target(boxes, target.labels, target.difficult, target.crowd)
-
-
 def random_crop(image: Image, target: Target, rng: np.random.Generator, smallest: float = 0.5) -> tuple[Image, Target]:
     """Crop to a random window of about ``smallest`` … 1 of each side that keeps an object, if the image has any.
 
@@ -49,32 +53,17 @@ def random_crop(image: Image, target: Target, rng: np.random.Generator, smallest
         w = min(width, max(1, round(width * scale * aspect**0.5)))
         h = min(height, max(1, round(height * scale / aspect**0.5)))
         x, y = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
-        window = np.asarray([x, y, x + w, y + h], np.float32)
-        clipped = np.clip(target.boxes, window[[0, 1, 0, 1]], window[[2, 3, 2, 3]])
-        centre = (target.boxes[:, :2] + target.boxes[:, 2:]) / 2
-        inside = ((centre > window[:2]) & (centre < window[2:])).all(axis=1)
-        whole = np.prod(target.boxes[:, 2:] - target.boxes[:, :2], axis=1)
-        visible = np.prod(clipped[:, 2:] - clipped[:, :2], axis=1)
-        keep = inside & (visible >= MIN_VISIBLE * whole)
-        if keep.any() or not len(target):
-            moved = Target(clipped - window[[0, 1, 0, 1]], target.labels, target.difficult, target.crowd)
-            return image[y : y + h, x : x + w], moved.where(keep)
+        window = Window(x, y, x + w, y + h)
+        if seen(target, window, MIN_VISIBLE).any() or not len(target):
+            return view(image, target, window, least_visible=MIN_VISIBLE)
     return image, target
 
 
 def random_colour(image: Image, rng: np.random.Generator) -> Image:
     """Change brightness, contrast, saturation and hue a little."""
-    hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
-    hue = (np.arange(256) + int(rng.integers(-9, 10))) % 180  # OpenCV's hue has steps of two degrees
+    hue = (LEVELS + int(rng.integers(-9, 10))) % HUES
     contrast, saturation = rng.uniform(0.7, 1.3), rng.uniform(0.6, 1.4)
     brightness = rng.uniform(-32, 32)
-    levels = np.arange(256, dtype=np.float64)
-    tables = np.stack(
-        [
-            hue,
-            np.clip(levels * saturation, 0, 255),
-            np.clip((levels - 128) * contrast + 128 + brightness, 0, 255),
-        ],
-        axis=-1,
-    ).astype(np.uint8)
-    return np.asarray(cv2.cvtColor(cv2.LUT(hsv, tables[None]), cv2.COLOR_HSV2BGR), np.uint8)
+    values = (LEVELS - 128) * contrast + 128 + brightness
+    tables = (np.clip(levels, 0, 255).astype(np.uint8) for levels in (hue, LEVELS * saturation, values))
+    return through_hsv(image, *tables)

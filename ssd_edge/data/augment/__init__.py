@@ -1,0 +1,1 @@
+"""Augmentation: random changes of training images and their boxes; ``catalogue`` names the ways to choose from."""
