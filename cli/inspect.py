@@ -41,9 +41,9 @@ def inspect(
         **{f"plan {k}": _described(plan) for k, plan in enumerate(plans, 1)},
         "architecture": spec.architecture,
         "labels": ", ".join(spec.labels),
-        "input": f"{spec.input_size[0]}×{spec.input_size[1]} {spec.channel_order}, mean {spec.mean}, std {spec.std}",
+        "input": f"{spec.input_size[1]}×{spec.input_size[0]} {spec.channel_order}, mean {spec.mean}, std {spec.std}",
         "default boxes": f"{spec.num_default_boxes} on "
-        + ", ".join(f"{a}×{b}·{len(level.sizes)}" for level in spec.levels for a, b in [level.grid]),
+        + ", ".join(f"{columns}×{rows}·{len(level.sizes)}" for level in spec.levels for rows, columns in [level.grid]),
         "boxes": f"{spec.box_order}, variances {spec.variances[0]} and {spec.variances[1]}",
         "scores": f"{spec.score_function}, above {spec.score_threshold}",
         **{f"shown from: {label}": f"{score:.3f}" for label, score in spec.operating_scores.items()},

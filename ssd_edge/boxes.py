@@ -71,6 +71,32 @@ def published_levels(
     )
 
 
+def levels_at(
+    levels: Sequence[DefaultBoxLevel], published: tuple[int, int], input_size: tuple[int, int], strides: Sequence[int]
+) -> tuple[DefaultBoxLevel, ...]:
+    """Make the default boxes of a network for another input: cells follow its feature maps, boxes keep their shape.
+
+    A box keeps its aspect ratio in pixels and its size relative to the input's shorter side, so that a square stays a
+    square, and steps are 1/rows and 1/columns. So does TensorFlow's Object Detection API (github.com/tensorflow/models,
+    research/object_detection/anchor_generators/multiple_grid_anchor_generator.py); the paper has square inputs only.
+
+    Args:
+        levels: default boxes at the published input.
+        published: (height, width) of that input, in pixels.
+        input_size: (height, width) of the other one, in pixels.
+        strides: pixels between neighbouring cells of each feature map; a map has ⌈side / stride⌉ cells along a side.
+    """
+    shorter, height, width = min(input_size), *input_size
+    across = published[1] / min(published) * (shorter / width)
+    down = published[0] / min(published) * (shorter / height)
+    made = []
+    for level, stride in zip(levels, strides, strict=True):
+        rows, columns = -(-height // stride), -(-width // stride)
+        sizes = tuple((w * across, h * down) for w, h in level.sizes)
+        made.append(DefaultBoxLevel((rows, columns), (1 / rows, 1 / columns), sizes))
+    return tuple(made)
+
+
 def default_boxes(spec: ModelSpec) -> Boxes:
     """Make all default boxes of a model: (A, 4) cxcywh in fractions of the image, level by level, row by row.
 

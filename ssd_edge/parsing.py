@@ -1,8 +1,9 @@
-"""Read JSON that others wrote, with one kind of error, and show in a sentence what it holds."""
+"""Read JSON and sizes that others wrote, with one kind of error, and show in a sentence what they hold."""
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 
@@ -28,3 +29,20 @@ def shown(value: object, most: int = 200) -> str:
     """Format a value from a file for an error sentence: its ``repr``, which is one line, cut if it is long."""
     text = repr(value)
     return text if len(text) <= most else f"{text[:most]} …"
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Read ``WIDTHxHEIGHT``, as cameras' sizes are written, as (height, width), as arrays' are.
+
+    Raises:
+        ValueError: it is not two whole numbers above 0 of at most five digits.
+    """
+    match = re.fullmatch(r"([1-9][0-9]{0,4})[xX×]([1-9][0-9]{0,4})", text.strip())
+    if match is None:
+        raise ValueError(f"a size is WIDTHxHEIGHT in pixels, such as 512x288, but got {shown(text)}")
+    return int(match[2]), int(match[1])
+
+
+def as_text(size: tuple[int, int]) -> str:
+    """Invert ``parse_size``: (288, 512) → ``512x288``."""
+    return f"{size[1]}x{size[0]}"

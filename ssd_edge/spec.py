@@ -142,6 +142,13 @@ class ModelSpec:
             (len(self.labels) < MAX_CLASSES, f"at most {MAX_CLASSES - 1} labels, but got {len(self.labels)}"),
             (len(self.levels) >= 1, "levels must hold at least one feature map"),
             (
+                all(self._lies_like_the_input(level.grid) for level in self.levels),
+                (
+                    "grids are [rows, columns] and input_size is [height, width], so the longer side has more cells, "
+                    f"but got {shown([list(one.grid) for one in self.levels])} for {shown(list(self.input_size))}"
+                ),
+            ),
+            (
                 self.num_default_boxes < MAX_DEFAULT_BOXES,
                 f"fewer than {MAX_DEFAULT_BOXES} default boxes, but got {self.num_default_boxes}",
             ),
@@ -150,6 +157,10 @@ class ModelSpec:
                 f"at most {MAX_LOGITS} scores of default boxes, but got {self.num_default_boxes} × {self.num_classes}",
             ),
         )
+
+    def _lies_like_the_input(self, grid: tuple[int, int]) -> bool:
+        """Tell whether a grid is not taller than wide for a wide input, nor the other way round: sides swapped."""
+        return (grid[0] - grid[1]) * (self.input_size[0] - self.input_size[1]) >= 0
 
     def _check_choices(self) -> None:
         """Check the entries that are one of a few words."""

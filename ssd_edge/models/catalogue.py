@@ -1,8 +1,10 @@
-"""The published models by name, for help texts and to find them; ``registry`` holds what they are."""
+"""The published models by name, and what users write of them, without NumPy; ``registry`` holds what they are."""
 
 from __future__ import annotations
 
 from ssd_edge.choices import Choice
+from ssd_edge.errors import ModelError
+from ssd_edge.parsing import parse_size
 
 _HERE = "ssd_edge.models.registry"
 
@@ -22,3 +24,18 @@ MODELS: dict[str, Choice] = {
 """The models; each place holds an ``Architecture``."""
 
 DEFAULT_MODEL = "ssdlite300_mobilenet_v2"
+
+FIT = "fit"
+"""In place of the name of a size table: sizes fitted to the data set by ``ssd_edge.data.box_fit``."""
+
+
+def parse_input(text: str) -> tuple[int, int] | None:
+    """Read an input size that a user gives, WIDTHxHEIGHT, as (height, width); "" as None, the published one.
+
+    Raises:
+        ModelError: it is no size.
+    """
+    try:
+        return parse_size(text) if text else None
+    except ValueError as error:
+        raise ModelError(f"the input's size cannot be read: {error}") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
@@ -13,15 +13,20 @@ from ssd_edge.boxes import (
     SSD512_COCO_SIZES,
     SSD512_VOC_SIZES,
     cell_sizes,
+    levels_at,
     linear_scales,
     published_levels,
 )
 from ssd_edge.errors import ModelError
-from ssd_edge.models.catalogue import MODELS
-from ssd_edge.spec import DefaultBoxLevel, ModelSpec
+from ssd_edge.models.catalogue import FIT, MODELS
+from ssd_edge.parsing import as_text
+from ssd_edge.spec import MAX_SIDE, DefaultBoxLevel, ModelSpec
 
 if TYPE_CHECKING:
     from ssd_edge.models.ssd import SSD
+
+INPUT_STEP = 32
+"""Sides of other inputs are multiples of this many pixels: the stride of the backbone's last feature map."""
 
 
 @dataclass(frozen=True)
@@ -29,35 +34,94 @@ class Architecture:
     """A published detector.
 
     Attributes:
-        input_size: (height, width).
-        levels: default boxes by the name of their size table; the first table is the default.
+        input_size: (height, width) of the published network, in pixels.
+        levels: its default boxes by the name of their size table; the first table is the default.
         network: makes the untrained network of a spec.
+        strides: pixels between neighbouring cells of each feature map, if the network takes other inputs too: any whose
+            sides are multiples of ``INPUT_STEP``; empty if it takes ``input_size`` only.
     """
 
     input_size: tuple[int, int]
     levels: dict[str, tuple[DefaultBoxLevel, ...]]
     network: Callable[[ModelSpec], SSD]
+    strides: tuple[int, ...] = ()
+
+    def takes(self, input_size: tuple[int, int]) -> bool:
+        """Tell whether the network takes an input of (height, width)."""
+        if input_size == self.input_size:
+            return True
+        return bool(self.strides) and all(
+            side % INPUT_STEP == 0 and INPUT_STEP <= side <= MAX_SIDE for side in input_size
+        )
 
 
-def make_spec(name: str, labels: Sequence[str], box_sizes: str = "") -> ModelSpec:
+def make_spec(
+    name: str, labels: Sequence[str], box_sizes: str = "", input_size: tuple[int, int] | None = None
+) -> ModelSpec:
     """Make the spec of a published model for a user's classes.
 
     Args:
         name: a key of ``MODELS``.
         labels: class names without background.
-        box_sizes: a key of the model's ``levels``; the first if empty.
+        box_sizes: a key of the model's ``levels``; the first if empty, or ``FIT``, which begins with these.
+        input_size: (height, width) in pixels; None for the published one.
 
     Raises:
-        ModelError: there is no such model or size table.
+        ModelError: there is no such model or size table, or the network does not take the input.
         SpecError: the labels are empty or repeat.
     """
     published = architecture(name)
-    table = box_sizes or next(iter(published.levels))
+    table = next(iter(published.levels)) if box_sizes in ("", FIT) else box_sizes
     if table not in published.levels:
         raise ModelError(
-            f"{name} has default-box sizes {', '.join(published.levels)}, but not {table!r}: choose one of these"
+            f"{name} has default-box sizes {', '.join(published.levels)}, but not {table!r}: choose one of these, or "
+            f"{FIT}"
         )
-    return ModelSpec(name, published.input_size, tuple(labels), published.levels[table])
+    spec = ModelSpec(name, published.input_size, tuple(labels), published.levels[table])
+    return with_input(spec, input_size or published.input_size)
+
+
+def with_input(spec: ModelSpec, input_size: tuple[int, int]) -> ModelSpec:
+    """Return a model's spec for another input; default boxes follow, see ``levels_at``.
+
+    Args:
+        spec: of a published model.
+        input_size: (height, width) in pixels.
+
+    Raises:
+        ModelError: the network does not take the input.
+    """
+    published = architecture(spec.architecture)
+    if input_size == spec.input_size:
+        return spec
+    if not published.takes(input_size):
+        raise ModelError(_not_taken(spec.architecture, published, input_size))
+    levels = levels_at(spec.levels, spec.input_size, input_size, published.strides)
+    return replace(spec, input_size=input_size, levels=levels)
+
+
+def _not_taken(name: str, model: Architecture, size: tuple[int, int]) -> str:
+    """Say that a network does not take an input of (height, width), and the nearest that it takes."""
+    usual, got = as_text(model.input_size), as_text(size)
+    if model.strides:
+        nearest = [{_bounded(side // INPUT_STEP), _bounded(-(-side // INPUT_STEP))} for side in size]
+        sizes = sorted(
+            ((height, width) for height in nearest[0] for width in nearest[1]),
+            key=lambda other: (abs(other[0] - size[0]) + abs(other[1] - size[1]), other),
+        )
+        are = "are" if len(sizes) > 1 else "is"
+        return (
+            f"{name} takes an input of {usual}, or one whose width and height are multiples of {INPUT_STEP} up to "
+            f"{MAX_SIDE}, but got {got}: the nearest {are} {', '.join(map(as_text, sizes))}"
+        )
+    others = [other for other in MODELS if architecture(other).takes(size)]
+    advice = f", or train {' or '.join(others)}, which take{'s' * (len(others) == 1)} {got}" if others else ""
+    return f"{name} takes an input of {usual} only, but got {got}: the nearest is {usual}{advice}"
+
+
+def _bounded(steps: int) -> int:
+    """Return that many steps in pixels, at least one and at most the largest side of a spec."""
+    return min(max(steps, 1) * INPUT_STEP, MAX_SIDE)
 
 
 def make_network(spec: ModelSpec) -> SSD:
@@ -84,6 +148,7 @@ _SSD300_GRIDS = ((38, 19, 10, 5, 3, 1), (8, 16, 32, 64, 100, 300))
 _SSD300_RATIOS = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))
 _SSD512_GRIDS = ((64, 32, 16, 8, 4, 2, 1), (8, 16, 32, 64, 128, 256, 512))
 _SSD512_RATIOS = ((2,), (2, 3), (2, 3), (2, 3), (2, 3), (2,), (2,))
+_SSDLITE_STRIDES = (16, 32, 64, 128, 256, 512)
 
 
 def paper_levels(grids: Sequence[int], ratios: Sequence[Sequence[float]]) -> tuple[DefaultBoxLevel, ...]:
@@ -134,11 +199,13 @@ SSDLITE300_MOBILENET_V2 = Architecture(
     (300, 300),
     {"mobilenet": _ssdlite300_levels()},
     _network("ssdlite_mobilenet_v2"),
+    _SSDLITE_STRIDES,
 )
 SSDLITE320_MOBILENET_V3_LARGE = Architecture(
     (320, 320),
     {"mobilenet": _ssdlite320_levels()},
     _network("ssdlite_mobilenet_v3_large"),
+    _SSDLITE_STRIDES,
 )
 SSD300_VGG16 = Architecture(
     (300, 300),
