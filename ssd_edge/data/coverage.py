@@ -51,16 +51,26 @@ def coverage(dataset: Dataset, spec: ModelSpec) -> list[ClassCoverage]:
     Raises:
         DataError: an image whose size is not known cannot be read.
     """
+    objects, label = objects_of(dataset)
+    number = len(dataset.labels)
+    unmatched = best_ious(objects, spec) < boxes.MATCH_IOU
+    counts = np.bincount(label, minlength=number), np.bincount(label[unmatched], minlength=number)
+    return [ClassCoverage(*row) for row in zip(dataset.labels, *(one.tolist() for one in counts), strict=True)]
+
+
+def objects_of(dataset: Dataset) -> tuple[boxes.Boxes, npt.NDArray[np.int64]]:
+    """Collect the objects to learn from, with the same arguments and errors as ``coverage``.
+
+    Returns:
+        (N, 4) float32 xyxy in fractions of their image, and (N,) labels.
+    """
     labels, fractions = [np.zeros(0, np.int64)], [np.zeros((0, 4), np.float32)]
     for sample in dataset:
         find = sample.target.to_find
         if find.any():
             labels.append(sample.target.labels[find])
             fractions.append(_fractions(sample)[find])
-    label, number = np.concatenate(labels), len(dataset.labels)
-    unmatched = best_ious(np.concatenate(fractions), spec) < boxes.MATCH_IOU
-    counts = np.bincount(label, minlength=number), np.bincount(label[unmatched], minlength=number)
-    return [ClassCoverage(*row) for row in zip(dataset.labels, *(one.tolist() for one in counts), strict=True)]
+    return np.concatenate(fractions), np.concatenate(labels)
 
 
 def unmatched_sentence(classes: Sequence[ClassCoverage], model: str, most: int = 4) -> str:
@@ -77,8 +87,8 @@ def unmatched_sentence(classes: Sequence[ClassCoverage], model: str, most: int =
     more = f" and of {counted(len(worst) - most, 'more class')}" if len(worst) > most else ""
     return (
         f"no default box of {model} fits (IoU of {boxes.MATCH_IOU} or more) {', '.join(map(str, worst[:most]))}{more}: "
-        "each of these objects is learnt by one box only, and many will be missed; another model may fit them better "
-        "(check-data --model-name NAME shows it)"
+        "each of these objects is learnt by one box only, and many will be missed; another model, a larger --input or "
+        "--box-sizes fit may fit them better (check-data --model-name NAME shows it)"
     )
 
 
