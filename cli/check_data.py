@@ -11,7 +11,7 @@ from ssd_edge.choices import help_of
 from ssd_edge.cli.common import printable, progress, say
 from ssd_edge.data.augment.catalogue import AUGMENTATIONS, DEFAULT_AUGMENTATION
 from ssd_edge.data.wording import LISTED
-from ssd_edge.models.catalogue import DEFAULT_MODEL
+from ssd_edge.models.catalogue import DEFAULT_MODEL, FIT, parse_input
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,9 +63,23 @@ def check_data(
             show_default=False,
         ),
     ] = "",
-    box_sizes: Annotated[
-        str, typer.Option(help="With --model-name: default-box sizes of a VGG model, as in train.", show_default=False)
+    input_size: Annotated[
+        str,
+        typer.Option(
+            "--input", metavar="WIDTHxHEIGHT", help="With --model-name: input size, as in train.", show_default=False
+        ),
     ] = "",
+    box_sizes: Annotated[
+        str, typer.Option(help="With --model-name: default-box sizes, as in train.", show_default=False)
+    ] = "",
+    boxes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png",
+            dir_okay=False,
+            help="With --model-name: draw the sizes of the default boxes beside those of the objects.",
+        ),
+    ] = None,
     preview: Annotated[
         Path | None,
         typer.Option(
@@ -99,32 +113,43 @@ def check_data(
     from rich.console import Console
 
     from ssd_edge.cli.doubts import find_doubts
+    from ssd_edge.data.box_fit import choose_boxes
+    from ssd_edge.data.box_picture import draw_boxes
     from ssd_edge.data.check_splits import check_splits
     from ssd_edge.data.coverage import coverage
     from ssd_edge.models.registry import make_spec
     from ssd_edge.preview import Plate
 
-    if box_sizes and not model_name:
-        raise typer.BadParameter("--box-sizes is for --model-name: add the name of a VGG model, or drop --box-sizes")
+    for option, value in (("--input", input_size), ("--box-sizes", box_sizes), ("--boxes", boxes)):
+        if value and not model_name:
+            raise typer.BadParameter(f"{option} is for --model-name: add the name of a network, or drop {option}")
     if augmentation and preview is None:
         raise typer.BadParameter("--augmentation is for --preview: add --preview FILE.png, or drop --augmentation")
     if report_page is not None and model is None:
         raise typer.BadParameter("--report shows what a model contradicts: add --model")
-    spec = make_spec(model_name or DEFAULT_MODEL, ["any"], box_sizes)
+    spec = make_spec(model_name or DEFAULT_MODEL, ["any"], box_sizes, parse_input(input_size))
     plate = None if preview is None else Plate(preview, augmentation or DEFAULT_AUGMENTATION, spec)
     with progress("looking at images") as bar:
         report = check_splits(data, split, bar)
     doubts = find_doubts(model, data, split, report_page) if model is not None else None
-    unmatched = coverage(report.clean, spec) if model_name else None
+    chosen = choose_boxes(spec, report.clean, box_sizes == FIT) if model_name else None
+    unmatched = coverage(report.clean, chosen.spec) if chosen else None
+    if boxes is not None and chosen is not None:
+        draw_boxes(chosen, boxes)
     console = Console()
     if as_json:
         listed = {} if doubts is None else {"doubts": [one.to_json() for one in doubts if one.certainty]}
         counts = {} if unmatched is None else {"unmatched": {row.name: row.unmatched for row in unmatched}}
+        counts |= chosen.to_json() if chosen else {}
         console.print_json(data={**report.to_json(), **listed, **counts}, ensure_ascii=True)
     else:
         _show(console, report, unmatched, show_all)
+        if chosen is not None and (chosen.fit or boxes is not None):
+            console.print(printable(chosen.sentence()), soft_wrap=True, markup=False)
         if doubts is not None:
             _show_doubts(console, doubts, report_page, show_all)
+    if boxes is not None:
+        say(f"default boxes: {boxes}")
     if plate is not None:
         plate.write(report.clean)
         say(f"preview: {preview}")

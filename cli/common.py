@@ -135,6 +135,12 @@ def cell(text: object) -> Text:
     return Text(printable(str(text)))
 
 
+def was_given(context: typer.Context, option: str) -> bool:
+    """Tell whether the user gave an option, by the name of its parameter."""
+    source = context.get_parameter_source(option)
+    return source is not None and source.name != "DEFAULT"
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON on stdout."""
     typer.echo(json.dumps(value, indent=2))

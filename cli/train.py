@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ssd_edge.choices import help_of
-from ssd_edge.cli.common import needs, print_json, progress, say
+from ssd_edge.cli.common import needs, print_json, progress, say, was_given
 from ssd_edge.data.augment.catalogue import AUGMENTATIONS, DEFAULT_AUGMENTATION
 from ssd_edge.hints import command
 from ssd_edge.models.catalogue import MODELS
@@ -44,12 +44,13 @@ SETTINGS = {
         "workers",
         "precision",
     )
-} | {"lr": "optimiser.lr", "schedule": "schedule.kind"}
+} | {"input_size": "input", "lr": "optimiser.lr", "schedule": "schedule.kind"}
 """Settings of the recipe that have an option of their own, by the option's name."""
 
 OF_ANOTHER_BEGINNING = (
     "model",
     "box_sizes",
+    "input_size",
     "backbone_weights",
     "start_from",
     "frozen_blocks",
@@ -83,7 +84,19 @@ def train(
     box_sizes: Annotated[
         str | None,
         typer.Option(
-            help="Default-box sizes of the VGG models: voc, coco (smaller objects) or paper.", show_default=False
+            help="Default-box sizes: fit, for sizes fitted to the training objects; for the VGG models also voc, coco "
+            "(smaller objects) or paper.",
+            show_default=False,
+        ),
+    ] = None,
+    input_size: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            metavar="WIDTHxHEIGHT",
+            help="Input size of the network in pixels, such as 512x288 for a 16:9 camera: any multiple of 32 for the "
+            "SSDLites; without it the published size.",
+            show_default=False,
         ),
     ] = None,
     classes: Annotated[
@@ -256,12 +269,12 @@ def train(
 def _refuse_contradictions(context: typer.Context, qat: Path | None) -> None:
     """Raise BadParameter if an option contradicts --qat, or needs it."""
     if qat is None:
-        if _given(context, "ranges"):
+        if was_given(context, "ranges"):
             raise typer.BadParameter("--ranges is for --qat: add --qat CHECKPOINT, or drop --ranges")
         return
     for name in OF_ANOTHER_BEGINNING:
-        if _given(context, name):
-            option = "--from" if name == "start_from" else f"--{name.replace('_', '-')}"
+        if was_given(context, name):
+            option = {"start_from": "--from", "input_size": "--input"}.get(name, f"--{name.replace('_', '-')}")
             raise typer.BadParameter(f"--qat begins with the network of its checkpoint: drop {option}")
 
 
@@ -278,11 +291,6 @@ def _recipe(context: typer.Context, source: str, settings: Sequence[str], qat: P
         name, value = parse_setting(setting)
         given[name] = value
     return changed(recipe, nested(given))
-
-
-def _given(context: typer.Context, option: str) -> bool:
-    source = context.get_parameter_source(option)
-    return source is not None and source.name != "DEFAULT"
 
 
 def _architecture(checkpoint: Path) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ssd_edge.data.augment.catalogue import AUGMENTATIONS, DEFAULT_AUGMENTATION
 from ssd_edge.errors import ModelError
+from ssd_edge.models.catalogue import parse_input
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 SCHEDULES = ("cosine", "step")
@@ -98,7 +99,9 @@ class Recipe:
 
     Attributes:
         model: a key of ``ssd_edge.models.catalogue.MODELS``.
-        box_sizes: name of the model's table of default-box sizes; empty for its usual one.
+        box_sizes: name of the model's table of default-box sizes; empty for its usual one, ``fit`` for sizes fitted to
+            the training objects.
+        input: size of the network's input, ``WIDTHxHEIGHT`` in pixels; empty for the published one.
         classes: the classes to learn, of those in the data set; empty for all.
         frozen_blocks: number of the backbone's first blocks that are not trained.
         frozen_backbone: whether none of the backbone is trained, but extra feature layers and heads alone.
@@ -123,6 +126,7 @@ class Recipe:
 
     model: str = "ssdlite300_mobilenet_v2"
     box_sizes: str = ""
+    input: str = ""
     classes: tuple[str, ...] = ()
     frozen_blocks: int = 0
     frozen_backbone: bool = False
@@ -146,6 +150,7 @@ class Recipe:
         return (self.iterations, "iterations") if self.iterations else (self.epochs, "epochs")
 
     def __post_init__(self) -> None:
+        parse_input(self.input)
         length, unit = self.length
         last = max(self.schedule.milestones, default=0)
         repeated = len(set(self.classes)) < len(self.classes)

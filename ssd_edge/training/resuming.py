@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ssd_edge.errors import ModelError
-from ssd_edge.parsing import shown
+from ssd_edge.parsing import as_text, shown
 from ssd_edge.spec import METADATA_KEY, ModelSpec
 from ssd_edge.training.averaging import AVERAGE_KEY
 from ssd_edge.training.checkpoints import read_torch_file
@@ -30,10 +30,11 @@ def epochs_done(last: Path, spec: ModelSpec, kind: str, ema: bool = False) -> in
     if METADATA_KEY not in content or "loops" not in content:
         raise ModelError(f"{last} is not a training that can be resumed: start without --resume")
     before = ModelSpec.from_text(str(content[METADATA_KEY]))
-    for name in ("architecture", "labels", "levels"):
+    for name in ("architecture", "input_size", "labels", "levels"):
         old, new = getattr(before, name), getattr(spec, name)
         if old != new:
-            values = "" if name == "levels" else f" {shown(old)}, and not {shown(new)}"
+            sides = (as_text(old), as_text(new)) if name == "input_size" else (shown(old), shown(new))
+            values = "" if name == "levels" else f" {sides[0]}, and not {sides[1]}"
             raise ModelError(
                 f"{last} was trained with other {name}{values}: resume with the options it began with, or start "
                 "without --resume"

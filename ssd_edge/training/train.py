@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from ssd_edge.data.box_fit import choose_boxes
+from ssd_edge.data.box_picture import draw_boxes
 from ssd_edge.data.coverage import coverage, unmatched_sentence
 from ssd_edge.data.dataset import Dataset
 from ssd_edge.errors import ModelError
+from ssd_edge.models.catalogue import FIT, parse_input
 from ssd_edge.models.networks import load_backbone
-from ssd_edge.models.registry import make_network, make_spec
+from ssd_edge.models.registry import make_network, make_spec, with_input
 from ssd_edge.models.ssd import SSD
+from ssd_edge.spec import ModelSpec
 from ssd_edge.training.checkpoints import describe_taken, load_checkpoint, load_matching, read_torch_file
 from ssd_edge.training.fit import Beginning, fit
 from ssd_edge.training.module import DetectorModule
@@ -21,42 +26,57 @@ from ssd_edge.training.run import Trained, TrainingRun
 def train(run: TrainingRun, backbone_weights: Path | None = None, start_from: Path | None = None) -> Trained:
     """Train a detector, validate it, and keep the best checkpoint as ``run.folder/model.pt``.
 
-    ``last.ckpt`` is written after each epoch. A resumed training draws the same images in the same order as one that
-    was never interrupted.
+    ``boxes.png`` there shows the default boxes beside the training objects, and ``last.ckpt`` is written after each
+    epoch. A resumed training draws the same images in the same order as one that was never interrupted.
 
     Args:
         run: data and settings.
         backbone_weights: a torchvision state_dict for the backbone.
-        start_from: a checkpoint of ssd-edge to fine-tune; its weights are taken where name and shape match.
+        start_from: a checkpoint of ssd-edge to fine-tune; its weights are taken where name and shape match, and its
+            input and default boxes where the recipe names none.
 
     Raises:
         DataError: too few usable images are left.
-        ModelError: the weights do not fit; there is nothing to resume from; the training diverged.
+        ModelError: the network does not take the input; the weights do not fit; there is nothing to resume from; the
+            training diverged.
         KeyboardInterrupt: Ctrl-C; ``last.ckpt`` holds the last whole epoch.
     """
-    spec = make_spec(run.recipe.model, run.training.labels, run.recipe.box_sizes)  # refused before the data is checked
+    recipe = run.recipe
     source = None if start_from is None else load_checkpoint(start_from)
-    if source is not None and source.spec.architecture != run.recipe.model:
+    spec = _spec(run, source.spec if source else None)  # refused before the data is checked
+    if source is not None and source.spec.architecture != recipe.model:
         raise ModelError(
-            f"{start_from} is a {source.spec.architecture}, and {run.recipe.model} is to be trained: "
+            f"{start_from} is a {source.spec.architecture}, and {recipe.model} is to be trained: "
             f"add --model {source.spec.architecture}"
         )
     given = {"backbone": backbone_weights, "start_from": start_from}
     parents = {name: path for name, path in given.items() if path is not None}
 
     def begin(training: Dataset) -> Beginning:
-        network = make_network(spec)
-        unmatched = unmatched_sentence(coverage(training, spec), run.recipe.model)
-        if unmatched and not run.resume:  # it was said when the training began
-            run.note(unmatched)
+        boxes = choose_boxes(spec, training, recipe.box_sizes == FIT)
+        fitted = boxes.sentence() if boxes.fit else ""
+        for sentence in (fitted, unmatched_sentence(coverage(training, boxes.spec), recipe.model)):
+            if sentence and not run.resume:  # it was said when the training began
+                run.note(sentence)
+        draw_boxes(boxes, run.folder / "boxes.png")
+        network = make_network(boxes.spec)
         if backbone_weights is not None:
             load_backbone(network, read_torch_file(backbone_weights))
         left_out = [] if start_from is None or source is None else _take_weights(network, source, start_from, run)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        module = DetectorModule(network, run.recipe)
+        module = DetectorModule(network, recipe)
         return Beginning(module, parents, tuple(left_out))
 
     return fit(run, begin, source.spec if source else None)
+
+
+def _spec(run: TrainingRun, parent: ModelSpec | None) -> ModelSpec:
+    """Make the spec to train; of what its recipe leaves open, a parent's input and default boxes stay."""
+    recipe, size = run.recipe, parse_input(run.recipe.input)
+    if parent is None or parent.architecture != recipe.model:
+        return make_spec(recipe.model, run.training.labels, recipe.box_sizes, size)
+    spec = make_spec(recipe.model, run.training.labels, recipe.box_sizes, size or parent.input_size)
+    return spec if recipe.box_sizes else replace(spec, levels=with_input(parent, spec.input_size).levels)
 
 
 def _take_weights(network: SSD, source: SSD, start_from: Path, run: TrainingRun) -> list[str]:

@@ -84,7 +84,15 @@ def test_a_milestone_after_the_end():
 
 def test_a_written_recipe_is_read_as_the_same(tmp_path):
     recipe = Recipe(
-        "ssd300_vgg16", "coco", ("car", "5", "no"), 3, epochs=0, iterations=40, optimiser=Optimiser(1e-3), schedule=STEP
+        "ssd300_vgg16",
+        "coco",
+        "",
+        ("car", "5", "no"),
+        3,
+        epochs=0,
+        iterations=40,
+        optimiser=Optimiser(1e-3),
+        schedule=STEP,
     )
     write_recipe(recipe, tmp_path / "recipe.yaml")
     assert read_recipe(str(tmp_path / "recipe.yaml")) == recipe

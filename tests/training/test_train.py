@@ -71,6 +71,7 @@ def test_what_it_leaves_behind(pictures, tmp_path):
     assert trained.seconds > 0
     assert trained.summary == "nothing wrong in 8 images with 14 boxes"
     assert sorted(p.name for p in out.iterdir()) == [
+        "boxes.png",
         "curves.csv",
         "curves.png",
         "last.ckpt",

@@ -34,5 +34,5 @@ def tiny_network(spec: ModelSpec) -> SSD:
     return SSD(spec, TinyBackbone(), [conv_bn(16, 16, stride=2)], loc, classes)
 
 
-TINY = Architecture((32, 32), {"only": small_spec().levels}, tiny_network)
-"""56 default boxes."""
+TINY = Architecture((32, 32), {"only": small_spec().levels}, tiny_network, strides=(8, 16))
+"""56 default boxes; takes inputs of other sizes too."""
