@@ -14,6 +14,7 @@ from ssd_edge.cli.common import needs, print_json, progress, say, was_given
 from ssd_edge.data.augment.catalogue import AUGMENTATIONS, DEFAULT_AUGMENTATION
 from ssd_edge.hints import command
 from ssd_edge.models.catalogue import MODELS
+from ssd_edge.progress import no_progress
 from ssd_edge.training.recipe import DEFAULTS, DEFAULTS_OF_QAT, PRECISIONS, SCHEDULES
 
 if TYPE_CHECKING:
@@ -208,6 +209,9 @@ def train(
         typer.Option(min=0, help=f"Number of processes that load images: {DEFAULTS.workers}.", show_default=False),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help=f"Random seed: {DEFAULTS.seed}.", show_default=False)] = None,
+    nodes: Annotated[
+        int, typer.Option(min=1, help="Number of machines that train together; start each by torchrun.")
+    ] = 1,
     resume: Annotated[
         bool,
         typer.Option(
@@ -227,6 +231,7 @@ def train(
     Next: ssd-edge export OUTPUT/model.pt
     """
     with needs("train", "training"):
+        from ssd_edge.training.processes import speaks
         from ssd_edge.training.run import TrainingRun
         from ssd_edge.training.train import train
     from ssd_edge.data.split import training_and_validation
@@ -238,7 +243,7 @@ def train(
     recipe_of_run = _recipe(context, recipe, settings or [], qat)
     parts = training_and_validation(data, split, val_split, recipe_of_run.classes)
     with ExitStack() as checking:
-        bar = checking.enter_context(progress("looking at images"))
+        bar = checking.enter_context(progress("looking at images")) if speaks() else no_progress
 
         def note(sentence: str) -> None:
             checking.close()  # its bar ends where Lightning's begins
@@ -249,6 +254,7 @@ def train(
             parts.validation,
             output,
             recipe_of_run,
+            nodes=nodes,
             resume=resume,
             progress=bar,
             note=note,
@@ -260,6 +266,8 @@ def train(
             from ssd_edge.training.qat import fine_tune
 
             trained = fine_tune(run, qat, _places, ranges)
+    if not speaks():  # another process of this training does
+        return
     if as_json:
         print_json({**asdict(trained), "checkpoint": str(trained.checkpoint)})
     else:

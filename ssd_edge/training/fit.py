@@ -20,10 +20,12 @@ from ssd_edge.data.usable import Usable, check_parts
 from ssd_edge.data.wording import counted, described, facts
 from ssd_edge.errors import DataError, ModelError
 from ssd_edge.files import sha256
+from ssd_edge.progress import no_note, no_progress
 from ssd_edge.spec import METADATA_KEY, ModelSpec
 from ssd_edge.training.checkpoints import read_torch_file
 from ssd_edge.training.loading import Batches, batches_of
 from ssd_edge.training.module import DetectorModule
+from ssd_edge.training.processes import Share, speaks
 from ssd_edge.training.record import Record
 from ssd_edge.training.resuming import epochs_done
 from ssd_edge.training.run import Trained, TrainingRun
@@ -59,6 +61,8 @@ def fit(run: TrainingRun, begin: Callable[[Dataset], Beginning], parent: ModelSp
         KeyboardInterrupt: Ctrl-C; ``last.ckpt`` holds the last whole epoch.
     """
     began = time.monotonic()
+    if not speaks():
+        run = replace(run, show_bar=False, progress=no_progress, note=no_note)
     usable = check_parts(
         run.training,
         run.validation,
@@ -77,10 +81,11 @@ def fit(run: TrainingRun, begin: Callable[[Dataset], Beginning], parent: ModelSp
     module, network = beginning.module, beginning.module.network
     network.spec = _with_provenance(network.spec, run, usable, beginning.parents)
     epoch = epochs_done(run.last, network.spec, module.kind, run.recipe.ema > 0) if run.resume else 0
-    batches = batches_of(usable.training, usable.validation, network.spec, run.recipe, epoch)
     best = BestModel(run.best)
     record = Record(run, _facts(run, usable, beginning.parents), epoch)
     trainer = make_trainer(run, [best, record])
+    share = Share(trainer.global_rank, trainer.world_size)
+    batches = batches_of(usable.training, usable.validation, network.spec, run.recipe, epoch, share)
     try:
         _train(run, trainer, module, batches, best)
     except BaseException as error:

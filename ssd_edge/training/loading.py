@@ -14,10 +14,12 @@ from torch.utils.data import Dataset as TorchDataset
 from ssd_edge import boxes
 from ssd_edge.data.augment.catalogue import DEFAULT_AUGMENTATION, make_augmentation
 from ssd_edge.data.dataset import Dataset, Image, Sample, Target, read_image
+from ssd_edge.errors import ModelError
 from ssd_edge.preprocess import preprocess
 from ssd_edge.spec import ModelSpec
 from ssd_edge.training.matching import training_target
 from ssd_edge.training.module import Batch, ValidationBatch
+from ssd_edge.training.processes import ALONE, Share
 from ssd_edge.training.recipe import Recipe
 
 CACHE_BYTES = 2 << 30
@@ -55,23 +57,25 @@ class Shuffled(Sampler[tuple[int, int]]):
         number: number of samples.
         seed: random seed.
         epoch: the first epoch; Lightning calls ``set_epoch`` before each.
+        share: the part of this process; all have the same number of samples.
     """
 
-    def __init__(self, number: int, seed: int, epoch: int = 0) -> None:
+    def __init__(self, number: int, seed: int, epoch: int = 0, share: Share = ALONE) -> None:
         self.number = number
         self.seed = seed
         self.epoch = epoch
+        self.share = share
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next iteration."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.number
+        return self.number // self.share.of
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.number)
-        return iter([(self.epoch, int(index)) for index in order])
+        return iter([(self.epoch, index) for index in self.share.take(order.tolist())[: len(self)]])
 
 
 TrainingItem = tuple[torch.Tensor, torch.Tensor, torch.Tensor, str]
@@ -152,7 +156,14 @@ class Batches(NamedTuple):
     validation: DataLoader[Any]
 
 
-def batches_of(training: Dataset, validation: Dataset, spec: ModelSpec, recipe: Recipe, epoch: int) -> Batches:
+def batches_of(
+    training: Dataset,
+    validation: Dataset,
+    spec: ModelSpec,
+    recipe: Recipe,
+    epoch: int = 0,
+    share: Share = ALONE,
+) -> Batches:
     """Load the images of a training run in batches.
 
     Args:
@@ -161,22 +172,32 @@ def batches_of(training: Dataset, validation: Dataset, spec: ModelSpec, recipe: 
         spec: gives the input size and the default boxes.
         recipe: gives batch size, workers, seed and augmentation.
         epoch: the first epoch; above 0 if the training is resumed.
+        share: the part of this process.
+
+    Raises:
+        ModelError: the batch or the validation images cannot be divided among the processes.
     """
+    if len(validation) < share.of:
+        raise ModelError(
+            f"{share.of} processes cannot share {len(validation)} validation images: start fewer, or give more images"
+        )
     workers: dict[str, Any] = {
         "num_workers": recipe.workers,
         "persistent_workers": recipe.workers > 0,
         "worker_init_fn": start_worker,
     }
-    batch = min(recipe.batch_size, len(training))
+    # With fewer images than a batch: all of them that can be divided.
+    batch = share.batch(min(recipe.batch_size, len(training) // share.of * share.of))
+    validated = ValidationSamples(share.take(validation.samples), spec)
     return Batches(
         # BatchNorm cannot learn from one image: an incomplete last batch is dropped.
         DataLoader(
             TrainingSamples(training.samples, spec, recipe.seed, recipe.augmentation),
             batch,
-            sampler=Shuffled(len(training), recipe.seed, epoch),
+            sampler=Shuffled(len(training), recipe.seed, epoch, share),
             drop_last=True,
             collate_fn=collate_training,
             **workers,
         ),
-        DataLoader(ValidationSamples(validation.samples, spec), batch, collate_fn=collate_validation, **workers),
+        DataLoader(validated, batch, collate_fn=collate_validation, **workers),
     )

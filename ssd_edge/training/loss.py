@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssd_edge.training.matching import IGNORE
+from ssd_edge.training.processes import mean_over_processes, number_of_processes
 
 
 class Losses(NamedTuple):
@@ -29,7 +30,7 @@ def multibox_loss(
 ) -> Losses:
     """Sum smooth L1 over matched boxes, and softmax loss over matched boxes and the hardest negatives of each image.
 
-    N is the number of matched boxes in the batch, or 1 if there is none. An image without objects has no positives to
+    N is the number of matched boxes in the batch, see ``matched_boxes``. An image without objects has no positives to
     count negatives by and would teach nothing, so it gets the negatives of an image with one matched box.
 
     Args:
@@ -41,7 +42,7 @@ def multibox_loss(
         negatives_per_positive: ratio of hard negative mining (paper, section 2.2).
     """
     positive = class_target > 0
-    count = positive.sum().clamp(min=1).to(logits.dtype)
+    count = matched_boxes(class_target).to(logits.dtype)
     loc_loss = F.smooth_l1_loss(loc[positive], loc_target[positive], reduction="sum")
     box_loss = F.cross_entropy(
         logits.flatten(0, 1), class_target.flatten(), ignore_index=IGNORE, reduction="none"
@@ -49,6 +50,14 @@ def multibox_loss(
     chosen = positive | hard_negatives(box_loss.detach(), class_target, negatives_per_positive)
     conf_loss = box_loss[chosen].sum()
     return Losses((conf_loss + alpha * loc_loss) / count, loc_loss / count, conf_loss / count)
+
+
+def matched_boxes(class_target: Tensor) -> Tensor:
+    """Count the matched boxes in (B, A) class targets, as a float: the mean over the processes that train together.
+
+    At least 1 are counted in all processes together. Their gradients are averaged too, so their batches count as one.
+    """
+    return mean_over_processes((class_target > 0).sum().float()).clamp(min=1 / number_of_processes())
 
 
 def hard_negatives(loss: Tensor, class_target: Tensor, ratio: float) -> Tensor:

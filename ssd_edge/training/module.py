@@ -18,8 +18,9 @@ from ssd_edge.evaluation import evaluate
 from ssd_edge.models.ssd import SSD
 from ssd_edge.spec import METADATA_KEY, ModelSpec
 from ssd_edge.training.checkpoints import save_checkpoint
-from ssd_edge.training.loss import multibox_loss
+from ssd_edge.training.loss import Losses, multibox_loss
 from ssd_edge.training.optimiser import course_of, make_optimiser
+from ssd_edge.training.processes import mean_over_processes, number_of_processes
 from ssd_edge.training.recipe import Recipe
 
 Batch = tuple[Tensor, Tensor, Tensor, list[str]]
@@ -79,7 +80,7 @@ class DetectorModule(pl.LightningModule):
         """Compute and log the MultiBox loss of one batch.
 
         Returns:
-            ``loss``, and its parts ``loc`` and ``conf``, as scalars.
+            ``loss`` of this process, and ``total``, ``loc`` and ``conf``, which are means over all processes; scalars.
 
         Raises:
             FloatingPointError: the loss is not finite.
@@ -88,15 +89,16 @@ class DetectorModule(pl.LightningModule):
         loc, logits = self.heads(images.contiguous(memory_format=torch.channels_last))
         losses = multibox_loss(loc.float(), logits.float(), loc_target, class_target)
         size = len(images)
-        self.log("loss", losses.total, prog_bar=True, batch_size=size)
-        self.log("loss/loc", losses.loc, batch_size=size)
-        self.log("loss/conf", losses.conf, batch_size=size)
+        means = Losses(*mean_over_processes(torch.stack(losses)).unbind())
+        self.log("loss", means.total, prog_bar=True, batch_size=size)
+        self.log("loss/loc", means.loc, batch_size=size)
+        self.log("loss/conf", means.conf, batch_size=size)
         if not torch.isfinite(losses.total):
             raise FloatingPointError(
                 f"the loss is {losses.total.item()} at step {self.global_step}, with the images "
                 f"{_suspects(batch)}: lower --lr, or look for bad boxes in them with check-data"
             )
-        return {"loss": losses.total, "loc": losses.loc.detach(), "conf": losses.conf.detach()}
+        return {"loss": losses.total, **means._asdict()}
 
     def validation_step(self, batch: ValidationBatch, batch_idx: int) -> None:
         """Decode a batch as an engine would, and collect detections and targets."""
@@ -156,9 +158,9 @@ def _frozen_part(network: SSD, recipe: Recipe) -> Sequence[torch.nn.Module]:
 
 def _gathered(detections: list[Detections], targets: list[Target]) -> tuple[list[Detections], list[Target]]:
     """Collect detections and targets of all processes that train together."""
-    distributed = torch.distributed
-    if not (distributed.is_available() and distributed.is_initialized()):
+    number = number_of_processes()
+    if number == 1:
         return detections, targets
-    parts: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(parts, (detections, targets))
+    parts: list[Any] = [None] * number
+    torch.distributed.all_gather_object(parts, (detections, targets))
     return [one for part in parts for one in part[0]], [one for part in parts for one in part[1]]

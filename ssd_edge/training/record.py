@@ -92,8 +92,8 @@ class Record(Callback):
     ) -> None:
         """Add up the losses of an epoch, on their device."""
         self._steps += 1
-        for name in ("loss", "loc", "conf"):
-            self._sums[name] = self._sums.get(name, 0.0) + outputs[name].detach()
+        for name in ("total", "loc", "conf"):
+            self._sums[name] = self._sums.get(name, 0.0) + outputs[name]
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the AP for the row of the epoch; outside the epochs, it belongs to the last row."""
@@ -113,7 +113,7 @@ class Record(Callback):
                 step=trainer.global_step,
                 seconds=self._seconds_before + time.monotonic() - self._began,
                 lr=float(trainer.optimizers[0].param_groups[0]["lr"]),
-                loss=means.get("loss"),
+                loss=means.get("total"),
                 loss_loc=means.get("loc"),
                 loss_conf=means.get("conf"),
                 ap=self._measured.ap,

@@ -25,6 +25,7 @@ class TrainingRun:
         folder: receives ``model.pt``, ``last.ckpt`` (to resume from), TensorBoard logs, and the record of the run: see
             ``ssd_edge.training.experiment``.
         recipe: hyperparameters.
+        nodes: number of machines that train together; each runs the same command, started by torchrun.
         resume: continue from ``folder/last.ckpt``.
         show_bar: show a progress bar while training.
         progress: called with (done, total) while the images are checked, before training.
@@ -40,6 +41,7 @@ class TrainingRun:
     validation: Dataset | None
     folder: Path
     recipe: Recipe
+    nodes: int = 1
     resume: bool = False
     show_bar: bool = True
     progress: Progress = no_progress

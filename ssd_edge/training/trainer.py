@@ -18,6 +18,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from ssd_edge.training.averaging import MovingAverage
 from ssd_edge.training.checkpoints import write_torch_file
 from ssd_edge.training.module import DetectorModule
+from ssd_edge.training.processes import launched_with
 from ssd_edge.training.run import TrainingRun
 
 
@@ -92,7 +93,10 @@ def make_trainer(run: TrainingRun, callbacks: Sequence[Callback]) -> pl.Trainer:
     with quiet_lightning():
         return pl.Trainer(
             accelerator="auto",
-            devices="auto",
+            devices=launched_with() or "auto",
+            num_nodes=run.nodes,
+            use_distributed_sampler=False,  # see batches_of
+            sync_batchnorm=torch.cuda.is_available(),  # PyTorch has none for CPUs
             precision=_precision(recipe.precision),  # type: ignore[arg-type]
             max_epochs=recipe.epochs or -1,
             max_steps=recipe.iterations or -1,

@@ -34,5 +34,23 @@ def tiny_network(spec: ModelSpec) -> SSD:
     return SSD(spec, TinyBackbone(), [conv_bn(16, 16, stride=2)], loc, classes)
 
 
+class PlainBackbone(TinyBackbone):
+    """The same without BatchNorm, whose statistics depend on how images are divided into batches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        steps = [(3, 8), (8, 16), (16, 16)]
+        self.features = nn.Sequential(
+            *(nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), nn.ReLU()) for a, b in steps)
+        )
+
+
+def plain_network(spec: ModelSpec) -> SSD:
+    network = tiny_network(spec)
+    extra = nn.Sequential(nn.Conv2d(16, 16, 3, stride=2, padding=1), nn.ReLU())
+    return SSD(spec, PlainBackbone(), [extra], list(network.loc_heads), list(network.class_heads))
+
+
+PLAIN = Architecture((32, 32), {"only": small_spec().levels}, plain_network)
 TINY = Architecture((32, 32), {"only": small_spec().levels}, tiny_network, strides=(8, 16))
 """56 default boxes; takes inputs of other sizes too."""
