@@ -15,11 +15,15 @@ _FIRST_DELAY, _LAST_DELAY = 0.5, 10.0  # seconds between attempts to reconnect
 
 
 class Taken(NamedTuple):
-    """A frame as a connection gives it: its pixels, the time of its arrival, and the seconds of decoding it."""
+    """A frame as a connection gives it: its pixels, the time of its arrival, and the seconds of decoding it.
+
+    ``position`` is its place in a recording, in seconds, if that is known.
+    """
 
     pixels: Pixels
     captured: float
     took: float
+    position: float | None = None
 
 
 class Connection(Protocol):
@@ -32,6 +36,10 @@ class Connection(Protocol):
 
     fps: float | None
     live: bool
+
+    @property
+    def way(self) -> str:
+        """Return what reads it, for people; known once a frame came."""
 
     def take(self, stopping: Callable[[], bool]) -> Taken | None:
         """Wait for the next frame; None if there will be none, or once ``stopping`` is true.
@@ -69,8 +77,8 @@ class LiveSource(Source):
         except SourceError:
             self._connection.release()
             raise
-        self.fps, self.live = self._connection.fps, self._connection.live
-        self._opened = self._pending.captured
+        self.fps, self.live, self.way = self._connection.fps, self._connection.live, self._connection.way
+        self._opened, self._start = self._pending.captured, self._pending.position
         self._index = 0
 
     def read(self) -> Frame | None:
@@ -85,7 +93,10 @@ class LiveSource(Source):
         if taken is None:
             return None
         index, self._index = self._index, self._index + 1
-        return Frame(taken.pixels, index, taken.captured, taken.captured - self._opened, took=taken.took)
+        position = taken.captured - self._opened
+        if not self.live and taken.position is not None and self._start is not None:
+            position = taken.position - self._start
+        return Frame(taken.pixels, index, taken.captured, position, took=taken.took)
 
     def _take(self) -> Taken | None:
         return None if self._stopping.is_set() else self._connection.take(self._stopping.is_set)

@@ -26,7 +26,7 @@ class OpenCvConnection:
         reader: gives the memory that frames are decoded into.
     """
 
-    live = True
+    live, way = True, "OpenCV"
 
     def __init__(self, capture: cv2.VideoCapture, reader: Reader) -> None:
         self._capture, self._reader = capture, reader

@@ -13,7 +13,8 @@ from ssd_edge.detector import Reader
 from ssd_edge.errors import SourceError
 from ssd_edge.machine.cameras import INSTALL_GSTREAMER
 from ssd_edge.pixels import FORMATS, Colour, RawFrame, to_bgr
-from ssd_edge.stream import cameras, gstreamer
+from ssd_edge.stream import by_gstreamer, cameras, gstreamer
+from ssd_edge.stream.camera_mode import CameraMode
 from ssd_edge.stream.gstreamer import GStreamerConnection
 from ssd_edge.stream.live import Taken
 from ssd_edge.stream.sources import open_source
@@ -162,7 +163,7 @@ def test_a_recording_gives_its_pictures(tmp_path: Path) -> None:
 
 def of_a_jetson(monkeypatch: pytest.MonkeyPatch, lsmod: str | None = "/sbin/lsmod") -> None:
     """Let GStreamer have a Jetson's elements, and the system a program ``lsmod``."""
-    monkeypatch.setattr(gstreamer, "has_elements", lambda *names: True)
+    monkeypatch.setattr(gstreamer, "lacking", lambda *names: "")
     monkeypatch.setattr("ssd_edge.stream.gstreamer.shutil.which", lambda name: lsmod)
 
 
@@ -170,7 +171,7 @@ class Recorded:
     """Connection that remembers its pipeline."""
 
     texts: list[str] = []  # noqa: RUF012 - emptied by the fixture
-    fps, live = 30.0, True
+    fps, live, way = 30.0, True, "GStreamer, decoded in hardware"
 
     def __init__(self, text: str, reader: Reader) -> None:
         self.texts.append(text)
@@ -185,7 +186,7 @@ class Recorded:
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     Recorded.texts.clear()
-    monkeypatch.setattr(cameras, "GStreamerConnection", Recorded)
+    monkeypatch.setattr(by_gstreamer, "GStreamerConnection", Recorded)
     monkeypatch.setattr(cameras, "video_devices", lambda host: ["video0"])
     monkeypatch.setattr(cameras, "_refused", lambda number: "")
     return Recorded.texts
@@ -194,9 +195,11 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_hardware_decodes_where_the_board_can(monkeypatch: pytest.MonkeyPatch, recorded: list[str]) -> None:
     of_a_jetson(monkeypatch)
     with open_source("rtsp://user:secret@door/1", reader=Everything()) as source:
-        assert source.name == "rtsp://door/1, decoded in hardware"
-    with open_source("0", size=(1280, 720), fps=30) as source:
-        assert source.name == "camera 0, decoded in hardware"
+        assert source.name == "rtsp://door/1"
+        assert source.way == "GStreamer, decoded in hardware"
+    with open_source("0", mode=CameraMode((1280, 720), 30)) as source:
+        assert source.name == "camera 0, MJPG 1280×720 at 30 FPS"
+        assert source.way == "GStreamer, decoded in hardware"
     to_nv12 = "nvvidconv ! video/x-raw,format=NV12 ! appsink"
     jpeg = "image/jpeg,width=1280,height=720,framerate=30/1"
     assert recorded == [

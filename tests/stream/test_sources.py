@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 import pytest
 
-from ssd_edge.detector import Reader
 from ssd_edge.errors import SourceError
-from ssd_edge.stream import cameras
+from ssd_edge.stream import cameras, gstreamer, sources
+from ssd_edge.stream.camera_mode import CameraMode
 from ssd_edge.stream.capture import Capture
 from ssd_edge.stream.frames import Pacer, Source
 from ssd_edge.stream.live import LiveSource, Taken
@@ -117,8 +117,8 @@ def test_synthetic_camera() -> None:
     with pytest.raises(SourceError, match=r"whole number, as in synthetic:7, but got synthetic:x"):
         open_source("synthetic:x")
     with (
-        open_source("synthetic:7", size=(160, 120), fps=50, realtime=False) as fast,
-        open_source("synthetic:7", size=(160, 120), fps=50) as paced,
+        open_source("synthetic:7", mode=CameraMode((160, 120), 50), realtime=False) as fast,
+        open_source("synthetic:7", mode=CameraMode((160, 120), 50)) as paced,
     ):
         assert paced.live
         assert not fast.live
@@ -145,7 +145,7 @@ def test_pacer_does_not_catch_up() -> None:
 class Flaky:
     """Connection that gives ``frames`` frames, and then none; after ``-1`` frames it cannot even be made."""
 
-    fps, live = None, True
+    fps, live, way = None, True, "by hand"
 
     def __init__(self, frames: int) -> None:
         if frames < 0:
@@ -226,7 +226,7 @@ def test_a_network_camera_that_hangs_up_is_called_again(monkeypatch: pytest.Monk
 
 @pytest.mark.skipif(cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER), reason="this OpenCV has GStreamer")
 def test_a_pipeline_without_gstreamer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cameras.gstreamer, "libraries", lambda: None)
+    monkeypatch.setattr(gstreamer, "libraries", lambda: None)
     with pytest.raises(SourceError, match=r"built without GStreamer.*apt install python3-gi"):
         open_source("videotestsrc ! appsink")
 
@@ -243,11 +243,12 @@ def test_opencv_is_silenced_by_whichever_of_its_functions_it_has(monkeypatch):
 
 def test_a_camera_that_this_user_may_not_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cameras, "video_devices", lambda host: ["video7"])
+    monkeypatch.setattr(sources, "_exists", lambda path: False)
     monkeypatch.setattr(cameras.Path, "exists", lambda path: True)
     monkeypatch.setattr(cameras.Path, "group", lambda path: "video")
     monkeypatch.setattr(cameras.os, "access", lambda path, mode: False)
     with pytest.raises(SourceError, match=r"may not use /dev/video7: .* \(sudo usermod -aG video"):
-        cameras.camera(7, None, None, Reader())
+        open_source("7")
 
 
 def test_a_home_folder_that_nobody_has() -> None:
