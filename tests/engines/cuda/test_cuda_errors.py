@@ -54,10 +54,9 @@ def test_no_driver(library: str) -> None:
     assert done.stderr == ""
 
 
-def test_a_gpu_that_another_process_holds(emulated: Emulated) -> None:
+def test_a_gpu_that_another_process_holds(emulated: Emulated, library: str) -> None:
     """Another process has it in compute mode exclusive."""
-    pytest.importorskip("cuda.bindings")
-    driver = open_driver("cuda-bindings")
+    driver = open_driver(library)
     driver.compute_capability(0)
     emulated.fail(emulated.calls(), 46)
     with pytest.raises(CudaError, match=r"another process holds the GPU .*nvidia-smi -c 0") as error:
