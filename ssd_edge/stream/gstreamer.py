@@ -111,6 +111,8 @@ class GStreamerConnection:
         SourceError: the pipeline is wrong, or lacks an element.
     """
 
+    unreadable = 0  # decoders leave out such frames by themselves, without a count
+
     def __init__(self, text: str, reader: Reader) -> None:
         found = libraries()
         assert found is not None

@@ -171,7 +171,7 @@ class Recorded:
     """Connection that remembers its pipeline."""
 
     texts: list[str] = []  # noqa: RUF012 - emptied by the fixture
-    fps, live, way = 30.0, True, "GStreamer, decoded in hardware"
+    fps, live, way, unreadable = 30.0, True, "GStreamer, decoded in hardware", 0
 
     def __init__(self, text: str, reader: Reader) -> None:
         self.texts.append(text)

@@ -150,5 +150,25 @@ def test_what_a_camera_gives_instead_is_an_error(asked: list[tuple[Any, ...]], m
         open_source("3", mode=mode)
 
 
+@pytest.mark.parametrize(("broken", "reconnects"), [({2}, 0), (set(range(2, 31)), 0), (set(range(2, 32)), 1)])
+def test_frames_that_cannot_be_decoded_are_counted(
+    asked: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch, broken: set[int], reconnects: int
+) -> None:
+    """They are left out; a camera that sends nothing else is opened again."""
+    monkeypatch.setattr("ssd_edge.stream.live._FIRST_DELAY", 0.001)
+    number = iter(range(1000))
+    whole = Camera.retrieve
+
+    def retrieve(self: Camera, image: Any = None) -> tuple[bool, Any]:
+        return (False, None) if next(number) in broken else whole(self, image)
+
+    monkeypatch.setattr(Camera, "retrieve", retrieve)
+    with open_source("3") as source:
+        frames = [source.read() for _ in range(4)]
+    assert [frame.index for frame in frames if frame is not None] == [0, 1, 2, 3]
+    assert (source.skipped, source.reconnects) == (len(broken), reconnects)
+    assert source.trouble == "camera 3 sends frames that cannot be decoded"
+
+
 def test_a_rate_of_television_is_the_round_one(asked: list[tuple[Any, ...]]) -> None:
     open_source("3", mode=CameraMode(fps=29.97)).close()

@@ -145,7 +145,7 @@ def test_pacer_does_not_catch_up() -> None:
 class Flaky:
     """Connection that gives ``frames`` frames, and then none; after ``-1`` frames it cannot even be made."""
 
-    fps, live, way = None, True, "by hand"
+    fps, live, way, unreadable = None, True, "by hand", 0
 
     def __init__(self, frames: int) -> None:
         if frames < 0:
@@ -174,6 +174,34 @@ def test_a_lost_camera_is_opened_again_and_again(monkeypatch: pytest.MonkeyPatch
     assert source.reconnects == 2
     with pytest.raises(SourceError, match="door is lost"):
         source.read()
+
+
+class OfAnotherKind(Flaky):
+    """Connection whose frames cannot be used."""
+
+    def take(self, stopping: Callable[[], bool]) -> Taken | None:
+        raise SourceError("its frames are square")
+
+
+def test_frames_of_another_kind_after_a_reconnection_are_counted_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssd_edge.stream.live._FIRST_DELAY", 0.001)
+    connections = iter([Flaky(1), OfAnotherKind(0), OfAnotherKind(0), Flaky(2)])
+    source = LiveSource("door", lambda: next(connections, OfAnotherKind(0)), "door is lost", patience=0.1)
+    frames = [source.read() for _ in range(3)]
+    assert [frame.index for frame in frames if frame] == [0, 1, 2]
+    assert (source.reconnects, source.skipped, source.trouble) == (1, 2, "its frames are square")
+    with pytest.raises(SourceError, match="door is lost; it came back with frames of another kind: its frames are sq"):
+        source.read()
+    assert source.skipped > 3
+
+
+def test_a_camera_that_does_not_come_back_has_no_other_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssd_edge.stream.live._FIRST_DELAY", 0.001)
+    source = flaky_door([1, -1, 0], patience=0.02)
+    assert source.read() is not None
+    with pytest.raises(SourceError, match=r"door is lost$"):
+        source.read()
+    assert (source.skipped, source.trouble) == (0, "")
 
 
 def test_waiting_to_reconnect_can_be_stopped() -> None:
