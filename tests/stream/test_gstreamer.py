@@ -18,8 +18,7 @@ from ssd_edge.stream.camera_mode import CameraMode
 from ssd_edge.stream.gstreamer import GStreamerConnection
 from ssd_edge.stream.live import Taken
 from ssd_edge.stream.sources import open_source
-
-DEBIAN = "/usr/lib/python3/dist-packages"
+from tests.pythons import DEBIAN
 
 
 def found() -> bool:
