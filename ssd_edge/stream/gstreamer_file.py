@@ -18,8 +18,8 @@ from ssd_edge.stream.gstreamer import GStreamerConnection, lacking, no_hardware,
 from ssd_edge.stream.video_file import VideoSource, quarter_turns
 
 _DIRECTIONS = ("identity", "90l", "180", "90r")  # of videoflip, by quarter turns; its older "method" has no effect
-_ONE_EACH = frozenset({"h264", "hevc", "mjpeg"})
-"""Codecs in which each packet is one frame that is shown."""
+_ONE_EACH = frozenset({"av1", "h264", "hevc", "mjpeg", "mpeg4", "vp9"})
+"""Codecs that have as many packets as frames to show; VP8 has packets that are not shown."""
 
 
 class GStreamerVideo(VideoSource):

@@ -193,6 +193,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_hardware_decodes_where_the_board_can(monkeypatch: pytest.MonkeyPatch, recorded: list[str]) -> None:
     of_a_jetson(monkeypatch)
+    monkeypatch.setattr(cameras, "listed_formats", lambda host, device: {})
     with open_source("rtsp://user:secret@door/1", reader=Everything()) as source:
         assert source.name == "rtsp://door/1"
         assert source.way == "GStreamer, decoded in hardware"
@@ -205,6 +206,42 @@ def test_hardware_decodes_where_the_board_can(monkeypatch: pytest.MonkeyPatch, r
         f'rtspsrc location="rtsp://user:secret@door/1" latency=100 ! decodebin ! {to_nv12}',
         f"v4l2src device=/dev/video0 ! {jpeg} ! nvv4l2decoder mjpeg=1 ! {to_nv12}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("mode", "lsmod", "text"),
+    [
+        (
+            CameraMode(pixel_format="mjpg"),
+            "/sbin/lsmod",
+            "image/jpeg ! nvv4l2decoder mjpeg=1 ! nvvidconv ! video/x-raw,format=NV12 ! appsink",
+        ),
+        (CameraMode((640, 480), 7.5), None, "image/jpeg,width=640,height=480,framerate=15/2 ! jpegdec ! appsink"),
+        (CameraMode((640, 480), None, "nv12"), None, "video/x-raw,format=NV12,width=640,height=480 ! appsink"),
+        (CameraMode(), None, "decodebin ! appsink"),
+    ],
+)
+def test_a_camera_by_gstreamer(
+    monkeypatch: pytest.MonkeyPatch, recorded: list[str], mode: CameraMode, lsmod: str | None, text: str
+) -> None:
+    of_a_jetson(monkeypatch, lsmod)
+    monkeypatch.setattr(cameras, "listed_formats", lambda host, device: {})
+    open_source("0", mode=mode, way="gstreamer").close()
+    assert recorded == [f"v4l2src device=/dev/video0 ! {text}"]
+
+
+def test_a_camera_that_refuses_a_mode_under_gstreamer(monkeypatch: pytest.MonkeyPatch, recorded: list[str]) -> None:
+    of_a_jetson(monkeypatch)
+
+    def refuses(recorded: Recorded, stopping: object) -> Taken:
+        raise SourceError("the GStreamer pipeline fails: not negotiated")
+
+    monkeypatch.setattr(cameras, "listed_formats", lambda host, device: {})
+    monkeypatch.setattr(Recorded, "take", refuses)
+    with pytest.raises(
+        SourceError, match="camera 0 does not give MJPG at 90 FPS to GStreamer: the GStreamer pipeline fa"
+    ):
+        open_source("0", mode=CameraMode(None, 90, "mjpg"))
 
 
 def test_a_container_without_lsmod_decodes_on_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -18,7 +19,7 @@ from ssd_edge.stream.sources import check_source, open_source
 from ssd_edge.stream.video_file import VideoSource
 from ssd_edge.stream.ways import DEFAULT_WAY, WAYS
 from tests.stream.test_gstreamer import found, needs_gstreamer
-from tests.stream.test_video_file import record
+from tests.stream.test_video_file import damage, record
 
 needs_decoders = pytest.mark.skipif(
     not (found() and gstreamer.has_elements("decodebin", "qtdemux", "avidemux", "avdec_h264", "avdec_mpeg4")),
@@ -147,6 +148,35 @@ def test_gstreamer_turns_a_video_upright(tmp_path: Path, turned: int) -> None:
     assert frame is not None
     assert frame.image.shape == right.image.shape
     assert np.abs(frame.image.astype(int) - right.image).mean() < 8  # the white mark in a wrong corner adds 2 · 5
+
+
+@needs_decoders
+@pytest.mark.parametrize("broken", [[], [0], [10, 11, 20], [29], list(range(5, 25))])
+def test_gstreamer_reads_on_behind_damaged_frames(tmp_path: Path, broken: list[int]) -> None:
+    path = record(tmp_path / "a.avi", frames=30)
+    damage(path, broken)
+    (indices, positions, levels, lost), right = frames_of(GStreamerVideo(path, Reader())), frames_of(VideoSource(path))
+    assert (indices, lost) == (right[0], right[3]) == (list(range(30 - len(broken))), len(broken))
+    np.testing.assert_allclose(positions, right[1], atol=1e-6)
+    np.testing.assert_allclose(levels, right[2], atol=3)
+
+
+@needs_decoders
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.mp4", "mpeg4")])
+def test_every_frame_is_given_or_lost(tmp_path: Path, name: str, codec: str) -> None:
+    """Zeros in place of three packets cost those that refer to them too, and nothing hides it."""
+    path = record(tmp_path / name, frames=30, codec=codec)
+    with av.open(str(path)) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    for number in (10, 11, 20):
+        position, size = places[number]
+        assert position is not None
+        data[position + 4 : position + size] = bytes(size - 4)
+    path.write_bytes(data)
+    indices, _, _, lost = frames_of(GStreamerVideo(path, Reader()))
+    assert 20 <= len(indices) < 30
+    assert len(indices) + lost == 30
 
 
 @needs_decoders
