@@ -61,12 +61,10 @@ def camera_pipeline(number: str, mode: CameraMode, hardware: bool) -> str:
     source = f"v4l2src device=/dev/video{number}"
     if mode.pixel_format == "mjpg":
         _need("v4l2src", "nvv4l2decoder" if hardware else "jpegdec")
-        return f"{source} ! {mode.caps} ! " + (f"nvv4l2decoder mjpeg=1 ! {_FROM_HARDWARE}" if hardware else _BY_JPEGDEC)
+        decoder = f"nvv4l2decoder mjpeg=1 ! {_FROM_HARDWARE}" if hardware else "jpegdec ! appsink"
+        return f"{source} ! {mode.caps} ! {decoder}"
     _need("v4l2src", "decodebin")
     return f"{source} ! {mode.caps} ! appsink" if mode.caps else f"{source} ! decodebin ! appsink"
-
-
-_BY_JPEGDEC = "jpegdec ! appsink"
 
 
 def network(address: str, mode: CameraMode, reader: Reader) -> Source:
