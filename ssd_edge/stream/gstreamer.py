@@ -10,6 +10,7 @@ import ctypes
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from time import monotonic
 from typing import Any
@@ -33,6 +34,8 @@ def libraries() -> tuple[Any, Any] | None:
     try:
         import gi
 
+        _keep_exceptions_whole()
+
         gi.require_version("Gst", "1.0")
         gi.require_version("GstVideo", "1.0")
         from gi.repository import Gst, GstVideo
@@ -40,6 +43,16 @@ def libraries() -> tuple[Any, Any] | None:
         return None
     Gst.init(None)
     return Gst, GstVideo
+
+
+def _keep_exceptions_whole() -> None:
+    """Make libgcc's unwinder the first in the process.
+
+    GStreamer brings libunwind, whose functions have the same names. C++ libraries that are loaded later, such as ONNX
+    Runtime and OpenVINO, would mix the two, and each exception in them would abort the process.
+    """
+    with suppress(OSError):  # macOS and musl have no such library
+        ctypes.CDLL("libgcc_s.so.1", mode=ctypes.RTLD_GLOBAL)
 
 
 def has_elements(*names: str) -> bool:

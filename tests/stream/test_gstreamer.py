@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -142,6 +143,22 @@ def test_a_camera_that_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_wrong_pipeline_says_why(text: str, message: str) -> None:
     with pytest.raises(SourceError, match=message):
         open_source(text)
+
+
+@needs_gstreamer
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import onnxruntime as o\ntry: o.InferenceSession(b'no')",
+        "import openvino as o\ntry: o.Core().read_model(b'no')",
+    ],
+)
+def test_libraries_that_are_loaded_later_can_raise(program: str) -> None:
+    """GStreamer's libunwind made each C++ exception abort the process, where the library was loaded after it."""
+    start = f"import sys; sys.path[:] = {[*sys.path, DEBIAN]!r}\nfrom ssd_edge.stream import gstreamer\n"
+    program = f"{start}assert gstreamer.libraries()\n{program}\nexcept Exception: print('an error')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "an error\n"), done.stderr
 
 
 @needs_gstreamer
