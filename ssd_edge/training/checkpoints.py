@@ -162,12 +162,12 @@ def describe_taken(source: Path, network: SSD, weights: Mapping[str, Tensor], le
     for reason, names in reasons.items():
         if names:
             from_scratch = " (trained from scratch)" if names[0] in own else ""
-            sentence += f"; {reason}: {_listed(names)}{from_scratch}"
+            sentence += f"; {reason}: {listed(names)}{from_scratch}"
     return sentence
 
 
-def _listed(names: Sequence[str], most: int = 4) -> str:
-    """``a, b, c``, or the first of many names and the number of the others."""
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """Return ``a, b, c``, or the first of many names and the number of the others."""
     if len(names) <= most:
         return ", ".join(names)
     return f"{', '.join(names[: most - 1])} and {len(names) - most + 1} more"

@@ -1,0 +1,50 @@
+"""Make a checkpoint of ssd-edge from a detector that another project trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ssd_edge.errors import ModelError
+from ssd_edge.files import sha256
+from ssd_edge.models.registry import make_network
+from ssd_edge.models.ssd import SSD
+from ssd_edge.starts.catalogue import SOURCES
+from ssd_edge.starts.labels import labels_of
+from ssd_edge.starts.layout import Source, load, number_of_labels
+from ssd_edge.training.checkpoints import save_checkpoint
+
+
+def read_start(path: Path, source: str, labels: str = "") -> SSD:
+    """Read a detector of another project as one of our networks, in evaluation mode on the CPU.
+
+    Args:
+        path: a file of the project; nothing in it is executed.
+        source: a key of ``SOURCES``.
+        labels: class names, see ``labels_of``.
+
+    Raises:
+        ModelError: the source is unknown; the file is missing, damaged or of another kind; its tensors do not fit.
+        SpecError: the class names repeat.
+    """
+    if source not in SOURCES:
+        raise ModelError(f"--from must be one of {', '.join(SOURCES)}, but got {source!r}")
+    project: Source = SOURCES[source].load()
+    state = project.read(path)
+    layout = project.layout_of(state, path)
+    number = number_of_labels(state, layout, path)
+    spec = layout.spec(labels_of(labels, number, project.labels.get(number)))
+    network = make_network(spec.with_provenance(source=source, parent=path.name, parent_sha256=sha256(path)))
+    load(network, state, layout, path)
+    return network.eval()
+
+
+def import_start(path: Path, source: str, output: Path, labels: str = "") -> SSD:
+    """Write a detector of another project as a checkpoint, and return its network; arguments as in ``read_start``.
+
+    Raises:
+        ModelError: as in ``read_start``; or the checkpoint cannot be written.
+        SpecError: the class names repeat.
+    """
+    network = read_start(path, source, labels)
+    save_checkpoint(output, network, network.spec)
+    return network
