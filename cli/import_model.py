@@ -35,13 +35,13 @@ def import_model(
     """
     with needs("train", "import"):
         from ssd_edge.starts.convert import import_start
+    from ssd_edge.data.wording import counted
 
     spec = import_start(file, source, output, labels).spec
     if as_json:
         print_json(spec.to_json())
     else:
         names = ", ".join(spec.labels[:3]) + (" …" if len(spec.labels) > 3 else "")
-        say(
-            f"{output}: {spec.architecture}, {spec.num_default_boxes} default boxes, {len(spec.labels)} classes ({names})"
-        )
+        classes = f"{counted(len(spec.labels), 'class')}: {names}"
+        say(f"{output}: {spec.architecture} with {spec.num_default_boxes} default boxes; {classes}")
         say(f"next: {command('export', output)}")

@@ -10,7 +10,7 @@ from ssd_edge.models.registry import make_network
 from ssd_edge.models.ssd import SSD
 from ssd_edge.starts.catalogue import SOURCES
 from ssd_edge.starts.labels import labels_of
-from ssd_edge.starts.layout import Source, load, number_of_labels
+from ssd_edge.starts.layout import Source, State, load, number_of_labels
 from ssd_edge.training.checkpoints import save_checkpoint
 
 
@@ -29,11 +29,27 @@ def read_start(path: Path, source: str, labels: str = "") -> SSD:
     if source not in SOURCES:
         raise ModelError(f"--from must be one of {', '.join(SOURCES)}, but got {source!r}")
     project: Source = SOURCES[source].load()
-    state = project.read(path)
+    network = fitted(project.read(path), project, path, labels)
+    network.spec = network.spec.with_provenance(source=source, parent=path.name, parent_sha256=sha256(path))
+    return network
+
+
+def fitted(state: State, project: Source, path: Path, labels: str = "") -> SSD:
+    """Make the network that a state_dict of a project fits, with its weights, in evaluation mode.
+
+    Args:
+        state: the file's tensors.
+        project: the source.
+        path: the file, for errors.
+        labels: class names, see ``labels_of``.
+
+    Raises:
+        ModelError: the tensors fit none of the project's networks.
+        SpecError: the class names repeat.
+    """
     layout = project.layout_of(state, path)
     number = number_of_labels(state, layout, path)
-    spec = layout.spec(labels_of(labels, number, project.labels.get(number)))
-    network = make_network(spec.with_provenance(source=source, parent=path.name, parent_sha256=sha256(path)))
+    network = make_network(layout.spec(labels_of(labels, number, project.labels.get(number))))
     load(network, state, layout, path)
     return network.eval()
 

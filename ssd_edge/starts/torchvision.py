@@ -1,4 +1,4 @@
-"""torchvision's SSDs with their geometry and post-processing (0.29.1: torchvision/models/detection/ssd.py, ssdlite.py)."""
+"""torchvision's SSDs with their geometry and post-processing (torchvision/models/detection, version 0.29.1)."""
 
 from __future__ import annotations
 

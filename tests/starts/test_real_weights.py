@@ -1,0 +1,72 @@
+"""The real weights in ``shared``, against the ONNX files that others made of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from ssd_edge.export import export_onnx
+from ssd_edge.graph.session import open_session
+from ssd_edge.starts.convert import import_start, read_start
+from ssd_edge.starts.tf_graph import ORDER
+from ssd_edge.training.checkpoints import load_checkpoint
+from tests.helpers import shared
+
+ULTRAFACE = "weights/ultraface/version-RFB-320.pth"
+PEDESTRIAN = "weights/pedestrian_ssdlite/frozen_inference_graph.pb"
+
+
+def outputs(path, image: np.ndarray) -> dict[str, np.ndarray]:
+    session = open_session(onnx.load(shared(path)).SerializeToString())
+    names = [value.name for value in session.get_outputs()]
+    return dict(zip(names, session.run(names, {session.get_inputs()[0].name: image}), strict=True))
+
+
+def heads(network, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    with torch.no_grad():
+        loc, logits = network(torch.from_numpy(image))
+    return loc.numpy(), logits.numpy()
+
+
+def pixels(low: float, high: float, *shape: int) -> np.ndarray:
+    return np.random.default_rng(0).uniform(low, high, shape).astype(np.float32)
+
+
+def test_ultraface_gives_its_own_onnx_files_heads(tmp_path):
+    network = import_start(shared(ULTRAFACE), "ultraface", tmp_path / "model.pt")
+    assert network.spec.labels == ("face",)
+    image = pixels(-1, 1, 1, 3, 240, 320)
+    theirs = outputs("weights/ultraface/version-RFB-320_without_postprocessing.onnx", image)
+    for made in (network, load_checkpoint(tmp_path / "model.pt")):
+        loc, logits = heads(made, image)
+        np.testing.assert_allclose(loc, theirs["boxes"], rtol=0, atol=1e-5)
+        scores = torch.softmax(torch.from_numpy(logits), dim=-1).numpy()
+        np.testing.assert_allclose(scores, theirs["scores"], rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_pedestrian_graph_gives_the_heads_of_its_onnx_file(tmp_path):
+    """Its score σ(x) is our softmax of 0 and x, also in exported heads: PyTorch's padding would differ by far more."""
+    network = import_start(shared(PEDESTRIAN), "tf-graph", tmp_path / "model.pt", "person")
+    image = pixels(-1, 1, 1, 3, 300, 300)
+    theirs = outputs("weights/pedestrian_ssdlite/pedestrian_300_raw.onnx", image)
+    finest = network.spec.levels[0].count
+    rest = np.arange(finest, 1917).reshape(-1, 6)[:, ORDER].ravel()
+    rows = np.concatenate([np.arange(finest), rest])
+    wanted = theirs["loc"][:, rows][:, :, [1, 0, 3, 2]], theirs["logits"][:, rows, 1]
+    export_onnx(network, tmp_path / "heads.onnx")
+    exported = onnx.load(tmp_path / "heads.onnx")
+    session = open_session(exported.SerializeToString())
+    for loc, logits in (heads(network, image), session.run(["loc", "logits"], {"image": image})):
+        np.testing.assert_allclose(loc, wanted[0], rtol=0, atol=1e-4)
+        np.testing.assert_allclose(logits[:, :, 1], wanted[1], rtol=0, atol=1e-4)
+        assert not logits[:, :, 0].any()
+    assert "Pad" not in {node.op_type for node in exported.graph.node}
+
+
+def test_names_from_the_projects_own_file(tmp_path):
+    shared(ULTRAFACE)
+    names = shared("weights/ultraface/voc-model-labels.txt")  # BACKGROUND, face
+    assert read_start(shared(ULTRAFACE), "ultraface", str(names)).spec.labels == ("face",)
