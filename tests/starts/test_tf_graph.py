@@ -125,6 +125,7 @@ def as_graph(network) -> bytes:
     return graph
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [1, 3])
 def test_a_graph_of_several_classes_keeps_its_sigmoids(tmp_path, classes):
     """Of one class, only the background's rows change, to 0."""
@@ -143,7 +144,7 @@ def test_a_graph_of_several_classes_keeps_its_sigmoids(tmp_path, classes):
 def test_the_files_names_are_tensorflows(tmp_path):
     """A weight that is missing is named by its node."""
     network = make_network(make_spec("ssdlite300_mobilenet_v2_tensorflow", ["person"]))
-    graph = as_graph(network).replace(b"expanded_conv_16/project/weights", b"expanded_conv_16/project/wheights")
+    graph = as_graph(network).replace(b"expanded_conv_16/project/weights", b"expanded_conv_16/project/weightz")
     Path(tmp_path / "graph.pb").write_bytes(graph)
     with pytest.raises(ModelError, match="1 is missing: FeatureExtractor/MobilenetV2/expanded_conv_16/project/weights"):
         read_start(tmp_path / "graph.pb", "tf-graph")
