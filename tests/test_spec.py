@@ -192,9 +192,18 @@ def test_a_field_of_another_tool_is_refused_by_name():
         ModelSpec.from_json({**small_spec().to_json(), "anchors": []})
 
 
-def test_another_version_says_what_to_do():
-    with pytest.raises(SpecError, match=r"of version 99.*export the model again"):
-        ModelSpec.from_json({**small_spec().to_json(), "spec_version": 99})
+@pytest.mark.parametrize("version", [99, 0, True, "1", None, [1]])
+def test_another_version_says_what_to_do(version):
+    with pytest.raises(SpecError, match=r"of version .*reads 1 to 2: export the model again"):
+        ModelSpec.from_json({**small_spec().to_json(), "spec_version": version})
+
+
+@pytest.mark.parametrize(("clip", "version"), [(False, 1), (True, 1), ("cxcywh", 2)])
+def test_a_spec_is_of_the_oldest_version_that_can_hold_it(clip, version):
+    """So an older ssd-edge reads what it can, and asks for a newer one for the rest."""
+    spec = small_spec(clip=clip)
+    assert spec.to_json()["spec_version"] == version
+    assert ModelSpec.from_text(spec.to_text()) == spec
 
 
 @pytest.mark.parametrize(
