@@ -8,10 +8,12 @@ from ssd_edge.errors import ModelError
 from ssd_edge.files import sha256
 from ssd_edge.models.registry import make_network
 from ssd_edge.models.ssd import SSD
+from ssd_edge.spec import METADATA_KEY
 from ssd_edge.starts.catalogue import SOURCES
 from ssd_edge.starts.labels import labels_of
 from ssd_edge.starts.layout import Source, State, load, number_of_labels
-from ssd_edge.training.checkpoints import save_checkpoint
+from ssd_edge.starts.state_files import read_state
+from ssd_edge.training.checkpoints import load_checkpoint, read_torch_file, save_checkpoint
 
 
 def read_start(path: Path, source: str, labels: str = "") -> SSD:
@@ -52,6 +54,30 @@ def fitted(state: State, project: Source, path: Path, labels: str = "") -> SSD:
     network = make_network(layout.spec(labels_of(labels, number, project.labels.get(number))))
     load(network, state, layout, path)
     return network.eval()
+
+
+def open_start(path: Path) -> SSD:
+    """Open a detector to begin a training with: a checkpoint of ssd-edge, or a file that ``read_start`` takes.
+
+    The project that made it is found by the names of its tensors; a name that ends in .pb is a frozen graph.
+
+    Raises:
+        ModelError: the file is missing or damaged, or no detector that is known.
+        SpecError: the spec in a checkpoint has another version.
+    """
+    if path.suffix == ".pb":
+        return read_start(path, "tf-graph")
+    if METADATA_KEY in read_torch_file(path):
+        return load_checkpoint(path)
+    state = read_state(path)
+    for name, choice in SOURCES.items():
+        project: Source = choice.load()
+        if any(layout.fits(state) for layout in project.layouts):
+            return read_start(path, name)
+    raise ModelError(
+        f"{path} is no detector that is known: its tensors are named neither as ssd-edge's nor as those of "
+        f"{', '.join(SOURCES)}; if it holds a backbone's weights, give it to --backbone-weights"
+    )
 
 
 def import_start(path: Path, source: str, output: Path, labels: str = "") -> SSD:

@@ -9,10 +9,11 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ssd_edge.errors import ModelError
 from ssd_edge.files import sha256, user_cache, written_whole
+from ssd_edge.models.catalogue import MODELS
 from ssd_edge.progress import Progress, no_progress
 
 _SERVER = "https://download.pytorch.org/models"
@@ -39,16 +40,21 @@ class Download:
         return user_cache() / "starts" / self.url.rpartition("/")[2]
 
 
+_SSDLITE320 = Download(
+    f"{_SERVER}/ssdlite320_mobilenet_v3_large_coco-a79551df.pth",
+    "a79551df90c79834bcd3bb3845ef9d966b5449a3a9b2833ae8404778ca5d65d2",
+)
+
 COCO = {
     "ssd300_vgg16": Download(
         f"{_SERVER}/ssd300_vgg16_coco-b556d3b4.pth", "b556d3b43ab6c3f63d81bfb8835fe8756ac22da664357da100dccf96b6a6b42d"
     ),
-    "ssdlite320_mobilenet_v3_large": Download(
-        f"{_SERVER}/ssdlite320_mobilenet_v3_large_coco-a79551df.pth",
-        "a79551df90c79834bcd3bb3845ef9d966b5449a3a9b2833ae8404778ca5d65d2",
-    ),
+    "ssdlite320_mobilenet_v3_large": _SSDLITE320,
+    "ssdlite320_mobilenet_v3_reduced": _SSDLITE320,  # what the file's network is called here
 }
 """torchvision's detectors trained on COCO, by model."""
+COCO_MODEL = "ssdlite320_mobilenet_v3_large"
+"""The one that is taken where no model is asked for."""
 
 IMAGENET = {
     "ssdlite300_mobilenet_v2": Download(
@@ -59,6 +65,41 @@ IMAGENET = {
     "ssd512_vgg16": Download(f"{_SERVER}/vgg16-397923af.pth", "397923af"),
 }
 """torchvision's classifiers trained on ImageNet, whose backbone is that of the model; by model."""
+
+
+class Start(NamedTuple):
+    """What a training begins with, as files.
+
+    Attributes:
+        detector: a whole detector, see ``open_start``.
+        backbone: a backbone's weights in torchvision's layout.
+    """
+
+    detector: Path | None = None
+    backbone: Path | None = None
+
+
+def start_files(start: str, model: str, progress: Progress = no_progress) -> Start:
+    """Return the file that ``train --start`` names; ``coco`` and ``imagenet`` are downloaded unless they are cached.
+
+    Args:
+        start: ``coco``, ``imagenet``, or the path of a detector.
+        model: the network to train.
+        progress: called with KiB done and KiB in all.
+
+    Raises:
+        ModelError: nothing is published for the model; or as in ``fetched``.
+    """
+    published = {"coco": COCO, "imagenet": IMAGENET}.get(start)
+    if published is None:
+        return Start(detector=Path(start))
+    if model not in published:
+        models = ", ".join(name for name in published if name in MODELS)
+        raise ModelError(
+            f"--start {start} is there for {models}, and not for {model}: choose one of these with --model"
+        )
+    file = fetched(published[model], progress)
+    return Start(detector=file) if start == "coco" else Start(backbone=file)
 
 
 def fetched(download: Download, progress: Progress = no_progress) -> Path:

@@ -139,6 +139,17 @@ def class_tensors(network: SSD) -> set[str]:
     return names
 
 
+def as_softmax(network: SSD) -> None:
+    """Set the background's logits to 0, where scores were sigmoids: of one class, softmax then gives the same scores.
+
+    Args:
+        network: changed in place.
+    """
+    state = network.state_dict()
+    for name in class_tensors(network):
+        state[name].view(-1, network.spec.num_classes, *state[name].shape[1:])[:, 0] = 0
+
+
 def describe_taken(source: Path, network: SSD, weights: Mapping[str, Tensor], left_out: Sequence[str]) -> str:
     """Say in one sentence what ``load_matching`` took from a checkpoint, and what it left out.
 

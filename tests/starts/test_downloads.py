@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,44 +11,25 @@ import pytest
 
 from ssd_edge.errors import ModelError
 from ssd_edge.starts.downloads import COCO, IMAGENET, Download, fetched
+from tests.loopback import serving
 
 CONTENT = bytes(range(256)) * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
-class Server(http.server.BaseHTTPRequestHandler):
-    """Serves /whole.pth, /cut.pth of less than it announces, /altered.pth and /unmeasured.pth without a length."""
-
-    asked: list[str]
-
-    def do_GET(self) -> None:
-        self.asked.append(self.path)
-        name = self.path.rpartition("/")[2]
-        if name not in {"whole.pth", "cut.pth", "altered.pth", "unmeasured.pth"}:
-            self.send_error(404)
-            return
-        self.send_response(200)
-        if name != "unmeasured.pth":
-            self.send_header("Content-Length", str(len(CONTENT)))
-        self.end_headers()
-        self.wfile.write({"cut.pth": CONTENT[:-1000], "altered.pth": CONTENT[:-1] + b"x"}.get(name, CONTENT))
-
-    def log_message(self, *_: object) -> None:
-        pass
+FILES = {
+    "whole.pth": CONTENT,
+    "cut.pth": CONTENT[:-1000],
+    "altered.pth": CONTENT[:-1] + b"x",
+    "unmeasured.pth": CONTENT,
+}
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("no_proxy", "*")
-    Server.asked = []
-    made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    thread = threading.Thread(target=made.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{made.server_port}"
-    made.shutdown()
-    thread.join()
-    made.server_close()
+    """The address of a server; cut.pth is announced as longer than it is, unmeasured.pth with no length."""
+    with serving(monkeypatch, tmp_path, FILES, {"cut.pth": len(CONTENT), "unmeasured.pth": None}) as address:
+        yield address
 
 
 def cached(tmp_path: Path) -> list[Path]:
@@ -59,16 +38,17 @@ def cached(tmp_path: Path) -> list[Path]:
 
 @pytest.mark.parametrize("name", ["whole.pth", "unmeasured.pth"])
 @pytest.mark.parametrize("digits", [8, 64])
-def test_a_file_is_downloaded_once(server, tmp_path, name, digits):
+def test_a_file_is_downloaded_once(server, tmp_path, monkeypatch, name, digits):
     download = Download(f"{server}/{name}", DIGEST[:digits])
     reported: list[tuple[int, int]] = []
     path = fetched(download, lambda done, total, stage="": reported.append((done, total)))
     assert path == tmp_path / "cache/ssd-edge/starts" / name
     assert path.read_bytes() == CONTENT
     assert reported[-1] == (250, 250 if name == "whole.pth" else 0)
-    assert fetched(download) == path
+    with monkeypatch.context() as offline:
+        offline.setattr("urllib.request.urlopen", None)
+        assert fetched(download) == path
     assert cached(tmp_path) == [path]
-    assert Server.asked == [f"/{name}"]
 
 
 def test_a_file_of_the_cache_that_is_not_the_published_one_is_downloaded_again(server, tmp_path):
