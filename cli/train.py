@@ -15,12 +15,12 @@ from ssd_edge.data.augment.catalogue import AUGMENTATIONS, DEFAULT_AUGMENTATION
 from ssd_edge.hints import command
 from ssd_edge.models.catalogue import MODELS
 from ssd_edge.progress import no_progress
-from ssd_edge.starts.downloads import COCO_MODEL, Start, start_files
 from ssd_edge.training.recipe import DEFAULTS, DEFAULTS_OF_QAT, PRECISIONS, SCHEDULES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ssd_edge.starts.downloads import Start
     from ssd_edge.training.int8_graph import Places
     from ssd_edge.training.recipe import Recipe
     from ssd_edge.training.run import Trained
@@ -305,6 +305,8 @@ def _recipe(context: typer.Context, source: str, settings: Sequence[str], qat: P
     start = context.params["start_from"]
     base = DEFAULTS if qat is None else replace(DEFAULTS_OF_QAT, model=_architecture(qat))
     if start == "coco":
+        from ssd_edge.starts.downloads import COCO_MODEL
+
         base = replace(base, model=COCO_MODEL)
     elif start not in {"", "imagenet"}:
         base = replace(base, model=_architecture(Path(start)))
@@ -320,6 +322,8 @@ def _recipe(context: typer.Context, source: str, settings: Sequence[str], qat: P
 
 def _start(start: str, model: str) -> Start:
     """Return the files to begin with; download them, under a progress bar, if they are published and not yet here."""
+    from ssd_edge.starts.downloads import Start, start_files
+
     if not start:
         return Start()
     with progress("downloading weights, KiB") as bar:
