@@ -21,6 +21,8 @@ _TENSOR = 8  # of AttrValue
 _DTYPE, _SHAPE, _CONTENT, _FLOATS = 1, 2, 4, 5  # of TensorProto
 _DIM, _SIZE = 2, 1  # of TensorShapeProto
 _FLOAT = 1  # DT_FLOAT
+_MOST_FILLED = 1 << 22
+"""Values of all constants together that a graph may declare beyond those that it holds."""
 
 
 def float_constants(path: Path) -> dict[str, npt.NDArray[np.float32]]:
@@ -37,9 +39,12 @@ def float_constants(path: Path) -> dict[str, npt.NDArray[np.float32]]:
         raise ModelError(f"{path} {LFS_ADVICE}")
     try:
         nodes = [_constant(node) for number, node in fields(content) if number == _NODE]
+        constants = dict(filter(None, nodes))
+        if sum(array.size for array in constants.values()) > len(content) // 4 + _MOST_FILLED:
+            raise ValueError("its constants are larger than the file")
     except (ValueError, TypeError) as error:
         raise ModelError(f"{path} is not a frozen graph of TensorFlow, or is damaged: {error}") from None
-    return dict(filter(None, nodes))
+    return constants
 
 
 def _constant(node: int | memoryview) -> tuple[str, npt.NDArray[np.float32]] | None:
@@ -65,7 +70,8 @@ def _tensor(message: memoryview) -> npt.NDArray[np.float32] | None:
         ValueError: its values are not as many as its shape says.
     """
     shape: list[int] = []
-    kind, content = 0, b""
+    kind = 0
+    parts: list[memoryview] = []
     for number, field in fields(message):
         if number == _DTYPE and isinstance(field, int):
             kind = field
@@ -73,13 +79,13 @@ def _tensor(message: memoryview) -> npt.NDArray[np.float32] | None:
             dims = [dict(fields(_bytes(dim))).get(_SIZE, 0) for part, dim in fields(_bytes(field)) if part == _DIM]
             shape = [size if isinstance(size, int) else -1 for size in dims]
         elif number in {_CONTENT, _FLOATS}:
-            content += bytes(_bytes(field))
+            parts.append(_bytes(field))
     if kind != _FLOAT:
         return None
-    values = np.frombuffer(content, "<f4")
+    values = np.frombuffer(b"".join(parts), "<f4")
     number_of_values = int(np.prod(shape, dtype=object)) if shape else 1
-    if len(values) == 1 != number_of_values and 0 < number_of_values < 1 << 28:  # one value stands for all
-        return np.full(shape, values[0], np.float32)
+    if len(values) == 1 != number_of_values and 0 < number_of_values < _MOST_FILLED:  # one value stands for all
+        return np.broadcast_to(values.astype(np.float32), shape)  # takes no memory, whatever the shape
     if len(values) != number_of_values:
         raise ValueError(f"a tensor of shape {shape} holds {len(values)} values")
     return values.reshape(shape).astype(np.float32)

@@ -105,7 +105,7 @@ def read_graph(path: Path) -> State:
     kinds = (_FULL, _DEPTHWISE, _BIAS, *_NORM.values())
     parts = ("FeatureExtractor/", "BoxPredictor_")
     state = {
-        name: _in_pytorchs_order(name, torch.from_numpy(array))
+        name: _in_pytorchs_order(name, torch.tensor(array))
         for name, array in float_constants(path).items()
         if name.startswith(parts) and name.endswith(tuple(f"/{kind}" for kind in kinds))
     }

@@ -19,31 +19,7 @@ from ssd_edge.starts.convert import read_start
 from ssd_edge.starts.frozen_graph import float_constants
 from ssd_edge.starts.protobuf import fields
 from ssd_edge.starts.tf_graph import ORDER, TF_GRAPH
-
-# --- an encoder written for these tests, as protobuf.dev says ------------------------------------------------------
-
-
-def varint(value: int) -> bytes:
-    encoded = b""
-    while value >= 0x80:
-        encoded += bytes([value & 0x7F | 0x80])
-        value >>= 7
-    return encoded + bytes([value])
-
-
-def field(number: int, value: int | bytes) -> bytes:
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    return varint(number << 3 | 2) + varint(len(value)) + value
-
-
-def constant(name: str, array: np.ndarray, op: bytes = b"Const", kind: int = 1) -> bytes:
-    shape = b"".join(field(2, field(1, size)) for size in array.shape)
-    tensor = field(1, kind) + field(2, shape) + field(4, array.tobytes())
-    attributes = field(5, field(1, b"dtype") + field(2, field(6, 1))) + field(
-        5, field(1, b"value") + field(2, field(8, tensor))
-    )
-    return field(1, field(1, name.encode()) + field(2, op) + attributes)
+from tests.starts.graphs import constant, field
 
 
 @given(st.lists(st.tuples(st.integers(1, 2**28), st.one_of(st.integers(0, 2**64 - 1), st.binary(max_size=300)))))
@@ -87,6 +63,16 @@ def test_damaged_graphs(tmp_path, content):
     with pytest.raises(ModelError, match="is not a frozen graph of TensorFlow, or is damaged: ") as caught:
         float_constants(tmp_path / "graph.pb")
     assert "\n" not in str(caught.value)
+
+
+def test_a_graph_that_declares_more_than_it_holds(tmp_path):
+    """One value may stand for many, but not for all memory: 300 times 2 MiB."""
+    one = field(1, 1) + field(2, field(2, field(1, 1 << 19))) + field(5, struct.pack("<f", 7))
+    value = field(5, field(1, b"value") + field(2, field(8, one)))
+    nodes = [field(1, field(1, b"%d" % k) + field(2, b"Const") + value) for k in range(300)]
+    (tmp_path / "graph.pb").write_bytes(b"".join(nodes))
+    with pytest.raises(ModelError, match="its constants are larger than the file"):
+        float_constants(tmp_path / "graph.pb")
 
 
 def test_no_graph(tmp_path):
