@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,21 @@ import torch
 from figure import Figure, real_data
 
 from ssd_edge.boxes import default_boxes, to_cxcywh
+from ssd_edge.data.split import training_and_validation
 from ssd_edge.decode import Decoder
+from ssd_edge.export import export_onnx
 from ssd_edge.graph.session import open_session
 from ssd_edge.models.ssd import SSD
 from ssd_edge.starts.catalogue import SOURCES
-from ssd_edge.starts.convert import fitted, read_start
+from ssd_edge.starts.convert import fitted, import_start, read_start
 from ssd_edge.starts.tf_graph import ORDER
+from ssd_edge.training.checkpoints import load_checkpoint
+from ssd_edge.training.recipe import Optimiser, Recipe
+from ssd_edge.training.run import TrainingRun
+from ssd_edge.training.train import train
 
 GOAL, GOAL_OF_GRAPH = 1e-5, 1e-4
+GRAPH = "weights/pedestrian_ssdlite/frozen_inference_graph.pb"
 SHARED_REFERENCES = Path(__file__).resolve().parents[1] / "tests" / "starts"
 
 
@@ -31,6 +39,7 @@ def measure() -> Figure:
     for file in sorted((SHARED_REFERENCES / "references").glob("*.npz")):
         detail[file.stem] = _reference(file)
     largest = {name: max(one["loc"], one["logits"]) for name, one in detail.items()}
+    detail["pedestrian graph, fine-tuned for one epoch and exported"] = tuned = _fine_tuned()
     graph = largest.pop("pedestrian graph")
     worst = max(largest, key=lambda name: largest[name])
     same = all(one.get("detections that differ", 0) == 0 for one in detail.values())
@@ -39,9 +48,13 @@ def measure() -> Figure:
         largest[worst],
         "largest difference of a head from the original's",
         f"<= {GOAL:g}, {GOAL_OF_GRAPH:g} for the pedestrian graph, all detections the same",
-        largest[worst] <= GOAL and graph <= GOAL_OF_GRAPH and same,
+        largest[worst] <= GOAL
+        and graph <= GOAL_OF_GRAPH
+        and same
+        and max(tuned["loc"], tuned["logits"]) <= GOAL_OF_GRAPH,
         detail,
-        "; ".join(f"{name} {max(one['loc'], one['logits']):.1e}" for name, one in detail.items()),
+        "; ".join(f"{name} {difference:.1e}" for name, difference in {**largest, "pedestrian graph": graph}.items())
+        + f"; fine-tuned for one epoch: AP50 {tuned['AP50']:.3f}, exported {max(tuned['loc'], tuned['logits']):.1e}",
     )
 
 
@@ -69,8 +82,7 @@ def _ultraface() -> dict[str, float]:
 
 def _pedestrian() -> dict[str, float]:
     """Compare with the ONNX heads, whose boxes and coordinates are in TensorFlow's order."""
-    graph = real_data("weights/pedestrian_ssdlite/frozen_inference_graph.pb")
-    network = read_start(graph, "tf-graph", "person")
+    network = read_start(real_data(GRAPH), "tf-graph", "person")
     image = np.random.default_rng(0).uniform(-1, 1, (1, 3, 300, 300)).astype(np.float32)
     theirs = _onnx("weights/pedestrian_ssdlite/pedestrian_300_raw.onnx", image)
     finest = network.spec.levels[0].count
@@ -80,6 +92,36 @@ def _pedestrian() -> dict[str, float]:
     return {
         "loc": _largest(loc, theirs["loc"][rows][:, [1, 0, 3, 2]]),
         "logits": _largest(logits[:, 1], theirs["logits"][rows, 1]),
+    }
+
+
+def _fine_tuned() -> dict[str, float]:
+    """Train the pedestrian graph on people in coco128 for an epoch; compare its exported heads with PyTorch's."""
+    data = training_and_validation(real_data("data/coco128_yolo"), "", "held-out", ("person",))
+    recipe = Recipe(
+        model="ssdlite300_mobilenet_v2_tensorflow",
+        classes=("person",),
+        epochs=1,
+        workers=0,
+        optimiser=Optimiser(lr=0.001),
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        import_start(real_data(GRAPH), "tf-graph", folder / "start.pt", "person")
+        run = TrainingRun(data.training, data.validation, folder, recipe, show_bar=False, kept_back=data.kept_back)
+        trained = train(run, start_from=folder / "start.pt")
+        network = load_checkpoint(trained.checkpoint)
+        export_onnx(network, folder / "heads.onnx")
+        session = open_session((folder / "heads.onnx").read_bytes())
+        image = np.random.default_rng(0).uniform(-1, 1, (1, 3, 300, 300)).astype(np.float32)
+        exported = session.run(["loc", "logits"], {"image": image})
+        loc, logits = _heads(network, torch.from_numpy(image))
+    return {
+        "loc": _largest(loc, exported[0][0]),
+        "logits": _largest(logits, exported[1][0]),
+        "AP50": trained.ap50 or 0.0,
+        "seconds": round(trained.seconds, 1),
+        "tensors left out": len(trained.tensors_left_out),
     }
 
 

@@ -49,7 +49,9 @@ def fitted(state: State, project: Source, path: Path, labels: str = "") -> SSD:
         ModelError: the tensors fit none of the project's networks.
         SpecError: the class names repeat.
     """
-    layout = project.layout_of(state, path)
+    found = _source_of(state)
+    advice = f"its names are those of --from {found}" if found else "choose another --from"
+    layout = project.layout_of(state, path, advice)
     number = number_of_labels(state, layout, path)
     network = make_network(layout.spec(labels_of(labels, number, project.labels.get(number))))
     load(network, state, layout, path)
@@ -69,15 +71,17 @@ def open_start(path: Path) -> SSD:
         return read_start(path, "tf-graph")
     if METADATA_KEY in read_torch_file(path):
         return load_checkpoint(path)
-    state = read_state(path)
-    for name, choice in SOURCES.items():
-        project: Source = choice.load()
-        if any(layout.fits(state) for layout in project.layouts):
-            return read_start(path, name)
+    if name := _source_of(read_state(path)):
+        return read_start(path, name)
     raise ModelError(
         f"{path} is no detector that is known: its tensors are named neither as ssd-edge's nor as those of "
         f"{', '.join(SOURCES)}; if it holds a backbone's weights, give it to --backbone-weights"
     )
+
+
+def _source_of(state: State) -> str:
+    """Find the project that names its tensors so, by its key in ``SOURCES``; empty if there is none."""
+    return next((name for name, choice in SOURCES.items() if choice.load().fitting(state)), "")
 
 
 def import_start(path: Path, source: str, output: Path, labels: str = "") -> SSD:

@@ -63,20 +63,27 @@ class Source:
     layouts: Sequence[Layout]
     labels: Mapping[int, Sequence[str]]
 
-    def layout_of(self, state: State, path: Path) -> Layout:
-        """Find the layout of a state_dict.
+    def fitting(self, state: State) -> Layout | None:
+        """Return the layout of a state_dict; None if it is none of the source's."""
+        return next((layout for layout in self.layouts if layout.fits(state)), None)
+
+    def layout_of(self, state: State, path: Path, advice: str) -> Layout:
+        """Return the layout of a state_dict.
+
+        Args:
+            state: tensors by name.
+            path: the file, for the error.
+            advice: what to do if it is none of the source's.
 
         Raises:
             ModelError: it is none of the source's.
         """
-        for layout in self.layouts:
-            if layout.fits(state):
-                return layout
+        if layout := self.fitting(state):
+            return layout
         marks = list(dict.fromkeys(layout.class_bias for layout in self.layouts))
         held = f"it holds {listed(list(state))}" if state else "it holds no tensors"
         raise ModelError(
-            f"{path} is no detector of {self.title}: a tensor must be called {' or '.join(marks)}, but {held}: "
-            "choose another --from"
+            f"{path} is no detector of {self.title}: a tensor must be called {' or '.join(marks)}, but {held}: {advice}"
         )
 
 

@@ -6,6 +6,7 @@ import io
 import math
 import warnings
 import zipfile
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -207,7 +208,8 @@ def read_torch_file(path: Path) -> dict[str, Any]:
     """
     try:
         _check_parts(path)
-        with warnings.catch_warnings():
+        # torchvision's training scripts save their options beside the weights: a Namespace holds values, and runs nothing
+        with warnings.catch_warnings(), torch.serialization.safe_globals([Namespace]):
             warnings.simplefilter("ignore")  # about a damaged file; the error below says it better
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:

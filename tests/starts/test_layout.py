@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,11 @@ def test_missing_left_over_and_other_shapes_are_named_and_counted(mb2):
     )
 
 
+def test_a_file_of_another_project_says_whose_it_is(mb2):
+    with pytest.raises(ModelError, match=r"is no detector of lufficc/SSD: .*: its names are those of --from qfgaohao$"):
+        fitted(mb2, SOURCES["lufficc"].load(), Path("mb2.pth"))
+
+
 def test_files_without_counters_of_batches_fit(mb2):
     state = {name: value for name, value in mb2.items() if not name.endswith("num_batches_tracked")}
     assert len(state) < len(mb2)
@@ -87,6 +93,12 @@ def test_files_as_training_scripts_write_them(mb2, tmp_path, wrapped):
     assert again.spec.architecture == "mb2_ssd_lite"
     for name, value in network.state_dict().items():
         assert torch.equal(again.state_dict()[name], value), name
+
+
+def test_options_beside_the_weights_are_read_and_not_used(mb2, tmp_path):
+    """torchvision's references/detection/train.py saves argparse's Namespace."""
+    torch.save({"model": mb2, "args": Namespace(lr=0.1, output=Path("x").name)}, tmp_path / "mb2.pth")
+    assert read_start(tmp_path / "mb2.pth", "qfgaohao").spec.architecture == "mb2_ssd_lite"
 
 
 class Evil:
