@@ -208,7 +208,7 @@ def read_torch_file(path: Path) -> dict[str, Any]:
     """
     try:
         _check_parts(path)
-        # torchvision's training scripts save their options beside the weights: a Namespace holds values, and runs nothing
+        # torchvision's training scripts save their options beside the weights; a Namespace of values runs nothing.
         with warnings.catch_warnings(), torch.serialization.safe_globals([Namespace]):
             warnings.simplefilter("ignore")  # about a damaged file; the error below says it better
             content = torch.load(path, map_location="cpu", weights_only=True)
