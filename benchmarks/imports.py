@@ -16,12 +16,12 @@ from figure import Figure, real_data
 from ssd_edge.boxes import default_boxes, to_cxcywh
 from ssd_edge.data.split import training_and_validation
 from ssd_edge.decode import Decoder
+from ssd_edge.description import read_description
 from ssd_edge.export import export_onnx
 from ssd_edge.graph.session import open_session
 from ssd_edge.models.ssd import SSD
 from ssd_edge.starts.catalogue import SOURCES
 from ssd_edge.starts.convert import fitted, import_start, read_start
-from ssd_edge.starts.tf_graph import ORDER
 from ssd_edge.training.checkpoints import load_checkpoint
 from ssd_edge.training.recipe import Optimiser, Recipe
 from ssd_edge.training.run import TrainingRun
@@ -29,14 +29,14 @@ from ssd_edge.training.train import train
 
 GOAL, GOAL_OF_GRAPH = 1e-5, 1e-4
 GRAPH = "weights/pedestrian_ssdlite/frozen_inference_graph.pb"
-SHARED_REFERENCES = Path(__file__).resolve().parents[1] / "tests" / "starts"
+TESTS = Path(__file__).resolve().parents[1] / "tests" / "starts"
 
 
 def measure() -> Figure:
     """Compare heads; for torchvision and lufficc/SSD also default boxes and all detections."""
     detail: dict[str, Any] = {"UltraFace": _ultraface(), "pedestrian graph": _pedestrian()}
-    sys.path.insert(0, str(SHARED_REFERENCES))  # formula.py needs nothing but NumPy
-    for file in sorted((SHARED_REFERENCES / "references").glob("*.npz")):
+    sys.path.insert(0, str(TESTS))  # formula.py needs nothing but NumPy
+    for file in sorted((TESTS / "references").glob("*.npz")):
         detail[file.stem] = _reference(file)
     largest = {name: max(one["loc"], one["logits"]) for name, one in detail.items()}
     detail["pedestrian graph, fine-tuned for one epoch and exported"] = tuned = _fine_tuned()
@@ -85,9 +85,8 @@ def _pedestrian() -> dict[str, float]:
     network = read_start(real_data(GRAPH), "tf-graph", "person")
     image = np.random.default_rng(0).uniform(-1, 1, (1, 3, 300, 300)).astype(np.float32)
     theirs = _onnx("weights/pedestrian_ssdlite/pedestrian_300_raw.onnx", image)
-    finest = network.spec.levels[0].count
-    rest = np.arange(finest, network.spec.num_default_boxes).reshape(-1, 6)[:, ORDER].ravel()
-    rows = np.concatenate([np.arange(finest), rest])
+    described = default_boxes(read_description(Path(__file__).parent / "specs" / "pedestrian_ssdlite.json"))
+    rows = np.abs(default_boxes(network.spec)[:, None] - described[None]).max(axis=2).argmin(axis=1)
     loc, logits = _heads(network, torch.from_numpy(image))
     return {
         "loc": _largest(loc, theirs["loc"][rows][:, [1, 0, 3, 2]]),

@@ -6,11 +6,12 @@ import numpy as np
 import onnx
 import torch
 
+from ssd_edge.boxes import default_boxes
+from ssd_edge.description import read_description
 from ssd_edge.graph.session import open_session
 from ssd_edge.starts.convert import import_start, read_start
-from ssd_edge.starts.tf_graph import ORDER
 from ssd_edge.training.checkpoints import load_checkpoint
-from tests.helpers import shared
+from tests.helpers import ROOT, shared
 
 ULTRAFACE = "weights/ultraface/version-RFB-320.pth"
 PEDESTRIAN = "weights/pedestrian_ssdlite/frozen_inference_graph.pb"
@@ -49,9 +50,13 @@ def test_the_pedestrian_graph_gives_the_heads_of_its_onnx_file():
     network = read_start(shared(PEDESTRIAN), "tf-graph", "person")
     image = pixels(-1, 1, 1, 3, 300, 300)
     theirs = outputs("weights/pedestrian_ssdlite/pedestrian_300_raw.onnx", image)
-    finest = network.spec.levels[0].count
-    rest = np.arange(finest, 1917).reshape(-1, 6)[:, ORDER].ravel()
-    rows = np.concatenate([np.arange(finest), rest])
+    described = default_boxes(
+        read_description(ROOT / "benchmarks/specs/pedestrian_ssdlite.json")
+    )  # in TensorFlow's order
+    distance = np.abs(default_boxes(network.spec)[:, None] - described[None]).max(axis=2)
+    rows = distance.argmin(axis=1)
+    assert distance.min(axis=1).max() < 1e-6
+    assert sorted(rows) == list(range(1917))
     loc, logits = heads(network, image)
     np.testing.assert_allclose(loc, theirs["loc"][:, rows][:, :, [1, 0, 3, 2]], rtol=0, atol=1e-4)
     np.testing.assert_allclose(logits[:, :, 1], theirs["logits"][:, rows, 1], rtol=0, atol=1e-4)

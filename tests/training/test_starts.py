@@ -26,7 +26,7 @@ from ssd_edge.starts.downloads import Download
 from ssd_edge.training.checkpoints import as_softmax, load_checkpoint, save_checkpoint
 from ssd_edge.training.run import TrainingRun
 from ssd_edge.training.train import train
-from tests.helpers import shared, small_spec
+from tests.helpers import ROOT, shared, small_spec
 from tests.loopback import serving
 from tests.starts.formula import weights
 from tests.training.conftest import write_yolo
@@ -187,7 +187,7 @@ def arguments(pictures: tuple[Dataset, Dataset], folder: Path, *more: str) -> li
 @pytest.mark.slow
 def test_coco_is_downloaded_once_and_trained(pictures, tmp_path, monkeypatch, capsys):
     """torchvision's layout; the network's name is what the file holds, and the second training needs no network."""
-    shapes = json.loads(bytes(np.load("tests/starts/references/torchvision_ssdlite_reduced.npz")["shapes"]))
+    shapes = json.loads(bytes(np.load(ROOT / "tests/starts/references/torchvision_ssdlite_reduced.npz")["shapes"]))
     buffer = io.BytesIO()
     torch.save({name: torch.from_numpy(value) for name, value in weights(shapes).items()}, buffer)
     content = buffer.getvalue()
