@@ -20,6 +20,7 @@ from ssd_edge.training.recipe import DEFAULTS, DEFAULTS_OF_QAT, PRECISIONS, SCHE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ssd_edge.progress import Progress
     from ssd_edge.starts.downloads import Start
     from ssd_edge.training.int8_graph import Places
     from ssd_edge.training.recipe import Recipe
@@ -249,7 +250,11 @@ def train(
         recipe = str(begun)
     recipe_of_run = _recipe(context, recipe, settings or [], qat)
     parts = training_and_validation(data, split, val_split, recipe_of_run.classes)
-    beginning = _start(start_from, recipe_of_run.model)
+    with ExitStack() as downloading:
+        bar = (
+            downloading.enter_context(progress("downloading weights, KiB")) if speaks() and start_from else no_progress
+        )
+        beginning = _start(start_from, recipe_of_run.model, bar)
     if start_from == "coco" and beginning.detector:
         recipe_of_run = replace(recipe_of_run, model=_architecture(beginning.detector))
     with ExitStack() as checking:
@@ -320,14 +325,11 @@ def _recipe(context: typer.Context, source: str, settings: Sequence[str], qat: P
     return changed(recipe, nested(given))
 
 
-def _start(start: str, model: str) -> Start:
-    """Return the files to begin with; download them, under a progress bar, if they are published and not yet here."""
+def _start(start: str, model: str, bar: Progress) -> Start:
+    """Return the files to begin with; published ones are downloaded if they are not here yet."""
     from ssd_edge.starts.downloads import Start, start_files
 
-    if not start:
-        return Start()
-    with progress("downloading weights, KiB") as bar:
-        return start_files(start, model, bar)
+    return start_files(start, model, bar) if start else Start()
 
 
 def _architecture(detector: Path) -> str:
