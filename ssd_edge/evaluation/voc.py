@@ -14,9 +14,8 @@ import numpy.typing as npt
 from ssd_edge.boxes import iou
 from ssd_edge.data.dataset import Target
 from ssd_edge.detections import Detections
-
-WRONG, RIGHT, IGNORED = 0, 1, 2
-"""Verdicts on a detection."""
+from ssd_edge.evaluation.curve import voc_aps
+from ssd_edge.evaluation.matching import IGNORED, RIGHT, WRONG, Matches, matched
 
 
 def voc_ap(
@@ -37,10 +36,8 @@ def voc_ap(
     Returns:
         Both in 0 … 1, or both None if there is no object to find.
     """
-    num_objects, _, right = ranked(detections, targets, label, threshold)
-    if num_objects == 0:
-        return None, None
-    return average_precision(num_objects, right)
+    matches = voc_matches(detections, targets, label, threshold)
+    return defined_aps(voc_aps(matches, np.ones((1, len(targets)), np.float32)))
 
 
 def average_precision(num_objects: int, right: npt.NDArray[np.bool_]) -> tuple[float, float]:
@@ -48,16 +45,23 @@ def average_precision(num_objects: int, right: npt.NDArray[np.bool_]) -> tuple[f
 
     There is at least one object.
     """
-    num_right = np.cumsum(right)
-    precision = num_right / np.arange(1, len(right) + 1)
-    # Best precision at each recall or a higher one; 0 for recalls that are never reached.
-    envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
-    # Recall grows by 1/num_objects with every right detection, so the area is a sum over right detections.
-    all_points = float(envelope[:-1][right].sum() / num_objects)
-    # As in the Python evaluators behind published figures, three levels of linspace are one bit above 0.3, 0.6 and 0.7,
-    # so a recall of exactly 9/15 does not reach the seventh level. The reference's figure at IoU 0.1 depends on this.
-    reached = np.searchsorted(num_right / num_objects, np.linspace(0.0, 1.0, 11))
-    return all_points, float(envelope[reached].mean())
+    number = len(right)
+    verdicts = np.where(right, RIGHT, WRONG).astype(np.int8)[None]
+    matches = Matches(np.zeros(number, np.int64), np.zeros(number, np.float32), verdicts, np.array([num_objects]))
+    all_points, eleven_points = voc_aps(matches, np.ones((1, 1), np.float32))[0].tolist()
+    return all_points, eleven_points
+
+
+def defined_aps(values: npt.NDArray[np.float64]) -> tuple[float, float] | tuple[None, None]:
+    """Return the first row of ``voc_aps``, or two Nones if it is undefined."""
+    return (None, None) if np.isnan(values[0, 0]) else (float(values[0, 0]), float(values[0, 1]))
+
+
+def voc_matches(
+    detections: Sequence[Detections], targets: Sequence[Target], label: int, threshold: float = 0.5
+) -> Matches:
+    """Match the detections of a class at one IoU threshold; arguments and rules are those of ``voc_ap``."""
+    return matched(detections, targets, label, lambda boxes, objects: verdicts(boxes, objects, threshold)[None])
 
 
 def ranked(
@@ -68,21 +72,9 @@ def ranked(
     Returns:
         Number of objects to find, and (N,) scores of the detections, and (N,) whether each is right.
     """
-    num_objects = 0
-    scores, judged = [np.zeros(0, np.float32)], [np.zeros(0, np.int8)]
-    for detected, target in zip(detections, targets, strict=True):
-        objects = target.labels == label
-        num_objects += int(np.sum(objects & ~(target.difficult | target.crowd)))
-        of_class = np.flatnonzero(detected.labels == label)
-        if len(of_class) == 0:
-            continue
-        of_class = of_class[np.argsort(-detected.scores[of_class], kind="stable")]
-        scores.append(detected.scores[of_class])
-        judged.append(verdicts(detected.boxes[of_class], target.where(objects), threshold))
-    score, verdict = np.concatenate(scores), np.concatenate(judged)
-    order = np.argsort(-score, kind="stable")
-    order = order[verdict[order] != IGNORED]
-    return num_objects, score[order], verdict[order] == RIGHT
+    matches = voc_matches(detections, targets, label, threshold)
+    counted = matches.verdicts[0] != IGNORED
+    return int(matches.objects.sum()), matches.scores[counted], matches.verdicts[0][counted] == RIGHT
 
 
 def verdicts(boxes: npt.NDArray[np.float32], objects: Target, threshold: float) -> npt.NDArray[np.int8]:

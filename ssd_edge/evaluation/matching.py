@@ -1,0 +1,125 @@
+"""Match the detections of a class with its objects once, so that AP can be computed for any choice of the images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ssd_edge.data.dataset import Target
+from ssd_edge.detections import Detections
+
+Verdicts = npt.NDArray[np.int8]
+"""(T, N): ``WRONG``, ``RIGHT`` or ``IGNORED``, for each of T IoU thresholds and N detections."""
+
+WRONG, RIGHT, IGNORED = 0, 1, 2
+
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+"""COCO's, as pycocotools computes them."""
+
+COCO_LIMIT = 100
+"""Number of detections of a class that COCO counts in one image."""
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """The detections of one class in all images, best score first; equal scores in the order of the images.
+
+    Attributes:
+        images: (N,) int64, index of each detection's image.
+        scores: (N,) float32.
+        verdicts: (T, N), see ``Verdicts``.
+        objects: (number of images,) int64, number of objects to find in each image.
+    """
+
+    images: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float32]
+    verdicts: Verdicts
+    objects: npt.NDArray[np.int64]
+
+
+def matched(
+    detections: Sequence[Detections],
+    targets: Sequence[Target],
+    label: int,
+    judge: Callable[[npt.NDArray[np.float32], Target], Verdicts],
+    limit: int | None = None,
+) -> Matches:
+    """Match the detections of one class.
+
+    Args:
+        detections: detections in each image.
+        targets: objects in each image.
+        label: index of the class.
+        judge: judges the detections of one image, (N, 4) float32 boxes with the best score first, given the objects of
+            the class in it.
+        limit: number of detections that count in an image, the best; None for all.
+    """
+    objects = np.zeros(len(targets), np.int64)
+    images, scores = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
+    verdicts: list[Verdicts] = [judge(np.zeros((0, 4), np.float32), Target.of([], []))]
+    for image, (detected, target) in enumerate(zip(detections, targets, strict=True)):
+        of_class = target.labels == label
+        objects[image] = np.sum(of_class & target.to_find)
+        own = np.flatnonzero(detected.labels == label)
+        if len(own):
+            own = own[np.argsort(-detected.scores[own], kind="stable")][:limit]
+            images.append(np.full(len(own), image))
+            scores.append(detected.scores[own])
+            verdicts.append(judge(detected.boxes[own], target.where(of_class)))
+    score = np.concatenate(scores)
+    order = np.argsort(-score, kind="stable")
+    return Matches(np.concatenate(images)[order], score[order], np.concatenate(verdicts, axis=1)[:, order], objects)
+
+
+def coco_matches(detections: Sequence[Detections], targets: Sequence[Target], label: int) -> Matches:
+    """Match the detections of one class by COCO's rules at its ten ``IOU_THRESHOLDS``; arguments as in ``matched``."""
+    return matched(detections, targets, label, coco_verdicts, COCO_LIMIT)
+
+
+def coco_verdicts(boxes: npt.NDArray[np.float32], objects: Target) -> Verdicts:
+    """Judge the detections of one class in one image as pycocotools' ``evaluateImg`` does.
+
+    A detection takes the free object that it overlaps most, of equal ones the last. If it reaches the threshold with
+    none, it is ignored where that share of it lies in a crowd or a difficult object (see ``coco.py``), else wrong.
+
+    Args:
+        boxes: (N, 4) float32 x1, y1, x2, y2, best score first.
+        objects: the objects of the class.
+    """
+    verdicts = np.full((len(IOU_THRESHOLDS), len(boxes)), WRONG, np.int8)
+    if not len(objects) or not len(boxes):
+        return verdicts
+    regions = objects.difficult | objects.crowd
+    overlaps = _overlaps(boxes, objects.boxes, regions)
+    thresholds = IOU_THRESHOLDS[:, None]
+    in_region = overlaps[:, regions].max(axis=1, initial=0) >= thresholds
+    verdicts[in_region] = IGNORED
+    singles = overlaps[:, ~regions][:, ::-1]  # so that argmax finds the last of equal ones
+    taken = np.zeros((len(IOU_THRESHOLDS), singles.shape[1]), bool)
+    for i in np.flatnonzero(singles.max(axis=1, initial=0) >= IOU_THRESHOLDS[0]):
+        free = np.where(taken, -1.0, singles[i])
+        best = free.argmax(axis=1)
+        finds = np.flatnonzero(free.max(axis=1) >= IOU_THRESHOLDS)
+        taken[finds, best[finds]] = True
+        verdicts[finds, i] = RIGHT
+    return verdicts
+
+
+def _overlaps(
+    boxes: npt.NDArray[np.float32], objects: npt.NDArray[np.float32], regions: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    """Compute (N, M) IoU, or for regions the share of the box inside, with the roundings of pycocotools' ``bbIou``."""
+    low, size = boxes[:, None, :2].astype(float), _sizes(boxes)[:, None]
+    other_low, other_size = objects[None, :, :2].astype(float), _sizes(objects)[None]
+    shared = np.minimum(low + size, other_low + other_size) - np.maximum(low, other_low)
+    inside = np.where((shared > 0).all(axis=-1), shared.prod(axis=-1), 0.0)
+    area, other_area = size.prod(axis=-1), other_size.prod(axis=-1)
+    whole = np.where(regions, area, area + other_area - inside)
+    return np.asarray(np.divide(inside, whole, out=np.zeros_like(inside), where=inside > 0))
+
+
+def _sizes(boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    return np.maximum(boxes[:, 2:].astype(float) - boxes[:, :2], 0.0)
