@@ -83,8 +83,8 @@ def measure(folder: Path = REFERENCE) -> Figure:
     """
     if not folder.is_dir():
         raise DataError(f"the published detections are not there: expected the folder {folder}")
-    ours = evaluate(*coco_case(folder)).to_json()
-    differences = {f"coco {name}": abs(ours[name] - value) for name, value in PUBLISHED_COCO.items()}
+    ours = evaluate(*coco_case(folder))
+    differences = {f"coco {name}": abs(getattr(ours, name) - value) for name, value in PUBLISHED_COCO.items()}
     detections, targets = voc_case(folder)
     for threshold, published in PUBLISHED_VOC.items():
         for kind, mine, value in zip(

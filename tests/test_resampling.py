@@ -11,7 +11,7 @@ import reference_ap
 from ssd_edge.data.dataset import Target
 from ssd_edge.detections import Detections
 from ssd_edge.evaluation import Evaluation, evaluate
-from ssd_edge.evaluation.resampling import OF_CLASS, OVERALL, Scene
+from ssd_edge.evaluation.resampling import OF_CLASS, OVERALL, MatchedImages
 from tests.helpers import shared
 
 LABELS = ("bolt", "nut", "washer")
@@ -61,7 +61,7 @@ def copies(case: Case, counts: list[int]) -> Case:
 def test_the_aps_are_those_of_the_evaluator(block):
     for seed in range(20 * block, 20 * block + 20):
         case = random_case(seed)
-        ours = Scene.of(*case, len(LABELS)).aps(np.ones((1, 6), np.float32))[0]
+        ours = MatchedImages.of(*case, len(LABELS)).aps(np.ones((1, 6), np.float32))[0]
         np.testing.assert_allclose(ours, expected(evaluate(*case, LABELS)), rtol=0, atol=EXACT, err_msg=str(seed))
 
 
@@ -76,7 +76,7 @@ def test_an_image_that_is_counted_twice_is_two_images():
             targets,
         )
         counts = rng.multinomial(6, np.full(6, 1 / 6), 3)
-        ours = Scene.of(*case, len(LABELS)).aps(counts.astype(np.float32))
+        ours = MatchedImages.of(*case, len(LABELS)).aps(counts.astype(np.float32))
         for row, chosen in zip(ours, counts.tolist(), strict=True):
             wanted = expected(evaluate(*copies(case, chosen), LABELS))
             np.testing.assert_allclose(row, wanted, rtol=0, atol=EXACT, err_msg=str(seed))
@@ -85,7 +85,7 @@ def test_an_image_that_is_counted_twice_is_two_images():
 def test_published_detections_of_80_classes():
     """COCO val2014: 100 images, crowds among their objects."""
     detections, targets, labels = reference_ap.coco_case(shared("reference/object_detection_metrics"))
-    ours = Scene.of(detections, targets, len(labels)).aps(np.ones((1, len(targets)), np.float32))[0]
+    ours = MatchedImages.of(detections, targets, len(labels)).aps(np.ones((1, len(targets)), np.float32))[0]
     np.testing.assert_allclose(ours, expected(evaluate(detections, targets, labels)), rtol=0, atol=EXACT)
     assert ours[:3] == pytest.approx([reference_ap.PUBLISHED_COCO[name] for name in OVERALL[:3]], abs=1e-6)
 
@@ -96,7 +96,7 @@ def test_more_than_a_hundred_detections_in_an_image():
     boxes[-1] = 10, 10, 50, 50
     scores = np.linspace(0.9, 0.1, 150, dtype=np.float32)
     case = [Detections(boxes, scores, np.zeros(150, np.int64))], [Target.of([(10, 10, 50, 50)], [0])]
-    ours = Scene.of(*case, 1).aps(np.ones((1, 1), np.float32))[0]
+    ours = MatchedImages.of(*case, 1).aps(np.ones((1, 1), np.float32))[0]
     assert ours == pytest.approx(expected(evaluate(*case, ["bolt"])))
     assert ours[0] == 0 < ours[3] == pytest.approx(1 / 150)
 
@@ -104,7 +104,7 @@ def test_more_than_a_hundred_detections_in_an_image():
 @pytest.mark.parametrize("labels", [(), LABELS])
 def test_nothing_is_undefined(labels):
     for case in (([], []), ([Detections.empty()], [Target.of([], [])])):
-        ours = Scene.of(*case, len(labels)).aps(np.ones((2, len(case[0])), np.float32))
+        ours = MatchedImages.of(*case, len(labels)).aps(np.ones((2, len(case[0])), np.float32))
         assert ours.shape == (2, len(OVERALL) + len(OF_CLASS) * len(labels))
         assert np.isnan(ours).all()
 

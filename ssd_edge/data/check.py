@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ssd_edge.data.dataset import Dataset, Issue, Sample, Target
+from ssd_edge.data.likeness import Look, look_of
 from ssd_edge.data.picture import Decoding, read_picture
 from ssd_edge.data.report import Report
 from ssd_edge.data.units import Inspected, Problem, Units
@@ -47,6 +48,7 @@ def check_dataset(
     samples = []
     first: dict[str, Sample] = {}
     digests = []
+    looks: list[Look] = []
     for sample, info in zip(dataset.samples, inspected, strict=True):
         if isinstance(info, Issue):
             issues.append(info)
@@ -61,9 +63,10 @@ def check_dataset(
             problems += more
             samples.append(Sample(sample.image, target, info.header.size))
             digests.append(info.digest)
+            looks.append(info.look)
         issues += [Issue(p.kind, sample.image, p.detail, p.handled) for p in problems]
     clean = replace(dataset, samples=tuple(samples), issues=())
-    return Report(dataset, clean, tuple(issues), tuple(digests))
+    return Report(dataset, clean, tuple(issues), tuple(digests), tuple(looks))
 
 
 def check_boxes(target: Target, width: int, height: int) -> tuple[Target, list[Problem]]:
@@ -115,7 +118,8 @@ def _inspect(image: Path) -> Inspected | Issue:
         picture = read_picture(image)
     except (DataError, OSError) as error:
         return Issue("unreadable-image", image, str(error), "image left out")
-    return Inspected(picture.header, picture.largest, hashlib.sha256(picture.data).hexdigest(), Decoding.chosen().bits)
+    digest = hashlib.sha256(picture.data).hexdigest()
+    return Inspected(picture.header, picture.largest, digest, Decoding.chosen().bits, look_of(picture.image))
 
 
 def duplicate(sample: Sample, twin: Sample, split: str = "") -> Issue:

@@ -8,17 +8,22 @@ from pathlib import Path
 
 from ssd_edge.data.check import check_dataset
 from ssd_edge.data.dataset import Dataset, Issue, Sample
+from ssd_edge.data.likeness import alike_pairs
 from ssd_edge.data.readers import declared_splits, open_dataset
 from ssd_edge.data.report import Report
 from ssd_edge.data.roles import Role, find_split, role_of
 from ssd_edge.data.usable import twins_of, without_copies
 from ssd_edge.progress import Progress, no_progress
 
+_ROLES: tuple[Role | None, ...] = (None, "train", "val", "test")
+"""From what is learnt from to what is measured on last."""
+
 
 def check_splits(path: Path, split: str = "", progress: Progress = no_progress) -> Report:
     """Check a split, or all images of a data set.
 
-    A picture of a split for training that a split for validation or test has too is left out, as in training.
+    A picture of a split for training that a split for validation or test has too is left out, as in training. If
+    everything is checked, an image of the same scene as one of another split is an issue too (``likeness``).
 
     Args:
         path: as in ``open_dataset``.
@@ -30,7 +35,8 @@ def check_splits(path: Path, split: str = "", progress: Progress = no_progress) 
     """
     if not split:
         dataset, split_of = _everything(path)
-        return check_dataset(dataset, progress, split_of)
+        report = check_dataset(dataset, progress, split_of)
+        return replace(report, issues=(*report.issues, *_alike_across_splits(report, split_of)))
     dataset = open_dataset(path, split)
     report = check_dataset(dataset, progress)
     declared = declared_splits(path)
@@ -42,6 +48,30 @@ def check_splits(path: Path, split: str = "", progress: Progress = no_progress) 
     # Both splits keep such a picture, but a person should know.
     new = [replace(issue, handled="none") for issue in compared.issues[len(report.issues) :]]
     return replace(report, issues=(*report.issues, *new))
+
+
+def _alike_across_splits(report: Report, split_of: Mapping[Path, str]) -> list[Issue]:
+    """Name for each image the one of another split that is most like it, if both show the same scene.
+
+    Of a pair, the image in the split to learn from gets the issue; of validation and test, that for validation.
+    """
+    images = [sample.image for sample in report.clean]
+    roles = [role_of(split_of.get(image, "")) for image in images]
+    closest: dict[int, tuple[float, int]] = {}
+    for pair in alike_pairs(report.looks):
+        learnt, measured = sorted(pair[:2], key=lambda k: _ROLES.index(roles[k]))
+        if roles[learnt] != roles[measured] and roles[measured] is not None:
+            closest[learnt] = max(closest.get(learnt, (0.0, 0)), (pair[2], measured))
+    return [
+        Issue(
+            "near-duplicate",
+            images[k],
+            f"looks like {images[twin]} in split {split_of[images[twin]]}, likeness {likeness:.2f}: what is measured "
+            f"there is partly known from {split_of.get(images[k]) or 'here'}",
+            "none",
+        )
+        for k, (likeness, twin) in sorted(closest.items())
+    ]
 
 
 def _is_measured(split: str) -> bool:

@@ -78,7 +78,7 @@ class Issue:
     Attributes:
         kind: one of ``unreadable-image``, ``missing-image``, ``missing-labels``, ``missing-split``, ``bad-labels``,
             ``size-mismatch``, ``fraction-boxes``, ``unused-bits``, ``unknown-class``, ``unused-class``, ``no-area``,
-            ``outside-image``, ``duplicate-image``, ``duplicate-box``.
+            ``outside-image``, ``duplicate-image``, ``duplicate-box``, ``near-duplicate``.
         path: the file with the problem.
         detail: description for a person.
         handled: what training does about it: ``image left out``, ``box left out``, ``box clipped``, ``boxes scaled``,

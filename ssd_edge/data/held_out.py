@@ -69,11 +69,21 @@ def shortened(digest: str) -> str:
     return digest[:_DIGITS]
 
 
-def choose_held_out(samples: Sequence[Sample], share: float, seed: int) -> list[int]:
-    """Choose the images to hold out: a random share of the images with objects, and of those without.
+def choose_held_out(
+    samples: Sequence[Sample], share: float, seed: int, scenes: Sequence[int] | None = None
+) -> list[int]:
+    """Choose the images to hold out: a random share of the scenes with objects, and of those without.
 
     Each side gets an image with an object to find wherever there are two, and a rare class its share where it can be
-    divided. The same samples and seed give the same choice.
+    divided. A scene is held out as a whole or not at all, so the share is only approximate if scenes are large. If no
+    scene with objects can be spared, since one has more than half of the images, scenes are divided. The same samples,
+    scenes and seed give the same choice.
+
+    Args:
+        samples: the images.
+        share: share of the images.
+        seed: random seed.
+        scenes: number of each image's scene, see ``likeness.scenes``; None if each image is one by itself.
 
     Returns:
         Sorted indices into ``samples``, at least one and never all.
@@ -83,23 +93,61 @@ def choose_held_out(samples: Sequence[Sample], share: float, seed: int) -> list[
     """
     if len(samples) < 2:
         raise DataError(f"there is {len(samples)} usable image, but training needs one and validation another")
-    classes = [frozenset(s.target.labels[s.target.to_find].tolist()) for s in samples]
-    frequency = Counter(label for labels in classes for label in labels)
-    strata: defaultdict[int, list[int]] = defaultdict(list)  # images by their rarest class; −1 for those without object
     order = np.random.default_rng(seed).permutation(len(samples)).tolist()
+    chosen = _choose_scenes(samples, share, order, scenes) if scenes is not None else []
+    return sorted(chosen or _choose_scenes(samples, share, order, range(len(samples))))
+
+
+def _choose_scenes(samples: Sequence[Sample], share: float, order: Sequence[int], scenes: Sequence[int]) -> list[int]:
+    """Choose whole scenes, in a random order of their images; none if no scene with objects leaves half of the images.
+
+    A scene of one image always does, so images by themselves can always be chosen.
+    """
+    images: defaultdict[int, list[int]] = defaultdict(list)
     for k in order:
-        strata[min(classes[k], key=lambda label: (frequency[label], label), default=-1)].append(k)
+        images[scenes[k]].append(k)
+    classes = {scene: frozenset[int]().union(*(_classes(samples[k]) for k in own)) for scene, own in images.items()}
+    frequency = Counter(label for labels in classes.values() for label in labels)
+    strata: defaultdict[int, list[list[int]]] = defaultdict(list)  # by rarest class; −1 for those without object
+    for scene, own in images.items():
+        strata[min(classes[scene], key=lambda label: (frequency[label], label), default=-1)].append(own)
     empty = strata.pop(-1, [])
-    filled = len(samples) - len(empty)
+    num_empty = _size(empty)
+    filled = len(samples) - num_empty
     number = min(len(samples) - 1, max(1, round(len(samples) * share)))
     of_filled = min(filled - 1, max(1, round(filled * share))) if filled > 1 else 0
-    of_empty = min(len(empty), max(number - of_filled, 0))
+    of_empty = min(num_empty, max(number - of_filled, 0))
     if not of_filled and not of_empty:
-        of_empty = min(len(empty), 1)
-    chosen = empty[:of_empty]
-    for stratum, quota in zip(strata.values(), _quotas([len(s) for s in strata.values()], of_filled), strict=True):
-        chosen += stratum[:quota]
-    return sorted(chosen)
+        of_empty = min(num_empty, 1)
+    quotas = _quotas([_size(stratum) for stratum in strata.values()], of_filled)
+    chosen = [own for stratum, quota in zip(strata.values(), quotas, strict=True) for own in _filling(stratum, quota)]
+    taken = {own[0] for own in chosen}
+    rest = [own for stratum in strata.values() for own in stratum if own[0] not in taken]
+    chosen += _filling(rest, of_filled - _size(chosen))  # what the classes could not fill, since a scene was too large
+    if of_filled and not chosen:
+        chosen = [own for own in sorted(rest, key=len)[:-1] if len(own) <= len(samples) / 2][:1]
+        if not chosen:
+            return []
+    chosen += _filling(empty, of_empty)
+    return [k for own in chosen for k in own]
+
+
+def _size(scenes: Sequence[Sequence[int]]) -> int:
+    return sum(map(len, scenes))
+
+
+def _classes(sample: Sample) -> frozenset[int]:
+    return frozenset(sample.target.labels[sample.target.to_find].tolist())
+
+
+def _filling(scenes: Sequence[list[int]], number: int) -> list[list[int]]:
+    """Take scenes in their order, as far as they fit into a number of images."""
+    taken, left = [], number
+    for images in scenes:
+        if len(images) <= left:
+            taken.append(images)
+            left -= len(images)
+    return taken
 
 
 def _quotas(sizes: Sequence[int], number: int) -> list[int]:

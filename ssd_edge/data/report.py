@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ssd_edge.data.dataset import Dataset, Issue, Target
+from ssd_edge.data.likeness import Look, scenes
 from ssd_edge.data.wording import check_command, counted, facts, unknown_sentence
 
 
@@ -35,12 +37,19 @@ class Report:
         clean: the usable part: without bad images and boxes, with boxes clipped to their image, and without issues.
         issues: the reader's issues, then the check's in the order of the samples.
         digests: SHA-256 of the file of each image in ``clean``.
+        looks: by which images of the same scene are known, likewise.
     """
 
     dataset: Dataset
     clean: Dataset
     issues: tuple[Issue, ...]
     digests: tuple[str, ...] = ()
+    looks: tuple[Look, ...] = ()
+
+    @cached_property
+    def scenes(self) -> tuple[int, ...]:
+        """Number of the scene that each image in ``clean`` shows: copies, bursts and frames of a video share one."""
+        return tuple(scenes(self.looks))
 
     @property
     def images(self) -> int:
@@ -120,6 +129,7 @@ class Report:
             "labels": list(self.dataset.labels),
             "images": self.images,
             "images_kept": len(self.clean),
+            "scenes": len(set(self.scenes)),
             "objects_kept": self.objects,
             "objects_to_find": self.objects_to_find,
             "unknown_classes": self.unknown_classes(),

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ssd_edge.data.dataset import Dataset, Issue, Sample, Target
 from ssd_edge.data.header import Header
+from ssd_edge.data.likeness import Look
 from ssd_edge.data.picture import turned_boxes
 
 _SLACK = 1.0  # pixels outside the declared size that can be due to rounding or to counting from 1
@@ -33,12 +34,14 @@ class Inspected(NamedTuple):
         largest: the largest value of a 16-bit picture; None for 8 bits.
         digest: SHA-256 of the file, as hexadecimal digits.
         bits: number of bits that the values of a 16-bit picture were taken for.
+        look: by which pictures of the same scene are known, see ``likeness``.
     """
 
     header: Header
     largest: int | None
     digest: str
     bits: int
+    look: Look
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,7 @@ def without_copies(report: Report, others: Twins) -> Report:
         clean=_some(report.clean, kept),
         issues=(*report.issues, *issues),
         digests=tuple(report.digests[k] for k in kept),
+        looks=tuple(report.looks[k] for k in kept),
     )
 
 
@@ -131,7 +132,7 @@ def _hold_out(report: Report, seed: int, earlier: HeldOut | None) -> tuple[Datas
     """Divide the usable images into (rest, held out)."""
     digests = [shortened(digest) for digest in report.digests]
     again = known_again(digests, earlier.digests) if earlier else []
-    chosen = again or choose_held_out(report.clean.samples, SHARE, seed)
+    chosen = again or choose_held_out(report.clean.samples, SHARE, seed, report.scenes)
     rest = [k for k in range(len(digests)) if k not in set(chosen)]
     used_seed = earlier.seed if again and earlier else seed
     held_out = HeldOut(tuple(sorted(digests[k] for k in chosen)), report.dataset.split, used_seed)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,13 +20,16 @@ from ssd_edge.detections import Detections
 from ssd_edge.detector import Detector, Result
 from ssd_edge.errors import DataError
 from ssd_edge.evaluation.coco import coco_numbers
-from ssd_edge.evaluation.voc import voc_ap
+from ssd_edge.evaluation.curve import voc_aps
+from ssd_edge.evaluation.intervals import CONFIDENCE, Change, Interval, ap_interval
+from ssd_edge.evaluation.resampling import OF_CLASS, OVERALL, MatchedImages
+from ssd_edge.evaluation.voc import defined_aps, voc_ap
 from ssd_edge.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["ClassEvaluation", "Evaluation", "evaluate", "measure_ap", "voc_ap"]
+__all__ = ["ClassEvaluation", "Evaluation", "Intervals", "evaluate", "measure_ap", "voc_ap"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class Evaluation:
         ar_small, ar_medium, ar_large: COCO's recall by size of object, with up to 100 detections.
         voc_map50, voc07_map50: the means over classes of ``voc_ap50`` and ``voc07_ap50``.
         per_class: the numbers of each class, in the order of ``labels``.
+        matched: the detections and objects that all these come from, and the intervals too.
     """
 
     labels: tuple[str, ...]
@@ -83,45 +88,92 @@ class Evaluation:
     voc07_map50: float | None
     per_class: tuple[ClassEvaluation, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """Convert to plain values for ``json.dumps``; an undefined number is None."""
-        return asdict(self)
+    matched: MatchedImages = field(repr=False, compare=False)
 
-    def table(self, unknown_classes: Mapping[str, int] | None = None) -> Table:
-        """Make a table for a terminal: a row per class, the means, then COCO's other numbers.
+    @cached_property
+    def intervals(self) -> Intervals:
+        """The 95 % interval of each AP; computed at the first use, which takes about a second."""
+        return Intervals.of(self)
 
-        An undefined number is "–" in a class, and "undefined" in the means.
+    def change_from(self, before: Evaluation, name: str = "ap") -> Change | None:
+        """Compute the change of a mean from an evaluation of other detections on the same images.
 
         Args:
-            unknown_classes: number of boxes of each class that the model lacks and the images show.
+            before: the other evaluation.
+            name: a name of ``resampling.OVERALL``.
+
+        Returns:
+            None if the mean is undefined in one of them, or fewer than two scenes show an object.
+
+        Raises:
+            ValueError: the evaluations are of different images.
         """
-        from rich.table import Table
-        from rich.text import Text
+        if not self.matched.same_images(before.matched):
+            raise ValueError("a change is between evaluations of the same images, but these differ")
+        value, earlier, column = getattr(self, name), getattr(before, name), OVERALL.index(name)
+        if value is None or earlier is None:
+            return None
+        differences = self.matched.resampled[:, column] - before.matched.resampled[:, column]
+        return Change.of(earlier, value, differences, int(self.matched.support[column]))
 
-        sizes = {"AP75": self.ap75, "APsmall": self.ap_small, "APmedium": self.ap_medium, "APlarge": self.ap_large}
-        recalls = {"AR1": self.ar_1, "AR10": self.ar_10, "AR100": self.ar_100}
-        recalls |= {"ARsmall": self.ar_small, "ARmedium": self.ar_medium, "ARlarge": self.ar_large}
-        lines = ("  ".join(f"{name} {_shown(value)}" for name, value in row.items()) for row in (sizes, recalls))
-        table = Table(caption="\n".join(lines))
-        table.add_column("class")
-        for heading in ("objects", "AP", "AP50", "VOC AP50", "VOC07 AP50"):
-            table.add_column(heading, justify="right")
-        for row in self.per_class:
-            numbers = (row.ap, row.ap50, row.voc_ap50, row.voc07_ap50)
-            # As Text, so that a class named "[red]" is not taken for markup.
-            table.add_row(Text(row.label), str(row.num_objects), *map(_shown, numbers))
-        for name, number in (unknown_classes or {}).items():
-            table.add_row(Text(f"{name} (not in the model)"), str(number), *["–"] * 4)
-        table.add_section()
-        means = (self.ap, self.ap50, self.voc_map50, self.voc07_map50)
-        table.add_row("mean", str(sum(row.num_objects for row in self.per_class)), *map(_shown_mean, means))
-        return table
+    def to_json(self) -> dict[str, Any]:
+        """Convert to plain values for ``json.dumps``; an undefined number or interval is None."""
+        plain = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("matched", "per_class")}
+        rows = zip(self.per_class, self.intervals.per_class, strict=True)
+        return {
+            **plain,
+            "labels": list(self.labels),
+            "num_scenes": len(set(self.matched.scenes)),
+            "confidence": CONFIDENCE,
+            "intervals": dict(self.intervals.overall),
+            "per_class": [{**asdict(row), "intervals": dict(intervals)} for row, intervals in rows],
+        }
+
+    def table(self, unknown_classes: Mapping[str, int] | None = None) -> Table:
+        """Make a table for a terminal, see ``table.table_of``."""
+        from ssd_edge.evaluation.table import table_of
+
+        return table_of(self, unknown_classes or {})
 
 
-def evaluate(detections: Sequence[Detections], targets: Sequence[Target], labels: Sequence[str]) -> Evaluation:
+@dataclass(frozen=True)
+class Intervals:
+    """The 95 % intervals of an evaluation by the names of its numbers; None for an undefined one.
+
+    Attributes:
+        overall: those of the means over classes.
+        per_class: those of each class.
+    """
+
+    overall: Mapping[str, Interval | None]
+    per_class: tuple[Mapping[str, Interval | None], ...]
+
+    @classmethod
+    def of(cls, result: Evaluation) -> Intervals:
+        """Compute the intervals of an evaluation."""
+        columns = iter(zip(result.matched.resampled.T, result.matched.support.tolist(), strict=True))
+
+        def named(numbers: Evaluation | ClassEvaluation, names: tuple[str, ...]) -> dict[str, Interval | None]:
+            return {name: ap_interval(getattr(numbers, name), *next(columns)) for name in names}
+
+        return cls(named(result, OVERALL), tuple(named(row, OF_CLASS) for row in result.per_class))
+
+
+def evaluate(
+    detections: Sequence[Detections],
+    targets: Sequence[Target],
+    labels: Sequence[str],
+    scenes: Sequence[int] | None = None,
+) -> Evaluation:
     """Compute COCO's and VOC's numbers for ``detections[i]`` against ``targets[i]``, both in pixels of image i.
 
     Detections of equal score are ranked in the given order, as in COCO.
+
+    Args:
+        detections: detections in each image.
+        targets: objects in each image.
+        labels: class names, without background.
+        scenes: number of each image's scene, see ``data.likeness``, for the intervals; None if each is one by itself.
 
     Raises:
         ValueError: the numbers of detections and targets differ.
@@ -133,17 +185,20 @@ def evaluate(detections: Sequence[Detections], targets: Sequence[Target], labels
         _check(f"detections of image {i}", detected.labels, len(labels), detected.boxes, detected.scores)
         _check(f"objects of image {i}", target.labels, len(labels), target.boxes)
 
+    matched = MatchedImages.of(detections, targets, len(labels), scenes)
+    ones = np.ones((1, len(targets)), np.float32)
     numbers, class_aps = coco_numbers(detections, targets, len(labels))
     rows = []
     for k, label in enumerate(labels):
         count = sum(int(np.sum((t.labels == k) & ~(t.difficult | t.crowd))) for t in targets)
-        rows.append(ClassEvaluation(label, count, *class_aps[k], *voc_ap(detections, targets, k)))
+        rows.append(ClassEvaluation(label, count, *class_aps[k], *defined_aps(voc_aps(matched.classes[k].voc, ones))))
     return Evaluation(
         labels=tuple(labels),
         num_images=len(targets),
         voc_map50=_mean([row.voc_ap50 for row in rows]),
         voc07_map50=_mean([row.voc07_ap50 for row in rows]),
         per_class=tuple(rows),
+        matched=matched,
         **numbers,
     )
 
@@ -211,11 +266,3 @@ def _check(whose: str, labels: npt.NDArray[np.int64], num_labels: int, *numbers:
 def _mean(values: Sequence[float | None]) -> float | None:
     defined = [value for value in values if value is not None]
     return sum(defined) / len(defined) if defined else None
-
-
-def _shown(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _shown_mean(value: float | None) -> str:
-    return "undefined" if value is None else _shown(value)

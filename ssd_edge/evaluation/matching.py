@@ -57,21 +57,31 @@ def matched(
             the class in it.
         limit: number of detections that count in an image, the best; None for all.
     """
-    objects = np.zeros(len(targets), np.int64)
+    if len(detections) != len(targets):
+        raise ValueError(f"there must be Detections for each of {len(targets)} targets, but got {len(detections)}")
     images, scores = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
     verdicts: list[Verdicts] = [judge(np.zeros((0, 4), np.float32), Target.of([], []))]
-    for image, (detected, target) in enumerate(zip(detections, targets, strict=True)):
-        of_class = target.labels == label
-        objects[image] = np.sum(of_class & target.to_find)
+    for image in np.unique(_images(detections)[_labels(detections) == label]).tolist():
+        detected, target = detections[image], targets[image]
         own = np.flatnonzero(detected.labels == label)
-        if len(own):
-            own = own[np.argsort(-detected.scores[own], kind="stable")][:limit]
-            images.append(np.full(len(own), image))
-            scores.append(detected.scores[own])
-            verdicts.append(judge(detected.boxes[own], target.where(of_class)))
+        own = own[np.argsort(-detected.scores[own], kind="stable")][:limit]
+        images.append(np.full(len(own), image))
+        scores.append(detected.scores[own])
+        verdicts.append(judge(detected.boxes[own], target.where(target.labels == label)))
     score = np.concatenate(scores)
     order = np.argsort(-score, kind="stable")
+    to_find = np.concatenate([np.zeros(0, bool), *(target.to_find for target in targets)])
+    objects = np.bincount(_images(targets)[(_labels(targets) == label) & to_find], minlength=len(targets))
     return Matches(np.concatenate(images)[order], score[order], np.concatenate(verdicts, axis=1)[:, order], objects)
+
+
+def _images(labelled: Sequence[Detections] | Sequence[Target]) -> npt.NDArray[np.int64]:
+    """Return the image of each box, all images one after the other."""
+    return np.repeat(np.arange(len(labelled)), [len(one.labels) for one in labelled])
+
+
+def _labels(labelled: Sequence[Detections] | Sequence[Target]) -> npt.NDArray[np.int64]:
+    return np.concatenate([np.zeros(0, np.int64), *(one.labels for one in labelled)])
 
 
 def coco_matches(detections: Sequence[Detections], targets: Sequence[Target], label: int) -> Matches:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from ssd_edge.data.dataset import Target
 from ssd_edge.detections import Detections
@@ -16,7 +18,13 @@ from ssd_edge.evaluation.matching import Matches, coco_matches
 from ssd_edge.evaluation.voc import voc_matches
 
 OVERALL = ("ap", "ap50", "ap75", "voc_map50", "voc07_map50")
+"""Names of the means over classes."""
+
 OF_CLASS = ("ap", "ap50", "voc_ap50", "voc07_ap50")
+"""Names of the numbers of a class."""
+
+RESAMPLES = 1000
+"""Number of random choices of images; the standard error that they give is off by about 2 % of itself."""
 
 
 class ClassMatches(NamedTuple):
@@ -27,22 +35,29 @@ class ClassMatches(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
-    """Detections matched with objects, class by class.
+class MatchedImages:
+    """Images whose detections are matched with their objects, class by class.
 
     Attributes:
-        num_images: number of images.
+        scenes: number of the scene of each image. Scenes are drawn as a whole, since images of one are no independent
+            evidence.
         classes: the matches of each class.
     """
 
-    num_images: int
+    scenes: tuple[int, ...]
     classes: tuple[ClassMatches, ...]
 
     @classmethod
-    def of(cls, detections: Sequence[Detections], targets: Sequence[Target], num_labels: int) -> Scene:
-        """Match the detections of every class."""
+    def of(
+        cls,
+        detections: Sequence[Detections],
+        targets: Sequence[Target],
+        num_labels: int,
+        scenes: Sequence[int] | None = None,
+    ) -> MatchedImages:
+        """Match the detections of every class; without ``scenes``, each image is one by itself."""
         return cls(
-            len(targets),
+            tuple(range(len(targets)) if scenes is None else scenes),
             tuple(
                 ClassMatches(coco_matches(detections, targets, k), voc_matches(detections, targets, k))
                 for k in range(num_labels)
@@ -57,16 +72,50 @@ class Scene:
         Returns:
             (R, 5 + 4 K): ``OVERALL``, then ``OF_CLASS`` of each of K classes.
         """
-        coco = np.stack([coco_aps(one.coco, counts) for one in self.classes]) if self.classes else _none(counts)
-        voc = np.stack([voc_aps(one.voc, counts) for one in self.classes]) if self.classes else _none(counts)
+        if not self.classes:
+            return np.full((len(counts), len(OVERALL)), np.nan)
+        coco = np.stack([coco_aps(one.coco, counts) for one in self.classes])
+        voc = np.stack([voc_aps(one.voc, counts) for one in self.classes])
         of_class = np.stack([coco.mean(axis=2), coco[..., 0], voc[..., 0], voc[..., 1]], axis=2)  # (K, R, 4)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # the mean of no class is NaN, as it should be
-            means = np.nanmean(of_class, axis=0) if self.classes else of_class.sum(axis=0) + np.nan
-            ap75 = np.nanmean(coco[..., 5], axis=0) if self.classes else means[:, 0]
-        overall = np.stack([means[:, 0], means[:, 1], ap75, means[:, 2], means[:, 3]], axis=1)
+            ap, ap50, voc_map50, voc07_map50 = np.nanmean(of_class, axis=0).T
+            ap75 = np.nanmean(coco[..., 5], axis=0)
+        overall = np.stack([ap, ap50, ap75, voc_map50, voc07_map50], axis=1)
         return np.concatenate([overall, np.moveaxis(of_class, 0, 1).reshape(len(counts), -1)], axis=1)
 
+    @cached_property
+    def resampled(self) -> Floats:
+        """(``RESAMPLES``, 5 + 4 K): see ``resample``."""
+        return self.resample(RESAMPLES)
 
-def _none(counts: Counts) -> Floats:
-    return np.zeros((0, len(counts), 10))
+    def resample(self, number: int) -> Floats:
+        """Compute ``aps`` for random choices of as many scenes as there are, with replacement.
+
+        The choices are the same for all evaluations of the same scenes, so that the rows of two can be paired.
+        """
+        names, scene_of = np.unique(np.array(self.scenes, np.int64), return_inverse=True)
+        if len(names) == 0:
+            return self.aps(np.zeros((number, 0), np.float32))
+        chances = np.full(len(names), 1 / len(names))
+        drawn = np.random.default_rng(0).multinomial(len(names), chances, number)
+        return self.aps(drawn[:, scene_of].astype(np.float32))
+
+    @cached_property
+    def support(self) -> npt.NDArray[np.int64]:
+        """(5 + 4 K,) number of scenes with an object to find, of any class or of one, behind each column of ``aps``."""
+        objects = np.array([one.coco.objects for one in self.classes]).reshape(len(self.classes), -1)
+        scenes = np.array(self.scenes, np.int64)
+        of_class = [len(np.unique(scenes[row > 0])) for row in objects]
+        of_any = len(np.unique(scenes[(objects > 0).any(axis=0)])) if len(objects) else 0
+        return np.array([of_any] * len(OVERALL) + [number for number in of_class for _ in OF_CLASS], np.int64)
+
+    def same_images(self, other: MatchedImages) -> bool:
+        """Tell whether another evaluation is of the same images, as far as their scenes and objects show it."""
+        return (
+            self.scenes == other.scenes
+            and len(self.classes) == len(other.classes)
+            and all(
+                np.array_equal(a.coco.objects, b.coco.objects) for a, b in zip(self.classes, other.classes, strict=True)
+            )
+        )
