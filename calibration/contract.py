@@ -8,8 +8,7 @@ from ssd_edge.calibration.job import Job
 from ssd_edge.calibration.outcome import Making, Outcome, finished
 from ssd_edge.calibration.quantiser import open_quantiser
 from ssd_edge.calibration.search import Contract, search
-from ssd_edge.errors import CalibrationError, DataError
-from ssd_edge.evaluation import Evaluation
+from ssd_edge.errors import CalibrationError
 from ssd_edge.progress import named, no_progress
 
 
@@ -32,9 +31,9 @@ def calibrate_within(job: Job, output: Path, budget: float, *, deadline: float =
         raise CalibrationError("a contract needs labelled images to measure AP on: give them")
     before = ap(job.heads, named(job.progress, "AP of FP32"))
     contract = Contract(
-        _points(before),
+        before,
         budget,
-        lambda path: _points(ap(path, no_progress)),
+        lambda path: ap(path, no_progress),
         bias_correction=job.bias_correction,
         learned_rounding=job.learned_rounding,
         deadline=deadline,
@@ -51,9 +50,3 @@ def calibrate_within(job: Job, output: Path, budget: float, *, deadline: float =
     recipe = account.best.recipe
     file = quantiser.write(recipe, output, contract=account.reason)
     return finished(job, file, Making(recipe, quantiser, search=account), before=before)
-
-
-def _points(result: Evaluation) -> float:
-    if result.ap is None:
-        raise DataError("the images to measure AP on show no object that the model knows: take others for --max-drop")
-    return 100 * result.ap

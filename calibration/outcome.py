@@ -13,6 +13,7 @@ from ssd_edge.calibration.recipe import Corrections, Recipe
 from ssd_edge.calibration.scales.grid import find_scales
 from ssd_edge.calibration.search import Search
 from ssd_edge.evaluation import Evaluation
+from ssd_edge.evaluation.intervals import Change
 from ssd_edge.progress import named
 
 GIVEN = "given"
@@ -82,6 +83,11 @@ class Outcome:
         """The search of a contract."""
         return self.making.search if self.making else None
 
+    @property
+    def change(self) -> Change | None:
+        """The change of AP from FP32 to INT8 with its error; None if it was not measured, or with too few images."""
+        return self.after.change_from(self.before) if self.before and self.after else None
+
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values for ``json.dumps``."""
         engine_ap = self.here.ap if self.here else None
@@ -93,6 +99,7 @@ class Outcome:
             "quantised": self.file.num_quantised,
             "fp32": self.before.to_json() if self.before else None,
             "int8": self.after.to_json() if self.after else None,
+            "change": self.change.to_json() if self.change else None,
             "int8_engine": engine_ap.to_json() if engine_ap else None,
             "corrections": self.corrections.to_json() if self.corrections else None,
             "contract": self.search.to_json() if self.search else None,

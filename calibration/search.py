@@ -18,9 +18,13 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from ssd_edge.calibration.certainty import Certainty
 from ssd_edge.calibration.quantiser import Quantiser
 from ssd_edge.calibration.recipe import Gain, Recipe, Sensitivity
 from ssd_edge.calibration.scales.methods import METHODS
+from ssd_edge.errors import DataError
+from ssd_edge.evaluation import Evaluation
+from ssd_edge.evaluation.intervals import Change
 from ssd_edge.progress import Progress, no_progress
 
 MOST_IN_FLOAT = 0.5
@@ -34,18 +38,18 @@ class Contract:
     """What a search has to keep, and what it may use.
 
     Attributes:
-        fp32_ap: AP of the FP32 heads, in points.
+        fp32: the evaluation of the FP32 heads.
         budget: points of AP that may be lost.
-        measure: computes the AP of an INT8 file, in points.
+        measure: evaluates an INT8 file on the same images.
         bias_correction: whether recipes may use it; those that it brings nothing do not.
         learned_rounding: whether the best method may use it; takes up to a minute for each twenty convolutions.
         methods: the methods to choose from.
         deadline: a time of ``time.monotonic``; once one recipe is measured, nothing new is begun after it.
     """
 
-    fp32_ap: float
+    fp32: Evaluation
     budget: float
-    measure: Callable[[Path], float]
+    measure: Callable[[Path], Evaluation]
     bias_correction: bool = True
     learned_rounding: bool = False
     methods: Sequence[str] = tuple(METHODS)
@@ -66,12 +70,14 @@ class Trial:
         ap: AP of its heads, in points.
         drop: points of AP below FP32; negative if INT8 is better.
         num_int8: number of convolutions in INT8.
+        change: the change of AP, as a fraction, with its error; None with too few images.
     """
 
     recipe: Recipe
     ap: float
     drop: float
     num_int8: int
+    change: Change | None = None
 
 
 @dataclass
@@ -111,9 +117,23 @@ class Search:
         """Whether a trial keeps the budget."""
         return any(trial.drop <= self.budget for trial in self.trials)
 
+    @property
+    def certainty(self) -> Certainty | None:
+        """How certain the best trial keeps the budget on other images too; None with too few images."""
+        change = self.best.change
+        return Certainty(change, self.budget, len(self.trials)) if change else None
+
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values for ``json.dumps``."""
-        return {**asdict(self), "best": asdict(self.best), "met": self.met}
+        certainty = self.certainty.to_json() if self.certainty else None
+        return {**asdict(self), "best": asdict(self.best), "met": self.met, "certainty": certainty}
+
+
+def points(result: Evaluation) -> float:
+    """Return the AP of an evaluation in points; DataError if it is undefined."""
+    if result.ap is None:
+        raise DataError("the images to measure AP on show no object that the model knows: take others for --max-drop")
+    return 100 * result.ap
 
 
 def search(quantiser: Quantiser, contract: Contract, progress: Progress = no_progress) -> Search:
@@ -126,15 +146,18 @@ def search(quantiser: Quantiser, contract: Contract, progress: Progress = no_pro
 
     Raises:
         CalibrationError: the heads cannot be quantised.
+        DataError: AP is undefined.
     """
-    account = Search(contract.fp32_ap, contract.budget, equalisation=quantiser.equalisation)
+    fp32_ap = points(contract.fp32)
+    account = Search(fp32_ap, contract.budget, equalisation=quantiser.equalisation)
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder) / "int8.onnx"
 
         def tried(recipe: Recipe) -> Trial:
             heads = quantiser.write(recipe, scratch)
-            ap = contract.measure(scratch)
-            account.trials.append(Trial(recipe, ap, contract.fp32_ap - ap, heads.num_quantised))
+            result = contract.measure(scratch)
+            ap, change = points(result), result.change_from(contract.fp32)
+            account.trials.append(Trial(recipe, ap, fp32_ap - ap, heads.num_quantised, change))
             return account.trials[-1]
 
         recipes = _by_distance(quantiser, contract, account, progress)
@@ -201,8 +224,9 @@ def _leave_in_float(
 
 
 def _reason(account: Search, total: int, late: bool) -> str:
-    best = account.best
+    best, certainty = account.best, account.certainty
     what = f"AP goes from {account.fp32_ap:.2f} to {best.ap:.2f} with {best.num_int8} of {total} convolutions in INT8"
+    what += f"; {certainty.sentence()}" if certainty else ""
     if account.met:
         return f"the budget of {account.budget:g} points holds: {what}"
     why = "time is up" if late else f"not even with half of the {total} convolutions in float"

@@ -46,6 +46,8 @@ def show(outcome: Outcome, given: str, report: Path | None, images: str, reports
     """
     from rich.console import Console
 
+    from ssd_edge.calibration.certainty import loss, outlook
+
     file, here = outcome.file, outcome.here
     origin = given or f"{outcome.method} over {outcome.num_images} images"
     say(f"{file.path}: {file.num_quantised} of {file.num_convolutions} convolutions in INT8, {origin}")
@@ -56,6 +58,8 @@ def show(outcome: Outcome, given: str, report: Path | None, images: str, reports
         say(_what_corrections_brought(outcome.corrections))
     if outcome.before and outcome.after and here and here.ap:
         Console().print(_ap_table(outcome.before, outcome.after, here.ap))
+    if outcome.change and not outcome.search:
+        say(f"AP of INT8: {loss(outcome.change)}; {outlook(outcome.change)}")
     if outcome.search:
         Console().print(_trials_table(outcome.search))
         say(outcome.search.reason)

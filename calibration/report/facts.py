@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 from typing import Any
 
@@ -33,6 +33,7 @@ SENSITIVITY_IMAGES = 8
 """Number of images for sensitivities: few, since each convolution takes two passes over them."""
 
 _BARS = 64
+_EVALUATIONS = ("fp32", "int8_ap", "engine_ap")
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,10 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain values for ``json.dumps``, without thumbnails."""
         return {
-            **asdict(self),
+            **{one.name: getattr(self, one.name) for one in fields(self)},
+            "sensitivities": {name: asdict(one) for name, one in self.sensitivities.items()},
+            "activations": [asdict(one) for one in self.activations],
+            **{name: getattr(self, name).to_json() if getattr(self, name) else None for name in _EVALUATIONS},
             "corrections": self.corrections.to_json() if self.corrections else None,
             "search": self.search.to_json() if self.search else None,
             "pictures": [{"name": one.name, "sha256": one.sha256} for one in self.pictures],

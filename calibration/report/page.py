@@ -6,9 +6,11 @@ from base64 import b64encode
 from itertools import zip_longest
 from typing import Any
 
+from ssd_edge.calibration.certainty import loss
 from ssd_edge.calibration.report import charts
 from ssd_edge.calibration.report.facts import Report
 from ssd_edge.evaluation import Evaluation
+from ssd_edge.evaluation.intervals import Change
 from ssd_edge.page import render
 
 
@@ -41,8 +43,12 @@ def verdict(report: Report) -> tuple[str, str]:
         return f"AP was not measured; {share}.", "unknown"
     before, after = 100 * report.fp32.ap, 100 * report.int8_ap.ap
     change = f"AP goes from {before:.2f} to {after:.2f} points, with {share}"
+    measured = report.int8_ap.change_from(report.fp32)
+    change += f" ({loss(measured)})" if measured else ""
     if report.search is not None:
-        return f"The budget of {report.search.budget:g} points is kept: {change}.", "kept"
+        certainty = report.search.certainty
+        kept = f", with a confidence of {100 * certainty.after_choice:.0f} % on other images" if certainty else ""
+        return f"The budget of {report.search.budget:g} points is kept{kept}: {change}.", "kept"
     return f"{change}.", "worse" if before - after > 0.5 else "fine"
 
 
@@ -52,14 +58,26 @@ def _ap_rows(fp32: Evaluation, int8: Evaluation, engine: Evaluation | None) -> l
     named = {"ap": "COCO's AP, all classes", "ap50": "AP50"}
     by_size = {"ap_small": "small, below 32 × 32", "ap_medium": "medium", "ap_large": "large, above 96 × 96"}
     rows = [
-        {"kind": kind, "name": name, **_in_points(*(getattr(one, field) if one else None for one in results))}
+        {
+            "kind": kind,
+            "name": name,
+            **_in_points(*(getattr(one, field) if one else None for one in results)),
+            "interval": _interval(int8.change_from(fp32, field)) if field in named else None,
+        }
         for kind, fields in (("all", named), ("size", by_size))
         for field, name in fields.items()
     ]
-    for of_class in zip_longest(*(one.per_class if one else () for one in results)):
-        label = next(one.label for one in of_class if one)
-        rows.append({"kind": "class", "name": label, **_in_points(*(one.ap if one else None for one in of_class))})
+    for label, of_class in enumerate(zip_longest(*(one.per_class if one else () for one in results))):
+        name = next(one.label for one in of_class if one)
+        interval = _interval(int8.change_from(fp32, "ap", label))
+        values = _in_points(*(one.ap if one else None for one in of_class))
+        rows.append({"kind": "class", "name": name, **values, "interval": interval})
     return rows
+
+
+def _interval(change: Change | None) -> str:
+    """Return the 95 % interval of a change in points."""
+    return f"{100 * change.interval.low:+.2f} … {100 * change.interval.high:+.2f}" if change else ""
 
 
 def _in_points(fp32: float | None, int8: float | None, engine: float | None) -> dict[str, float | None]:

@@ -66,6 +66,12 @@ def scenes(looks: Sequence[Look]) -> list[int]:
     return [first(k) for k in range(len(looks))]
 
 
+def number_known(learnt: Sequence[Look], measured: Sequence[Look]) -> int:
+    """Count the pictures to measure on that show the scene of one to learn from."""
+    known = {j for i, j, _ in alike_pairs([*learnt, *measured]) if i < len(learnt) <= j}
+    return len(known)
+
+
 def _scaled(table: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Scale rows to length 1; rows of zeros stay."""
     length = np.linalg.norm(table, axis=1, keepdims=True)

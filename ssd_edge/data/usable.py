@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from ssd_edge.data.check import check_dataset, duplicate
 from ssd_edge.data.dataset import Dataset, Issue, Sample
 from ssd_edge.data.held_out import SHARE, HeldOut, choose_held_out, known_again, shortened
+from ssd_edge.data.likeness import number_known
 from ssd_edge.data.report import Report
 from ssd_edge.data.roles import HELD_OUT
 from ssd_edge.data.wording import check_command, counted
@@ -28,17 +29,24 @@ class Usable:
         validation: images to choose the best epoch by; no file of theirs has the bytes of one to learn from.
         reports: the reports of the parts that were read, that of the training part first.
         held_out: what was held out of the training part; None if validation has a split.
+        known: number of validation images that show a scene which is learnt from too, see ``likeness``.
     """
 
     training: Dataset
     validation: Dataset
     reports: tuple[Report, ...]
     held_out: HeldOut | None
+    known: int = 0
 
     def summary(self) -> str:
         """Say in one sentence what is left out of the data."""
         first, *rest = self.reports
         problems = [f"for validation, {report.summary()}" for report in rest if report.issues]
+        if self.known:
+            images = counted(len(self.validation), "image")
+            problems.append(
+                f"{self.known} of {images} to validate on show scenes that are learnt from too, so AP there is too high"
+            )
         return "; ".join([first.summary(), *problems])
 
 
@@ -83,9 +91,13 @@ def check_parts(
         _require_images(learnt, 2, "train")
     _require_object(learnt)
     if validation is not None:
-        return Usable(learnt.clean, reports[1].clean, tuple(reports), None)
-    rest, kept, held_out = _hold_out(learnt, seed, earlier)
-    return Usable(rest, kept, tuple(reports), held_out)
+        known = number_known(learnt.looks, reports[1].looks)
+        return Usable(learnt.clean, reports[1].clean, tuple(reports), None, known)
+    rest, chosen, held_out = _hold_out(learnt, seed, earlier)
+    kept = replace(_some(learnt.clean, chosen), part=HELD_OUT)
+    own = set(chosen)
+    scenes = {scene for k, scene in enumerate(learnt.scenes) if k not in own}
+    return Usable(rest, kept, tuple(reports), held_out, sum(learnt.scenes[k] in scenes for k in chosen))
 
 
 def without_copies(report: Report, others: Twins) -> Report:
@@ -128,8 +140,8 @@ def twins_of(datasets: Iterable[Dataset]) -> Twins:
     return dict(_twins_of_files(datasets))
 
 
-def _hold_out(report: Report, seed: int, earlier: HeldOut | None) -> tuple[Dataset, Dataset, HeldOut]:
-    """Divide the usable images into (rest, held out)."""
+def _hold_out(report: Report, seed: int, earlier: HeldOut | None) -> tuple[Dataset, list[int], HeldOut]:
+    """Divide the usable images into the rest and those to hold out, by their indices."""
     digests = [shortened(digest) for digest in report.digests]
     again = known_again(digests, earlier.digests) if earlier else []
     chosen = again or choose_held_out(report.clean.samples, SHARE, seed, report.scenes)
@@ -143,7 +155,7 @@ def _hold_out(report: Report, seed: int, earlier: HeldOut | None) -> tuple[Datas
             f"{len(digests)} were held out of the training that this one goes on from; add images, or name a split to "
             "validate on with --val-split"
         )
-    return training, replace(_some(report.clean, chosen), part=HELD_OUT), held_out
+    return training, chosen, held_out
 
 
 def _some(dataset: Dataset, chosen: Iterable[int]) -> Dataset:

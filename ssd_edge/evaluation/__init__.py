@@ -22,7 +22,7 @@ from ssd_edge.errors import DataError
 from ssd_edge.evaluation.coco import coco_numbers
 from ssd_edge.evaluation.curve import voc_aps
 from ssd_edge.evaluation.intervals import CONFIDENCE, Change, Interval, ap_interval
-from ssd_edge.evaluation.resampling import OF_CLASS, OVERALL, MatchedImages
+from ssd_edge.evaluation.resampling import OF_CLASS, OVERALL, MatchedImages, column_of_class
 from ssd_edge.evaluation.voc import defined_aps, voc_ap
 from ssd_edge.progress import Progress, no_progress
 
@@ -95,22 +95,25 @@ class Evaluation:
         """The 95 % interval of each AP; computed at the first use, which takes about a second."""
         return Intervals.of(self)
 
-    def change_from(self, before: Evaluation, name: str = "ap") -> Change | None:
-        """Compute the change of a mean from an evaluation of other detections on the same images.
+    def change_from(self, before: Evaluation, name: str = "ap", label: int | None = None) -> Change | None:
+        """Compute the change of an AP from an evaluation of other detections on the same images.
 
         Args:
             before: the other evaluation.
-            name: a name of ``resampling.OVERALL``.
+            name: a name of ``resampling.OVERALL``, or of ``OF_CLASS`` for a class.
+            label: index of the class; None for the mean over classes.
 
         Returns:
-            None if the mean is undefined in one of them, or fewer than two scenes show an object.
+            None if the AP is undefined in one of them, or fewer than two scenes show an object.
 
         Raises:
             ValueError: the evaluations are of different images.
         """
         if not self.matched.same_images(before.matched):
             raise ValueError("a change is between evaluations of the same images, but these differ")
-        value, earlier, column = getattr(self, name), getattr(before, name), OVERALL.index(name)
+        numbers = [one if label is None else one.per_class[label] for one in (before, self)]
+        earlier, value = (getattr(one, name) for one in numbers)
+        column = OVERALL.index(name) if label is None else column_of_class(name, label)
         if value is None or earlier is None:
             return None
         differences = self.matched.resampled[:, column] - before.matched.resampled[:, column]
@@ -208,6 +211,7 @@ def measure_ap(
     samples: Dataset | Sequence[Sample],
     labels: Sequence[str],
     progress: Progress = no_progress,
+    scenes: Sequence[int] | None = None,
 ) -> Evaluation:
     """Run a detector on images on disk, and evaluate its detections.
 
@@ -216,11 +220,12 @@ def measure_ap(
         samples: images and their objects.
         labels: class names, without background.
         progress: called after each image.
+        scenes: as in ``evaluate``.
 
     Raises:
         DataError: an image cannot be read, or as in ``evaluate``.
     """
-    return evaluate(*detect_all(detector, samples, progress), labels)
+    return evaluate(*detect_all(detector, samples, progress), labels, scenes)
 
 
 def detect_all(

@@ -35,7 +35,7 @@ def evaluate_model(
         DataError: there is no usable image, or as in ``part_to_measure_on``.
     """
     detections, targets, report = detect_in(heads, data, split, progress)
-    return evaluate(detections, targets, heads.spec.labels), report
+    return evaluate(detections, targets, heads.spec.labels, report.scenes), report
 
 
 def detect_in(

@@ -27,6 +27,11 @@ RESAMPLES = 1000
 """Number of random choices of images; the standard error that they give is off by about 2 % of itself."""
 
 
+def column_of_class(name: str, label: int) -> int:
+    """Return the column of ``MatchedImages.aps`` for a name of ``OF_CLASS``."""
+    return len(OVERALL) + len(OF_CLASS) * label + OF_CLASS.index(name)
+
+
 class ClassMatches(NamedTuple):
     """The detections of a class, matched by COCO's rules and by VOC's."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ssd_edge.evaluation.intervals import Interval
-from ssd_edge.evaluation.resampling import OF_CLASS
+from ssd_edge.evaluation.intervals import Change, Interval
+from ssd_edge.evaluation.resampling import OF_CLASS, OVERALL
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -46,6 +46,45 @@ def table_of(result: Evaluation, unknown_classes: Mapping[str, int]) -> Table:
     cells = [_with_interval(_shown(getattr(result, name), "undefined"), overall[name]) for name in means]
     table.add_row("mean", str(sum(row.num_objects for row in result.per_class)), *cells)
     return table
+
+
+def changes(result: Evaluation, other: Evaluation) -> dict[str, Any]:
+    """Return the change of each AP from another evaluation of the same images, as plain values for ``json.dumps``."""
+
+    def plain(names: tuple[str, ...], label: int | None = None) -> dict[str, Any]:
+        found = {name: result.change_from(other, name, label) for name in names}
+        return {name: change.to_json() if change else None for name, change in found.items()}
+
+    return {"changes": {**plain(OVERALL), "per_class": [plain(OF_CLASS, k) for k in range(len(result.labels))]}}
+
+
+def comparison(result: Evaluation, other: Evaluation) -> Table:
+    """Make a table of AP and VOC AP50 of two evaluations of the same images, with the change and its 95 % interval."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(caption="change in AP from the other model to this one, with its 95 % interval")
+    table.add_column("class")
+    for heading in ("AP other", "AP", "change", "AP50 other", "AP50", "change"):
+        table.add_column(heading, justify="right")
+    for label, (row, before) in enumerate(zip(result.per_class, other.per_class, strict=True)):
+        cells = [
+            *(_shown(before.ap), _shown(row.ap), _change(result.change_from(other, "ap", label))),
+            *(_shown(before.voc_ap50), _shown(row.voc_ap50), _change(result.change_from(other, "voc_ap50", label))),
+        ]
+        table.add_row(Text(row.label), *cells)
+    table.add_section()
+    ap, ap50 = (_change(result.change_from(other, name)) for name in ("ap", "voc_map50"))
+    table.add_row(
+        "mean", *map(_shown, (other.ap, result.ap)), ap, *map(_shown, (other.voc_map50, result.voc_map50)), ap50
+    )
+    return table
+
+
+def _change(change: Change | None) -> str:
+    if change is None:
+        return "–"
+    return f"{change.value:+.3f}\n{change.interval.low:+.3f} … {change.interval.high:+.3f}"
 
 
 def _with_interval(shown: str, interval: Interval | None) -> str:

@@ -62,15 +62,19 @@ def ap_that_costs(points: Mapping[str, float], always: float = 0.0) -> Callable[
 
 
 def contract(measure: Callable[[Path], float], budget: float, **options: Any) -> Contract:
-    return Contract(FP32_AP, budget, measure, **options)
+    return Contract(of_points(FP32_AP), budget, lambda path: of_points(measure(path)), **options)
+
+
+def of_points(points: float) -> Evaluation:
+    """Make an evaluation of no image with this AP."""
+    return replace(evaluate([], [], ["bolt"]), ap=points / 100)
 
 
 def measures(points: Callable[[Path], float]) -> Measures:
     """What measures a file as this many points of AP; the FP32 file has its own."""
 
     def evaluation(path: Path, progress: Progress) -> Evaluation:
-        ap = (points(path) if in_int8(path) else FP32_AP) / 100
-        return replace(evaluate([], [], ["bolt"]), ap=ap)
+        return of_points(points(path) if in_int8(path) else FP32_AP)
 
     return Measures(evaluation)
 

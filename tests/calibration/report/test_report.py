@@ -111,7 +111,7 @@ def test_the_page_shows_the_facts(report):
     before, after = 100 * report.fp32.ap, 100 * report.int8_ap.ap
     assert f"AP goes from {before:.2f} to {after:.2f} points, with 8 of 8 convolutions in INT8." in text
     assert f"{after - before:+.2f} points of AP" in text
-    assert f"{before:.2f} {after:.2f} {after - before:+.2f} {100 * report.engine_ap.ap:.2f}" in text
+    assert f"{before:.2f} {after:.2f} {after - before:+.2f} – {100 * report.engine_ap.ap:.2f}" in text
     assert "1.50 × the speed of FP32 on this CPU" in text
     assert f"This file's distance is {report.distance:.4f}." in text
     gain = report.corrections.bias_correction
