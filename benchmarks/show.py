@@ -22,6 +22,8 @@ from ssd_edge.machine.host import this_host
 
 ENTRIES = {
     "reference-ap": "evaluation against published AP numbers",
+    "intervals": "share of repetitions in which the 95 % interval of an AP, or of a change, holds the truth",
+    "leaks": "near copies of training images planted in a test split that check-data finds, and what they add to AP",
     "pedestrian": "AP of an imported model, FP32 and INT8, against an independent figure",
     "imports": "differences of imported detectors from the originals: heads, default boxes, detections",
     "bccd": "AP50 of the sample model on BCCD's test images, FP32 and INT8 (--retrain: train it first, by its recipe)",

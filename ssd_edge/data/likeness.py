@@ -34,7 +34,7 @@ def look_of(image: npt.NDArray[np.uint8]) -> Look:
     grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.float32)
     changes = np.concatenate([np.diff(grey[:-1], axis=1).ravel(), np.diff(grey[:, :-1], axis=0).ravel()])
     # Roots, so that one hard edge does not outweigh everything else.
-    return _scaled((np.sign(changes) * np.sqrt(np.abs(changes)))[None])[0]
+    return np.asarray(_scaled((np.sign(changes) * np.sqrt(np.abs(changes)))[None])[0])
 
 
 def alike_pairs(looks: Sequence[Look]) -> Iterator[tuple[int, int, float]]:
@@ -66,10 +66,9 @@ def scenes(looks: Sequence[Look]) -> list[int]:
     return [first(k) for k in range(len(looks))]
 
 
-def number_known(learnt: Sequence[Look], measured: Sequence[Look]) -> int:
-    """Count the pictures to measure on that show the scene of one to learn from."""
-    known = {j for i, j, _ in alike_pairs([*learnt, *measured]) if i < len(learnt) <= j}
-    return len(known)
+def known_scenes(learnt: Sequence[Look], measured: Sequence[Look]) -> list[int]:
+    """Return the indices of the pictures to measure on that show the scene of one to learn from."""
+    return sorted({j - len(learnt) for i, j, _ in alike_pairs([*learnt, *measured]) if i < len(learnt) <= j})
 
 
 def _scaled(table: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ssd_edge.data.check import check_dataset, duplicate
 from ssd_edge.data.dataset import Dataset, Issue, Sample
 from ssd_edge.data.held_out import SHARE, HeldOut, choose_held_out, known_again, shortened
-from ssd_edge.data.likeness import number_known
+from ssd_edge.data.likeness import known_scenes
 from ssd_edge.data.report import Report
 from ssd_edge.data.roles import HELD_OUT
 from ssd_edge.data.wording import check_command, counted
@@ -91,7 +91,7 @@ def check_parts(
         _require_images(learnt, 2, "train")
     _require_object(learnt)
     if validation is not None:
-        known = number_known(learnt.looks, reports[1].looks)
+        known = len(known_scenes(learnt.looks, reports[1].looks))
         return Usable(learnt.clean, reports[1].clean, tuple(reports), None, known)
     rest, chosen, held_out = _hold_out(learnt, seed, earlier)
     kept = replace(_some(learnt.clean, chosen), part=HELD_OUT)

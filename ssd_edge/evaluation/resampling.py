@@ -94,17 +94,22 @@ class MatchedImages:
         """(``RESAMPLES``, 5 + 4 K): see ``resample``."""
         return self.resample(RESAMPLES)
 
-    def resample(self, number: int) -> Floats:
+    def resample(self, number: int, only: npt.NDArray[np.bool_] | None = None) -> Floats:
         """Compute ``aps`` for random choices of as many scenes as there are, with replacement.
 
         The choices are the same for all evaluations of the same scenes, so that the rows of two can be paired.
+
+        Args:
+            number: number of choices.
+            only: (number of images,) which images of a choice count; None for all.
         """
         names, scene_of = np.unique(np.array(self.scenes, np.int64), return_inverse=True)
         if len(names) == 0:
             return self.aps(np.zeros((number, 0), np.float32))
         chances = np.full(len(names), 1 / len(names))
         drawn = np.random.default_rng(0).multinomial(len(names), chances, number)
-        return self.aps(drawn[:, scene_of].astype(np.float32))
+        counts = drawn[:, scene_of].astype(np.float32)
+        return self.aps(counts if only is None else counts * only)
 
     @cached_property
     def support(self) -> npt.NDArray[np.int64]:

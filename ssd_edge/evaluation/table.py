@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ssd_edge.evaluation.intervals import Change, Interval
@@ -65,26 +65,22 @@ def comparison(result: Evaluation, other: Evaluation) -> Table:
 
     table = Table(caption="change in AP from the other model to this one, with its 95 % interval")
     table.add_column("class")
-    for heading in ("AP other", "AP", "change", "AP50 other", "AP50", "change"):
+    for heading in ("AP", "change", "AP50", "change"):
         table.add_column(heading, justify="right")
     for label, (row, before) in enumerate(zip(result.per_class, other.per_class, strict=True)):
-        cells = [
-            *(_shown(before.ap), _shown(row.ap), _change(result.change_from(other, "ap", label))),
-            *(_shown(before.voc_ap50), _shown(row.voc_ap50), _change(result.change_from(other, "voc_ap50", label))),
-        ]
-        table.add_row(Text(row.label), *cells)
+        changes = (result.change_from(other, name, label) for name in ("ap", "voc_ap50"))
+        values = (before.ap, row.ap), (before.voc_ap50, row.voc_ap50)
+        table.add_row(Text(row.label), *_changed(values, changes))
     table.add_section()
-    ap, ap50 = (_change(result.change_from(other, name)) for name in ("ap", "voc_map50"))
-    table.add_row(
-        "mean", *map(_shown, (other.ap, result.ap)), ap, *map(_shown, (other.voc_map50, result.voc_map50)), ap50
-    )
+    changes = (result.change_from(other, name) for name in ("ap", "voc_map50"))
+    table.add_row("mean", *_changed(((other.ap, result.ap), (other.voc_map50, result.voc_map50)), changes))
     return table
 
 
-def _change(change: Change | None) -> str:
-    if change is None:
-        return "–"
-    return f"{change.value:+.3f}\n{change.interval.low:+.3f} … {change.interval.high:+.3f}"
+def _changed(values: Iterable[tuple[float | None, float | None]], changes: Iterable[Change | None]) -> Iterator[str]:
+    for (before, after), change in zip(values, changes, strict=True):
+        yield f"{_shown(before)} → {_shown(after)}"
+        yield "–" if change is None else "{:+.3f}\n{:+.3f}…{:+.3f}".format(change.value, *change.interval)
 
 
 def _with_interval(shown: str, interval: Interval | None) -> str:
