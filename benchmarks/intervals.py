@@ -136,7 +136,7 @@ def _one(chosen: np.ndarray, pair: list[MatchedImages], truth: list[Floats]) -> 
     for of in SHOWN:
         k = OVERALL.index(of)
         support = int(first.support[k])
-        interval = ap_interval(float(estimates[0][k]), resampled[0][:, k], support)
+        interval = ap_interval(float(estimates[0][k]), resampled[0][:, k], float(first.bias[k]), support)
         value, percentiles = float(truth[0][k]), _percentiles(resampled[0][:, k])
         yield of, float(estimates[0][k]), _holds(interval, value), _holds(percentiles, value)
         difference, of_change = resampled[1][:, k] - resampled[0][:, k], f"change of {of}"

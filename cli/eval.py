@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ssd_edge.cli.common import DEFAULT_SCORE, print_json, progress, say
+from ssd_edge.cli.eval_beside import Beside
 from ssd_edge.hints import command
 
 if TYPE_CHECKING:
@@ -49,9 +50,25 @@ def evaluate(
             "images.",
         ),
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            help="Another model with the same classes: measure the difference on the same images, with its interval.",
+            show_default=False,
+        ),
+    ] = None,
+    leaks: Annotated[
+        bool,
+        typer.Option(
+            "--leaks", help="Measure again without images that look like one of the split for training."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Measure average precision (AP) on a data set, by the rules of COCO and of Pascal VOC, overall and by class.
+
+    Below each AP stands its 95 % interval: the APs that many more images of the same kind could show. Images of one
+    scene count as one.
 
     A checkpoint, its ONNX file and its engines share one preprocessing and decode, so their numbers are comparable. An
     ONNX file is computed exactly, the same on every processor; an engine runs as it does on this machine.
@@ -73,7 +90,8 @@ def evaluate(
     with open_model(model, say) as engine, progress("evaluating") as bar:
         detections, targets, data_report = detect_in(engine, data, split, bar)
     labels = engine.spec.labels
-    result = evaluate_detections(detections, targets, labels)
+    result = evaluate_detections(detections, targets, labels, data_report.scenes)
+    beside = Beside.measured(result, data_report, against, leaks)
     points = choose(detections, targets, labels, wish, value) if wish else []
     spec = engine.spec
     if points:
@@ -83,17 +101,20 @@ def evaluate(
     if as_json:
         chosen = {"operating_points": [one.to_json() for one in points]} if points else {}
         ran_as = {"model": str(model), "backend": engine.backend, "precision": engine.precision}
-        print_json({**ran_as, **result.to_json(), **chosen, **studied, "data": measured_facts(data_report)})
+        print_json({**ran_as, **result.to_json(), **chosen, **beside.to_json(), **studied, "data": measured_facts(data_report)})
         return
     say(f"measured on {described(data_report.clean)}")
     if data_report.issues:
         say(data_report.summary())
+    if (scenes := len(set(data_report.scenes))) < len(data_report.clean):
+        say(f"they show {counted(scenes, 'scene')}: images of one scene count as one for the intervals")
     if unseen := unseen_split(data_report, spec):
         hint = command("eval", model, data, "--split", unseen)
         say(f"the model may have learnt from some of these; {hint} measures on those that it did not", "yellow")
     if model.is_dir():
         say(f"engine: {engine.backend} {engine.precision}, as it runs on this machine")
     Console().print(result.table(data_report.unknown_classes()))
+    beside.show(Console(), model)
     if not data_report.objects_to_find:
         say(f"AP is undefined: no object to find in {counted(len(data_report.clean), 'image')}", "yellow")
     if points:

@@ -74,7 +74,7 @@ def test_too_few_images_have_no_interval(images):
     result = share_found(images, images)
     assert set(result.intervals.overall.values()) == {None}
     assert result.change_from(result) is None
-    assert ap_interval(None, np.zeros(3), 5) is None
+    assert ap_interval(None, np.zeros(3), 0.0, 5) is None
 
 
 def test_json_has_the_intervals():
@@ -151,8 +151,8 @@ def test_a_thousand_resamples_of_nothing():
 
 @pytest.mark.slow
 def test_the_intervals_hold_the_truth():
-    """Of 40 repetitions, 95 % intervals hold 38 in the mean, and fewer than 31 once in 4000 (binomial)."""
-    table = rows((50,), repetitions=40, images=150)
+    """Of 30 repetitions, 95 % intervals hold 28.5 in the mean, and fewer than 23 once in 10 000 (binomial)."""
+    table = rows((50,), repetitions=30, images=100)
     assert len(table) == 12
-    assert all(row.coverage >= 31 / 40 for row in table)
+    assert all(row.coverage >= 23 / 30 for row in table)
     assert np.mean([row.coverage for row in table]) > 0.85

@@ -154,7 +154,8 @@ class Intervals:
     @classmethod
     def of(cls, result: Evaluation) -> Intervals:
         """Compute the intervals of an evaluation."""
-        columns = iter(zip(result.matched.resampled.T, result.matched.support.tolist(), strict=True))
+        matched = result.matched
+        columns = iter(zip(matched.resampled.T, matched.bias.tolist(), matched.support.tolist(), strict=True))
 
         def named(numbers: Evaluation | ClassEvaluation, names: tuple[str, ...]) -> dict[str, Interval | None]:
             return {name: ap_interval(getattr(numbers, name), *next(columns)) for name in names}

@@ -1,7 +1,8 @@
 """Say how far an AP, or the change of an AP, would be from that of many more images of the same kind.
 
 The standard error comes from resampling the images (Efron & Tibshirani, An Introduction to the Bootstrap, 1993), and
-the interval from Student's t; that of an AP is computed on the scale log(AP / (1 − AP)), so it stays within 0 … 1.
+the interval from Student's t; that of an AP is computed on the scale log(AP / (1 − AP)), so it stays within 0 … 1,
+and around the AP without its bias.
 Percentiles of the resamples and BCa cover less with few images: ``benchmarks/intervals.py`` compares them.
 """
 
@@ -30,12 +31,13 @@ class Interval(NamedTuple):
     high: float
 
 
-def ap_interval(value: float | None, resampled: Floats, support: int) -> Interval | None:
+def ap_interval(value: float | None, resampled: Floats, bias: float, support: int) -> Interval | None:
     """Compute the interval of an AP.
 
     Args:
         value: the AP, in 0 … 1.
         resampled: (R,) the AP of resamples; NaN where it is undefined.
+        bias: by how much the AP is too high since the images are few.
         support: number of scenes with an object to find.
 
     Returns:
@@ -48,8 +50,10 @@ def ap_interval(value: float | None, resampled: Floats, support: int) -> Interva
         # Nothing varies, as if no further image could: the bound of Clopper and Pearson for n scenes without an event.
         unseen = 1 - ((1 - CONFIDENCE) / 2) ** (1 / support)
         return Interval(max(0.0, value - unseen), min(1.0, value + unseen))
-    centre, half = math.log(value / (1 - value)), student_quantile(support - 1) * error / (value * (1 - value))
-    return Interval(_expit(centre - half), _expit(centre + half))
+    centre = min(max(value - bias, value / 2), (1 + value) / 2)
+    half = student_quantile(support - 1) * error / (centre * (1 - centre))
+    middle = math.log(centre / (1 - centre))
+    return Interval(min(value, _expit(middle - half)), max(value, _expit(middle + half)))
 
 
 @dataclass(frozen=True)

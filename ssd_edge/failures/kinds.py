@@ -13,7 +13,8 @@ import numpy.typing as npt
 from ssd_edge.boxes import areas, iou
 from ssd_edge.data.dataset import Target
 from ssd_edge.detections import Detections
-from ssd_edge.evaluation.voc import IGNORED, RIGHT, verdicts
+from ssd_edge.evaluation.matching import IGNORED, RIGHT
+from ssd_edge.evaluation.voc import verdicts
 
 FOUND = 0.5
 """Lowest IoU at which a detection finds an object."""
