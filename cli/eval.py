@@ -59,9 +59,7 @@ def evaluate(
     ] = None,
     leaks: Annotated[
         bool,
-        typer.Option(
-            "--leaks", help="Measure again without images that look like one of the split for training."
-        ),
+        typer.Option("--leaks", help="Measure again without images that look like one of the split for training."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
@@ -101,7 +99,9 @@ def evaluate(
     if as_json:
         chosen = {"operating_points": [one.to_json() for one in points]} if points else {}
         ran_as = {"model": str(model), "backend": engine.backend, "precision": engine.precision}
-        print_json({**ran_as, **result.to_json(), **chosen, **beside.to_json(), **studied, "data": measured_facts(data_report)})
+        print_json(
+            {**ran_as, **result.to_json(), **chosen, **beside.to_json(), **studied, "data": measured_facts(data_report)}
+        )
         return
     say(f"measured on {described(data_report.clean)}")
     if data_report.issues:

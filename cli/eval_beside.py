@@ -49,7 +49,10 @@ class Beside:
         leaked = {"leaks": self.optimism.to_json()} if self.optimism else {}
         if self.other is None:
             return leaked
-        return {"against": {"model": str(self.against), **self.other.to_json()}, **changes(self.result, self.other)} | leaked
+        return {
+            "against": {"model": str(self.against), **self.other.to_json()},
+            **changes(self.result, self.other),
+        } | leaked
 
     def show(self, console: Console, model: Path) -> None:
         """Print a table and a sentence for each."""
