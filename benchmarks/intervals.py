@@ -29,7 +29,7 @@ from ssd_edge.evaluation.matching import Matches
 from ssd_edge.evaluation.resampling import OVERALL, ClassMatches, MatchedImages
 
 RESAMPLES = 200  # a fifth of what eval draws, which saves minutes; errors of 5 % of the width hardly change coverage
-POPULATION, REPETITIONS, NUMBERS = 2000, 200, (50, 100, 300)
+POPULATION, REPETITIONS, NUMBERS = 2000, 150, (50, 100, 300)
 SIZE, FROM_ONE_SCENE = (160, 120), 25
 DETECTORS = {"poor": 1.0, "good": 3.5}
 SHOWN = ("ap", "ap50", "voc_map50")

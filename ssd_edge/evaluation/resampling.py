@@ -135,7 +135,7 @@ class MatchedImages:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
             above = np.nanmean(self.aps(counts), axis=0) - whole
-        return np.nan_to_num(above / ((len(names) / half) ** _RATE - 1))
+        return np.asarray(np.nan_to_num(above / ((len(names) / half) ** _RATE - 1)))
 
     @cached_property
     def support(self) -> npt.NDArray[np.int64]:
