@@ -78,11 +78,12 @@ def evaluate(
     from rich.console import Console
 
     from ssd_edge.data.report import measured_facts
-    from ssd_edge.data.wording import counted, described
+    from ssd_edge.data.wording import counted
     from ssd_edge.engines.opening import open_model, set_operating_scores
     from ssd_edge.evaluation import evaluate as evaluate_detections
-    from ssd_edge.evaluation.model import detect_in, unseen_split
+    from ssd_edge.evaluation.model import detect_in
     from ssd_edge.evaluation.operating import choose
+    from ssd_edge.evaluation.table import table_of
 
     wish, value = _wish(choose_thresholds) if choose_thresholds else (None, 0.0)
     with open_model(model, say) as engine, progress("evaluating") as bar:
@@ -103,17 +104,10 @@ def evaluate(
             {**ran_as, **result.to_json(), **chosen, **beside.to_json(), **studied, "data": measured_facts(data_report)}
         )
         return
-    say(f"measured on {described(data_report.clean)}")
-    if data_report.issues:
-        say(data_report.summary())
-    if (scenes := len(set(data_report.scenes))) < len(data_report.clean):
-        say(f"they show {counted(scenes, 'scene')}: images of one scene count as one for the intervals")
-    if unseen := unseen_split(data_report, spec):
-        hint = command("eval", model, data, "--split", unseen)
-        say(f"the model may have learnt from some of these; {hint} measures on those that it did not", "yellow")
+    _say_what_was_measured(data_report, model, data, spec)
     if model.is_dir():
         say(f"engine: {engine.backend} {engine.precision}, as it runs on this machine")
-    Console().print(result.table(data_report.unknown_classes()))
+    Console().print(table_of(result, data_report.unknown_classes()))
     beside.show(Console(), model)
     if not data_report.objects_to_find:
         say(f"AP is undefined: no object to find in {counted(len(data_report.clean), 'image')}", "yellow")
@@ -125,6 +119,21 @@ def evaluate(
         say(f"{model}: keeps these scores; ssd-edge run shows each class from its own on")
     if report:
         say(f"{report}: where it fails")
+
+
+def _say_what_was_measured(measured_on: Report, model: Path, data: Path, spec: ModelSpec) -> None:
+    """Say which images were measured on, and what speaks against them."""
+    from ssd_edge.data.wording import counted, described
+    from ssd_edge.evaluation.model import unseen_split
+
+    say(f"measured on {described(measured_on.clean)}")
+    if measured_on.issues:
+        say(measured_on.summary())
+    if (scenes := len(set(measured_on.scenes))) < len(measured_on.clean):
+        say(f"they show {counted(scenes, 'scene')}: images of one scene count as one for the intervals")
+    if unseen := unseen_split(measured_on, spec):
+        hint = command("eval", model, data, "--split", unseen)
+        say(f"the model may have learnt from some of these; {hint} measures on those that it did not", "yellow")
 
 
 def _study(

@@ -23,6 +23,7 @@ from ssd_edge.detector import Detector, Result, StageTimes
 from ssd_edge.errors import DataError
 from ssd_edge.evaluation import Evaluation, evaluate, measure_ap, voc_ap
 from ssd_edge.evaluation.coco import NUMBERS
+from ssd_edge.evaluation.table import table_of
 from tests.helpers import shared
 
 LABELS = ("bolt", "nut")
@@ -357,7 +358,7 @@ def test_json_holds_plain_values() -> None:
 def test_the_table_shows_every_class_the_means_and_the_rest() -> None:
     console = Console(width=100, color_system=None)
     with console.capture() as captured:
-        console.print(mixed().table())
+        console.print(table_of(mixed(), {}))
     lines = captured.get().splitlines()
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if line.startswith("│")]
     # COCO's precision at 101 recalls, of which 0 … 0.5 are reached.

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +25,6 @@ from ssd_edge.evaluation.intervals import CONFIDENCE, Change, Interval, ap_inter
 from ssd_edge.evaluation.resampling import OF_CLASS, OVERALL, MatchedImages, column_of_class
 from ssd_edge.evaluation.voc import defined_aps, voc_ap
 from ssd_edge.progress import Progress, no_progress
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 __all__ = ["ClassEvaluation", "Evaluation", "Intervals", "evaluate", "measure_ap", "voc_ap"]
 
@@ -131,12 +128,6 @@ class Evaluation:
             "intervals": dict(self.intervals.overall),
             "per_class": [{**asdict(row), "intervals": dict(intervals)} for row, intervals in rows],
         }
-
-    def table(self, unknown_classes: Mapping[str, int] | None = None) -> Table:
-        """Make a table for a terminal, see ``table.table_of``."""
-        from ssd_edge.evaluation.table import table_of
-
-        return table_of(self, unknown_classes or {})
 
 
 @dataclass(frozen=True)
