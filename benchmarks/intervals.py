@@ -4,7 +4,7 @@ The truth is the AP over all images of a population; each repetition draws a few
 interval as ``eval`` does. Two detectors, good and poor, each with a slightly worse copy for the paired change.
 
 python benchmarks/intervals.py                  prints the table of docs/evaluation.md, in Markdown: some 10 minutes
-python benchmarks/intervals.py --percentiles    the same for percentiles of the resamples, which hold the truth less often
+python benchmarks/intervals.py --percentiles    the same for percentiles of the resamples, which hold it less often
 """
 
 from __future__ import annotations
