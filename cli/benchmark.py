@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ssd_edge.cli.camera_options import Capture, Fps, PixelFormat, Size
 from ssd_edge.cli.common import cell, print_json, progress, say
+from ssd_edge.stream.camera_mode import parsed_mode
+from ssd_edge.stream.ways import DEFAULT_WAY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,9 +30,13 @@ def benchmark(
         typer.Option(
             "--camera",
             "-c",
-            help="Video file, folder of images, or 'synthetic' for a rendered scene, to take frames from.",
+            help="Video file, folder of images, camera number or 'synthetic' for a rendered scene: gives the frames.",
         ),
     ] = "synthetic",
+    size: Size = None,
+    fps: Fps = None,
+    pixel_format: PixelFormat = None,
+    capture: Capture = DEFAULT_WAY,
     frames: Annotated[int, typer.Option(min=10, help="Number of frames per measurement.")] = 200,
     warmup: Annotated[int, typer.Option(min=0, help="Number of warm-up frames before each measurement.")] = 20,
     rounds: Annotated[int, typer.Option(min=1, help="Number of rounds; the median over them is shown.")] = 3,
@@ -51,12 +58,14 @@ def benchmark(
     from ssd_edge.engines.opening import open_model
     from ssd_edge.machine.summary import summary
     from ssd_edge.stream.benchmark import benchmark as measure
-    from ssd_edge.stream.sources import open_source
+    from ssd_edge.stream.sources import check_source, open_source
 
+    mode = parsed_mode(size, fps, pixel_format)
+    check_source(camera, mode, capture)
     machine = summary()
     with ExitStack() as opened, progress("measuring") as bar:
         engines = {str(path): opened.enter_context(open_model(path, say)) for path in models}
-        source = open_source(camera, realtime=False)
+        source = open_source(camera, realtime=False, mode=mode, way=capture)
         results = measure(
             engines,
             source,

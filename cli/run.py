@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ssd_edge.cli.camera_options import Capture, Fps, PixelFormat, Size
 from ssd_edge.cli.common import DEFAULT_SCORE, print_json, say, stderr
+from ssd_edge.stream.camera_mode import parsed_mode
 from ssd_edge.stream.outputs import SINKS, open_sink
+from ssd_edge.stream.ways import DEFAULT_WAY
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,6 +30,10 @@ def run(
             help="Camera number, video file, folder of images, rtsp:// address, or 'synthetic' for a rendered scene.",
         ),
     ] = "0",
+    size: Size = None,
+    fps: Fps = None,
+    pixel_format: PixelFormat = None,
+    capture: Capture = DEFAULT_WAY,
     save_video: Annotated[Path | None, typer.Option(help=SINKS["video"].about)] = None,
     save_images: Annotated[Path | None, typer.Option(help=SINKS["images"].about)] = None,
     save_json: Annotated[Path | None, typer.Option(help=SINKS["json"].about)] = None,
@@ -73,8 +80,10 @@ def run(
     from ssd_edge.stream.lettering import names_not_shown
     from ssd_edge.stream.loop import run_loop
     from ssd_edge.stream.sinks import has_display
-    from ssd_edge.stream.sources import open_source
+    from ssd_edge.stream.sources import check_source, open_source
 
+    mode = parsed_mode(size, fps, pixel_format)
+    check_source(camera, mode, capture)
     with open_model(model, say) as engine:
         if verify:
             say(f"verified: {prove(engine, proof_for(model, engine)).sentence()}")
@@ -82,7 +91,7 @@ def run(
         if min_score is not None:
             thresholds[:] = min_score
         detector = engine.detector(float(thresholds.min()))
-        source = open_source(camera, reader=detector)
+        source = open_source(camera, mode=mode, way=capture, reader=detector)
         paths = {"video": save_video, "images": save_images, "json": save_json}
         targets = {name: str(path) for name, path in paths.items() if path}
         if window or (window is None and not targets and has_display()):
@@ -90,7 +99,8 @@ def run(
         sinks = [open_sink(name, target, engine.spec.labels, source.fps) for name, target in targets.items()]
         if targets.keys() - {"json"} and (not_shown := names_not_shown(engine.spec.labels)):
             say(not_shown, "yellow")
-        say(f"{model}: {engine.backend} {engine.precision}, on {source.name}; Ctrl-C ends it")
+        way = f" by {source.way}" if source.way else ""
+        say(f"{model}: {engine.backend} {engine.precision}, on {source.name}{way}; Ctrl-C ends it")
         with Live(console=stderr(), transient=True, refresh_per_second=2) as live:
             report = run_loop(
                 detector,
@@ -106,6 +116,8 @@ def run(
         print_json({"model": str(model), "backend": engine.backend, "precision": engine.precision, **report.to_json()})
         return
     stderr().print(report_table(report))
+    if source.trouble:
+        say(f"frames were left out: {source.trouble}", "yellow")
     for sink in sinks:
         if sink.path is not None:
             say(f"written: {sink.path}")

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -170,9 +170,11 @@ def to_bgr(pixels: Pixels) -> Image:
     if not isinstance(pixels, RawFrame):
         return pixels
     layout = pixels.layout
-    quick = _BY_OPENCV.get(layout.pixel_format)
-    if quick is None or layout != packed(layout.pixel_format, layout.size) or layout.size[0] % 2 or layout.size[1] % 2:
+    if layout.pixel_format not in YUV:
         return to_bgr_in_integers(pixels)
+    quick = _BY_OPENCV[layout.pixel_format]
+    if layout != packed(layout.pixel_format, layout.size) or layout.size[0] % 2 or layout.size[1] % 2:
+        return _in_strips(pixels)
     code, shape = quick(*layout.size)
     return np.asarray(cv2.cvtColor(pixels.memory[: layout.nbytes].reshape(shape), code), np.uint8)
 
@@ -182,6 +184,46 @@ _BY_OPENCV: Mapping[str, Callable[[int, int], tuple[int, tuple[int, ...]]]] = {
     "I420": lambda rows, columns: (cv2.COLOR_YUV2BGR_I420, (rows * 3 // 2, columns)),
     "YUYV": lambda rows, columns: (cv2.COLOR_YUV2BGR_YUYV, (rows, columns, 2)),
 }
+
+
+_STRIP = 64  # rows whose int32 sums stay in the processor's cache; an even number
+
+
+def _in_strips(frame: RawFrame) -> Image:
+    """Convert a frame of ``YUV`` with the sums of ``to_bgr_in_integers``, by tables and one strip after the other."""
+    layout = frame.layout
+    planes = [layout.of_plane(frame.memory, place) for place in range(len(layout.offsets))]
+    (height, width), by = layout.size, COEFFICIENTS[layout.colour]
+    levels = np.arange(256, dtype=np.int32)
+    luma, chroma = np.maximum(levels - by.black, 0) * by.luma + (1 << 19), levels - 128
+    rows = FORMATS[layout.pixel_format][-1].rows
+    image = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, _STRIP):
+        bottom = min(top + _STRIP, height)
+        y, u, v = _channels(layout.pixel_format, planes, slice(top, bottom), slice(top // rows, -(-bottom // rows)))
+        bright, green = cv2.LUT(y, luma), cv2.LUT(u, by.green_u * chroma) + cv2.LUT(v, by.green_v * chroma)
+        channels = []
+        for added in (cv2.LUT(u, by.blue_u * chroma), green, cv2.LUT(v, by.red_v * chroma)):
+            doubled = np.asarray(cv2.merge([added, added]), np.int32).reshape(len(added), -1)  # each column twice
+            total = doubled.repeat(rows, axis=0)[: len(bright), : bright.shape[1]]
+            np.add(total, bright, out=total)
+            np.right_shift(total, 20, out=total)
+            channels.append(np.clip(total, 0, 255, out=total)[:, :width].astype(np.uint8))
+        image[top:bottom] = cv2.merge(channels).reshape(bottom - top, width, 3)
+    return image
+
+
+def _channels(
+    pixel_format: str, planes: list[npt.NDArray[np.uint8]], pixels: slice, blocks: slice
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    """Take luma and both colour differences of a strip, each (rows, columns), from rows of pixels and of blocks."""
+    if pixel_format == "YUYV":
+        left, u, right, v = cv2.split(planes[0][pixels])
+        return np.asarray(cv2.merge([left, right]), np.uint8).reshape(len(left), -1), u, v
+    if pixel_format == "NV12":
+        u, v = cv2.split(planes[1][blocks])
+        return planes[0][pixels, :, 0], u, v
+    return planes[0][pixels, :, 0], planes[1][blocks, :, 0], planes[2][blocks, :, 0]
 
 
 def to_bgr_in_integers(frame: RawFrame) -> Image:

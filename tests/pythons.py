@@ -21,6 +21,9 @@ ROOT = Path(__file__).resolve().parents[1]
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
 """The Pythons that are supported."""
 
+DEBIAN = "/usr/lib/python3/dist-packages"
+"""Where Debian and Ubuntu keep the packages of the system's Python."""
+
 SOURCE = ("ssd_edge", "calibration", "engines", "cli", "benchmarks", "docs", "tests")
 
 

@@ -8,12 +8,14 @@ Each object is a context manager made by a ``Device``, over one of two libraries
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from warnings import catch_warnings, filterwarnings
 
 import numpy.typing as npt
 
-from ssd_edge.engines.cuda.driver import CudaError, Driver, no_driver
+from ssd_edge.engines.cuda.driver import CudaError, Driver, no_driver, no_function
 from ssd_edge.engines.cuda.memory import DeviceBuffer, MappedArray, PinnedArray
 from ssd_edge.engines.cuda.module import Module
 from ssd_edge.engines.cuda.resource import Resource
@@ -41,13 +43,16 @@ def open_driver(library: str = "") -> Driver:
                 raise missing("cuda-bindings", "running on a GPU") from None
     if library in {"", "pycuda"}:
         try:
-            from ssd_edge.engines.cuda.pycuda import PyCuda
+            with catch_warnings():  # what pycuda warns of, the error below says
+                filterwarnings("ignore", "Failed to import the CUDA driver interface")
+                from ssd_edge.engines.cuda.pycuda import PyCuda
 
             return PyCuda()
         except ModuleNotFoundError:
             pass
         except ImportError as error:  # pycuda links with the driver's library
-            raise no_driver(str(error)) from None
+            lacking = re.search(r"undefined symbol: (cu\w+)", str(error))
+            raise no_function(lacking[1]) if lacking else no_driver(str(error)) from None
     raise missing(library or "cuda-bindings (or pycuda)", "running on a GPU") from None
 
 

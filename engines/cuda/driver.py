@@ -227,6 +227,15 @@ def no_driver(reason: str) -> CudaError:
     )
 
 
+def no_function(name: str) -> CudaError:
+    """Make the error for a driver's library that lacks a function that CUDA needs."""
+    return CudaError(
+        "CUDA_ERROR_NOT_FOUND",
+        f"NVIDIA's driver has no function {name}, though CUDA needs it: install the driver again, whole and of "
+        "one release, and in a container use the host's libcuda (--runtime nvidia or --gpus all)",
+    )
+
+
 def stream_handle(stream: object) -> int | None:
     """Return the CUstream of a handle, a pycuda Stream, or an object with ``__cuda_stream__``; None for others."""
     if isinstance(stream, int):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from ssd_edge.engines.cuda.driver import CudaError
+from ssd_edge.engines.cuda.driver import no_function
 
 
 class Functions:
@@ -39,10 +39,6 @@ def _or_a_sentence(name: str, function: Callable[..., Any]) -> Callable[..., Any
         except RuntimeError as error:
             if not re.match(r'Function "\w+" not found', str(error)):
                 raise
-            raise CudaError(
-                "CUDA_ERROR_NOT_FOUND",
-                f"NVIDIA's driver has no function {name}, though CUDA needs it: install the driver again, whole and of "
-                "one release, and in a container use the host's libcuda (--runtime nvidia or --gpus all)",
-            ) from None
+            raise no_function(name) from None
 
     return called

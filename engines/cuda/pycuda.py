@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pycuda.driver as cuda
 
-from ssd_edge.engines.cuda.driver import Argument, CudaError, EglFrame, refused, stream_handle
+from ssd_edge.engines.cuda.driver import Argument, CudaError, EglFrame, no_function, refused, stream_handle
 from ssd_edge.engines.cuda.pycuda_errors import errors, library, translated_errors
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: does not wait for the default stream
@@ -94,7 +94,10 @@ class PyCuda:
             cuda.Context.pop()
 
     def _raw(self, function: str, doing: str, *arguments: Any) -> None:
-        status = self._library[function](*arguments)
+        try:
+            status = self._library[function](*arguments)
+        except AttributeError:
+            raise no_function(function) from None
         if status:
             raise refused(errors()[0].get(status, f"error {status}"), doing)
 

@@ -12,7 +12,7 @@ from functools import cache
 
 import pycuda.driver as cuda
 
-from ssd_edge.engines.cuda.driver import refused
+from ssd_edge.engines.cuda.driver import no_function, refused
 
 
 @contextmanager
@@ -38,10 +38,14 @@ def library() -> ctypes.CDLL:
 @cache
 def errors() -> tuple[dict[int, str], dict[str, str]]:
     """Map the driver's errors to their names, by number and by text."""
-    driver, name, text = library(), ctypes.c_char_p(), ctypes.c_char_p()
+    name, text = ctypes.c_char_p(), ctypes.c_char_p()
+    try:
+        name_of, text_of = (library()[function] for function in ("cuGetErrorName", "cuGetErrorString"))
+    except AttributeError as error:
+        raise no_function(str(error).rpartition(" ")[2]) from None
     by_number, by_text = {}, {}
     for number in range(1, 1000):
-        known = not driver.cuGetErrorName(number, ctypes.byref(name))
-        if known and not driver.cuGetErrorString(number, ctypes.byref(text)) and name.value and text.value:
+        known = not name_of(number, ctypes.byref(name))
+        if known and not text_of(number, ctypes.byref(text)) and name.value and text.value:
             by_number[number] = by_text[text.value.decode()] = name.value.decode()
     return by_number, by_text

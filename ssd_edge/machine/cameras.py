@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ssd_edge.machine.finding import Finding, Remedy
@@ -49,6 +51,84 @@ def video_devices(host: Host) -> list[str]:
     if host.system != "Linux":
         return []
     return host.names("/dev", "video[0-9]*")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Frame sizes that a camera lists for one of its formats.
+
+    Attributes:
+        ranges: each is smallest, largest and step of the width, then of the height; a single size is a range too. If
+            empty, the camera does not say, and any size may be among them.
+    """
+
+    ranges: tuple[tuple[int, ...], ...]
+
+    def __contains__(self, size: object) -> bool:
+        """Tell whether (width, height) is among them."""
+        if not (isinstance(size, tuple) and len(size) == 2):
+            return False
+        return not self.ranges or any(
+            _in_range(size[0], one[:3]) and _in_range(size[1], one[3:]) for one in self.ranges
+        )
+
+    def largest(self, limit: tuple[int, int]) -> tuple[int, int] | None:
+        """Return the largest (width, height) within a limit, or else the smallest; None if none is listed."""
+        sizes = [(one[place], one[place + 3]) for one in self.ranges for place in (0, 1)]
+        fitting = [size for size in sizes if size[0] <= limit[0] and size[1] <= limit[1]]
+        if fitting:
+            return max(fitting, key=_area)
+        return min(sizes, key=_area, default=None)
+
+    def __str__(self) -> str:
+        """List them, the largest first."""
+        ranges = sorted(self.ranges, key=lambda one: (-one[1] * one[4], -one[1]))
+        texts = [_size_text(one[1], one[4]) if one[0] == one[1] and one[3] == one[4] else _range(one) for one in ranges]
+        if not texts:
+            return "sizes that it does not say"
+        more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
+        return ", ".join(texts[:_SHOWN]) + more
+
+
+_SHOWN = 12  # sizes in a sentence
+
+
+def _in_range(value: int, limits: Sequence[int]) -> bool:
+    smallest, largest, step = limits
+    return smallest <= value <= largest and (value - smallest) % max(1, step) == 0
+
+
+def _area(size: tuple[int, int]) -> int:
+    return size[0] * size[1]
+
+
+def _size_text(width: int, height: int) -> str:
+    return f"{width}×{height}"
+
+
+def _range(one: Sequence[int]) -> str:
+    steps = f" in steps of {one[2]}×{one[5]}" if max(one[2], one[5]) > 1 else ""
+    return f"{_size_text(one[0], one[3])} to {_size_text(one[1], one[4])}{steps}"
+
+
+def kinds_of_cameras(host: Host) -> tuple[list[str], int]:
+    """Tell apart the devices that give frames by their number, such as ``video0``, and the number of CSI cameras."""
+    try:
+        answers: dict[str, dict[str, Any]] = host.ask("v4l2")
+    except UnansweredError:
+        answers = {}
+    on_csi = {name for name in video_devices(host) if _is_csi(host.read(f"/sys/class/video4linux/{name}/name") or "")}
+    others = [name for name in video_devices(host) if name not in on_csi]
+    return [name for name in others if answers.get(name, {}).get("captures", True)], len(on_csi)
+
+
+def listed_formats(host: Host, device: str) -> Mapping[str, Sizes]:
+    """Ask a camera, such as ``video0``, for its formats by V4L2's name and their sizes; empty if it does not answer."""
+    try:
+        answer = host.ask("v4l2").get(device, {})
+    except UnansweredError:
+        return {}
+    return {kind: Sizes(tuple(map(tuple, ranges))) for kind, ranges in answer.get("sizes", {}).items()}
 
 
 def _is_csi(name: str) -> bool:

@@ -44,19 +44,23 @@ class Source(AbstractContextManager["Source"]):
 
     Attributes:
         name: name for people.
+        way: what reads it, for people, such as "PyAV"; empty for pictures and drawn frames.
         live: whether frames come at their own time and are lost if nobody reads them.
         fps: frames per second; None if unknown or meaningless.
         path: the file or folder that is read, if there is one.
-        skipped: number of pictures left out because they could not be decoded.
+        skipped: number of pictures, or of a camera's frames, left out because they could not be decoded.
+        trouble: the sentence on the last of a camera's frames left out; empty if there was none.
         lost: number of frames of a recording that could not be decoded.
         reconnects: number of times that a lost camera or stream was opened again.
     """
 
     name: str = ""
+    way: str = ""
     live: bool = False
     fps: float | None = None
     path: Path | None = None
     skipped: int = 0
+    trouble: str = ""
     lost: int = 0
     reconnects: int = 0
 

@@ -10,12 +10,14 @@ import ctypes
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from time import monotonic
 from typing import Any
 
 from ssd_edge.detector import Reader
 from ssd_edge.errors import SourceError
+from ssd_edge.machine.cameras import INSTALL_GSTREAMER
 from ssd_edge.pixels import BT601, FORMATS, YUV, Colour, Layout, RawFrame
 from ssd_edge.stream.live import Taken
 
@@ -32,6 +34,8 @@ def libraries() -> tuple[Any, Any] | None:
     try:
         import gi
 
+        _keep_exceptions_whole()
+
         gi.require_version("Gst", "1.0")
         gi.require_version("GstVideo", "1.0")
         from gi.repository import Gst, GstVideo
@@ -41,32 +45,72 @@ def libraries() -> tuple[Any, Any] | None:
     return Gst, GstVideo
 
 
+def _keep_exceptions_whole() -> None:
+    """Make libgcc's unwinder the first in the process.
+
+    GStreamer brings libunwind, whose functions have the same names. C++ libraries that are loaded later, such as ONNX
+    Runtime and OpenVINO, would mix the two, and each exception in them would abort the process.
+    """
+    with suppress(OSError):  # macOS and musl have no such library
+        ctypes.CDLL("libgcc_s.so.1", mode=ctypes.RTLD_GLOBAL)
+
+
 def has_elements(*names: str) -> bool:
     """Tell whether GStreamer has all of these elements."""
+    return lacking(*names) == ""
+
+
+def lacking(*names: str) -> str:
+    """Say which of these elements GStreamer lacks, and the packages that bring them; empty if it has all."""
     found = libraries()
-    return found is not None and all(found[0].ElementFactory.find(name) is not None for name in names)
+    if found is None:
+        return f"this Python has no GStreamer: {INSTALL_GSTREAMER}, in an environment that sees the system's packages"
+    missing = [name for name in names if found[0].ElementFactory.find(name) is None]
+    if not missing:
+        return ""
+    packages = sorted({_package(name) for name in missing})
+    return f"GStreamer has no element {' and no '.join(missing)}: sudo apt install {' '.join(packages)}"
+
+
+_PACKAGES = {
+    "avdec_": "gstreamer1.0-libav",
+    "h264parse": "gstreamer1.0-plugins-bad",
+    "h265parse": "gstreamer1.0-plugins-bad",
+    "jpegdec": "gstreamer1.0-plugins-good",
+    "nv": "nvidia-l4t-gstreamer",
+    "qtdemux": "gstreamer1.0-plugins-good",
+    "rtspsrc": "gstreamer1.0-plugins-good",
+    "v4l2src": "gstreamer1.0-plugins-good",
+    "videoflip": "gstreamer1.0-plugins-good",
+}
+"""The package of Debian, Ubuntu or Jetson Linux that has an element, by the beginning of its name."""
+
+
+def _package(element: str) -> str:
+    suitable = (package for start, package in _PACKAGES.items() if element.startswith(start))
+    return next(suitable, "gstreamer1.0-plugins-base")
 
 
 def decodes_in_hardware() -> bool:
     """Tell whether a Jetson's decoder can be used: in containers it yields nothing where ``lsmod`` is missing."""
-    return has_elements("nvv4l2decoder", "nvvidconv") and shutil.which("lsmod") is not None
+    return no_hardware() == ""
 
 
-def network_pipeline(address: str) -> str:
-    """Write the pipeline that decodes an ``rtsp://`` stream in a Jetson's hardware."""
-    return f'rtspsrc location="{address}" latency=100 ! decodebin ! {_FROM_HARDWARE}'
+def no_hardware() -> str:
+    """Say why a Jetson's decoder cannot be used; empty if it can."""
+    if missing := lacking(*_HARDWARE, "nvvidconv"):
+        return missing
+    return "" if shutil.which("lsmod") else "NVIDIA's decoder gives no frame without lsmod: sudo apt install kmod"
 
 
-def camera_pipeline(number: int, size: tuple[int, int], fps: float | None) -> str:
-    """Write the pipeline that decodes a USB camera's JPEG pictures of (width, height) in a Jetson's hardware."""
-    rate = f",framerate={round(fps)}/1" if fps else ""
-    return (
-        f"v4l2src device=/dev/video{number} ! image/jpeg,width={size[0]},height={size[1]}{rate} ! "
-        f"nvv4l2decoder mjpeg=1 ! {_FROM_HARDWARE}"
-    )
+_HARDWARE = ("nvv4l2decoder",)
+"""Elements that decode in a Jetson's hardware."""
 
 
-_FROM_HARDWARE = "nvvidconv ! video/x-raw,format=NV12 ! appsink"
+def quoted(text: str) -> str:
+    """Quote a property's value for a pipeline."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 class GStreamerConnection:
@@ -79,6 +123,8 @@ class GStreamerConnection:
     Raises:
         SourceError: the pipeline is wrong, or lacks an element.
     """
+
+    unreadable = 0  # decoders leave out such frames by themselves, without a count
 
     def __init__(self, text: str, reader: Reader) -> None:
         found = libraries()
@@ -97,6 +143,7 @@ class GStreamerConnection:
             raise SourceError(_sentence(getattr(error, "message", str(error)))) from None
         self._frames = self._pipeline.get_by_name("frames")
         self._bus = self._pipeline.get_bus()
+        self._lacks = ""
         self.fps: float | None = None
         change = self._pipeline.set_state(self._gst.State.PAUSED)
         self._raise_error()
@@ -107,6 +154,24 @@ class GStreamerConnection:
         self._frames.set_property("drop", self.live)
         self._pipeline.set_state(self._gst.State.PLAYING)
         self._gave_frames = False
+
+    @property
+    def way(self) -> str:
+        """See ``live.Connection``; known once a frame came."""
+        return "GStreamer, decoded in hardware" if self.elements() & {*_HARDWARE} else "GStreamer"
+
+    def elements(self) -> set[str]:
+        """Return the kinds of the pipeline's elements, those that ``decodebin`` chose too."""
+        kinds: set[str] = set()
+        iterator = self._pipeline.iterate_recurse()
+        while True:
+            result, element = iterator.next()
+            if result == self._gst.IteratorResult.RESYNC:
+                iterator.resync()
+            elif result != self._gst.IteratorResult.OK:
+                return kinds
+            elif (factory := element.get_factory()) is not None:
+                kinds.add(factory.get_name())
 
     def take(self, stopping: Callable[[], bool]) -> Taken | None:
         """Wait for the next frame; see ``live.Connection``."""
@@ -119,7 +184,7 @@ class GStreamerConnection:
                 captured = monotonic()
                 self._gave_frames = True
                 frame = self._copied(sample)
-                return Taken(frame, captured, monotonic() - captured)
+                return Taken(frame, captured, monotonic() - captured, self._position(sample))
             if self._frames.get_property("eos") or monotonic() - began > patience:
                 return None
         return None
@@ -148,6 +213,11 @@ class GStreamerConnection:
             raise SourceError(f"GStreamer gives {copied} bytes for a {name} frame of {layout.nbytes}")
         return RawFrame(memory, layout)
 
+    def _position(self, sample: Any) -> float | None:
+        """Return the seconds from the recording's start, which an edit list may have moved."""
+        time = sample.get_segment().to_stream_time(self._gst.Format.TIME, sample.get_buffer().pts)
+        return None if time == self._gst.CLOCK_TIME_NONE else time / self._gst.SECOND
+
     def _colour(self, info: Any) -> Colour:
         colours = info.colorimetry
         matrix = "bt709" if colours.matrix == self._video.VideoColorMatrix.BT709 else "bt601"
@@ -167,9 +237,15 @@ class GStreamerConnection:
             raise SourceError(_sentence(error))
 
     def _error(self) -> str | None:
-        """Take the next error from the bus, and drop the messages before it."""
-        message = self._bus.pop_filtered(self._gst.MessageType.ERROR)
-        return None if message is None else str(message.parse_error()[0].message)
+        """Take the next error from the bus, and drop the messages before it, but for what they say is missing."""
+        kinds = self._gst.MessageType
+        while (message := self._bus.pop_filtered(kinds.ERROR | kinds.ELEMENT)) is not None:
+            if message.type == kinds.ERROR:
+                return str(self._lacks or message.parse_error()[0].message)
+            content = message.get_structure()
+            if content is not None and content.get_name() == "missing-plugin":
+                self._lacks = f"GStreamer lacks a plugin for this: {content.get_string('name')}"
+        return None
 
 
 def _sentence(message: str) -> str:

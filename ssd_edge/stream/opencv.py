@@ -17,6 +17,8 @@ from ssd_edge.pixels import Pixels, RawFrame, packed
 from ssd_edge.stream.files import frame_rate
 from ssd_edge.stream.live import Taken
 
+_GIVE_UP = 30  # frames that cannot be decoded, one after another, after which a camera is opened again
+
 
 class OpenCvConnection:
     """An open ``cv2.VideoCapture``; see ``live.Connection``.
@@ -26,7 +28,8 @@ class OpenCvConnection:
         reader: gives the memory that frames are decoded into.
     """
 
-    live = True
+    live, way = True, "OpenCV"
+    unreadable = 0
 
     def __init__(self, capture: cv2.VideoCapture, reader: Reader) -> None:
         self._capture, self._reader = capture, reader
@@ -34,15 +37,20 @@ class OpenCvConnection:
         self.fps = frame_rate(capture)
 
     def take(self, stopping: Callable[[], bool]) -> Taken | None:
-        """Grab a frame, and take the time of its arrival before decoding it; see ``live.Connection``."""
-        if not self._capture.grab():
-            return None
-        captured = monotonic()
-        image = self._retrieved()
-        if image is None:
-            return None
-        height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-        return Taken(recognised(image, height), captured, monotonic() - captured)
+        """Grab a frame, and take the time of its arrival before decoding it; see ``live.Connection``.
+
+        A frame that cannot be decoded, as where a USB cable loses bytes, is left out and counted.
+        """
+        for _ in range(_GIVE_UP):
+            if stopping() or not self._capture.grab():
+                return None
+            captured = monotonic()
+            image = self._retrieved()
+            if image is not None:
+                height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+                return Taken(recognised(image, height), captured, monotonic() - captured)
+            self.unreadable += 1
+        return None
 
     def release(self) -> None:
         """Close the camera."""

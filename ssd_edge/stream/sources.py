@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote
 
 import cv2
@@ -16,20 +17,29 @@ from ssd_edge.detector import Reader
 from ssd_edge.errors import SourceError
 from ssd_edge.machine.cameras import video_devices
 from ssd_edge.machine.host import this_host
-from ssd_edge.stream.cameras import SyntheticSource, camera, network, pipeline
+from ssd_edge.stream.camera_mode import CameraMode
+from ssd_edge.stream.cameras import checked
 from ssd_edge.stream.files import IMAGE_SUFFIXES, ImageSource, images_in
 from ssd_edge.stream.frames import Frame, Source
-from ssd_edge.stream.video_file import VideoSource
+from ssd_edge.stream.synthetic_camera import SyntheticSource
+from ssd_edge.stream.ways import DEFAULT_WAY, check_way, open_by
 
-__all__ = ["Frame", "Source", "open_source"]
+__all__ = ["CameraMode", "Frame", "Source", "check_source", "open_source"]
+
+
+class Target(NamedTuple):
+    """What a user means by what was typed: a kind of source, and a number, address, pipeline, path or seed."""
+
+    kind: str
+    what: str
 
 
 def open_source(
     uri: str,
     *,
     realtime: bool = True,
-    size: tuple[int, int] | None = None,
-    fps: float | None = None,
+    mode: CameraMode | None = None,
+    way: str = DEFAULT_WAY,
     reader: Reader | None = None,
 ) -> Source:
     """Open a source from what a user types.
@@ -40,15 +50,45 @@ def open_source(
             name); an ``rtsp://`` or ``http://`` address; a GStreamer pipeline
             (``… ! appsink``); ``synthetic`` or ``synthetic:SEED``.
         realtime: whether the synthetic camera keeps to its frame rate; otherwise it draws as fast as it is read.
-        size: (width, height) to request from a camera, or to draw.
-        fps: frame rate to request from a camera, or to draw at (30 by default).
+        mode: what to ask of a camera; the synthetic one draws 640×480 at 30 FPS by default.
+        way: a key of ``WAYS``: what reads the source.
         reader: who reads the frames, usually the detector; by default anyone who takes BGR.
 
     Raises:
-        SourceError: there is no such source, or it gives no frames.
+        SourceError: there is no such source, it does not give what is asked of it, or it gives no frames.
     """
     _hush()
-    reader = reader or Reader()
+    mode = mode or CameraMode()
+    kind, what = target = _target(uri)
+    _check(target, uri, mode, way)
+    if kind == "synthetic":
+        return SyntheticSource(_seed(what), mode.size or (640, 480), mode.fps or 30.0, realtime)
+    if kind == "pictures":
+        path = Path(what)
+        return ImageSource(path, images_in(path) if path.is_dir() else [path])
+    return open_by(way, kind, what, mode, reader or Reader())
+
+
+def check_source(uri: str, mode: CameraMode, way: str = DEFAULT_WAY) -> None:
+    """Check what is asked of a source, as ``open_source`` does, before anything is started.
+
+    Raises:
+        SourceError: there is no such source, or it does not give what is asked of it, as far as it tells unopened.
+    """
+    target = _target(uri)
+    _check(target, uri, mode, way)
+    if target.kind == "camera":
+        checked(target.what, mode)
+
+
+def _check(target: Target, uri: str, mode: CameraMode, way: str) -> None:
+    check_way(way, target.kind)
+    drawn = target.kind == "synthetic" and mode.pixel_format is None
+    if str(mode) and not drawn and target.kind != "camera":
+        raise SourceError(f"{uri} cannot be asked for {mode}: size, frame rate and format are for cameras only")
+
+
+def _target(uri: str) -> Target:
     if _exists(uri) and not _is_device(uri):  # a file may have any name
         if uri.isdecimal() and f"video{int(uri)}" in video_devices(this_host()):
             raise SourceError(f"{uri} is a camera and also a file or folder: write /dev/video{int(uri)} or ./{uri}")
@@ -56,13 +96,13 @@ def open_source(
     if (local := uri.removeprefix("file://")) != uri:
         return _file(Path(local if _exists(local) else unquote(local)), uri)
     if uri == "synthetic" or uri.startswith("synthetic:"):
-        return SyntheticSource(_seed(uri), size or (640, 480), fps or 30.0, realtime)
+        return Target("synthetic", uri)
     if match := re.fullmatch(r"(?:/dev/video)?(\d+)", os.path.realpath(uri) if _is_device(uri) else uri):
-        return camera(int(match[1]), size, fps, reader)
+        return Target("camera", str(int(match[1])))
     if " ! " in uri:
-        return pipeline(uri, reader)
+        return Target("pipeline", uri)
     if "://" in uri:
-        return network(uri, reader)
+        return Target("stream", uri)
     return _file(_expanded(Path(uri)), uri)
 
 
@@ -79,17 +119,13 @@ def _exists(path: str | Path) -> bool:
         return False
 
 
-def _file(path: Path, uri: str) -> Source:
-    if path.is_dir():
-        return ImageSource(path, images_in(path))
+def _file(path: Path, uri: str) -> Target:
     if not _exists(path):
         raise SourceError(
             f"there is no file or folder {uri}: give one that exists, a camera number such as 0, "
             "an rtsp:// address, or 'synthetic'"
         )
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        return ImageSource(path, [path])
-    return VideoSource(path)
+    return Target("pictures" if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES else "file", str(path))
 
 
 def _expanded(path: Path) -> Path:

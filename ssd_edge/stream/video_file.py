@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from time import monotonic
 
 import av
 import numpy as np
+from av import Packet
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from ssd_edge.errors import SourceError
 from ssd_edge.files import LFS_ADVICE, is_lfs_pointer
-from ssd_edge.pixels import Image
+from ssd_edge.pixels import Image, Pixels
 from ssd_edge.stream.frames import Frame, Source
 
 _TIMEOUT = 5.0  # seconds for opening and for reading a file on a web server
@@ -32,6 +33,8 @@ class VideoSource(Source):
     Raises:
         SourceError: the file holds no frame that can be decoded.
     """
+
+    way = "PyAV"
 
     def __init__(self, path: Path | str, name: str = "") -> None:
         super().__init__()
@@ -74,8 +77,13 @@ class VideoSource(Source):
         self._images.close()
         self._container.close()
 
-    def _decoded(self) -> Generator[tuple[Image, float | None], None, None]:
-        """Yield all frames with their times in seconds, if they have any."""
+    def _decoded(self) -> Generator[tuple[Pixels, float | None], None, None]:
+        """Yield all frames with their times in seconds, if they have any; then count what is missing."""
+        yield from self._frames(self._demuxed())
+        self.lost += self._missing()
+
+    def _demuxed(self) -> Iterator[Packet[VideoStream]]:
+        """Yield and count the packets of the stream up to the container's end."""
         packets, failures = self._container.demux(self._stream), 0
         while failures < _GIVE_UP:
             try:
@@ -88,6 +96,11 @@ class VideoSource(Source):
                 continue
             failures = 0
             self._packets += packet.dts is not None or packet.size > 0  # an empty one repeats the last frame
+            yield packet
+
+    def _frames(self, packets: Iterator[Packet[VideoStream]]) -> Iterator[tuple[Pixels, float | None]]:
+        """Decode packets, and count those that cannot be decoded as lost."""
+        for packet in packets:
             try:
                 frames = packet.decode()
             except (av.error.FFmpegError, OSError):
@@ -95,7 +108,6 @@ class VideoSource(Source):
                 continue
             for frame in frames:
                 yield _upright(frame), frame.time
-        self.lost += self._missing()
 
     def _missing(self) -> int:
         """Count the frames that the container announces but does not hold, as where a recording was cut short."""
@@ -165,5 +177,18 @@ def _opened(path: Path | str) -> tuple[InputContainer, VideoStream]:
 def _upright(frame: av.VideoFrame) -> Image:
     """Convert a frame to (height, width, 3) uint8 BGR, turned as a phone's video says; a multiple of 90 degrees."""
     image = frame.to_ndarray(format="bgr24")
-    turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, turns), np.uint8)
+    return np.ascontiguousarray(np.rot90(image, _turns(frame)), np.uint8)
+
+
+def _turns(frame: av.VideoFrame) -> int:
+    return round(frame.rotation / 90) % 4
+
+
+def quarter_turns(path: Path) -> int:
+    """Return how often a video has to be turned by 90 degrees, counterclockwise, to be upright; 0 if unknown."""
+    try:
+        container, stream = _opened(path)
+        with container:
+            return next((_turns(frame) for frame in container.decode(stream)), 0)
+    except (av.error.FFmpegError, OSError, StopIteration):
+        return 0

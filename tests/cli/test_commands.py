@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-from time import monotonic, sleep
 
 import cv2
 import numpy as np
@@ -195,13 +192,6 @@ def test_eval_shows_each_class(cli, heads_onnx, data):
         assert word in done.out
 
 
-def test_benchmark_shows_engines_side_by_side(cli, heads_onnx, bundle, pictures):
-    done = cli("benchmark", heads_onnx, bundle, "-c", pictures, "--frames", 10, "--warmup", 0, "--rounds", 1)
-    assert done.code == 0
-    for word in ("exact FP32", "openvino FP32", "FPS of the loop", "end to end", "threads"):
-        assert word in done.out
-
-
 @pytest.mark.slow
 def test_calibrate_shows_the_ap_before_and_after(cli, heads_onnx, data, tmp_path):
     done = cli("calibrate", heads_onnx, data, "--force", "-o", tmp_path / "int8.onnx", "--method", "min-max")
@@ -339,77 +329,6 @@ def test_check_onnx_names_what_would_become_int8_and_what_prevents_it(cli, heads
     done = cli("check-onnx", spoilt, "--json")
     assert done.code == 1
     assert json.loads(done.out)["findings"][0]["gravity"] == "error"
-
-
-# The loop and its files.
-
-
-@pytest.mark.slow
-def test_run_writes_video_pictures_and_json(cli, bundle, tmp_path):
-    outputs = {"--save-video": "a.mp4", "--save-images": "images", "--save-json": "a.jsonl"}
-    options = [word for option, name in outputs.items() for word in (option, tmp_path / name)]
-    done = cli("run", bundle, "-c", "synthetic", "--frames", 12, "--min-score", 0.3, *options)
-    assert (done.code, done.out) == (0, "")
-    for name in outputs.values():
-        assert f"written: {tmp_path / name}" in done.err
-    assert re.search(r"\d+\.\d FPS, 12 frames of \d+, \d+ dropped", done.err)
-    lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
-    assert len(lines) == 12
-    for detection in (detection for line in lines for detection in line["detections"]):
-        assert detection["label"] in {"bolt", "nut"}
-        assert detection["score"] >= 0.3
-    assert len(list((tmp_path / "images").iterdir())) == 12
-    assert frames_of(tmp_path / "a.mp4") == 12
-
-
-def frames_of(video):
-    capture = cv2.VideoCapture(str(video))
-    count = 0
-    while capture.read()[0]:
-        count += 1
-    capture.release()
-    return count
-
-
-def test_run_prints_json_lines(cli, bundle, pictures):
-    done = cli("run", bundle, "-c", pictures, "--every-frame", "--no-window", "--save-json", "-")
-    assert done.code == 0
-    assert [json.loads(line)["file"] for line in done.out.splitlines()] == sorted(
-        (path.name for path in pictures.iterdir()), key=lambda name: int(name.split(".")[0])
-    )
-
-
-def test_run_every_frame_of_a_video(cli, bundle, tmp_path):
-    """No frame of a video of 20 is lost, however slow the engine is."""
-    writer = cv2.VideoWriter(str(tmp_path / "in.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
-    for k in range(20):
-        writer.write(np.full((48, 64, 3), 10 * k, np.uint8))
-    writer.release()
-    report = parsed(cli("run", bundle, "-c", tmp_path / "in.avi", "--every-frame", "--no-window", "--json"))
-    assert (report["captured"], report["processed"], report["dropped"]) == (20, 20, 0)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(os.name != "posix", reason="SIGINT of another process")
-def test_ctrl_c_ends_a_run_and_closes_its_files(bundle, tmp_path):
-    lines, video = tmp_path / "a.jsonl", tmp_path / "a.mp4"
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, "run", bundle, "-c", "synthetic", "--save-json", lines, "--save-video", video],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    limit = monotonic() + 60
-    while not (lines.exists() and lines.read_text().count("\n") >= 10) and monotonic() < limit:
-        sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (0, "")
-    assert "interrupted" in err
-    assert "Traceback" not in err
-    count = len([json.loads(line) for line in lines.read_text().splitlines()])
-    assert count >= 10
-    assert frames_of(video) == count
 
 
 # Exit codes and streams.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -79,6 +80,20 @@ def host_kernels(compute_capability: tuple[int, int], kind: str) -> bytes:
     """host_kernels.cu compiled; ``kind`` is cubin or ptx."""
     images = compile_kernels("sm_{}{}".format(*compute_capability), source=HOST_KERNELS).images
     return next(content for image, content in images.items() if image.kind == kind)
+
+
+def said_in_a_process_of_its_own(library: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Open the driver that the process finds, with these environment variables; the error is printed."""
+    program = (
+        f"import sys; sys.path[:] = {sys.path!r}\n"
+        "from ssd_edge.engines.cuda.device import CudaError, open_driver\n"
+        "try:\n"
+        f"    open_driver({library!r})\n"
+        "except CudaError as error:\n"
+        "    print(error)\n"
+    )
+    command, environment = [sys.executable, "-c", program], {**os.environ, **variables}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
 
 
 def use_pycuda() -> None:

@@ -164,20 +164,29 @@ class Kernel:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "captures", "formats"),
+    ("kernel", "captures", "formats", "sizes"),
     [
         (
             Kernel(0x04200001, {"YUYV": [(640, 480), (1280, 720), (1000, 1000)], "MJPG": [(1920, 1080), (2000, 200)]}),
             True,
             {"YUYV": (1000, 1000), "MJPG": (1920, 1080)},
+            {
+                "YUYV": [(640, 640, 1, 480, 480, 1), (1280, 1280, 1, 720, 720, 1), (1000, 1000, 1, 1000, 1000, 1)],
+                "MJPG": [(1920, 1920, 1, 1080, 1080, 1), (2000, 2000, 1, 200, 200, 1)],
+            },
         ),
-        (Kernel(0x04201000, {"NV12": (4096, 2160)}), True, {"NV12": (4096, 2160)}),
-        (Kernel(0x04200001, {"H264": []}), True, {"H264": (0, 0)}),
-        (Kernel(0x04200001, {}), True, {}),
-        (Kernel(0x04A00000, {"UVCH": []}), False, {}),  # metadata
+        (
+            Kernel(0x04201000, {"NV12": (4096, 2160)}),
+            True,
+            {"NV12": (4096, 2160)},
+            {"NV12": [(2, 4096, 2, 4, 2160, 2)]},
+        ),
+        (Kernel(0x04200001, {"H264": []}), True, {"H264": (0, 0)}, {"H264": []}),
+        (Kernel(0x04200001, {}), True, {}, {}),
+        (Kernel(0x04A00000, {"UVCH": []}), False, {}, {}),  # metadata
     ],
 )
-def test_formats_of_a_camera(tmp_path, monkeypatch, kernel, captures, formats):
+def test_formats_of_a_camera(tmp_path, monkeypatch, kernel, captures, formats, sizes):
     monkeypatch.setattr(v4l2, "_ask", kernel)
     (tmp_path / "video0").touch()
     (tmp_path / "null").touch()
@@ -187,6 +196,7 @@ def test_formats_of_a_camera(tmp_path, monkeypatch, kernel, captures, formats):
             "card": "HD Pro Webcam C920",
             "bus": "usb-0000:00:14.0-3",
             "formats": formats,
+            "sizes": sizes,
         }
     }
 

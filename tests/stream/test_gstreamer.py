@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,12 +14,12 @@ from ssd_edge.detector import Reader
 from ssd_edge.errors import SourceError
 from ssd_edge.machine.cameras import INSTALL_GSTREAMER
 from ssd_edge.pixels import FORMATS, Colour, RawFrame, to_bgr
-from ssd_edge.stream import cameras, gstreamer
+from ssd_edge.stream import by_gstreamer, cameras, gstreamer
+from ssd_edge.stream.camera_mode import CameraMode
 from ssd_edge.stream.gstreamer import GStreamerConnection
 from ssd_edge.stream.live import Taken
 from ssd_edge.stream.sources import open_source
-
-DEBIAN = "/usr/lib/python3/dist-packages"
+from tests.pythons import DEBIAN
 
 
 def found() -> bool:
@@ -145,6 +146,22 @@ def test_a_wrong_pipeline_says_why(text: str, message: str) -> None:
 
 
 @needs_gstreamer
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import onnxruntime as o\ntry: o.InferenceSession(b'no')",
+        "import openvino as o\ntry: o.Core().read_model(b'no')",
+    ],
+)
+def test_libraries_that_are_loaded_later_can_raise(program: str) -> None:
+    """GStreamer's libunwind made each C++ exception abort the process, where the library was loaded after it."""
+    start = f"import sys; sys.path[:] = {[*sys.path, DEBIAN]!r}\nfrom ssd_edge.stream import gstreamer\n"
+    program = f"{start}assert gstreamer.libraries()\n{program}\nexcept Exception: print('an error')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "an error\n"), done.stderr
+
+
+@needs_gstreamer
 def test_a_recording_gives_its_pictures(tmp_path: Path) -> None:
     """A file without loss gives the pictures that were written, so nothing is left out, repeated or changed."""
     if not gstreamer.has_elements("avidemux", "avdec_ffv1"):
@@ -162,7 +179,7 @@ def test_a_recording_gives_its_pictures(tmp_path: Path) -> None:
 
 def of_a_jetson(monkeypatch: pytest.MonkeyPatch, lsmod: str | None = "/sbin/lsmod") -> None:
     """Let GStreamer have a Jetson's elements, and the system a program ``lsmod``."""
-    monkeypatch.setattr(gstreamer, "has_elements", lambda *names: True)
+    monkeypatch.setattr(gstreamer, "lacking", lambda *names: "")
     monkeypatch.setattr("ssd_edge.stream.gstreamer.shutil.which", lambda name: lsmod)
 
 
@@ -170,7 +187,7 @@ class Recorded:
     """Connection that remembers its pipeline."""
 
     texts: list[str] = []  # noqa: RUF012 - emptied by the fixture
-    fps, live = 30.0, True
+    fps, live, way, unreadable = 30.0, True, "GStreamer, decoded in hardware", 0
 
     def __init__(self, text: str, reader: Reader) -> None:
         self.texts.append(text)
@@ -185,7 +202,7 @@ class Recorded:
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     Recorded.texts.clear()
-    monkeypatch.setattr(cameras, "GStreamerConnection", Recorded)
+    monkeypatch.setattr(by_gstreamer, "GStreamerConnection", Recorded)
     monkeypatch.setattr(cameras, "video_devices", lambda host: ["video0"])
     monkeypatch.setattr(cameras, "_refused", lambda number: "")
     return Recorded.texts
@@ -193,16 +210,55 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_hardware_decodes_where_the_board_can(monkeypatch: pytest.MonkeyPatch, recorded: list[str]) -> None:
     of_a_jetson(monkeypatch)
+    monkeypatch.setattr(cameras, "listed_formats", lambda host, device: {})
     with open_source("rtsp://user:secret@door/1", reader=Everything()) as source:
-        assert source.name == "rtsp://door/1, decoded in hardware"
-    with open_source("0", size=(1280, 720), fps=30) as source:
-        assert source.name == "camera 0, decoded in hardware"
+        assert source.name == "rtsp://door/1"
+        assert source.way == "GStreamer, decoded in hardware"
+    with open_source("0", mode=CameraMode((1280, 720), 30)) as source:
+        assert source.name == "camera 0, MJPG 1280×720 at 30 FPS"
+        assert source.way == "GStreamer, decoded in hardware"
     to_nv12 = "nvvidconv ! video/x-raw,format=NV12 ! appsink"
     jpeg = "image/jpeg,width=1280,height=720,framerate=30/1"
     assert recorded == [
         f'rtspsrc location="rtsp://user:secret@door/1" latency=100 ! decodebin ! {to_nv12}',
         f"v4l2src device=/dev/video0 ! {jpeg} ! nvv4l2decoder mjpeg=1 ! {to_nv12}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("mode", "lsmod", "text"),
+    [
+        (
+            CameraMode(pixel_format="mjpg"),
+            "/sbin/lsmod",
+            "image/jpeg ! nvv4l2decoder mjpeg=1 ! nvvidconv ! video/x-raw,format=NV12 ! appsink",
+        ),
+        (CameraMode((640, 480), 7.5), None, "image/jpeg,width=640,height=480,framerate=15/2 ! jpegdec ! appsink"),
+        (CameraMode((640, 480), None, "nv12"), None, "video/x-raw,format=NV12,width=640,height=480 ! appsink"),
+        (CameraMode(), None, "decodebin ! appsink"),
+    ],
+)
+def test_a_camera_by_gstreamer(
+    monkeypatch: pytest.MonkeyPatch, recorded: list[str], mode: CameraMode, lsmod: str | None, text: str
+) -> None:
+    of_a_jetson(monkeypatch, lsmod)
+    monkeypatch.setattr(cameras, "listed_formats", lambda host, device: {})
+    open_source("0", mode=mode, way="gstreamer").close()
+    assert recorded == [f"v4l2src device=/dev/video0 ! {text}"]
+
+
+def test_a_camera_that_refuses_a_mode_under_gstreamer(monkeypatch: pytest.MonkeyPatch, recorded: list[str]) -> None:
+    of_a_jetson(monkeypatch)
+
+    def refuses(recorded: Recorded, stopping: object) -> Taken:
+        raise SourceError("the GStreamer pipeline fails: not negotiated")
+
+    monkeypatch.setattr(cameras, "listed_formats", lambda host, device: {})
+    monkeypatch.setattr(Recorded, "take", refuses)
+    with pytest.raises(
+        SourceError, match="camera 0 does not give MJPG at 90 FPS to GStreamer: the GStreamer pipeline fa"
+    ):
+        open_source("0", mode=CameraMode(None, 90, "mjpg"))
 
 
 def test_a_container_without_lsmod_decodes_on_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:

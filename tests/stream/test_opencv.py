@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import cv2
@@ -11,10 +12,11 @@ import pytest
 
 from ssd_edge.detector import Reader
 from ssd_edge.errors import SourceError
-from ssd_edge.machine.host import Host
 from ssd_edge.pixels import RawFrame, to_bgr
 from ssd_edge.stream import cameras
+from ssd_edge.stream.camera_mode import CameraMode
 from ssd_edge.stream.opencv import OpenCvConnection, recognised
+from ssd_edge.stream.sources import open_source
 
 
 class Counting(Reader):
@@ -73,40 +75,100 @@ def test_16_bits_are_refused() -> None:
         recognised(np.zeros((4, 4), np.uint16), 4)
 
 
-def test_a_camera_is_opened_by_v4l2(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An OpenCV with GStreamer takes that first where no backend is named, and MJPG then has no effect."""
-    opened: list[tuple[Any, ...]] = []
+class Camera:
+    """An OpenCV capture of a camera that gives 1280×720 in MJPG at 30 FPS, whatever it is asked for."""
 
-    class Camera:
-        def __init__(self, *arguments: Any) -> None:
-            opened.append(arguments)
+    def __init__(self, asked: list[tuple[Any, ...]], *arguments: Any) -> None:
+        self.asked = asked
+        asked.append(arguments)
 
-        def set(self, what: int, value: float) -> bool:
-            opened.append((what, value))
-            return True
+    def isOpened(self) -> bool:  # noqa: N802
+        return True
 
-        def get(self, what: int) -> float:
-            return {cv2.CAP_PROP_FPS: 30.0, cv2.CAP_PROP_FRAME_HEIGHT: 720.0}[what]
+    def set(self, what: int, value: float) -> bool:
+        self.asked.append((what, value))
+        return True
 
-        def grab(self) -> bool:
-            return True
+    def get(self, what: int) -> float:
+        return {
+            cv2.CAP_PROP_FPS: 30.0,
+            cv2.CAP_PROP_FRAME_WIDTH: 1280.0,
+            cv2.CAP_PROP_FRAME_HEIGHT: 720.0,
+            cv2.CAP_PROP_FOURCC: float(cv2.VideoWriter.fourcc(*"MJPG")),
+        }[what]
 
-        def retrieve(self, image: Any = None) -> tuple[bool, Any]:
-            return True, np.zeros((720, 1280, 3), np.uint8) if image is None else image
+    def grab(self) -> bool:
+        return True
 
-        def release(self) -> None:
-            pass
+    def retrieve(self, image: Any = None) -> tuple[bool, Any]:
+        return True, np.zeros((720, 1280, 3), np.uint8) if image is None else image
 
-    def devices(host: Host) -> list[str]:
-        return ["video3"]
+    def release(self) -> None:
+        pass
 
-    monkeypatch.setattr(cameras, "video_devices", devices)
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """Plug in a camera of number 3, and return how it was opened and what it was asked for."""
+    calls: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(cameras, "video_devices", lambda host: ["video3"])
     monkeypatch.setattr(cameras, "_refused", lambda number: "")
+    monkeypatch.setattr(cameras, "listed_formats", lambda host, device: {})
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setattr("ssd_edge.stream.gstreamer.decodes_in_hardware", lambda: False)
-    monkeypatch.setattr(cv2, "VideoCapture", Camera)
-    source = cameras.camera(3, (1280, 720), 30, Reader())
+    monkeypatch.setattr(cv2, "VideoCapture", partial(Camera, calls))
+    return calls
+
+
+def test_a_camera_is_opened_by_v4l2(asked: list[tuple[Any, ...]]) -> None:
+    """An OpenCV with GStreamer takes that first where no backend is named, and MJPG then has no effect."""
+    source = open_source("3", mode=CameraMode((1280, 720), 30))
     frames = [source.read(), source.read()]
-    assert opened[0] == (3, cv2.CAP_V4L2)
-    assert opened[1] == (cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
+    assert asked == [
+        (3, cv2.CAP_V4L2),
+        (cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG")),
+        (cv2.CAP_PROP_FRAME_WIDTH, 1280),
+        (cv2.CAP_PROP_FRAME_HEIGHT, 720),
+        (cv2.CAP_PROP_FPS, 30),
+        (cv2.CAP_PROP_BUFFERSIZE, 1),
+    ]
     assert all(frame is not None and frame.image.shape == (720, 1280, 3) for frame in frames)
+    assert (source.name, source.way) == ("camera 3, MJPG 1280×720 at 30 FPS", "OpenCV")
+
+
+def test_nothing_is_asked_of_a_camera_by_default(asked: list[tuple[Any, ...]]) -> None:
+    open_source("3").close()
+    assert asked == [(3, cv2.CAP_V4L2), (cv2.CAP_PROP_BUFFERSIZE, 1)]
+
+
+@pytest.mark.parametrize(
+    "mode", [CameraMode((1920, 1080)), CameraMode(fps=60), CameraMode(pixel_format="yuyv"), CameraMode((1280, 721), 30)]
+)
+def test_what_a_camera_gives_instead_is_an_error(asked: list[tuple[Any, ...]], mode: CameraMode) -> None:
+    """V4L2 takes the nearest size, rate and format without a word."""
+    with pytest.raises(SourceError, match=r"camera 3 gives MJPG 1280×720 at 30 FPS where .* was asked for"):
+        open_source("3", mode=mode)
+
+
+@pytest.mark.parametrize(("broken", "reconnects"), [({2}, 0), (set(range(2, 31)), 0), (set(range(2, 32)), 1)])
+def test_frames_that_cannot_be_decoded_are_counted(
+    asked: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch, broken: set[int], reconnects: int
+) -> None:
+    """They are left out; a camera that sends nothing else is opened again."""
+    monkeypatch.setattr("ssd_edge.stream.live._FIRST_DELAY", 0.001)
+    number = iter(range(1000))
+    whole = Camera.retrieve
+
+    def retrieve(self: Camera, image: Any = None) -> tuple[bool, Any]:
+        return (False, None) if next(number) in broken else whole(self, image)
+
+    monkeypatch.setattr(Camera, "retrieve", retrieve)
+    with open_source("3") as source:
+        frames = [source.read() for _ in range(4)]
+    assert [frame.index for frame in frames if frame is not None] == [0, 1, 2, 3]
+    assert (source.skipped, source.reconnects) == (len(broken), reconnects)
+    assert source.trouble == "camera 3 sends frames that cannot be decoded"
+
+
+def test_a_rate_of_television_is_the_round_one(asked: list[tuple[Any, ...]]) -> None:
+    open_source("3", mode=CameraMode(fps=29.97)).close()

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 import pytest
 
-from ssd_edge.detector import Reader
 from ssd_edge.errors import SourceError
-from ssd_edge.stream import cameras
+from ssd_edge.stream import cameras, gstreamer, sources
+from ssd_edge.stream.camera_mode import CameraMode
 from ssd_edge.stream.capture import Capture
 from ssd_edge.stream.frames import Pacer, Source
 from ssd_edge.stream.live import LiveSource, Taken
@@ -117,8 +117,8 @@ def test_synthetic_camera() -> None:
     with pytest.raises(SourceError, match=r"whole number, as in synthetic:7, but got synthetic:x"):
         open_source("synthetic:x")
     with (
-        open_source("synthetic:7", size=(160, 120), fps=50, realtime=False) as fast,
-        open_source("synthetic:7", size=(160, 120), fps=50) as paced,
+        open_source("synthetic:7", mode=CameraMode((160, 120), 50), realtime=False) as fast,
+        open_source("synthetic:7", mode=CameraMode((160, 120), 50)) as paced,
     ):
         assert paced.live
         assert not fast.live
@@ -145,7 +145,7 @@ def test_pacer_does_not_catch_up() -> None:
 class Flaky:
     """Connection that gives ``frames`` frames, and then none; after ``-1`` frames it cannot even be made."""
 
-    fps, live = None, True
+    fps, live, way, unreadable = None, True, "by hand", 0
 
     def __init__(self, frames: int) -> None:
         if frames < 0:
@@ -174,6 +174,34 @@ def test_a_lost_camera_is_opened_again_and_again(monkeypatch: pytest.MonkeyPatch
     assert source.reconnects == 2
     with pytest.raises(SourceError, match="door is lost"):
         source.read()
+
+
+class OfAnotherKind(Flaky):
+    """Connection whose frames cannot be used."""
+
+    def take(self, stopping: Callable[[], bool]) -> Taken | None:
+        raise SourceError("its frames are square")
+
+
+def test_frames_of_another_kind_after_a_reconnection_are_counted_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssd_edge.stream.live._FIRST_DELAY", 0.001)
+    connections = iter([Flaky(1), OfAnotherKind(0), OfAnotherKind(0), Flaky(2)])
+    source = LiveSource("door", lambda: next(connections, OfAnotherKind(0)), "door is lost", patience=0.1)
+    frames = [source.read() for _ in range(3)]
+    assert [frame.index for frame in frames if frame] == [0, 1, 2]
+    assert (source.reconnects, source.skipped, source.trouble) == (1, 2, "its frames are square")
+    with pytest.raises(SourceError, match="door is lost; it came back with frames of another kind: its frames are sq"):
+        source.read()
+    assert source.skipped > 3
+
+
+def test_a_camera_that_does_not_come_back_has_no_other_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssd_edge.stream.live._FIRST_DELAY", 0.001)
+    source = flaky_door([1, -1, 0], patience=0.02)
+    assert source.read() is not None
+    with pytest.raises(SourceError, match=r"door is lost$"):
+        source.read()
+    assert (source.skipped, source.trouble) == (0, "")
 
 
 def test_waiting_to_reconnect_can_be_stopped() -> None:
@@ -226,7 +254,7 @@ def test_a_network_camera_that_hangs_up_is_called_again(monkeypatch: pytest.Monk
 
 @pytest.mark.skipif(cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER), reason="this OpenCV has GStreamer")
 def test_a_pipeline_without_gstreamer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cameras.gstreamer, "libraries", lambda: None)
+    monkeypatch.setattr(gstreamer, "libraries", lambda: None)
     with pytest.raises(SourceError, match=r"built without GStreamer.*apt install python3-gi"):
         open_source("videotestsrc ! appsink")
 
@@ -243,11 +271,12 @@ def test_opencv_is_silenced_by_whichever_of_its_functions_it_has(monkeypatch):
 
 def test_a_camera_that_this_user_may_not_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cameras, "video_devices", lambda host: ["video7"])
+    monkeypatch.setattr(sources, "_exists", lambda path: False)
     monkeypatch.setattr(cameras.Path, "exists", lambda path: True)
     monkeypatch.setattr(cameras.Path, "group", lambda path: "video")
     monkeypatch.setattr(cameras.os, "access", lambda path, mode: False)
     with pytest.raises(SourceError, match=r"may not use /dev/video7: .* \(sudo usermod -aG video"):
-        cameras.camera(7, None, None, Reader())
+        open_source("7")
 
 
 def test_a_home_folder_that_nobody_has() -> None:

@@ -25,9 +25,10 @@ def answer(folder: Path = Path("/dev")) -> dict[str, dict[str, Any]]:
     """Describe each ``video*`` of a folder, by name.
 
     Returns:
-        ``captures``: whether it gives frames (a camera may have further nodes that do not), ``card``, ``bus`` and
-        ``formats``: maps a pixel format, such as ``MJPG``, to its largest [width, height], which is [0, 0] if unknown.
-        Or ``error``: why it cannot be opened or queried.
+        ``captures``: whether it gives frames (a camera may have further nodes that do not), ``card``, ``bus``,
+        ``formats``: maps a pixel format, such as ``MJPG``, to its largest [width, height], which is [0, 0] if unknown,
+        and ``sizes``: maps it to all of its sizes, each as smallest, largest and step of the width, then of the height,
+        which for a single size are the same with a step of 1. Or ``error``: why it cannot be opened or queried.
     """
     return {path.name: _device(path) for path in folder.glob("video*")}
 
@@ -40,12 +41,13 @@ def _device(path: Path) -> dict[str, Any]:
     try:
         _, card, bus, _, _, caps = _CAPABILITY.unpack(_ask(device, _QUERYCAP, bytes(_CAPABILITY.size)))
         kind = caps & _SINGLE or caps & _MULTI
-        formats = {name: _largest(device, name) for name in _formats(device, _BUFFER_TYPES[kind])} if kind else {}
+        sizes = {name: _sizes(device, name) for name in _formats(device, _BUFFER_TYPES[kind])} if kind else {}
     except OSError as error:
         return {"error": error.strerror}
     finally:
         os.close(device)
-    return {"captures": bool(kind), "card": _text(card), "bus": _text(bus), "formats": formats}
+    formats = {name: _largest(all_sizes) for name, all_sizes in sizes.items()}
+    return {"captures": bool(kind), "card": _text(card), "bus": _text(bus), "formats": formats, "sizes": sizes}
 
 
 def _formats(device: int, buffer_type: int) -> Iterator[str]:
@@ -57,20 +59,24 @@ def _formats(device: int, buffer_type: int) -> Iterator[str]:
         yield _FORMAT.unpack(reply)[4].decode("ascii", errors="replace")
 
 
-def _largest(device: int, pixel_format: str) -> tuple[int, int]:
-    largest = (0, 0)
+def _sizes(device: int, pixel_format: str) -> list[tuple[int, ...]]:
+    sizes: list[tuple[int, ...]] = []
     for index in range(_MOST):
         try:
             reply = _ask(device, _ENUM_FRAMESIZES, _SIZE.pack(index, pixel_format.encode(), 0, *[0] * 8))
         except OSError:
             break
         _, _, kind, *numbers = _SIZE.unpack(reply)
-        # Either one size, or a range: smallest, largest and step of the width, then of the height.
-        size = (numbers[0], numbers[1]) if kind == 1 else (numbers[1], numbers[4])
-        largest = max(largest, size, key=lambda one: one[0] * one[1])
-        if kind != 1:
-            break
-    return largest
+        if kind != 1:  # a range: smallest, largest and step of the width, then of the height
+            return [tuple(numbers[:6])]
+        width, height = numbers[:2]
+        if (size := (width, width, 1, height, height, 1)) not in sizes:
+            sizes.append(size)
+    return sizes
+
+
+def _largest(sizes: list[tuple[int, ...]]) -> tuple[int, int]:
+    return max(((size[1], size[4]) for size in sizes), key=lambda one: one[0] * one[1], default=(0, 0))
 
 
 def _ask(device: int, question: int, content: bytes) -> bytes:

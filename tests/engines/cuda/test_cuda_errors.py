@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes.util
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,7 +15,7 @@ from ssd_edge.engines.cuda.driver import CudaError
 from ssd_edge.errors import BackendError, MissingDependencyError
 from tests.cuda.build import kernel_library
 from tests.cuda.emulated import Emulated
-from tests.cuda.fixtures import HOST_KERNELS, host_kernels
+from tests.cuda.fixtures import HOST_KERNELS, host_kernels, said_in_a_process_of_its_own
 from tests.engines.cuda.test_cuda import step
 
 OUT_OF_MEMORY, ILLEGAL_ADDRESS, LAUNCH_FAILED = 2, 700, 719
@@ -36,15 +35,7 @@ def test_no_driver(library: str) -> None:
     """Runs in a process without an emulated driver."""
     if ctypes.util.find_library("cuda"):
         pytest.skip("this machine has a driver")
-    program = (
-        f"import sys; sys.path[:] = {sys.path!r}\n"
-        "from ssd_edge.engines.cuda.device import CudaError, open_driver\n"
-        "try:\n"
-        f"    open_driver({library!r})\n"
-        "except CudaError as error:\n"
-        "    print(error)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = said_in_a_process_of_its_own(library)
     assert done.stdout.startswith("this machine has no NVIDIA driver that can be used (")
     assert "libcuda.so.1" in done.stdout
     assert done.stdout.endswith(
@@ -54,10 +45,9 @@ def test_no_driver(library: str) -> None:
     assert done.stderr == ""
 
 
-def test_a_gpu_that_another_process_holds(emulated: Emulated) -> None:
+def test_a_gpu_that_another_process_holds(emulated: Emulated, library: str) -> None:
     """Another process has it in compute mode exclusive."""
-    pytest.importorskip("cuda.bindings")
-    driver = open_driver("cuda-bindings")
+    driver = open_driver(library)
     driver.compute_capability(0)
     emulated.fail(emulated.calls(), 46)
     with pytest.raises(CudaError, match=r"another process holds the GPU .*nvidia-smi -c 0") as error:

@@ -1,0 +1,29 @@
+"""Options of the commands that read a camera: what is asked of it, and which library reads it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ssd_edge.choices import help_of
+from ssd_edge.stream.camera_mode import CAMERA_FORMATS
+from ssd_edge.stream.ways import DEFAULT_WAY, WAYS
+
+Size = Annotated[
+    str | None,
+    typer.Option("--size", metavar="WIDTHxHEIGHT", help="Frame size to ask the camera for, such as 1280x720."),
+]
+Fps = Annotated[
+    float | None, typer.Option("--fps", min=0.1, max=1000, help="Frame rate to ask the camera for, such as 30.")
+]
+PixelFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help=f"Format to ask the camera for: {', '.join(CAMERA_FORMATS)}. By default, mjpg where --size is given "
+        "and the camera has it.",
+    ),
+]
+Capture = Annotated[str, typer.Option("--capture", help=f"How the source is read: {help_of(WAYS, DEFAULT_WAY)}.")]
