@@ -1,8 +1,8 @@
 """Images a second of a training step, beside torchvision's own models in one run.
 
-Both train on the same images from the same disk, with the same batch, processes that load, threads and precision (FP32).
-They take turns, so that a busy machine slows both; the figure is the median ratio of neighbouring turns. torchvision runs
-in an environment of its own, which ``uv`` makes in the build folder (1 GB).
+Both train on the same images from the same disk, with the same batch, processes that load, threads and precision
+(FP32). They take turns, so that a busy machine slows both; the figure is the median ratio of neighbouring turns.
+torchvision runs in an environment of its own, which ``uv`` makes in the build folder (1 GB).
 """
 
 from __future__ import annotations
@@ -40,8 +40,13 @@ def measure() -> Figure:
     )
     least = min(ratios.values())
     return Figure(
-        "train-speed", least, "× torchvision's images/s, the lower of two models", f">= {GOAL}", least >= GOAL,
-        detail, words,
+        "train-speed",
+        least,
+        "× torchvision's images/s, the lower of two models",
+        f">= {GOAL}",
+        least >= GOAL,
+        detail,
+        words,
     )
 
 

@@ -1,4 +1,4 @@
-"""Steps of ``ssd-edge train`` on command: ``go N`` on stdin, seconds on stdout; the counterpart of torchvision_steps."""
+"""Steps of ``ssd-edge train`` on command, as torchvision_steps: ``go N`` on stdin, seconds on stdout."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import pytorch_lightning as pl
 import torch
 
 from ssd_edge.data.readers import open_dataset
-from ssd_edge.training.run import Recipe, TrainingRun
+from ssd_edge.training.recipe import Recipe
+from ssd_edge.training.run import TrainingRun
 from ssd_edge.training.train import train
 
 
@@ -25,10 +27,12 @@ class OnCommand(pl.Callback):
         self.left, self.began = 0, 0.0
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Wait before the first step."""
         if self.left == 0:
             self._next(trainer)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Print the time of a turn, and wait for the next."""
         self.left -= 1
         if self.left == 0:
             print(time.perf_counter() - self.began, file=sys.__stdout__, flush=True)
@@ -49,10 +53,8 @@ def main() -> None:
 
     original = fit.make_trainer
 
-    def with_commands(run: TrainingRun, best: Any) -> pl.Trainer:
-        trainer = original(run, best)
-        trainer.callbacks.append(OnCommand())
-        return trainer
+    def with_commands(run: TrainingRun, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
+        return original(run, [*callbacks, OnCommand()])
 
     fit.make_trainer = with_commands
     data = Path(asked["data"])

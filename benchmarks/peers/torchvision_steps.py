@@ -1,7 +1,7 @@
 """Steps of training one of torchvision's detectors, on command: ``go N`` on stdin, seconds on stdout.
 
-Runs in an environment of its own, which has torchvision and not ssd-edge. Images, boxes, batch, number of loader processes
-and optimiser are the caller's; the augmentation is that of torchvision's references/detection for this model.
+Runs in an environment of its own, which has torchvision and not ssd-edge. Images, boxes, batch and number of loader
+processes are the caller's; the augmentation is that of torchvision's references/detection for this model.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from torchvision import models, tv_tensors
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
 
-MEAN = {r: v for r, v in zip(range(3), (123.0, 117.0, 104.0))}
+MEAN = (123.0, 117.0, 104.0)
+"""Of the references, in RGB."""
 
 
 class Images(torch.utils.data.Dataset):
+    """Images read from disk, with boxes and labels, augmented."""
+
     def __init__(self, samples, augmentation):
         self.samples, self.augmentation = samples, augmentation
 
@@ -40,11 +43,12 @@ def augmentation(name):
     """Return the preset of references/detection/presets.py: "ssd" or "ssdlite"."""
     steps = [v2.RandomIoUCrop(), v2.RandomHorizontalFlip(0.5)]
     if name.startswith("ssd300"):
-        steps = [v2.RandomPhotometricDistort(), v2.RandomZoomOut(fill=list(MEAN.values())), *steps]
+        steps = [v2.RandomPhotometricDistort(), v2.RandomZoomOut(fill=list(MEAN)), *steps]
     return v2.Compose([*steps, v2.SanitizeBoundingBoxes(), v2.ToDtype(torch.float32, scale=True), v2.ToPureTensor()])
 
 
 def main():
+    """Train until stdin ends."""
     asked = json.loads(sys.stdin.readline())
     torch.set_num_threads(asked["threads"])
     torch.manual_seed(0)
@@ -57,7 +61,7 @@ def main():
         shuffle=True,
         drop_last=True,
         num_workers=asked["workers"],
-        collate_fn=lambda items: tuple(zip(*items)),
+        collate_fn=lambda items: tuple(zip(*items, strict=True)),
         persistent_workers=asked["workers"] > 0,
     )
     optimizer = torch.optim.SGD(model.parameters(), lr=0.002, momentum=0.9, weight_decay=5e-4)
