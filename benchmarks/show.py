@@ -23,6 +23,7 @@ from ssd_edge.machine.host import this_host
 ENTRIES = {
     "reference-ap": "evaluation against published AP numbers",
     "pedestrian": "AP of an imported model, FP32 and INT8, against an independent figure",
+    "imports": "differences of imported detectors from the originals: heads, default boxes, detections",
     "bccd": "AP50 of the sample model on BCCD's test images, FP32 and INT8 (--retrain: train it first, by its recipe)",
     "loss-equals-numpy": "matching, MultiBox loss and its gradients, compared with a plain NumPy version in float64",
     "preprocess-equal": "equality of 10 000 resized frames: OpenCV here and on aarch64, NumPy, the kernel; resize time",

@@ -27,6 +27,7 @@ from ssd_edge.cli.eval import evaluate
 from ssd_edge.cli.export import export
 from ssd_edge.cli.export_decode import export_decode
 from ssd_edge.cli.export_deploy import export_deploy
+from ssd_edge.cli.import_model import import_model
 from ssd_edge.cli.import_onnx import import_onnx
 from ssd_edge.cli.inspect import inspect
 from ssd_edge.cli.run import run
@@ -49,6 +50,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "check-data": check_data,
         "train": train,
         "compare": compare,
+        "import": import_model,
         "import-onnx": import_onnx,
         "export": export,
     },

@@ -20,6 +20,8 @@ from ssd_edge.training.recipe import DEFAULTS, DEFAULTS_OF_QAT, PRECISIONS, SCHE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ssd_edge.progress import Progress
+    from ssd_edge.starts.downloads import Start
     from ssd_edge.training.int8_graph import Places
     from ssd_edge.training.recipe import Recipe
     from ssd_edge.training.run import Trained
@@ -117,8 +119,14 @@ def train(
         Path | None, typer.Option(help="Pretrained ImageNet weights for the backbone: a torchvision state_dict file.")
     ] = None,
     start_from: Annotated[
-        Path | None, typer.Option("--from", help="Checkpoint of ssd-edge to fine-tune on this data.")
-    ] = None,
+        str,
+        typer.Option(
+            "--start",
+            "--from",
+            help="Detector to fine-tune: a checkpoint, a file that import takes, or coco, torchvision's own; imagenet "
+            "brings only a backbone. Published weights are downloaded once.",
+        ),
+    ] = "",
     qat: Annotated[
         Path | None,
         typer.Option(help="Checkpoint to fine-tune for INT8 with quantisation-aware training."),
@@ -242,6 +250,13 @@ def train(
         recipe = str(begun)
     recipe_of_run = _recipe(context, recipe, settings or [], qat)
     parts = training_and_validation(data, split, val_split, recipe_of_run.classes)
+    with ExitStack() as downloading:
+        bar = (
+            downloading.enter_context(progress("downloading weights, KiB")) if speaks() and start_from else no_progress
+        )
+        beginning = _start(start_from, recipe_of_run.model, bar)
+    if start_from == "coco" and beginning.detector:
+        recipe_of_run = replace(recipe_of_run, model=_architecture(beginning.detector))
     with ExitStack() as checking:
         bar = checking.enter_context(progress("looking at images")) if speaks() else no_progress
 
@@ -261,7 +276,7 @@ def train(
             kept_back=parts.kept_back,
         )
         if qat is None:
-            trained = train(run, backbone_weights, start_from)
+            trained = train(run, beginning.backbone or backbone_weights, beginning.detector)
         else:
             from ssd_edge.training.qat import fine_tune
 
@@ -279,10 +294,12 @@ def _refuse_contradictions(context: typer.Context, qat: Path | None) -> None:
     if qat is None:
         if was_given(context, "ranges"):
             raise typer.BadParameter("--ranges is for --qat: add --qat CHECKPOINT, or drop --ranges")
+        if was_given(context, "backbone_weights") and context.params["start_from"]:
+            raise typer.BadParameter("--start brings a backbone with it: drop --backbone-weights, or drop --start")
         return
     for name in OF_ANOTHER_BEGINNING:
         if was_given(context, name):
-            option = {"start_from": "--from", "input_size": "--input"}.get(name, f"--{name.replace('_', '-')}")
+            option = {"start_from": "--start", "input_size": "--input"}.get(name, f"--{name.replace('_', '-')}")
             raise typer.BadParameter(f"--qat begins with the network of its checkpoint: drop {option}")
 
 
@@ -290,7 +307,14 @@ def _recipe(context: typer.Context, source: str, settings: Sequence[str], qat: P
     """Return the recipe of a run: the defaults, under a recipe that is named, under the options."""
     from ssd_edge.training.recipe_files import changed, nested, parse_setting, read_recipe
 
+    start = context.params["start_from"]
     base = DEFAULTS if qat is None else replace(DEFAULTS_OF_QAT, model=_architecture(qat))
+    if start == "coco":
+        from ssd_edge.starts.downloads import COCO_MODEL
+
+        base = replace(base, model=COCO_MODEL)
+    elif start not in {"", "imagenet"}:
+        base = replace(base, model=_architecture(Path(start)))
     recipe = read_recipe(source, base) if source else base
     given = {name: context.params[option] for option, name in SETTINGS.items() if context.params[option] is not None}
     if "classes" in given:
@@ -301,10 +325,17 @@ def _recipe(context: typer.Context, source: str, settings: Sequence[str], qat: P
     return changed(recipe, nested(given))
 
 
-def _architecture(checkpoint: Path) -> str:
-    from ssd_edge.training.checkpoints import load_checkpoint
+def _start(start: str, model: str, bar: Progress) -> Start:
+    """Return the files to begin with; published ones are downloaded if they are not here yet."""
+    from ssd_edge.starts.downloads import Start, start_files
 
-    return load_checkpoint(checkpoint).spec.architecture
+    return start_files(start, model, bar) if start else Start()
+
+
+def _architecture(detector: Path) -> str:
+    from ssd_edge.starts.convert import open_start
+
+    return open_start(detector).spec.architecture
 
 
 def _show(trained: Trained, measure: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -97,6 +98,14 @@ def levels_at(
     return tuple(made)
 
 
+def no_larger_than_the_image(levels: Sequence[DefaultBoxLevel]) -> tuple[DefaultBoxLevel, ...]:
+    """Cut widths and heights above 1 to 1; centres stay, as in torchvision's ``DefaultBoxGenerator`` with ``clip``."""
+    return tuple(
+        replace(level, sizes=tuple((min(width, 1.0), min(height, 1.0)) for width, height in level.sizes))
+        for level in levels
+    )
+
+
 def default_boxes(spec: ModelSpec) -> Boxes:
     """Make all default boxes of a model: (A, 4) cxcywh in fractions of the image, level by level, row by row.
 
@@ -112,7 +121,9 @@ def default_boxes(spec: ModelSpec) -> Boxes:
         cells = np.concatenate([np.broadcast_to(centres, shape), np.broadcast_to(sizes, shape)], axis=-1)
         parts.append(cells.reshape(-1, 4))
     boxes = np.concatenate(parts)
-    if spec.clip:
+    if spec.clip == "cxcywh":
+        boxes = np.clip(boxes, 0.0, 1.0)
+    elif spec.clip:
         boxes = to_cxcywh(np.clip(to_xyxy(boxes), 0.0, 1.0))
     return boxes.astype(np.float32)
 

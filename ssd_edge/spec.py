@@ -17,8 +17,13 @@ BoxOrder = Literal["xywh", "yxhw"]
 ScoreFunction = Literal["softmax", "sigmoid"]
 Resize = Literal["linear", "area"]
 ClipBoxes = Literal["after-nms", "before-nms"]
+Clip = bool | Literal["cxcywh"]
 
-SPEC_VERSION = 1
+SPEC_VERSION = 2
+"""The newest version that this program reads; a spec is written as the oldest version that can hold it.
+
+Version 2 has ``"clip": "cxcywh"``.
+"""
 METADATA_KEY = "ssd_edge.spec"
 """Key of the spec's JSON in a checkpoint and in an ONNX file's ``metadata_props``."""
 
@@ -74,7 +79,7 @@ class ModelSpec:
     """The facts about a model that every step after training needs; checked on creation.
 
     Attributes:
-        architecture: a key of ``MODELS`` in ``ssd_edge/models/catalogue.py``, or ``imported``.
+        architecture: a key of ``MODELS`` or ``IMPORTED`` in ``ssd_edge/models/catalogue.py``, or ``imported``.
         input_size: (height, width) of the network's input, in pixels.
         channel_order: channel order of the network's input; frames are BGR.
         mean: per channel of the input, in grey levels; the input is (pixel − mean) / std.
@@ -82,7 +87,8 @@ class ModelSpec:
         resize: how frames are resized to the input, bilinear or by averaging larger frames, see ``ssd_edge.resize``.
         labels: class names; class 0 of the logits is background and has no name here.
         levels: default boxes, in the order in which the heads emit them.
-        clip: whether default boxes are clipped to the image; those of the published models are not.
+        clip: whether default boxes are clipped to the image; those of the published models are not. With ``cxcywh``,
+            each of centre x, centre y, width and height is clipped to 0 … 1, as in ssd.pytorch and its descendants.
         box_order: order of the four regression values: centre x, y, width, height or y, x, height, width.
         score_function: softmax over classes, or a sigmoid for each.
         variances: variances of centre and size (0.1 and 0.2 as published).
@@ -108,7 +114,7 @@ class ModelSpec:
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     resize: Resize = "linear"
-    clip: bool = False
+    clip: Clip = False
     box_order: BoxOrder = "xywh"
     score_function: ScoreFunction = "softmax"
     variances: tuple[float, float] = (0.1, 0.2)
@@ -220,7 +226,7 @@ class ModelSpec:
             ("levels", _are(DefaultBoxLevel, self.levels), "a list of default-box levels"),
             ("mean", _are(real, self.mean, 3), "three numbers"),
             ("std", _are(real, self.std, 3), "three numbers"),
-            ("clip", isinstance(self.clip, bool), "true or false"),
+            ("clip", isinstance(self.clip, bool) or self.clip == "cxcywh", 'true, false or "cxcywh"'),
             ("variances", _are(real, self.variances, 2), "two numbers above 0"),
             ("score_threshold", _are(real, [self.score_threshold]), "a number"),
             ("nms_iou", _are(real, [self.nms_iou]), "a number"),
@@ -257,7 +263,7 @@ class ModelSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values for ``json.dumps``."""
-        return {"spec_version": SPEC_VERSION, **asdict(self)}
+        return {"spec_version": 2 if self.clip == "cxcywh" else 1, **asdict(self)}
 
     @classmethod
     def from_json(cls, value: object) -> ModelSpec:
@@ -270,9 +276,9 @@ class ModelSpec:
             raise SpecError(f"a model spec must be a JSON object, but got {type(value).__name__}")
         fields = dict(value)
         version = fields.pop("spec_version", None)
-        if version != SPEC_VERSION:
+        if version not in range(1, SPEC_VERSION + 1) or isinstance(version, bool):
             raise SpecError(
-                f"this model spec is of version {shown(version)}, but this ssd-edge reads version {SPEC_VERSION}: "
+                f"this model spec is of version {shown(version)}, but this ssd-edge reads 1 to {SPEC_VERSION}: "
                 "export the model again, or install the ssd-edge that made it"
             )
         try:

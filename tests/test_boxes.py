@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -85,7 +86,7 @@ def test_ssd300_voc_is_the_prototypes_table():
     module_spec = importlib.util.spec_from_file_location("prototype_ref", path)
     module = importlib.util.module_from_spec(module_spec)
     module_spec.loader.exec_module(module)
-    defaults = boxes.default_boxes(make_spec("ssd300_vgg16", ["object"], "voc")).clip(0, 1)
+    defaults = boxes.default_boxes(replace(make_spec("ssd300_vgg16", ["object"], "voc"), clip="cxcywh"))
     np.testing.assert_allclose(defaults, module.prior_boxes(), atol=1e-6)
 
 
@@ -173,6 +174,23 @@ def test_clip_cuts_at_the_edge_of_the_image():
         atol=1e-6,
     )
     assert boxes.default_boxes(small_spec(levels=levels))[0].tolist() == pytest.approx([0.25, 0.5, 0.8, 1.6])
+
+
+def test_clip_as_centre_and_size_moves_no_corner_that_the_size_does_not():
+    """ssd.pytorch's clamp: the centre at 1.05 comes to 1, the height of 1.6 to 1, and a corner may stay outside."""
+    levels = (DefaultBoxLevel((1, 2), (1.0, 0.7), ((0.8, 1.6),)),)
+    np.testing.assert_allclose(
+        boxes.default_boxes(small_spec(levels=levels, clip="cxcywh")),
+        [[0.35, 0.5, 0.8, 1], [1, 0.5, 0.8, 1]],
+        atol=1e-6,
+    )
+
+
+def test_sides_are_cut_and_centres_are_not():
+    levels = (DefaultBoxLevel((1, 2), (1.0, 0.7), ((0.8, 1.6), (1.2, 0.3), (1.0, 1.0))),)
+    cut = boxes.no_larger_than_the_image(levels)
+    assert cut[0].sizes == ((0.8, 1.0), (1.0, 0.3), (1.0, 1.0))
+    assert (cut[0].grid, cut[0].step) == ((1, 2), (1.0, 0.7))
 
 
 @given(st.integers(2, 9), st.floats(0.05, 0.4), st.floats(0.5, 1))

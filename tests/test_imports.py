@@ -140,6 +140,7 @@ def test_onnx_heads_run_without_onnx(heads_onnx, pictures):
         (("train", "data"), "train"),
         (("export", "model.pt"), "train"),
         (("calibrate", "heads.onnx", "data"), "calibrate"),
+        (("import", "model.pth", "--from", "torchvision"), "train"),
         (("import-onnx", "heads.onnx", "spec.json"), "calibrate"),
         (("check-onnx", "heads.onnx"), "calibrate"),
         (("demo",), "train,calibrate"),

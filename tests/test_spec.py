@@ -30,7 +30,7 @@ LEVEL = {"grid": [2, 2], "step": [0.5, 0.5], "sizes": [[0.4, 0.4]]}
         ({"labels": (1, 2)}, "a list of names in quotes"),
         ({"labels": (True,)}, "a list of names in quotes"),
         ({"levels": ("a",)}, "a list of default-box levels"),
-        ({"clip": 1}, "clip must be true or false, but got 1"),
+        ({"clip": 1}, 'clip must be true, false or "cxcywh", but got 1'),
         ({"clip_boxes": True}, "clip_boxes must be one of"),
         ({"clip_boxes": "never"}, "clip_boxes must be one of"),
         ({"mean": (0.0, "1", 0.0)}, "three numbers"),
@@ -192,9 +192,18 @@ def test_a_field_of_another_tool_is_refused_by_name():
         ModelSpec.from_json({**small_spec().to_json(), "anchors": []})
 
 
-def test_another_version_says_what_to_do():
-    with pytest.raises(SpecError, match=r"of version 99.*export the model again"):
-        ModelSpec.from_json({**small_spec().to_json(), "spec_version": 99})
+@pytest.mark.parametrize("version", [99, 0, True, "1", None, [1]])
+def test_another_version_says_what_to_do(version):
+    with pytest.raises(SpecError, match=r"of version .*reads 1 to 2: export the model again"):
+        ModelSpec.from_json({**small_spec().to_json(), "spec_version": version})
+
+
+@pytest.mark.parametrize(("clip", "version"), [(False, 1), (True, 1), ("cxcywh", 2)])
+def test_a_spec_is_of_the_oldest_version_that_can_hold_it(clip, version):
+    """So an older ssd-edge reads what it can, and asks for a newer one for the rest."""
+    spec = small_spec(clip=clip)
+    assert spec.to_json()["spec_version"] == version
+    assert ModelSpec.from_text(spec.to_text()) == spec
 
 
 @pytest.mark.parametrize(
@@ -211,7 +220,7 @@ def test_another_version_says_what_to_do():
         ({"top_k": 10**12}, "top_k must be a whole number from 1"),
         ({"max_detections": "200"}, "max_detections must be a whole number"),
         ({"architecture": ["ssd"]}, "architecture must be a name"),
-        ({"clip": "no"}, "clip must be true or false"),
+        ({"clip": "no"}, 'clip must be true, false or "cxcywh"'),
         ({"provenance": 5}, "provenance must be an object of texts"),
         ({"provenance": ["a"]}, "provenance must be an object of texts"),
         ({"channel_order": "x" * 100_000}, "channel_order must be one of .* …$"),

@@ -1,4 +1,4 @@
-"""The published models by name, and what users write of them, without NumPy; ``registry`` holds what they are."""
+"""The models by name, and what users write of them, without NumPy; ``registry`` and ``imported`` hold what they are."""
 
 from __future__ import annotations
 
@@ -22,6 +22,24 @@ MODELS: dict[str, Choice] = {
     "ssd512_vgg16": Choice("24564 boxes; the most exact, for hardware that can afford it", f"{_HERE}:SSD512_VGG16"),
 }
 """The models; each place holds an ``Architecture``."""
+
+_ELSEWHERE = "ssd_edge.models.imported"
+
+IMPORTED: dict[str, Choice] = {
+    "ssdlite320_mobilenet_v3_torchvision": Choice(
+        "torchvision's with an ImageNet backbone", f"{_ELSEWHERE}:SSDLITE320_MOBILENET_V3_TORCHVISION"
+    ),
+    "ssdlite320_mobilenet_v3_reduced": Choice(
+        "torchvision's with its COCO weights", f"{_ELSEWHERE}:SSDLITE320_MOBILENET_V3_REDUCED"
+    ),
+    "ssdlite300_mobilenet_v2_tensorflow": Choice(
+        "that of TensorFlow's Object Detection API", f"{_ELSEWHERE}:SSDLITE300_MOBILENET_V2_TENSORFLOW"
+    ),
+    "ssd300_vgg16_batchnorm": Choice("qfgaohao's vgg16-ssd", f"{_ELSEWHERE}:SSD300_VGG16_BATCHNORM"),
+    "mb2_ssd_lite": Choice("qfgaohao's mb2-ssd-lite", f"{_ELSEWHERE}:MB2_SSD_LITE"),
+    "ultraface_rfb320": Choice("UltraFace RFB-320, for faces", f"{_ELSEWHERE}:ULTRAFACE_RFB320"),
+}
+"""Networks that differ from those of ``MODELS`` in layers, padding or BatchNorm settings; ``import`` makes them."""
 
 DEFAULT_MODEL = "ssdlite300_mobilenet_v2"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
@@ -15,6 +15,50 @@ def relu6() -> nn.Module:
     return nn.ReLU6(inplace=True)
 
 
+class SameConv2d(nn.Conv2d):
+    """A convolution padded as TensorFlow's "SAME": of an odd number of rows, one more is added below, of columns right.
+
+    With stride 2 on an even size, PyTorch's padding of 1 begins one pixel further up and left than this does.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute (B, C, H, W) → (B, C', ⌈H/stride⌉, ⌈W/stride⌉)."""
+        sides = []
+        for size, kernel, stride in zip(x.shape[2:], self.kernel_size, self.stride, strict=True):
+            missing = max(0, (-(-size // stride) - 1) * stride + kernel - size)
+            sides.append((missing // 2, missing - missing // 2))
+        (top, bottom), (left, right) = sides
+        return super().forward(nn.functional.pad(x, (left, right, top, bottom)))
+
+
+class Style(NamedTuple):
+    """What published networks of the same shape differ in.
+
+    Attributes:
+        eps: added to BatchNorm's variance.
+        momentum: of BatchNorm's running statistics.
+        same_padding: pad as TensorFlow does, see ``SameConv2d``; otherwise (kernel − 1) / 2 on each side.
+    """
+
+    eps: float = 1e-5
+    momentum: float = 0.1
+    same_padding: bool = False
+
+    def convolution(self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+        """Make a convolution without bias that keeps the size, or divides it by the stride."""
+        if self.same_padding:
+            return SameConv2d(inputs, outputs, kernel, stride, groups=groups, bias=False)
+        return nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False)
+
+    def norm(self, channels: int) -> nn.BatchNorm2d:
+        """Make a BatchNorm."""
+        return nn.BatchNorm2d(channels, eps=self.eps, momentum=self.momentum)
+
+
+PYTORCH = Style()
+"""PyTorch's own defaults."""
+
+
 def conv_bn(
     inputs: int,
     outputs: int,
@@ -22,31 +66,27 @@ def conv_bn(
     stride: int = 1,
     groups: int = 1,
     activation: Activation | None = relu6,
-    eps: float = 1e-5,
-    momentum: float = 0.1,
+    style: Style = PYTORCH,
 ) -> nn.Sequential:
     """Make a convolution (same padding, no bias), BatchNorm and activation; torchvision's names "0", "1", "2"."""
-    layers: list[nn.Module] = [
-        nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(outputs, eps=eps, momentum=momentum),
-    ]
+    layers: list[nn.Module] = [style.convolution(inputs, outputs, kernel, stride, groups), style.norm(outputs)]
     if activation is not None:
         layers.append(activation())
     return nn.Sequential(*layers)
 
 
-def separable_head(inputs: int, outputs: int) -> nn.Sequential:
+def separable_head(inputs: int, outputs: int, style: Style = PYTORCH) -> nn.Sequential:
     """Make SSDLite's predictor: depthwise 3×3, then pointwise (MobileNetV2 paper, section 6.2)."""
-    return nn.Sequential(conv_bn(inputs, inputs, groups=inputs), nn.Conv2d(inputs, outputs, 1))
+    return nn.Sequential(conv_bn(inputs, inputs, groups=inputs, style=style), nn.Conv2d(inputs, outputs, 1))
 
 
-def separable_extra(inputs: int, outputs: int) -> nn.Sequential:
+def separable_extra(inputs: int, outputs: int, style: Style = PYTORCH) -> nn.Sequential:
     """Make SSDLite's extra feature layer of half the resolution: 1×1 squeeze, depthwise 3×3 stride 2, 1×1 expand."""
     middle = outputs // 2
     return nn.Sequential(
-        conv_bn(inputs, middle, kernel=1),
-        conv_bn(middle, middle, stride=2, groups=middle),
-        conv_bn(middle, outputs, kernel=1),
+        conv_bn(inputs, middle, kernel=1, style=style),
+        conv_bn(middle, middle, stride=2, groups=middle, style=style),
+        conv_bn(middle, outputs, kernel=1, style=style),
     )
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from ssd_edge.models.layers import Activation, Block, MobileNet, conv_bn
+from ssd_edge.models.layers import Activation, Block, MobileNet, Style, conv_bn
 
 
 class Row(NamedTuple):
@@ -20,7 +20,7 @@ class Row(NamedTuple):
     stride: int
 
 
-ROWS = (
+FIRST_ROWS = (
     Row(3, 16, 16, False, False, 1),
     Row(3, 64, 24, False, False, 2),
     Row(3, 72, 24, False, False, 1),
@@ -33,14 +33,19 @@ ROWS = (
     Row(3, 184, 80, False, True, 1),
     Row(3, 480, 112, True, True, 1),
     Row(3, 672, 112, True, True, 1),
-    Row(5, 672, 160, True, True, 2),
-    Row(5, 960, 160, True, True, 1),
-    Row(5, 960, 160, True, True, 1),
 )
+TAIL = 160
+"""Output channels of the last three blocks; 80 in the reduced tail for detection (paper, section 6.3)."""
 FIRST_TAP = 13
 """The block whose expansion (672 channels, stride 16) is the first feature map."""
-EPS, MOMENTUM = 1e-3, 0.01
+TORCHVISION = Style(eps=1e-3, momentum=0.01)
 """BatchNorm settings with which torchvision's weights were trained."""
+
+
+def rows(tail: int) -> tuple[Row, ...]:
+    """Return all rows of the paper's table 1 for a number of output channels of the last three blocks."""
+    last = Row(5, 6 * tail, tail, True, True, 1)
+    return (*FIRST_ROWS, Row(5, 672, tail, True, True, 2), last, last)
 
 
 def _block_activation(hard_swish: bool) -> Activation:
@@ -70,11 +75,11 @@ class SqueezeExcitation(nn.Module):
 class InvertedResidual(Block):
     """MobileNetV3's block (paper, figure 4)."""
 
-    def __init__(self, inputs: int, row: Row) -> None:
+    def __init__(self, inputs: int, row: Row, style: Style) -> None:
         activation = _block_activation(row.hard_swish)
 
         def layer(a: int, b: int, kernel: int, stride: int, groups: int, act: Activation | None) -> nn.Module:
-            return conv_bn(a, b, kernel, stride, groups, act, EPS, MOMENTUM)
+            return conv_bn(a, b, kernel, stride, groups, act, style)
 
         layers: list[nn.Module] = []
         if row.expanded != inputs:
@@ -87,16 +92,20 @@ class InvertedResidual(Block):
 
 
 class MobileNetV3Large(MobileNet):
-    """MobileNetV3-Large with two feature maps: stride 16 with 672 channels, stride 32 with 960 channels."""
+    """MobileNetV3-Large with two feature maps: stride 16 with 672 channels, stride 32 with six times the tail's.
 
-    channels = (672, 960)
+    Args:
+        tail: output channels of the last three blocks.
+        style: BatchNorm settings.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, tail: int = TAIL, style: Style = TORCHVISION) -> None:
         swish = _block_activation(True)
-        blocks: list[nn.Module] = [conv_bn(3, 16, 3, 2, 1, swish, EPS, MOMENTUM)]
+        blocks: list[nn.Module] = [conv_bn(3, 16, 3, 2, 1, swish, style)]
         inputs = 16
-        for row in ROWS:
-            blocks.append(InvertedResidual(inputs, row))
+        for row in rows(tail):
+            blocks.append(InvertedResidual(inputs, row, style))
             inputs = row.outputs
-        blocks.append(conv_bn(inputs, 960, 1, 1, 1, swish, EPS, MOMENTUM))
+        blocks.append(conv_bn(inputs, 6 * tail, 1, 1, 1, swish, style))
         super().__init__(blocks, FIRST_TAP)
+        self.channels = (672, 6 * tail)

@@ -18,7 +18,7 @@ from ssd_edge.boxes import (
     published_levels,
 )
 from ssd_edge.errors import ModelError
-from ssd_edge.models.catalogue import FIT, MODELS
+from ssd_edge.models.catalogue import FIT, IMPORTED, MODELS
 from ssd_edge.parsing import as_text
 from ssd_edge.spec import MAX_SIDE, DefaultBoxLevel, ModelSpec
 
@@ -128,27 +128,28 @@ def make_network(spec: ModelSpec) -> SSD:
     """Make an untrained network whose heads fit the spec.
 
     Raises:
-        ModelError: the spec's architecture is not in ``MODELS``.
+        ModelError: the spec's architecture is neither in ``MODELS`` nor in ``IMPORTED``.
     """
     return architecture(spec.architecture).network(spec)
 
 
 def architecture(name: str) -> Architecture:
-    """Find a published model.
+    """Find a published or imported model.
 
     Raises:
         ModelError: there is no such model.
     """
-    if name not in MODELS:
+    choice = MODELS.get(name) or IMPORTED.get(name)
+    if choice is None:
         raise ModelError(f"no model is called {name!r}; there are {', '.join(MODELS)}")
-    return cast(Architecture, MODELS[name].load())
+    return cast(Architecture, choice.load())
 
 
-_SSD300_GRIDS = ((38, 19, 10, 5, 3, 1), (8, 16, 32, 64, 100, 300))
-_SSD300_RATIOS = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))
-_SSD512_GRIDS = ((64, 32, 16, 8, 4, 2, 1), (8, 16, 32, 64, 128, 256, 512))
-_SSD512_RATIOS = ((2,), (2, 3), (2, 3), (2, 3), (2, 3), (2,), (2,))
-_SSDLITE_STRIDES = (16, 32, 64, 128, 256, 512)
+SSD300_GRIDS = ((38, 19, 10, 5, 3, 1), (8, 16, 32, 64, 100, 300))
+SSD300_RATIOS = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))
+SSD512_GRIDS = ((64, 32, 16, 8, 4, 2, 1), (8, 16, 32, 64, 128, 256, 512))
+SSD512_RATIOS = ((2,), (2, 3), (2, 3), (2, 3), (2, 3), (2,), (2,))
+SSDLITE_STRIDES = (16, 32, 64, 128, 256, 512)
 
 
 def paper_levels(grids: Sequence[int], ratios: Sequence[Sequence[float]]) -> tuple[DefaultBoxLevel, ...]:
@@ -163,7 +164,7 @@ def paper_levels(grids: Sequence[int], ratios: Sequence[Sequence[float]]) -> tup
     )
 
 
-def _ssdlite300_levels() -> tuple[DefaultBoxLevel, ...]:
+def ssdlite300_levels() -> tuple[DefaultBoxLevel, ...]:
     """Make levels with scales 0.2 … 0.95 (MobileNet-SSD's anchors).
 
     A cell of the finest grid has only three boxes; the smallest has scale 0.1.
@@ -180,7 +181,7 @@ def _ssdlite300_levels() -> tuple[DefaultBoxLevel, ...]:
     return (first, *rest)
 
 
-def _ssdlite320_levels() -> tuple[DefaultBoxLevel, ...]:
+def ssdlite320_levels() -> tuple[DefaultBoxLevel, ...]:
     """Make levels with scales 0.2 … 0.95 and six boxes per cell on every grid, as in torchvision's ssdlite320."""
     grids = (20, 10, 5, 3, 2, 1)
     scales = (*linear_scales(6, 0.2, 0.95), 1.0)
@@ -190,38 +191,38 @@ def _ssdlite320_levels() -> tuple[DefaultBoxLevel, ...]:
     )
 
 
-def _network(name: str) -> Callable[[ModelSpec], SSD]:
-    """Refer to a function of ``networks`` by name; it is imported only when called, since it needs PyTorch."""
-    return lambda spec: cast("SSD", getattr(import_module("ssd_edge.models.networks"), name)(spec))
+def network(name: str, module: str = "networks") -> Callable[[ModelSpec], SSD]:
+    """Refer to a function of a module of this folder by name; it is imported only when called: it needs PyTorch."""
+    return lambda spec: cast("SSD", getattr(import_module(f"ssd_edge.models.{module}"), name)(spec))
 
 
 SSDLITE300_MOBILENET_V2 = Architecture(
     (300, 300),
-    {"mobilenet": _ssdlite300_levels()},
-    _network("ssdlite_mobilenet_v2"),
-    _SSDLITE_STRIDES,
+    {"mobilenet": ssdlite300_levels()},
+    network("ssdlite_mobilenet_v2"),
+    SSDLITE_STRIDES,
 )
 SSDLITE320_MOBILENET_V3_LARGE = Architecture(
     (320, 320),
-    {"mobilenet": _ssdlite320_levels()},
-    _network("ssdlite_mobilenet_v3_large"),
-    _SSDLITE_STRIDES,
+    {"mobilenet": ssdlite320_levels()},
+    network("ssdlite_mobilenet_v3_large"),
+    SSDLITE_STRIDES,
 )
 SSD300_VGG16 = Architecture(
     (300, 300),
     {
-        "voc": published_levels(300, *_SSD300_GRIDS, SSD300_VOC_SIZES, _SSD300_RATIOS),
-        "coco": published_levels(300, *_SSD300_GRIDS, SSD300_COCO_SIZES, _SSD300_RATIOS),
-        "paper": paper_levels(_SSD300_GRIDS[0], _SSD300_RATIOS),
+        "voc": published_levels(300, *SSD300_GRIDS, SSD300_VOC_SIZES, SSD300_RATIOS),
+        "coco": published_levels(300, *SSD300_GRIDS, SSD300_COCO_SIZES, SSD300_RATIOS),
+        "paper": paper_levels(SSD300_GRIDS[0], SSD300_RATIOS),
     },
-    _network("ssd300_vgg16"),
+    network("ssd300_vgg16"),
 )
 SSD512_VGG16 = Architecture(
     (512, 512),
     {
-        "voc": published_levels(512, *_SSD512_GRIDS, SSD512_VOC_SIZES, _SSD512_RATIOS),
-        "coco": published_levels(512, *_SSD512_GRIDS, SSD512_COCO_SIZES, _SSD512_RATIOS),
-        "paper": paper_levels(_SSD512_GRIDS[0], _SSD512_RATIOS),
+        "voc": published_levels(512, *SSD512_GRIDS, SSD512_VOC_SIZES, SSD512_RATIOS),
+        "coco": published_levels(512, *SSD512_GRIDS, SSD512_COCO_SIZES, SSD512_RATIOS),
+        "paper": paper_levels(SSD512_GRIDS[0], SSD512_RATIOS),
     },
-    _network("ssd512_vgg16"),
+    network("ssd512_vgg16"),
 )

@@ -30,11 +30,15 @@ class L2Norm(nn.Module):
 
 
 class VGG16(nn.Module):
-    """VGG-16 with two feature maps: conv4_3 (stride 8, 512 channels, L2-normalised), fc7 (stride 16, 1024 channels)."""
+    """VGG-16 with two feature maps: conv4_3 (stride 8, 512 channels, normalised), fc7 (stride 16, 1024 channels).
+
+    Args:
+        norm: normalises conv4_3 for its heads; the paper's ``L2Norm`` if None.
+    """
 
     channels = (512, 1024)
 
-    def __init__(self) -> None:
+    def __init__(self, norm: nn.Module | None = None) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         inputs = 3
@@ -45,7 +49,7 @@ class VGG16(nn.Module):
             else:
                 layers.append(nn.MaxPool2d(2, 2, ceil_mode=item == "C"))
         self.features = nn.Sequential(*layers)
-        self.l2norm = L2Norm(512)
+        self.l2norm = L2Norm(512) if norm is None else norm  # the name stands in all checkpoints
         self.pool5 = nn.MaxPool2d(3, stride=1, padding=1)
         self.fc6 = nn.Conv2d(512, 1024, 3, padding=6, dilation=6)
         self.fc7 = nn.Conv2d(1024, 1024, 1)

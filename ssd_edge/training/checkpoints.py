@@ -6,6 +6,7 @@ import io
 import math
 import warnings
 import zipfile
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,17 @@ def class_tensors(network: SSD) -> set[str]:
     return names
 
 
+def as_softmax(network: SSD) -> None:
+    """Set the background's logits to 0, where scores were sigmoids: of one class, softmax then gives the same scores.
+
+    Args:
+        network: changed in place.
+    """
+    state = network.state_dict()
+    for name in class_tensors(network):
+        state[name].view(-1, network.spec.num_classes, *state[name].shape[1:])[:, 0] = 0
+
+
 def describe_taken(source: Path, network: SSD, weights: Mapping[str, Tensor], left_out: Sequence[str]) -> str:
     """Say in one sentence what ``load_matching`` took from a checkpoint, and what it left out.
 
@@ -162,12 +174,12 @@ def describe_taken(source: Path, network: SSD, weights: Mapping[str, Tensor], le
     for reason, names in reasons.items():
         if names:
             from_scratch = " (trained from scratch)" if names[0] in own else ""
-            sentence += f"; {reason}: {_listed(names)}{from_scratch}"
+            sentence += f"; {reason}: {listed(names)}{from_scratch}"
     return sentence
 
 
-def _listed(names: Sequence[str], most: int = 4) -> str:
-    """``a, b, c``, or the first of many names and the number of the others."""
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """Return ``a, b, c``, or the first of many names and the number of the others."""
     if len(names) <= most:
         return ", ".join(names)
     return f"{', '.join(names[: most - 1])} and {len(names) - most + 1} more"
@@ -196,7 +208,8 @@ def read_torch_file(path: Path) -> dict[str, Any]:
     """
     try:
         _check_parts(path)
-        with warnings.catch_warnings():
+        # torchvision's training scripts save their options beside the weights; a Namespace of values runs nothing.
+        with warnings.catch_warnings(), torch.serialization.safe_globals([Namespace]):
             warnings.simplefilter("ignore")  # about a damaged file; the error below says it better
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:

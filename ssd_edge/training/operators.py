@@ -62,10 +62,12 @@ Made = tuple[Operator, tuple[int, ...]]
 
 def _conv(attributes: Attributes, settings: Settings) -> Made:
     stride, dilation = attributes.get("strides", [1, 1]), attributes.get("dilations", [1, 1])
-    padding, groups = _padding(attributes), attributes.get("group", 1)
+    (top, left, bottom, right), groups = _sides(attributes), attributes.get("group", 1)
+    # PyTorch pads both sides alike; TensorFlow's "SAME" does not.
+    padding, more = ((top, left), None) if (top, left) == (bottom, right) else (0, (left, right, top, bottom))
 
     def run(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
+        return F.conv2d(x if more is None else F.pad(x, more), weight, bias, stride, padding, dilation, groups)
 
     return run, tuple(range(len(settings)))
 
@@ -130,10 +132,17 @@ def _single(function: Callable[[Tensor], Tensor]) -> Callable[[Attributes, Setti
 
 def _padding(attributes: Attributes) -> list[int]:
     """Padding as (rows, columns); ValueError if the two sides differ."""
-    pads = attributes.get("pads", [0, 0, 0, 0])
-    if attributes.get("auto_pad", b"NOTSET") != b"NOTSET" or pads[:2] != pads[2:]:
+    pads = _sides(attributes)
+    if pads[:2] != pads[2:]:
         raise ValueError
-    return list(pads[:2])
+    return pads[:2]
+
+
+def _sides(attributes: Attributes) -> list[int]:
+    """Padding as (top, left, bottom, right); ValueError if it is not given in numbers."""
+    if attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
+        raise ValueError
+    return list(attributes.get("pads", [0, 0, 0, 0]))
 
 
 def _number(value: npt.NDArray[Any] | None) -> float:

@@ -11,6 +11,9 @@ from ssd_edge.training.averaging import AVERAGE_KEY
 from ssd_edge.training.checkpoints import read_torch_file
 from ssd_edge.training.module import KIND_KEY, DetectorModule
 
+OF_THE_NETWORK = ("architecture", "input_size", "labels", "levels", "clip", "channel_order", "mean", "std", "variances")
+"""Fields of the spec that a training keeps from its first step to its last."""
+
 
 def epochs_done(last: Path, spec: ModelSpec, kind: str, ema: bool = False) -> int:
     """Count the epochs that an interrupted training has done.
@@ -30,7 +33,7 @@ def epochs_done(last: Path, spec: ModelSpec, kind: str, ema: bool = False) -> in
     if METADATA_KEY not in content or "loops" not in content:
         raise ModelError(f"{last} is not a training that can be resumed: start without --resume")
     before = ModelSpec.from_text(str(content[METADATA_KEY]))
-    for name in ("architecture", "input_size", "labels", "levels"):
+    for name in OF_THE_NETWORK:
         old, new = getattr(before, name), getattr(spec, name)
         if old != new:
             sides = (as_text(old), as_text(new)) if name == "input_size" else (shown(old), shown(new))

@@ -17,7 +17,8 @@ from ssd_edge.models.networks import load_backbone
 from ssd_edge.models.registry import make_network, make_spec, with_input
 from ssd_edge.models.ssd import SSD
 from ssd_edge.spec import ModelSpec
-from ssd_edge.training.checkpoints import describe_taken, load_checkpoint, load_matching, read_torch_file
+from ssd_edge.starts.convert import open_start
+from ssd_edge.training.checkpoints import as_softmax, describe_taken, load_matching, read_torch_file
 from ssd_edge.training.fit import Beginning, fit
 from ssd_edge.training.module import DetectorModule
 from ssd_edge.training.run import Trained, TrainingRun
@@ -32,8 +33,8 @@ def train(run: TrainingRun, backbone_weights: Path | None = None, start_from: Pa
     Args:
         run: data and settings.
         backbone_weights: a torchvision state_dict for the backbone.
-        start_from: a checkpoint of ssd-edge to fine-tune; its weights are taken where name and shape match, and its
-            input and default boxes where the recipe names none.
+        start_from: a detector to fine-tune, see ``open_start``. Its weights are taken where name and shape match; the
+            spec is its own, with the labels of the data, and with the input and default boxes that the recipe names.
 
     Raises:
         DataError: too few usable images are left.
@@ -42,7 +43,7 @@ def train(run: TrainingRun, backbone_weights: Path | None = None, start_from: Pa
         KeyboardInterrupt: Ctrl-C; ``last.ckpt`` holds the last whole epoch.
     """
     recipe = run.recipe
-    source = None if start_from is None else load_checkpoint(start_from)
+    source = None if start_from is None else open_start(start_from)
     spec = _spec(run, source.spec if source else None)  # refused before the data is checked
     if source is not None and source.spec.architecture != recipe.model:
         raise ModelError(
@@ -71,16 +72,25 @@ def train(run: TrainingRun, backbone_weights: Path | None = None, start_from: Pa
 
 
 def _spec(run: TrainingRun, parent: ModelSpec | None) -> ModelSpec:
-    """Make the spec to train; of what its recipe leaves open, a parent's input and default boxes stay."""
+    """Make the spec to train: a parent's own, for the labels of the data, except for what the recipe names."""
     recipe, size = run.recipe, parse_input(run.recipe.input)
     if parent is None or parent.architecture != recipe.model:
         return make_spec(recipe.model, run.training.labels, recipe.box_sizes, size)
-    spec = make_spec(recipe.model, run.training.labels, recipe.box_sizes, size or parent.input_size)
-    return spec if recipe.box_sizes else replace(spec, levels=with_input(parent, spec.input_size).levels)
+    anew = make_spec(recipe.model, run.training.labels, recipe.box_sizes, size or parent.input_size)
+    spec = replace(
+        with_input(parent, anew.input_size),
+        labels=anew.labels,
+        score_function="softmax",
+        operating_scores={},
+        provenance={},
+    )
+    return replace(spec, levels=anew.levels, clip=anew.clip) if recipe.box_sizes else spec
 
 
 def _take_weights(network: SSD, source: SSD, start_from: Path, run: TrainingRun) -> list[str]:
     """Load the matching tensors of a checkpoint, note what was taken, and return the names of those left out."""
+    if source.spec.score_function == "sigmoid":
+        as_softmax(source)
     weights = source.state_dict()
     left_out = load_matching(network, weights, source.spec.labels)
     if not run.resume:  # a resumed training takes all its weights from last.ckpt

@@ -19,6 +19,7 @@ NEXT = {
     "check-data": "ssd-edge train",
     "train": "ssd-edge export",
     "compare": "ssd-edge eval",
+    "import": "ssd-edge eval",
     "import-onnx": "ssd-edge eval",
     "export": "ssd-edge calibrate",
     "calibrate": "ssd-edge build-engine",

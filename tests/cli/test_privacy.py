@@ -96,7 +96,14 @@ time.sleep(1)
 @pytest.mark.slow
 def test_no_command_sends_anything(guard, heads_onnx, checkpoint, data, pictures, tmp_path):
     import onnx
+    import torch
 
+    from ssd_edge.models.registry import make_network, make_spec
+    from ssd_edge.starts.ultraface import ULTRAFACE
+
+    network = make_network(make_spec("ultraface_rfb320", ["face"]))
+    weights = {ULTRAFACE.layouts[0].theirs(name): value for name, value in network.state_dict().items()}
+    torch.save(weights, tmp_path / "faces.pth")
     onnx.save(tiny_model(), tmp_path / "theirs.onnx")
     (tmp_path / "theirs.json").write_text(json.dumps(TINY_DESCRIPTION))
     (tmp_path / "heads.onnx").write_bytes(heads_onnx.read_bytes())
@@ -106,6 +113,7 @@ def test_no_command_sends_anything(guard, heads_onnx, checkpoint, data, pictures
         ("train", data, "--output", "run", "--epochs", 1, "--batch-size", 4, "--workers", 1),
         ("compare", "run", "run", "--output", "compare.png"),
         ("export", checkpoint, "--output", "model.onnx"),
+        ("import", "faces.pth", "--from", "ultraface", "--output", "faces.pt"),
         ("import-onnx", "theirs.onnx", "theirs.json", "--output", "imported.onnx"),
         ("build-engine", "imported.onnx", "--output", "imported.engine"),
         ("calibrate", "heads.onnx", data, "--force", "--output", "int8.onnx", "--report", "report.html"),

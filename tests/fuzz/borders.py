@@ -31,6 +31,9 @@ from ssd_edge.importing import import_onnx, read_description
 from ssd_edge.models.registry import MODELS, make_network, make_spec
 from ssd_edge.proof import Proof
 from ssd_edge.spec import METADATA_KEY, ModelSpec
+from ssd_edge.starts.convert import open_start
+from ssd_edge.starts.tf_graph import read_graph
+from ssd_edge.starts.ultraface import ULTRAFACE
 from ssd_edge.stream.video_file import VideoSource
 from ssd_edge.training.checkpoints import load_checkpoint, load_scales, save_checkpoint, write_torch_file
 from ssd_edge.training.module import KIND_KEY, DetectorModule
@@ -38,6 +41,7 @@ from ssd_edge.training.resuming import epochs_done
 from tests.fuzz import damage, damage_models
 from tests.helpers import Chosen, small_spec
 from tests.models_for_tests import quantised, tiny_model, write_tiny
+from tests.starts.graphs import constant
 from tests.training.tiny import Architecture, tiny_network
 
 MOST_FRAMES = 200
@@ -117,6 +121,14 @@ def _checkpoint(folder: Path) -> None:
     load_scales(folder / "a.pt")
 
 
+def _graph(folder: Path) -> None:
+    read_graph(folder / "a.pb")
+
+
+def _start(folder: Path) -> None:
+    open_start(folder / "a.pt")
+
+
 def _resume(folder: Path) -> None:
     epochs_done(folder / "a.pt", make_spec("tiny", ["bolt", "nut"]), DetectorModule.kind)
 
@@ -144,6 +156,8 @@ BORDERS = {
     "import": Border(("a.onnx",), (B, damage_models.onnx_graph), _import),
     "bundle": Border(("a.engine/*",), (B, damage_models.sealed_manifest), _bundle),
     "checkpoint": Border(("a.pt",), (B, damage_models.checkpoint, damage_models.archive), _checkpoint),
+    "graph": Border(("a.pb",), (B,), _graph),
+    "start": Border(("a.pt",), (B, damage_models.archive), _start),
     "resume": Border(("a.pt",), (B, damage_models.checkpoint, damage_models.archive), _resume),
     "scales": Border(("*",), (B, J), lambda folder: [read_scales(file) for file in folder.iterdir()] and None),
     "partial": Border(("a.partial",), (B, damage_models.archive), _partial),
@@ -200,6 +214,13 @@ def make_samples(folder: Path) -> None:
     register_tiny()
     network = make_network(make_spec("tiny", ["bolt", "nut"]))
     save_checkpoint(folder / "checkpoint/0/a.pt", network, network.spec, half=True, scales={"image": 0.5})
+    boxes = np.arange(24 * 4, dtype=np.float32).reshape(1, 1, 4, 24)
+    predictor = "BoxPredictor_1/BoxEncodingPredictor"
+    graph = constant(f"{predictor}/weights", boxes) + constant(f"{predictor}/biases", boxes[0, 0, 0])
+    _put(folder / "graph/0/a.pb", graph)
+    faces = make_network(make_spec("ultraface_rfb320", ["face"])).state_dict()
+    theirs = {ULTRAFACE.layouts[0].theirs(name): value for name, value in faces.items()}
+    write_torch_file(folder / "start/0/a.pt", {"model": theirs})
     last = {METADATA_KEY: network.spec.to_text(), "loops": {}, "epoch": 3, KIND_KEY: DetectorModule.kind}
     write_torch_file(folder / "resume/0/a.pt", last)
     _put(folder / "scales/0/a.json", b'{"image": 0.01, "a/b": 1.5e-3, "c": 3}')

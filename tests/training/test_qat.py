@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
+import onnx.reference
 import onnxruntime as ort
 import pytest
 import torch
@@ -303,6 +304,17 @@ def test_heads_of_another_network_are_refused(tmp_path):
 def test_operators_of_no_published_model_are_refused(node, sentence):
     with pytest.raises(ModelError, match=sentence):
         operator(node, {})
+
+
+@pytest.mark.parametrize("pads", [[0, 0, 1, 1], [1, 1, 1, 1], [0, 2, 1, 0]])
+def test_a_convolution_padded_more_on_one_side(pads):
+    """TensorFlow's "SAME" pads below and right; ONNX's own reference computes the same, sums of 27 products apart."""
+    chance = np.random.default_rng(0)
+    image, weight = (chance.normal(0, 1, shape).astype(np.float32) for shape in ((1, 3, 8, 9), (4, 3, 3, 3)))
+    node = onnx.helper.make_node("Conv", ["x", "w"], ["y"], strides=[2, 2], pads=pads)
+    (expected,) = onnx.reference.ReferenceEvaluator(node).run(None, {"x": image, "w": weight})
+    run, _ = operator(node, {})
+    np.testing.assert_allclose(run(torch.from_numpy(image), torch.from_numpy(weight)), expected, atol=1e-5)
 
 
 # Fine-tuning
