@@ -28,7 +28,8 @@ from ssd_edge.engines.opening import open_model
 from ssd_edge.evaluation import detect_all
 from ssd_edge.failures.labels import Doubt, doubts
 from ssd_edge.samples import SAMPLE_CHECKPOINT
-from ssd_edge.training.run import Recipe, TrainingRun
+from ssd_edge.training.recipe import Optimiser, Recipe
+from ssd_edge.training.run import TrainingRun
 from ssd_edge.training.train import train
 
 SHARE, FIRST = 0.05, 0.1
@@ -52,7 +53,7 @@ def measure(bccd_epochs: int = 40) -> Figure:
         rendered = _of(
             *(open_dataset(parts, split) for split in ("train", "val")),
             folder / "rendered",
-            Recipe(epochs=12, lr=0.03, frozen_blocks=7, validate_every=12),
+            Recipe(epochs=12, optimiser=Optimiser(lr=0.03), frozen_blocks=7, validate_every=12),
             start_from=SAMPLE_CHECKPOINT,
         )
         photos = _of(

@@ -76,9 +76,14 @@ def _clocks(host: Host) -> list[Finding]:
     return [Finding("CPU clock", f"{held} {most} MHz, governor {governor}", facts=facts)]
 
 
-def _memory(host: Host) -> list[Finding]:
+def memory_sizes(host: Host) -> dict[str, int]:
+    """Return the system's memory by its names, such as ``MemAvailable``, in bytes; nothing where it does not tell."""
     lines = (host.read("/proc/meminfo") or "").splitlines()
-    sizes = {key: int(value.split()[0]) << 10 for key, _, value in (line.partition(":") for line in lines) if value}
+    return {key: int(value.split()[0]) << 10 for key, _, value in (line.partition(":") for line in lines) if value}
+
+
+def _memory(host: Host) -> list[Finding]:
+    sizes = memory_sizes(host)
     if not {"MemTotal", "MemAvailable"} <= sizes.keys():
         return []
     total, free, swap = sizes["MemTotal"], sizes["MemAvailable"], sizes.get("SwapTotal", 0)

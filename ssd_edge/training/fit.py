@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 import torch
 
-from ssd_edge.data.dataset import Dataset
+from ssd_edge.data.dataset import Dataset, Sample
+from ssd_edge.data.decoded import DecodedImages, room_for
 from ssd_edge.data.held_out import KEYS, HeldOut, held_out_of
 from ssd_edge.data.usable import Usable, check_parts
 from ssd_edge.data.wording import counted, described, facts
@@ -25,7 +26,7 @@ from ssd_edge.spec import METADATA_KEY, ModelSpec
 from ssd_edge.training.checkpoints import read_torch_file
 from ssd_edge.training.loading import Batches, batches_of
 from ssd_edge.training.module import DetectorModule
-from ssd_edge.training.processes import Share, speaks
+from ssd_edge.training.processes import Share, launched_with, speaks
 from ssd_edge.training.record import Record
 from ssd_edge.training.resuming import epochs_done
 from ssd_edge.training.run import Trained, TrainingRun
@@ -85,7 +86,8 @@ def fit(run: TrainingRun, begin: Callable[[Dataset], Beginning], parent: ModelSp
     record = Record(run, _facts(run, usable, beginning.parents), epoch)
     trainer = make_trainer(run, [best, record])
     share = Share(trainer.global_rank, trainer.world_size)
-    batches = batches_of(usable.training, usable.validation, network.spec, run.recipe, epoch, share)
+    keep = _kept_images(run, usable)
+    batches = batches_of(usable.training, usable.validation, network.spec, run.recipe, epoch, share, keep)
     try:
         _train(run, trainer, module, batches, best)
     except BaseException as error:
@@ -106,6 +108,26 @@ def fit(run: TrainingRun, begin: Callable[[Dataset], Beginning], parent: ModelSp
     shown = ("ap50", "ap50_at_start", "epochs", "seconds")
     record.end(trainer, "finished", {name: getattr(trained, name) for name in shown})
     return trained
+
+
+def _kept_images(run: TrainingRun, usable: Usable) -> Callable[[Sequence[Sample]], DecodedImages]:
+    """Decide where decoded images are kept, and say it; see ``DecodedImages``.
+
+    Raises:
+        ModelError: they are to be kept in a file, which cannot be made.
+    """
+    run.folder.mkdir(parents=True, exist_ok=True)
+    samples = [*usable.training, *usable.validation]
+    room = room_for(samples, run.folder, among=max(1, launched_with()))
+    run.note(room.sentence())
+
+    def keep(samples: Sequence[Sample]) -> DecodedImages:
+        try:
+            return DecodedImages(samples, room.place, run.folder)
+        except OSError as error:
+            raise ModelError(f"cannot keep decoded images in {run.folder}: {error.strerror or error}") from None
+
+    return keep
 
 
 def _train(run: TrainingRun, trainer: pl.Trainer, module: DetectorModule, batches: Batches, best: BestModel) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -13,7 +13,8 @@ from torch.utils.data import Dataset as TorchDataset
 
 from ssd_edge import boxes
 from ssd_edge.data.augment.catalogue import DEFAULT_AUGMENTATION, make_augmentation
-from ssd_edge.data.dataset import Dataset, Image, Sample, Target, read_image
+from ssd_edge.data.dataset import Dataset, Sample, Target
+from ssd_edge.data.decoded import DecodedImages
 from ssd_edge.errors import ModelError
 from ssd_edge.preprocess import preprocess
 from ssd_edge.spec import ModelSpec
@@ -21,31 +22,6 @@ from ssd_edge.training.matching import training_target
 from ssd_edge.training.module import Batch, ValidationBatch
 from ssd_edge.training.processes import ALONE, Share
 from ssd_edge.training.recipe import Recipe
-
-CACHE_BYTES = 2 << 30
-"""Memory for decoded images: a few hundred are read from disk once, not once an epoch."""
-
-
-class Samples(TorchDataset[tuple[Image, Target]]):
-    """Decoded images and their targets, cached up to ``CACHE_BYTES``."""
-
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        self.samples = samples
-        self._cache: dict[int, Image] = {}
-        self._bytes = 0
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> tuple[Image, Target]:
-        sample = self.samples[index]
-        image = self._cache.get(index)
-        if image is None:
-            image = read_image(sample.image)
-            if self._bytes + image.nbytes <= CACHE_BYTES:
-                self._cache[index] = image
-                self._bytes += image.nbytes
-        return image, sample.target
 
 
 class Shuffled(Sampler[tuple[int, int]]):
@@ -86,45 +62,47 @@ class TrainingSamples(TorchDataset[TrainingItem]):
     """Training images augmented, preprocessed and matched; the same seed and (epoch, index) give the same tensors.
 
     Args:
-        samples: usable images.
+        images: usable images.
         spec: gives the input size and the default boxes.
         seed: random seed.
         augmentation: a key of ``AUGMENTATIONS``.
     """
 
     def __init__(
-        self, samples: Sequence[Sample], spec: ModelSpec, seed: int, augmentation: str = DEFAULT_AUGMENTATION
+        self, images: DecodedImages, spec: ModelSpec, seed: int, augmentation: str = DEFAULT_AUGMENTATION
     ) -> None:
-        self.source = Samples(samples)
+        self.images = images
         self.spec = spec
         self.defaults = boxes.default_boxes(spec)
         self.seed = seed
         self.augment = make_augmentation(augmentation, spec)
 
     def __len__(self) -> int:
-        return len(self.source)
+        return len(self.images)
 
     def __getitem__(self, key: tuple[int, int]) -> TrainingItem:
         epoch, index = key
-        image, target = self.augment(*self.source[index], np.random.default_rng([self.seed, epoch, index]))
+        sample, rng = self.images.samples[index], np.random.default_rng([self.seed, epoch, index])
+        image, target = self.augment(self.images[index], sample.target, rng)
         loc, classes = training_target(target, image.shape[:2], self.defaults, self.spec.variances)
-        inputs, file = torch.from_numpy(preprocess(image, self.spec)[0]), str(self.source.samples[index].image)
-        return inputs, torch.from_numpy(loc), torch.from_numpy(classes), file
+        inputs = torch.from_numpy(preprocess(image, self.spec)[0])
+        return inputs, torch.from_numpy(loc), torch.from_numpy(classes), str(sample.image)
 
 
 class ValidationSamples(TorchDataset[tuple[torch.Tensor, Target, tuple[int, int]]]):
     """Validation images preprocessed only, with their objects in pixels and their (height, width)."""
 
-    def __init__(self, samples: Sequence[Sample], spec: ModelSpec) -> None:
-        self.source = Samples(samples)
+    def __init__(self, images: DecodedImages, spec: ModelSpec) -> None:
+        self.images = images
         self.spec = spec
 
     def __len__(self) -> int:
-        return len(self.source)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, Target, tuple[int, int]]:
-        image, target = self.source[index]
-        return torch.from_numpy(preprocess(image, self.spec)[0]), target, (image.shape[0], image.shape[1])
+        image = self.images[index]
+        inputs = torch.from_numpy(preprocess(image, self.spec)[0])
+        return inputs, self.images.samples[index].target, (image.shape[0], image.shape[1])
 
 
 def collate_training(items: list[TrainingItem]) -> Batch:
@@ -163,6 +141,7 @@ def batches_of(
     recipe: Recipe,
     epoch: int = 0,
     share: Share = ALONE,
+    keep: Callable[[Sequence[Sample]], DecodedImages] = DecodedImages,
 ) -> Batches:
     """Load the images of a training run in batches.
 
@@ -173,6 +152,7 @@ def batches_of(
         recipe: gives batch size, workers, seed and augmentation.
         epoch: the first epoch; above 0 if the training is resumed.
         share: the part of this process.
+        keep: makes the images of samples; by default they are decoded each time.
 
     Raises:
         ModelError: the batch or the validation images cannot be divided among the processes.
@@ -188,11 +168,11 @@ def batches_of(
     }
     # With fewer images than a batch: all of them that can be divided.
     batch = share.batch(min(recipe.batch_size, len(training) // share.of * share.of))
-    validated = ValidationSamples(share.take(validation.samples), spec)
+    validated = ValidationSamples(keep(share.take(validation.samples)), spec)
     return Batches(
         # BatchNorm cannot learn from one image: an incomplete last batch is dropped.
         DataLoader(
-            TrainingSamples(training.samples, spec, recipe.seed, recipe.augmentation),
+            TrainingSamples(keep(training.samples), spec, recipe.seed, recipe.augmentation),
             batch,
             sampler=Shuffled(len(training), recipe.seed, epoch, share),
             drop_last=True,

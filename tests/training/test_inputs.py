@@ -9,6 +9,7 @@ import pytest
 
 from ssd_edge import boxes
 from ssd_edge.data.dataset import Target
+from ssd_edge.data.decoded import DecodedImages
 from ssd_edge.errors import ModelError
 from ssd_edge.models.registry import make_spec
 from ssd_edge.training.checkpoints import load_checkpoint
@@ -42,9 +43,9 @@ def test_the_checkpoint_has_the_input_and_its_boxes(pictures, tmp_path):
 def test_samples_have_its_shape_and_targets_their_place(pictures):
     """An object that is a default box, in pixels of a picture of another aspect, is that box's target."""
     spec = make_spec("tiny", pictures[0].labels, input_size=(32, 64))
-    image, loc, classes, _ = TrainingSamples(pictures[0].samples, spec, seed=0)[0, 0]
+    image, loc, classes, _ = TrainingSamples(DecodedImages(pictures[0].samples), spec, seed=0)[0, 0]
     assert (image.shape, loc.shape, classes.shape) == ((3, 32, 64), (112, 4), (112,))
-    image, _, size = ValidationSamples(pictures[0].samples, spec)[0]
+    image, _, size = ValidationSamples(DecodedImages(pictures[0].samples), spec)[0]
     assert (image.shape, size) == ((3, 32, 64), (36, 40))
     defaults = boxes.default_boxes(spec)
     number = (1 * 8 + 6) * 3 + 1  # row 1, column 6, the second size

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ssd_edge.data.augment.catalogue import AUGMENTATIONS, make_augmentation
+from ssd_edge.data.decoded import DecodedImages
 from ssd_edge.errors import DataError
 from ssd_edge.models.registry import make_spec
 from ssd_edge.training.loading import TrainingSamples, batches_of
@@ -35,7 +36,7 @@ def test_workers_do_not_change_the_samples(pictures, tiny, augmentation):
 
 def test_samples_are_those_of_the_augmentation_that_was_chosen(pictures, tiny):
     spec = make_spec(tiny, ["bolt", "nut"])
-    by_name = [TrainingSamples(pictures[0].samples, spec, 5, name) for name in AUGMENTATIONS]
+    by_name = [TrainingSamples(DecodedImages(pictures[0].samples), spec, 5, name) for name in AUGMENTATIONS]
     assert any(not torch.equal(*(samples[0, k][0] for samples in by_name)) for k in range(8))
 
 

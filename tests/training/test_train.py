@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from ssd_edge.cli.main import app
 from ssd_edge.data.dataset import Dataset, Sample, Target
+from ssd_edge.data.decoded import DecodedImages
 from ssd_edge.data.held_out import digest_of, held_out_of
 from ssd_edge.errors import DataError, ModelError
 from ssd_edge.models.registry import make_network, make_spec
@@ -434,15 +435,16 @@ def test_what_fine_tuning_leaves_out_is_said_and_listed(pictures, tmp_path):
     heads = ("class_heads.0.bias", "class_heads.0.weight", "class_heads.1.bias", "class_heads.1.weight")
     assert trained.tensors_left_out == heads
     total = len(network.state_dict())
-    parts, sound, unmatched, taken = notes
+    parts, sound, unmatched, taken, kept = notes
     assert sound == "nothing wrong in 8 images with 14 boxes"
     assert unmatched.startswith("no default box of tiny fits ")
     assert taken == (
         f"taken from {source}: {total - 4} of {total} tensors; left out because their shape differs: "
         f"{', '.join(heads)} (trained from scratch)"
     )
+    assert kept == "decoded images are kept in memory: 0.0 MiB"
     resumed = train(replace(started, resume=True), start_from=source)
-    assert notes[4:] == [parts, sound]
+    assert notes[5:] == [parts, sound, kept]
     assert resumed.tensors_left_out == heads
     assert run(pictures, tmp_path / "plain").tensors_left_out == ()
 
@@ -506,7 +508,7 @@ def test_order_and_augmentation_follow_from_seed_and_epoch(pictures):
             orders[seed, epoch] = [index for _, index in keys]
             assert keys == list(sampler)
     assert len({tuple(order) for order in orders.values()}) == 4
-    samples = TrainingSamples(pictures[0].samples, make_spec("tiny", ["bolt", "nut"]), seed=5)
+    samples = TrainingSamples(DecodedImages(pictures[0].samples), make_spec("tiny", ["bolt", "nut"]), seed=5)
     for first, again in zip(samples[3, 2][:3], samples[3, 2][:3], strict=True):
         assert torch.equal(first, again)
     assert not torch.equal(samples[3, 2][0], samples[4, 2][0])
