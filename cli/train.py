@@ -341,6 +341,8 @@ def _architecture(detector: Path) -> str:
 def _show(trained: Trained, measure: str) -> None:
     before = "" if trained.ap50_at_start is None else f"{trained.ap50_at_start:.3f} → "
     after = "undefined" if trained.ap50 is None else f"{trained.ap50:.3f}"
+    if trained.ap50_interval:
+        after += " [{:.3f}, {:.3f}]".format(*trained.ap50_interval)
     say(f"{trained.checkpoint}: {measure} {before}{after} after {trained.epochs} epochs, {trained.seconds:.0f} s")
     say(f"next: {command('export', trained.checkpoint)}")
 

@@ -29,6 +29,7 @@ class Usable:
         validation: images to choose the best epoch by; no file of theirs has the bytes of one to learn from.
         reports: the reports of the parts that were read, that of the training part first.
         held_out: what was held out of the training part; None if validation has a split.
+        scenes: number of the scene that each validation image shows, see ``likeness``.
         known: number of validation images that show a scene which is learnt from too, see ``likeness``.
     """
 
@@ -36,6 +37,7 @@ class Usable:
     validation: Dataset
     reports: tuple[Report, ...]
     held_out: HeldOut | None
+    scenes: tuple[int, ...]
     known: int = 0
 
     def summary(self) -> str:
@@ -92,12 +94,13 @@ def check_parts(
     _require_object(learnt)
     if validation is not None:
         known = len(known_scenes(learnt.looks, reports[1].looks))
-        return Usable(learnt.clean, reports[1].clean, tuple(reports), None, known)
+        return Usable(learnt.clean, reports[1].clean, tuple(reports), None, reports[1].scenes, known)
     rest, chosen, held_out = _hold_out(learnt, seed, earlier)
     kept = replace(_some(learnt.clean, chosen), part=HELD_OUT)
     own = set(chosen)
-    scenes = {scene for k, scene in enumerate(learnt.scenes) if k not in own}
-    return Usable(rest, kept, tuple(reports), held_out, sum(learnt.scenes[k] in scenes for k in chosen))
+    of_rest = {scene for k, scene in enumerate(learnt.scenes) if k not in own}
+    scenes = tuple(learnt.scenes[k] for k in chosen)
+    return Usable(rest, kept, tuple(reports), held_out, scenes, sum(scene in of_rest for scene in scenes))
 
 
 def without_copies(report: Report, others: Twins) -> Report:

@@ -80,6 +80,7 @@ def fit(run: TrainingRun, begin: Callable[[Dataset], Beginning], parent: ModelSp
     pl.seed_everything(run.recipe.seed, workers=True, verbose=False)
     beginning = begin(usable.training)
     module, network = beginning.module, beginning.module.network
+    module.scenes = usable.scenes
     network.spec = _with_provenance(network.spec, run, usable, beginning.parents)
     epoch = epochs_done(run.last, network.spec, module.kind, run.recipe.ema > 0) if run.resume else 0
     best = BestModel(run.best)
@@ -101,11 +102,12 @@ def fit(run: TrainingRun, begin: Callable[[Dataset], Beginning], parent: ModelSp
         seconds=time.monotonic() - began,
         summary=summary,
         ap50_at_start=best.at_start,
+        ap50_interval=best.interval,
         tensors_left_out=beginning.left_out,
         training=facts(usable.training),
         validation=facts(usable.validation),
     )
-    shown = ("ap50", "ap50_at_start", "epochs", "seconds")
+    shown = ("ap50", "ap50_interval", "ap50_at_start", "epochs", "seconds")
     record.end(trainer, "finished", {name: getattr(trained, name) for name in shown})
     return trained
 

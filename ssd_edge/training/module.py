@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from ssd_edge.data.dataset import Target
 from ssd_edge.decode import Decoder
 from ssd_edge.detections import Detections
 from ssd_edge.errors import ModelError
-from ssd_edge.evaluation import evaluate
+from ssd_edge.evaluation import Evaluation, evaluate
 from ssd_edge.models.ssd import SSD
 from ssd_edge.spec import METADATA_KEY, ModelSpec
 from ssd_edge.training.checkpoints import save_checkpoint
@@ -41,6 +42,8 @@ class DetectorModule(pl.LightningModule):
 
     Attributes:
         kind: name of this kind of training; one kind is not resumed as another.
+        scenes: number of the scene that each validation image shows, for the intervals; None if each is one by itself.
+        evaluation: the latest validation's; None before the first.
         starts_trained: whether the network is trained already, so that its AP is measured before the first step.
     """
 
@@ -55,6 +58,8 @@ class DetectorModule(pl.LightningModule):
         self._frozen = _frozen_part(network, recipe)
         for block in self._frozen:
             block.requires_grad_(False)
+        self.scenes: Sequence[int] | None = None
+        self.evaluation: Evaluation | None = None
         self._detections: list[Detections] = []
         self._targets: list[Target] = []
 
@@ -111,7 +116,7 @@ class DetectorModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log AP over the whole validation set, the same in every process; nothing where it is undefined."""
         detections, targets = _gathered(self._detections, self._targets)
-        result = evaluate(detections, targets, self.network.spec.labels)
+        result = self.evaluation = evaluate(detections, targets, self.network.spec.labels, self.scenes)
         self._detections, self._targets = [], []
         if result.ap is not None:
             self.log("val/ap", result.ap)
@@ -157,10 +162,12 @@ def _frozen_part(network: SSD, recipe: Recipe) -> Sequence[torch.nn.Module]:
 
 
 def _gathered(detections: list[Detections], targets: list[Target]) -> tuple[list[Detections], list[Target]]:
-    """Collect detections and targets of all processes that train together."""
+    """Collect detections and targets of all processes that train together, in the order of the images."""
     number = number_of_processes()
     if number == 1:
         return detections, targets
     parts: list[Any] = [None] * number
     torch.distributed.all_gather_object(parts, (detections, targets))
-    return [one for part in parts for one in part[0]], [one for part in parts for one in part[1]]
+    # Share.take gave each process every so many-th image: the first of each, then the second of each …
+    rows = [pair for row in zip_longest(*(zip(*part, strict=True) for part in parts)) for pair in row if pair]
+    return [detected for detected, _ in rows], [target for _, target in rows]

@@ -79,6 +79,8 @@ class Trained:
         checkpoint: the file with the best weights and the spec.
         ap50: VOC AP50 of these weights on the validation images; None if these show no object, so that it is undefined
             and the weights are those of the last epoch.
+        ap50_interval: 95 % interval of ``ap50``, [low, high]: what many more validation images of the same kind could
+            show; None if it is undefined.
         epochs: number of epochs done.
         seconds: wall-clock time.
         summary: one sentence on what was left out of the data.
@@ -95,5 +97,6 @@ class Trained:
     summary: str
     ap50_at_start: float | None = None
     tensors_left_out: tuple[str, ...] = ()
+    ap50_interval: list[float] | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     validation: Mapping[str, Any] = field(default_factory=dict)

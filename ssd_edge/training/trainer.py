@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from ssd_edge.evaluation import Evaluation
 from ssd_edge.training.averaging import MovingAverage
 from ssd_edge.training.checkpoints import write_torch_file
 from ssd_edge.training.module import DetectorModule
@@ -30,6 +31,7 @@ class BestModel(Callback):
         ap50: the best AP50 so far, −1 before the first validation and where it is undefined.
         step: the training step of the latest validation, −1 before the first.
         at_start: AP50 before the first step, where it was measured.
+        evaluation: what the best AP50 is of; None if an earlier part of a resumed training measured it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,6 +39,16 @@ class BestModel(Callback):
         self.ap50 = -1.0
         self.step = -1
         self.at_start: float | None = None
+        self.evaluation: Evaluation | None = None
+        self._interval: list[float] | None = None
+
+    @property
+    def interval(self) -> list[float] | None:
+        """The 95 % interval of the best AP50, [low, high]; None where it is undefined."""
+        if self.evaluation is not None:
+            found = self.evaluation.intervals.overall["voc_map50"]
+            self._interval = None if found is None else list(found)
+        return self._interval
 
     @property
     def state_key(self) -> str:
@@ -49,20 +61,21 @@ class BestModel(Callback):
         self.step = trainer.global_step
         if ap50 >= self.ap50 or not self.path.exists():
             assert isinstance(module, DetectorModule)
-            self.ap50 = ap50
+            self.ap50, self.evaluation = ap50, module.evaluation
             if trainer.is_global_zero:
                 shown = "undefined" if defined(ap50) is None else f"{ap50:.4f}"
                 module.save(self.path, module.network.spec.with_provenance(validation_ap50=shown))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that ``last.ckpt`` keeps."""
-        return {"ap50": self.ap50, "step": self.step, "at_start": self.at_start}
+        return {"ap50": self.ap50, "step": self.step, "at_start": self.at_start, "interval": self.interval}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state from ``last.ckpt``."""
         self.ap50 = float(state["ap50"])
         self.step = int(state.get("step", -1))
         self.at_start = state.get("at_start")
+        self._interval = state.get("interval")
 
 
 class WholeCheckpoints(TorchCheckpointIO):

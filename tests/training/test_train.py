@@ -190,7 +190,8 @@ def test_the_keys_of_what_is_resumed_stay_as_they_are(pictures, tmp_path):
     """A last.ckpt of an earlier version can be resumed only while its keys are those that are read."""
     trained = run(pictures, tmp_path / "run")
     content = read_torch_file(tmp_path / "run" / "last.ckpt")
-    assert content["callbacks"]["_BestModel"] == {"ap50": trained.ap50, "step": 4, "at_start": None}
+    kept = {"ap50": trained.ap50, "step": 4, "at_start": None, "interval": trained.ap50_interval}
+    assert content["callbacks"]["_BestModel"] == kept
     assert content["ssd_edge_training"] == "training in float"
     assert "ssd_edge.spec" in content
 
