@@ -1,0 +1,115 @@
+"""A process of a recorded machine: ``main`` runs ssd-edge as it runs there.
+
+Real are the program, its libraries and kernels. Recorded or imitated are: what the program asks of the machine
+(``Host``), the driver (tests/cuda/emulated_driver), TensorRT's library, cameras, and a Jetson's GStreamer.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import tempfile
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rehearsal.machines import MACHINES, Machine
+from rehearsal.setting import Setting
+
+if TYPE_CHECKING:
+    from ssd_edge.machine.host import Host
+    from tests.cuda.emulated import Emulated
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main() -> None:
+    """Run the program with this process's arguments on its machine."""
+    setting = see_the_tests()
+    from ssd_edge.machine import host
+
+    recorded = recorded_host(setting)
+    host.this_host = lambda: recorded  # before any module of the program takes it by name
+    emulated_driver()
+    from rehearsal import camera
+
+    camera.install(setting, MACHINES[setting.machine])
+    sys.modules["hypothesis"] = None  # type: ignore[assignment] # no user of a device has what the tests need
+    from ssd_edge.cli.main import main as program
+
+    program()
+
+
+def see_the_tests() -> Setting:
+    """Make the tests' emulations importable, after all that is installed; return the setting of this process."""
+    if str(ROOT) not in sys.path:
+        sys.path += [str(ROOT), *([beside] if (beside := Setting.of_this_process().beside) else [])]
+    return Setting.of_this_process()
+
+
+@cache
+def emulated_driver() -> Emulated:
+    """Load the emulated driver before anything else looks for NVIDIA's, with the machine's GPU."""
+    setting = see_the_tests()
+    from tests.cuda.emulated import use_emulated_driver
+
+    emulated = use_emulated_driver()
+    emulated.machine(**{**MACHINES[setting.machine].device, **setting.fault.device})
+    return emulated
+
+
+def recorded_host(setting: Setting) -> Host:
+    """Make the machine: recorded files and answers; Python, packages, OpenCV and PyAV are those of this environment."""
+    from ssd_edge.machine.host import NotInstalledError, package_version, this_host
+
+    machine, fault, real = MACHINES[setting.machine], setting.fault, this_host()
+    folder = tempfile.TemporaryDirectory(prefix="machine.")
+    atexit.register(folder.cleanup)
+    recorded = machine.host(Path(folder.name))
+    for name in fault.without:
+        recorded.path(name).unlink()
+    versions = {**_of_the_system(machine), **fault.packages}
+    answers: dict[str, Any] = {"driver": fault.driver} if fault.driver else {}
+
+    def run(command: tuple[str, ...]) -> Any:
+        if command[0] in fault.missing:
+            raise NotInstalledError(f"{command[0]} is not installed")
+        return recorded.run(command)
+
+    def ask(child: str) -> Any:
+        if child in answers:
+            return answers[child]
+        return real.ask(child) if child in {"opencv", "pyav"} else recorded.ask(child)
+
+    return replace(
+        recorded,
+        run=run,
+        ask=ask,
+        version=lambda package: versions[package] if package in versions else package_version(package),
+        environment={},
+        folder=Path.cwd(),
+        prefix=Path(sys.prefix),
+        requirements=real.requirements,
+        has_module=real.has_module,
+        space=real.space,
+        start_up=real.start_up,
+    )
+
+
+def _of_the_system(machine: Machine) -> dict[str, str | None]:
+    """Versions of the system's packages, as far as this environment sees them."""
+    seen = machine.tensorrt and any(Path(entry).name == "jetpack" for entry in sys.path)
+    return {"tensorrt": machine.tensorrt if seen else None}
+
+
+def interrupt() -> None:
+    """End a run as Ctrl-C does."""
+    import signal
+
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+if __name__ == "__main__":
+    main()
