@@ -61,7 +61,7 @@ EXPECTED = {
     ),
     RTX: (
         Expected(r"nvidia-smi$", ("Driver Version: 580.65.06", "CUDA Version: 13.0")),
-        Expected(r"ssd-edge build-engine", ("parts.engine: tensorrt-rtx 1.7.…, FP16 (… FP16 convolutions), … MiB",)),
+        Expected(r"ssd-edge build-engine", ("parts.engine: tensorrt-rtx 1.7.…, FP16 (… convolutions), … MiB",)),
         Expected(r"ssd-edge build-engine", ("parts.engine: openvino …, FP32", f"proof holds: {_PROOF}")),
         Expected(r"ssd-edge inspect", ("compute_capabilities: 8.6 8.9 12.0", "CUDA graph: yes", "runs here")),
         Expected(r"ssd-edge verify", (f"right   tensorrt-rtx FP16: {_PROOF}",)),

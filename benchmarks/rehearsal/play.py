@@ -46,15 +46,15 @@ def play(player: Player) -> Iterator[Result]:
 def judged(part: str, command: Command, player: Player, ran: Ran, page: str) -> str:
     """Compare an output with what is expected; "" if it fits."""
     if ran.code != 0:
-        return f"exit code {ran.code}: {_last(ran.out)}"
+        return f"exit code {ran.code}: {last_line(ran.out)}"
     if re.search(r"^failed ", ran.out, re.MULTILINE):
         return next(line for line in ran.out.splitlines() if line.startswith("failed "))
     if command.answer and command.answer_for in {"", player.machine.only} and not fits(command.answer, ran.out):
-        return f"the page answers {command.answer!r}, it says {_last(ran.out)!r}"
+        return f"the page answers {command.answer!r}, it says {last_line(ran.out)!r}"
     for expected in for_command(part, player.machine, player.name):
         for text in expected.says:
             if not fits(text, ran.out):
-                return f"{text!r} is not in {_last(ran.out)!r}"
+                return f"{text!r} is not in {last_line(ran.out)!r}"
             if expected.promised and not fits(text, page):
                 return f"the page does not have {text!r}"
     return ""
@@ -68,7 +68,7 @@ def check_beside(player: Player) -> Iterator[Result]:
                 yield Result(player.machine.title, part, "parsed", parsed(part))
             elif not part.startswith("pip"):
                 ran = player.play(part)
-                wrong = f"exit code {ran.code}: {_last(ran.out)}" if ran.code else ""
+                wrong = f"exit code {ran.code}: {last_line(ran.out)}" if ran.code else ""
                 yield Result(player.machine.title, part, ran.how, wrong, ran.unverified)
 
 
@@ -90,6 +90,7 @@ def parsed(command: str) -> str:
     return next((f"there is no option {word}" for word in words[2:] if word.startswith("-") and word not in options), "")
 
 
-def _last(text: str) -> str:
+def last_line(text: str) -> str:
+    """Return the last line of an output that is not empty."""
     lines = [line for line in text.strip().splitlines() if line.strip()]
     return lines[-1].strip() if lines else "it printed nothing"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rehearsal import system
+from rehearsal.environments import CACHE, uv
 from rehearsal.machines import RTX, Machine
 from rehearsal.process import ROOT
 from rehearsal.setting import Fault, Setting
@@ -163,19 +164,9 @@ class Player:
 
     def _pip(self, words: list[str]) -> Ran:
         """Run pip's line by uv, which does the same in a tenth of the time."""
-        from tests.lowest import find_uv
-
-        uv = find_uv()
-        if self.given is not None or uv is None:
+        if self.given is not None:
             return Ran("not run", 0, "")
         words = [word.replace("/path/to/ssd-edge", str(ROOT)) for word in words]
-        cache = ["--cache-dir", str(ROOT / "build" / "cache" / "uv")]
-        return self._run([uv, "pip", *words, "--quiet", "--no-config", *cache, "--python", str(self.python)], {})
+        options = ["--quiet", "--no-config", "--cache-dir", str(CACHE), "--python", str(self.python)]
+        return self._run([uv(), "pip", *words, *options], dict(os.environ))
 
-
-def system_python(machine: Machine) -> Path | None:
-    """Find the Python that a machine's system has, on this computer; None if there is none."""
-    from tests.pythons import interpreter
-
-    found = interpreter(machine.python)
-    return None if found is None else Path(found)

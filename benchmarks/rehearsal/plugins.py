@@ -60,6 +60,12 @@ class JetPack(FakeTensorRt):
         """See ``FakeTensorRt``; the plan says which form of decode it holds."""
         return Parser(network, self, logger)
 
+    def Builder(self, logger: Any) -> Any:  # noqa: N802 - its name
+        """See ``FakeTensorRt``; without memory, the bindings raise MemoryError."""
+        if "memory" in self.fails:
+            raise MemoryError
+        return super().Builder(logger)
+
     def change(self, model: onnx.ModelProto) -> None:
         """Build the first convolution in FP16, if that is planted."""
         if self._changes:

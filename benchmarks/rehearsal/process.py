@@ -57,7 +57,22 @@ def emulated_driver() -> Emulated:
 
     emulated = use_emulated_driver()
     emulated.machine(**{**MACHINES[setting.machine].device, **setting.fault.device})
+    if setting.fault.refused:
+        _refuse_contexts(emulated, setting.fault.refused)
     return emulated
+
+
+def _refuse_contexts(emulated: Emulated, result: int) -> None:
+    from ssd_edge.engines.cuda import bindings
+
+    retain = bindings.Bindings.retain_context
+
+    def refused(driver: Any, index: int) -> int:
+        driver.device_count()  # so that the next call is the one that asks for the context
+        emulated.fail(emulated.calls() + (index not in driver._devices), result)
+        return retain(driver, index)
+
+    bindings.Bindings.retain_context = refused  # type: ignore[method-assign]
 
 
 def recorded_host(setting: Setting) -> Host:
@@ -92,7 +107,7 @@ def recorded_host(setting: Setting) -> Host:
         folder=Path.cwd(),
         prefix=Path(sys.prefix),
         requirements=real.requirements,
-        has_module=real.has_module,
+        has_module=lambda name: (name == "gi" and setting.gstreamer) or real.has_module(name),
         space=real.space,
         start_up=real.start_up,
     )
