@@ -67,12 +67,15 @@ class Capture:
         self._show, self._picture = show, show.pictures[0]
 
     def isOpened(self) -> bool:  # noqa: N802 - its name
+        """Tell that the camera is open."""
         return True
 
     def set(self, name: int, value: float) -> bool:
+        """Accept a setting."""
         return True
 
     def get(self, name: int) -> float:
+        """Return a property; 0 for an unknown one."""
         import cv2
 
         height, width = self._picture.shape[:2]
@@ -80,20 +83,23 @@ class Capture:
         return float(known.get(name, 0))
 
     def grab(self) -> bool:
+        """Wait for the next picture."""
         self._picture = self._show.next()
         return True
 
     def retrieve(self, image: np.ndarray | None = None) -> tuple[bool, np.ndarray]:
+        """Return the picture that was grabbed, or copy it to ``image``."""
         if image is None:
             return True, self._picture.copy()
         image[:] = self._picture
         return True, image
 
     def read(self) -> tuple[bool, np.ndarray]:
+        """Grab and retrieve."""
         return self.grab(), self._picture.copy()
 
     def release(self) -> None:
-        pass
+        """Do nothing."""
 
 
 class Pipeline:
@@ -117,6 +123,7 @@ class Pipeline:
         self._reader, self._show = reader, show
 
     def take(self, stopping: Callable[[], bool]) -> Taken | None:
+        """See ``live.Connection``."""
         from ssd_edge.pixels import RawFrame, packed
         from ssd_edge.stream.live import Taken
 
@@ -132,7 +139,7 @@ class Pipeline:
         return Taken(RawFrame(memory, layout), captured, 0.0)
 
     def release(self) -> None:
-        pass
+        """Do nothing."""
 
 
 def in_nv12(picture: Any) -> np.ndarray:

@@ -27,7 +27,9 @@ class Expected(NamedTuple):
 _PROOF = "… of … detections in … images match"
 _COMMON = (
     Expected(r"ssd-edge verify", (f"right   openvino FP32: {_PROOF}",)),
-    Expected(r"ssd-edge selftest", ("passed   proof: engines agree", "passed   kernels: … equal NumPy's to the last bit")),
+    Expected(
+        r"ssd-edge selftest", ("passed   proof: engines agree", "passed   kernels: … equal NumPy's to the last bit")
+    ),
     Expected(r"ssd-edge selftest", ("passed   cpu: OpenVINO finds what ONNX Runtime finds", "the results")),
     Expected(r"ssd-edge benchmark", ("FPS of the loop", "inference", "end to end", "CUDA graph")),
     Expected(r"ssd-edge run", ("; Ctrl-C ends it", "… FPS, … frames of …, … dropped, … detections")),
@@ -83,7 +85,5 @@ def for_command(command: str, machine: Machine, name: str) -> list[Expected]:
         name: its key.
     """
     return [
-        one
-        for one in EXPECTED[machine.page]
-        if re.search(rf"^{one.command}", command) and name.startswith(one.machine)
+        one for one in EXPECTED[machine.page] if re.search(rf"^{one.command}", command) and name.startswith(one.machine)
     ]

@@ -11,7 +11,6 @@ import importlib
 import os
 import signal
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,5 +89,3 @@ def _runtime(run: Any, released: Any, setting: Setting) -> Any:
             return OfPlans(self, logger)
 
     return TensorRtRtx(run, released)
-
-

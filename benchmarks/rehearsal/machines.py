@@ -35,6 +35,7 @@ class Machine:
         bindings: version of TensorRT's Python bindings on PyPI that stand in for the system's.
         commands: what it prints for commands that the program does not ask.
         elements: GStreamer's elements that only this machine has.
+        opencv: package of PyPI, compiled for NumPy 1, that stands in for the system's OpenCV; "" if none is played.
     """
 
     title: str
@@ -48,6 +49,7 @@ class Machine:
     bindings: str = ""
     commands: Mapping[str, str] = field(default_factory=dict)
     elements: tuple[str, ...] = ()
+    opencv: str = ""
 
     def host(self, root: Path) -> Host:
         """Make the machine as the program sees it, with its files under an empty folder."""
@@ -71,6 +73,7 @@ MACHINES = {
         tensorrt="10.3.0",
         bindings="10.3.0",
         elements=HARDWARE,
+        opencv="opencv-python-headless==4.5.4.60",  # Ubuntu 22.04's python3-opencv is 4.5.4
     ),
     "jetpack-7.2": Machine(
         "AGX Orin, JetPack 7.2",
@@ -83,6 +86,7 @@ MACHINES = {
         tensorrt="10.16.2.1",
         bindings="10.16.1.11",
         elements=HARDWARE,
+        opencv="opencv-python-headless==4.8.1.78",  # NVIDIA's is 4.8.0, Ubuntu 24.04's 4.6.0
     ),
     "rtx-4090": Machine(
         "PC with an RTX 4090, driver 580",

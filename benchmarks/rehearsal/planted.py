@@ -11,6 +11,7 @@ from rehearsal.play import Result, last_line
 from rehearsal.player import Player
 from rehearsal.process import ROOT
 from rehearsal.setting import Fault
+from rehearsal.system_opencv import REFUSED
 
 UNAVAILABLE = 46
 """CUDA_ERROR_DEVICE_UNAVAILABLE of cuda.h."""
@@ -234,7 +235,7 @@ def _wrong(player: Player, planted: Planted, bundle: str) -> str:
 
 def not_planted() -> list[str]:
     """List the messages of both pages that no fault provokes."""
-    planted = {one.message for one in PLANTED}
+    planted = {REFUSED, *(one.message for one in PLANTED)}
     return [
         message for page in (JETSON, RTX) for message in messages((ROOT / page).read_text()) if message not in planted
     ]

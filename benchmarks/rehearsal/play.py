@@ -87,7 +87,8 @@ def parsed(command: str) -> str:
     if known is None:
         return f"there is no command {words[1]}"
     options = {name for parameter in known.params for name in parameter.opts}
-    return next((f"there is no option {word}" for word in words[2:] if word.startswith("-") and word not in options), "")
+    wrong = [word for word in words[2:] if word.startswith("-") and word not in options]
+    return f"there is no option {wrong[0]}" if wrong else ""
 
 
 def last_line(text: str) -> str:

@@ -26,6 +26,9 @@ PATIENCE = 240.0
 """Seconds for one command."""
 ON_PATH = ("lsmod",)
 """Commands that the program looks for on its PATH."""
+SHORTER = {"selftest": ["--quick", "--only", "proof", "--only", "cpu", "--only", "kernels"]}
+SHORTER["benchmark"] = ["--frames", "10", "--warmup", "1", "--rounds", "1"]
+"""Options for ``Player.short``."""
 _NOISE = re.compile(r"^\[[^\]]*\] \[TRT\].*\n?", re.MULTILINE)  # the real bindings', which users see too
 _START = "import sys; sys.path.append({folder!r}); from rehearsal.process import main; main()"
 
@@ -59,6 +62,9 @@ class Player:
         libraries: folder of the libraries that the bindings load.
         given: an environment in place of the one that the page makes, whose pip lines are then not run.
         fault: what is planted.
+        sees_system: whether the environment sees the system's packages; the venv line decides it.
+        short: whether to measure shortly, by options that are added to the page's commands.
+        system_site: folders of further packages of the system, such as its OpenCV.
     """
 
     name: str
@@ -70,6 +76,8 @@ class Player:
     given: Path | None = None
     fault: Fault = field(default_factory=Fault)
     sees_system: bool = False
+    short: bool = False
+    system_site: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         root = Path(tempfile.mkdtemp(dir=self.folder, prefix=".machine."))
@@ -103,7 +111,7 @@ class Player:
             return Ran("answered", answered.code, answered.out, answered.unverified)
         words = shlex.split(command)
         if words[0] == "ssd-edge":
-            return self.program(words[1:])
+            return self.program(words[1:] + (SHORTER.get(words[1], []) if self.short else []))
         if words[:3] == ["python3", "-m", "venv"]:
             return self._venv(words[3:])
         if words[0] == ".":
@@ -122,7 +130,7 @@ class Player:
     def _paths(self) -> dict[str, str]:
         """Variables by which the environment finds the imitated libraries."""
         rtx = self.machine.page == RTX
-        seen = [HERE / "rtx"] if rtx else [HERE / "jetpack"] if self.sees_system else []
+        seen = [HERE / "rtx"] if rtx else [HERE / "jetpack", *self.system_site] if self.sees_system else []
         variables = {"PYTHONPATH": os.pathsep.join(map(str, seen))}
         if self.libraries is not None:
             variables["LD_LIBRARY_PATH"] = str(self.libraries)
@@ -169,4 +177,3 @@ class Player:
         words = [word.replace("/path/to/ssd-edge", str(ROOT)) for word in words]
         options = ["--quiet", "--no-config", "--cache-dir", str(CACHE), "--python", str(self.python)]
         return self._run([uv(), "pip", *words, *options], dict(os.environ))
-

@@ -1,4 +1,4 @@
-"""JetPack's TensorRT, imitated: plans are ONNX files, whose decode nodes are the project's plugins on the emulated GPU."""
+"""JetPack's TensorRT, imitated: plans are ONNX files, with the project's plugins as decode nodes on an emulated GPU."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import atexit
 import os
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -32,10 +33,11 @@ def main() -> None:
 
     recorded = recorded_host(setting)
     host.this_host = lambda: recorded  # before any module of the program takes it by name
-    emulated_driver()
-    from rehearsal import camera
+    with suppress(ImportError):  # of a broken OpenCV, of which the program has to tell
+        emulated_driver()
+        from rehearsal import camera
 
-    camera.install(setting, MACHINES[setting.machine])
+        camera.install(setting, MACHINES[setting.machine])
     sys.modules["hypothesis"] = None  # type: ignore[assignment] # no user of a device has what the tests need
     from ssd_edge.cli.main import main as program
 

@@ -69,7 +69,8 @@ class Setting:
     def of_this_process(cls) -> Setting:
         """Read the setting that this process was given."""
         values = json.loads(os.environ[VARIABLE])
-        return cls(**{**values, "fault": Fault(**values["fault"])})
+        fault = {name: tuple(value) if isinstance(value, list) else value for name, value in values["fault"].items()}
+        return cls(**{**values, "fault": Fault(**fault)})
 
     @property
     def compiled(self) -> Path:

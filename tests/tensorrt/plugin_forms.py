@@ -160,7 +160,7 @@ FORMS = {"ahead-of-time": AheadOfTime, "python": Python}
 
 
 def _referenced(*plugins: Any) -> None:
-    """Take the reference that the native library takes, and that a plugin's destructor in 10.3's bindings gives back."""
+    """Take the reference that the native library takes, which a plugin's destructor in 10.3's bindings gives back."""
     for plugin in plugins:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(plugin))
 
