@@ -5,17 +5,18 @@ the Python of that system; each output is compared with what the page or ``rehea
 message of its tables is provoked by a planted fault. The driver is emulated, TensorRT imitated, cameras recorded;
 wheels are this processor's, but for the commands that qemu runs. Nothing here is a device's result.
 
-``python benchmarks/jetson_rehearsal.py`` prints each command. Environments take 3 GB, and the plays ten minutes.
+``python benchmarks/jetson_rehearsal.py`` prints each command; with names of machines, it plays these alone. Environments take 3 GB, and the plays ten minutes.
 """
 
 from __future__ import annotations
 
+import argparse
 import re
 import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from figure import Figure
@@ -27,6 +28,7 @@ from rehearsal.arm import play_on_arm  # noqa: E402
 from rehearsal.environments import beside, libraries, system_python  # noqa: E402
 from rehearsal.machines import MACHINES  # noqa: E402
 from rehearsal.model import write_model  # noqa: E402
+from rehearsal.pipelines import play_pipelines  # noqa: E402
 from rehearsal.planted import not_planted, play_planted  # noqa: E402
 from rehearsal.play import Result, check_beside, play  # noqa: E402
 from rehearsal.player import Player  # noqa: E402
@@ -35,18 +37,22 @@ from rehearsal.system_opencv import play_system_opencv  # noqa: E402
 
 NEVER = (
     "a board, a card, NVIDIA's driver, TensorRT's own builder and runtime, a camera, an RTSP server",
-    "GStreamer's own elements: pipelines are read by their elements' names",
+    "a Jetson's GStreamer elements: others of software stand in their place",
     "wheels of cp310 and cp312 for aarch64: resolved by uv, not imported",
     "rows of the tables without a message: slow cameras, heat",
 )
 """What is played on no machine."""
 
 
-def measure() -> Figure:
-    """Play both pages."""
+def measure(only: Collection[str] = MACHINES) -> Figure:
+    """Play both pages.
+
+    Args:
+        only: keys of the machines to play; without all of them, pipelines and ARM are left out.
+    """
     results: list[Result] = []
     missing: dict[str, str] = {}
-    for what, played in plays():
+    for what, played in plays(only):
         try:
             for result in played():
                 results.append(result)
@@ -74,17 +80,19 @@ def measure() -> Figure:
     )
 
 
-def plays() -> Iterator[tuple[str, Callable[[], Iterator[Result]]]]:
+def plays(only: Collection[str]) -> Iterator[tuple[str, Callable[[], Iterator[Result]]]]:
     """List the plays by what they are; each may end in FileNotFoundError where something that it needs is missing."""
     scratch = tempfile.TemporaryDirectory(prefix="rehearsal.")
     with scratch as folder:
         model = Path(folder) / "model"
         model.mkdir()
         write_model(model)
-        for name, machine in MACHINES.items():
+        for name, machine in ((name, MACHINES[name]) for name in MACHINES if name in only):
             yield machine.title, lambda name=name: _played(name, Path(folder) / name, model)  # type: ignore[misc]
             yield f"pip lines of {machine.title} for aarch64", lambda machine=machine: resolved(machine)  # type: ignore[misc]
-        yield "aarch64", lambda: play_on_arm(model)
+        if len(only) == len(MACHINES):
+            yield "pipelines", lambda: play_pipelines(model)
+            yield "aarch64", lambda: play_on_arm(model)
 
 
 def _played(name: str, folder: Path, model: Path) -> Iterator[Result]:
@@ -105,7 +113,9 @@ def _line(result: Result) -> str:
 
 def main() -> int:
     """Play, and print what was played on what and what was not; exit code 1 if something is wrong."""
-    figure = measure()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("machines", nargs="*", choices=[*MACHINES, []], help="machines to play; by default all")
+    figure = measure(parser.parse_args().machines or MACHINES)
     for title, entries in figure.detail.items():
         print(f"\n{title}:")
         rows = entries.items() if isinstance(entries, dict) else ((one, "") for one in entries)

@@ -69,6 +69,7 @@ EXPECTED = {
         Expected(r"ssd-edge verify", (f"right   tensorrt-rtx FP16: {_PROOF}",)),
         Expected(r"ssd-edge benchmark", ("AMD Ryzen 9 7950X 16-Core Processor",)),
         Expected(r"ssd-edge run", ("parts.engine: tensorrt-rtx FP16, on",)),
+        Expected(r"ssd-edge run .*v4l2src", ("on GStreamer pipeline;",)),
         Expected(r"ssd-edge run .*--save-json -", ("on rtsp://camera3/stream;", '"detections":')),
         *_COMMON,
     ),

@@ -96,6 +96,7 @@ MACHINES = {
         "",
         {"devices": 1, "major": 8, "minor": 9, "integrated": 0, "memory": 8 << 30, "release": 13000},
         "sm_89",
+        elements=("jpegdec",),
         commands={
             "nvidia-smi": "| NVIDIA-SMI 580.65.06    Driver Version: 580.65.06    CUDA Version: 13.0 |\n"
             "|   0  NVIDIA GeForce RTX 4090 | 23W / 450W |\n",

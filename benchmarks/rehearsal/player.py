@@ -158,7 +158,7 @@ class Player:
     def _venv(self, options: list[str]) -> Ran:
         if self.given is not None:
             return Ran("not run", 0, "")
-        ran = self._run([str(self.system_python), "-m", "venv", "--clear", *options], {})
+        ran = self._run([str(self.system_python), "-m", "venv", *options], {})
         text = self.python.parents[1].joinpath("pyvenv.cfg").read_text() if ran.code == 0 else ""
         self.sees_system = "include-system-site-packages = true" in text
         return ran

@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 
 UBUNTU = {
     "22.04": ("python3-gi", "gir1.2-gst-plugins-base-1.0", "python3-venv", "python3-opencv", "kmod"),
-    "24.04": ("python3-gi", "gir1.2-gst-plugins-base-1.0", "python3-venv", "python3-opencv", "kmod"),
+    "24.04": (
+        *("python3-gi", "gir1.2-gst-plugins-base-1.0", "python3-venv", "python3-opencv", "kmod"),
+        "gstreamer1.0-plugins-good",
+    ),
 }
 """Packages by Ubuntu's release. Each was found in archive.ubuntu.com's pool, for amd64: in 22.04 pygobject 3.42.1,
-gst-plugins-base 1.20.1, python3-defaults 3.10.6, opencv 4.5.4, kmod 29; in 24.04 pygobject 3.48.2, gst-plugins-base
-1.24.2, python3-defaults 3.12.3, opencv 4.6.0, kmod 31. That arm64 has the same was not looked up."""
+gst-plugins-base 1.20.1, python3-defaults 3.10.6, opencv 4.5.4, kmod 29; in 24.04 pygobject 3.48.2, gst-plugins-base and
+-good 1.24.2, python3-defaults 3.12.3, opencv 4.6.0, kmod 31. That arm64 has the same was not looked up."""
 
 NVIDIA = {
     "R36": ("nvidia-jetpack", "python3-libnvinfer", "nvidia-l4t-gstreamer", "nvidia-l4t-dla-compiler"),
