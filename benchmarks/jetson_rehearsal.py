@@ -5,7 +5,8 @@ the Python of that system; each output is compared with what the page or ``rehea
 message of its tables is provoked by a planted fault. The driver is emulated, TensorRT imitated, cameras recorded;
 wheels are this processor's, but for the commands that qemu runs. Nothing here is a device's result.
 
-``python benchmarks/jetson_rehearsal.py`` prints each command; with names of machines, it plays these alone. Environments take 3 GB, and the plays ten minutes.
+``python benchmarks/jetson_rehearsal.py`` prints each command; with names of machines, it plays these alone. Its
+environments take 3 GB, and the plays ten minutes.
 """
 
 from __future__ import annotations
