@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rehearsal import system
 from rehearsal.environments import CACHE, uv
@@ -20,6 +20,9 @@ from rehearsal.machines import RTX, Machine
 from rehearsal.process import ROOT
 from rehearsal.setting import Fault, Setting
 from ssd_edge.machine.host import NotInstalledError
+
+if TYPE_CHECKING:
+    from ssd_edge.machine.host import Host
 
 HERE = Path(__file__).resolve().parent
 PATIENCE = 240.0
@@ -81,7 +84,7 @@ class Player:
 
     def __post_init__(self) -> None:
         root = Path(tempfile.mkdtemp(dir=self.folder, prefix=".machine."))
-        self.host = self.machine.host(root)
+        self.host = _closed(self.machine, root)
         self.bin = root / ".bin"
         self.bin.mkdir()
         for name in {*ON_PATH} - {*self.fault.missing}:
@@ -177,3 +180,15 @@ class Player:
         words = [word.replace("/path/to/ssd-edge", str(ROOT)) for word in words]
         options = ["--quiet", "--no-config", "--cache-dir", str(CACHE), "--python", str(self.python)]
         return self._run([uv(), "pip", *words, *options], dict(os.environ))
+
+
+def _closed(machine: Machine, root: Path) -> Host:
+    """Make a machine, and close the files that keep its sensors silent: only the program reads those."""
+    from tests.machine.machines import HELD
+
+    before = len(HELD)
+    host = machine.host(root)
+    for descriptor in HELD[before:]:
+        os.close(descriptor)
+    del HELD[before:]
+    return host
