@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
 import tempfile
 from contextlib import suppress
@@ -28,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def main() -> None:
     """Run the program with this process's arguments on its machine."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C
     setting = see_the_tests()
     from ssd_edge.machine import host
 
@@ -123,8 +125,6 @@ def _of_the_system(machine: Machine) -> dict[str, str | None]:
 
 def interrupt() -> None:
     """End a run as Ctrl-C does."""
-    import signal
-
     os.kill(os.getpid(), signal.SIGINT)
 
 
