@@ -29,6 +29,7 @@ from rehearsal.arm import play_on_arm  # noqa: E402
 from rehearsal.environments import beside, libraries, system_python  # noqa: E402
 from rehearsal.machines import MACHINES  # noqa: E402
 from rehearsal.model import write_model  # noqa: E402
+from rehearsal.newer_nvrtc import play_newer_nvrtc  # noqa: E402
 from rehearsal.pipelines import play_pipelines  # noqa: E402
 from rehearsal.planted import not_planted, play_planted  # noqa: E402
 from rehearsal.play import Result, check_beside, play  # noqa: E402
@@ -36,6 +37,8 @@ from rehearsal.player import Player  # noqa: E402
 from rehearsal.resolved import resolved  # noqa: E402
 from rehearsal.system_opencv import play_system_opencv  # noqa: E402
 
+NEWEST_CUDA = 13
+"""Major release of the CUDA whose NVRTC is updated on machines that have it."""
 NEVER = (
     "a board, a card, NVIDIA's driver, TensorRT's own builder and runtime, a camera, an RTSP server",
     "a Jetson's GStreamer elements: others of software stand in their place",
@@ -103,6 +106,8 @@ def _played(name: str, folder: Path, model: Path) -> Iterator[Result]:
     yield from play(player)
     yield from check_beside(player)
     yield from play_planted(player)
+    if machine.device["release"] // 1000 >= NEWEST_CUDA:
+        yield from play_newer_nvrtc(player)
     if machine.opencv:
         yield from play_system_opencv(player)
 

@@ -127,6 +127,14 @@ PLANTED = (
         before=_BUILD + _ADD,
     ),
     Planted(
+        "lsmod is missing",
+        "jetpack-6.2",
+        "not installed: NVIDIA's video libraries call it, and nvv4l2decoder gives no frame without it",
+        "ssd-edge doctor",
+        Fault(missing=("lsmod",)),
+        code=0,
+    ),
+    Planted(
         "an environment without the system's packages",
         "jetpack-6.2",
         "this Python has no GStreamer, and this OpenCV was built without GStreamer",
