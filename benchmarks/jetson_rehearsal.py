@@ -72,15 +72,17 @@ def measure(only: Collection[str] = MACHINES) -> Figure:
         "not verified": sorted({one.unverified for one in results if one.unverified}),
         "not played": [*NEVER, *(f"{what}: {reason}" for what, reason in missing.items())],
     }
-    planted = sum(one.command.startswith("planted") for one in right)
+    how = Counter(one.how for one in results)
+    faults = sum(one.command.startswith("planted") for one in results)
     return Figure(
         "jetson-rehearsal",
         len(right),
-        f"of {len(results)} commands and planted faults are right, played on recorded machines",
+        f"of {len(results)} commands are right, played on recorded machines",
         "all",
         not wrong and not missing,
         detail,
-        f"{planted} planted faults give the page's sentence",
+        f"{how['run']} run, {faults} of them with a planted fault; {how['answered']} answered by the recorded machine, "
+        f"{how['resolved']} resolved, {how['parsed']} parsed",
     )
 
 
@@ -93,7 +95,7 @@ def plays(only: Collection[str]) -> Iterator[tuple[str, Callable[[], Iterator[Re
         write_model(model)
         for name, machine in ((name, MACHINES[name]) for name in MACHINES if name in only):
             yield machine.title, lambda name=name: _played(name, Path(folder) / name, model)  # type: ignore[misc]
-            yield f"pip lines of {machine.title} for aarch64", lambda machine=machine: resolved(machine)  # type: ignore[misc]
+            yield f"pip lines of {machine.title}", lambda machine=machine: resolved(machine)  # type: ignore[misc]
         if len(only) == len(MACHINES):
             yield "pipelines", lambda: play_pipelines(model)
             yield "aarch64", lambda: play_on_arm(model)
