@@ -30,14 +30,14 @@ def install(setting: Setting, machine: Machine) -> None:
     """Put the machine's cameras in place of those of this computer."""
     import cv2
 
-    from ssd_edge.stream import cameras, gstreamer
+    from ssd_edge.stream import gstreamer
 
     show = Show(Path(setting.photos))
     cv2.VideoCapture = lambda *arguments: Capture(show)
     elements = {*PLAIN, *machine.elements} if setting.gstreamer else set()
     library = SimpleNamespace(ElementFactory=SimpleNamespace(find=lambda name: True if name in elements else None))
     gstreamer.libraries = lambda: (library, None) if elements else None
-    cameras.GStreamerConnection = lambda text, reader: Pipeline(text, reader, elements, show)
+    gstreamer.GStreamerConnection = lambda text, reader: Pipeline(text, reader, elements, show)
 
 
 class Show:
@@ -108,6 +108,7 @@ class Pipeline:
 
     fps: float | None = RATE
     live = True
+    unreadable = 0
 
     def __init__(self, text: str, reader: Reader, elements: set[str], show: Show) -> None:
         from ssd_edge.errors import SourceError
@@ -119,6 +120,8 @@ class Pipeline:
                 raise SourceError(_sentence(f'no element "{part[0]}"'))
         if parts[-1][0] != "appsink":
             raise SourceError(f"the pipeline must end in ! appsink, but ends in {parts[-1][0]!r}")
+        chosen = "decodebin" in text and "nvv4l2decoder" in elements
+        self.way = "GStreamer" + (", decoded in hardware" if chosen or "nvv4l2decoder" in text else "")
         agreed = re.findall(r"video/x-raw,format=(\w+)", text)
         self._format = agreed[-1] if agreed and agreed[-1] in reader.reads else "BGR"
         self._reader, self._show = reader, show

@@ -33,7 +33,7 @@ _COMMON = (
     Expected(r"ssd-edge selftest", ("passed   cpu: OpenVINO finds what ONNX Runtime finds", "the results")),
     Expected(r"ssd-edge benchmark", ("FPS of the loop", "inference", "end to end", "CUDA graph")),
     Expected(r"ssd-edge run", ("; Ctrl-C ends it", "… FPS, … frames of …, … dropped, … detections")),
-    Expected(r"ssd-edge run .*--camera 0", ("on camera 0;",)),
+    Expected(r"ssd-edge run .*--camera 0", ("on camera 0…;",)),
 )
 EXPECTED = {
     JETSON: (
@@ -56,9 +56,10 @@ EXPECTED = {
         Expected(r"ssd-edge verify", (f"right   tensorrt INT8: {_PROOF}",), True),
         Expected(r"ssd-edge benchmark", ("NVIDIA Jetson AGX Orin Developer Kit",)),
         Expected(r"ssd-edge run", ("parts.engine: tensorrt INT8, on",)),
-        Expected(r"ssd-edge run .*nvargus", ("on GStreamer pipeline;",)),
-        Expected(r"ssd-edge run .*--camera rtsp://", ("on rtsp://camera3/stream, decoded in hardware;",)),
-        Expected(r"ssd-edge run .*'rtspsrc", ("on GStreamer pipeline;",)),
+        Expected(r"ssd-edge run .*--size", ("on camera 0, … by GStreamer, decoded in hardware;",)),
+        Expected(r"ssd-edge run .*nvargus", ("on GStreamer pipeline by GStreamer…;",)),
+        Expected(r"ssd-edge run .*--camera rtsp://", ("on rtsp://camera3/stream by GStreamer, decoded in hardware;",)),
+        Expected(r"ssd-edge run .*'rtspsrc", ("on GStreamer pipeline by GStreamer…;",)),
         *_COMMON,
     ),
     RTX: (
@@ -69,8 +70,8 @@ EXPECTED = {
         Expected(r"ssd-edge verify", (f"right   tensorrt-rtx FP16: {_PROOF}",), True),
         Expected(r"ssd-edge benchmark", ("AMD Ryzen 9 7950X 16-Core Processor",)),
         Expected(r"ssd-edge run", ("parts.engine: tensorrt-rtx FP16, on",)),
-        Expected(r"ssd-edge run .*v4l2src", ("on GStreamer pipeline;",)),
-        Expected(r"ssd-edge run .*--save-json -", ("on rtsp://camera3/stream;", '"detections":')),
+        Expected(r"ssd-edge run .*v4l2src", ("on GStreamer pipeline by GStreamer…;",)),
+        Expected(r"ssd-edge run .*--save-json -", ("on rtsp://camera3/stream…;", '"detections":')),
         *_COMMON,
     ),
 }

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 PATIENCE = 240.0
 """Seconds for one command."""
+COMPILER = os.environ.get("CXX", "g++")
 ON_PATH = ("lsmod",)
 """Commands that the program looks for on its PATH."""
 SHORTER = {"selftest": ["--quick", "--only", "proof", "--only", "cpu", "--only", "kernels"]}
@@ -92,6 +93,9 @@ class Player:
                 out = self.host.run((name,)).out
                 (self.bin / name).write_text(f"#!/bin/sh\ncat <<'END'\n{out}END\n")
                 (self.bin / name).chmod(0o755)
+        for name in (COMPILER, "as", "ld"):  # the emulated driver is compiled by the first process that needs it
+            if (found := shutil.which(name)) is not None:
+                (self.bin / Path(name).name).symlink_to(found)
         if self.given is not None:
             self.sees_system = True
 
@@ -140,11 +144,10 @@ class Player:
         return variables
 
     def _run(self, command: list[str], variables: dict[str, str]) -> Ran:
-        compiler = shutil.which(os.environ.get("CXX", "g++")) or ""
         environment = {
             "PATH": os.pathsep.join((str(self.bin), str(self.python.parent))),
             "HOME": os.environ.get("HOME", "/"),
-            "CXX": compiler,  # the emulated driver's
+            "CXX": COMPILER,
             "XDG_CACHE_HOME": str(ROOT / "build" / "cache"),
             "COLUMNS": "200",
             "OMP_NUM_THREADS": "1",
