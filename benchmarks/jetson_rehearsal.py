@@ -1,133 +1,136 @@
-"""The commands of docs/jetson.md and docs/rtx.md, played on recorded machines: JetPack 6.2, an RTX 4090.
+"""The commands of docs/jetson.md and docs/rtx.md, played on recorded machines: JetPack 6.2 and 7.2, and an RTX 4090.
 
-Played here: each pip line is resolved for the Python and processor of each machine of its page; ``doctor``'s check of a
-backend is asked on the recorded machine with planted faults, each of which must give the sentence that the page
-promises. Each ``ssd-edge`` line is parsed by its command, and not run. Not played: the system's own commands (apt,
-reboot), and what builds and runs engines.
+Each page is played from its first command to its last in one folder, in an environment that its own lines make, with
+the Python of that system; each output is compared with what the page or ``rehearsal/expected.py`` says. Then each
+message of its tables is provoked by a planted fault. The driver is emulated, TensorRT imitated, cameras recorded;
+wheels are this processor's, but for the commands that qemu runs. Nothing here is a device's result.
+
+``python benchmarks/jetson_rehearsal.py`` prints each command; with names of machines, it plays these alone. Its
+environments take 3 GB, and the plays ten minutes.
 """
 
 from __future__ import annotations
 
+import argparse
 import re
-import shlex
-import subprocess
+import shutil
 import sys
 import tempfile
-from itertools import product
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from figure import Figure
 
-if TYPE_CHECKING:
-    from ssd_edge.machine.host import Host
-
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = {"docs/jetson.md": (("3.10", "aarch64"), ("3.12", "aarch64")), "docs/rtx.md": (("3.12", "x86_64"),)}
-"""The Python and the processor of each machine that a page is for: JetPack 6.2 and 7.2, Ubuntu 24.04."""
-PLANTED = {
-    "NVRTC too new": ("docs/rtx.md", "tensorrt-rtx", {"nvidia-cuda-nvrtc": "13.5.37"}, "NVRTC 13.5 is newer than this"),
-    "bindings too new": (
-        "docs/jetson.md",
-        "tensorrt",
-        {"cuda-bindings": "13.5.0"},
-        "cuda-bindings 13.5.0 needs a driver",
-    ),
-    "DLA's compiler missing": (
-        "docs/jetson.md",
-        "tensorrt",
-        {},
-        "libnvdla_compiler.so, which JetPack's TensorRT loads",
-    ),
-}
-"""Page, backend, packages that are other ones, and the sentence that page and program give."""
+sys.path.append(str(ROOT))  # for the recorded machines, which belong to the tests
+
+from rehearsal.arm import play_on_arm  # noqa: E402
+from rehearsal.environments import beside, libraries, system_python  # noqa: E402
+from rehearsal.machines import MACHINES  # noqa: E402
+from rehearsal.model import write_model  # noqa: E402
+from rehearsal.newer_nvrtc import play_newer_nvrtc  # noqa: E402
+from rehearsal.pipelines import play_pipelines  # noqa: E402
+from rehearsal.planted import not_planted, play_planted  # noqa: E402
+from rehearsal.play import Result, check_beside, play  # noqa: E402
+from rehearsal.player import Player  # noqa: E402
+from rehearsal.resolved import resolved  # noqa: E402
+from rehearsal.system_opencv import play_system_opencv  # noqa: E402
+
+NEWEST_CUDA = 13
+"""Major release of the CUDA whose NVRTC is updated on machines that have it."""
+NEVER = (
+    "a board, a card, NVIDIA's driver, TensorRT's own builder and runtime, a camera, an RTSP server",
+    "a Jetson's GStreamer elements: others of software stand in their place",
+    "wheels of cp310 and cp312 for aarch64: resolved by uv, not imported",
+    "rows of the tables without a message: slow cameras, heat",
+)
+"""What is played on no machine."""
 
 
-def measure() -> Figure:
-    """Play both pages."""
-    sys.path.insert(0, str(ROOT))  # for the recorded machines, which belong to the tests
-    wrong: dict[str, str] = {}
-    number = 0
-    for page, machines in PAGES.items():
-        for (python, architecture), command in product(machines, commands((ROOT / page).read_text())):
-            verdict = played(command, python, architecture)
-            if verdict is not None:
-                number += 1
-                wrong.update({f"{command}, Python {python}": verdict} if verdict else {})
-    for name in PLANTED:
-        number += 1
-        verdict = planted(name)
-        wrong.update({name: verdict} if verdict else {})
-    detail = {"wrong": wrong, "not played": "apt, reboot; ssd-edge lines are parsed, not run"}
-    return Figure("jetson-rehearsal", number - len(wrong), f"of {number} commands are right", "all", not wrong, detail)
+def measure(only: Collection[str] = MACHINES) -> Figure:
+    """Play both pages.
 
-
-def commands(text: str) -> list[str]:
-    """Find the command lines of a page: its indented blocks, without comments."""
-    lines = re.findall(r"^    (\S.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
-    return [line.split("    #")[0].strip() for line in lines]
-
-
-def played(command: str, python: str, architecture: str) -> str | None:
-    """Play a command; "" if it is right, else what is wrong; None if it is not played."""
-    words = shlex.split(command, comments=True)
-    if words[:2] == ["pip", "install"]:
-        return _resolved([word.replace("/path/to/ssd-edge", str(ROOT)) for word in words[2:]], python, architecture)
-    if words[:1] == ["ssd-edge"]:
-        import typer.main
-
-        from ssd_edge.cli.main import app
-
-        group = typer.main.get_command(app)
-        known = group.commands.get(words[1])  # type: ignore[attr-defined]
-        if known is None:
-            return f"there is no command {words[1]}"
+    Args:
+        only: keys of the machines to play; without all of them, pipelines and ARM are left out.
+    """
+    results: list[Result] = []
+    missing: dict[str, str] = {}
+    for what, played in plays(only):
         try:
-            known.make_context(words[1], words[2:])
-        except Exception as error:  # whatever the parser says
-            return str(error)
-        return ""
-    return None
+            for result in played():
+                results.append(result)
+                print(_line(result), file=sys.stderr, flush=True)
+        except FileNotFoundError as error:
+            missing[what] = str(error)
+    right = [one for one in results if not one.wrong]
+    wrong = {f"{one.machine}: {one.command}": one.wrong for one in results if one.wrong}
+    wrong.update(dict.fromkeys(not_planted(), "no fault is planted for it"))
+    detail = {
+        "wrong": wrong,
+        "how": dict(Counter(f"{one.machine}: {one.how}" for one in results)),
+        "not verified": sorted({one.unverified for one in results if one.unverified}),
+        "not played": [*NEVER, *(f"{what}: {reason}" for what, reason in missing.items())],
+    }
+    how = Counter(one.how for one in results)
+    faults = sum(one.command.startswith("planted") for one in results)
+    return Figure(
+        "jetson-rehearsal",
+        len(right),
+        f"of {len(results)} commands are right, played on recorded machines",
+        "all",
+        not wrong and not missing,
+        detail,
+        f"{how['run']} run, {faults} of them with a planted fault; {how['answered']} answered by the recorded machine, "
+        f"{how['resolved']} resolved, {how['parsed']} parsed",
+    )
 
 
-def planted(name: str) -> str:
-    """Ask about a backend on a machine with a fault; "" if the page's sentence comes."""
-    from ssd_edge.engines.readiness import READINESS, readiness
-
-    page, backend, packages, promised = PLANTED[name]
-    with tempfile.TemporaryDirectory() as folder:
-        host = _machine(page, Path(folder), packages, without_dla=name.startswith("DLA"))
-        ready = readiness(host, {backend: READINESS[backend]})[backend]
-        said = "; ".join(f"{one.reason}: {one.remedy}" for one in (*ready.obstacles, *ready.to_build, *ready.notes))
-    if promised not in said:
-        return f"it says {said!r}"
-    return "" if promised in (ROOT / page).read_text() else "the page does not have this sentence"
-
-
-def _machine(page: str, folder: Path, packages: dict[str, str], without_dla: bool) -> Host:
-    from tests.machine.machines import agx_orin_6, but, rtx_desktop
-
-    if page == "docs/rtx.md":
-        return but(rtx_desktop(folder), packages=packages)
-    seen = {"tensorrt": "10.3.0", "cuda-bindings": "12.9.10", "nvidia-cuda-nvrtc-cu12": "12.6.85"}
-    host = but(agx_orin_6(folder), packages={**seen, **packages})
-    if without_dla:
-        host.path("/usr/lib/aarch64-linux-gnu/nvidia/libnvdla_compiler.so").unlink()
-    return host
+def plays(only: Collection[str]) -> Iterator[tuple[str, Callable[[], Iterator[Result]]]]:
+    """List the plays by what they are; each may end in FileNotFoundError where something that it needs is missing."""
+    scratch = tempfile.TemporaryDirectory(prefix="rehearsal.")
+    with scratch as folder:
+        model = Path(folder) / "model"
+        model.mkdir()
+        write_model(model)
+        for name, machine in ((name, MACHINES[name]) for name in MACHINES if name in only):
+            yield machine.title, lambda name=name: _played(name, Path(folder) / name, model)  # type: ignore[misc]
+            yield f"pip lines of {machine.title}", lambda machine=machine: resolved(machine)  # type: ignore[misc]
+        if len(only) == len(MACHINES):
+            yield "pipelines", lambda: play_pipelines(model)
+            yield "aarch64", lambda: play_on_arm(model)
 
 
-def _resolved(requirements: list[str], python: str, architecture: str) -> str:
-    from tests.lowest import find_uv
+def _played(name: str, folder: Path, model: Path) -> Iterator[Result]:
+    machine = MACHINES[name]
+    shutil.copytree(model, folder)
+    player = Player(name, machine, folder, system_python(machine), beside=beside(machine), libraries=libraries())
+    yield from play(player)
+    yield from check_beside(player)
+    yield from play_planted(player)
+    if machine.device["release"] // 1000 >= NEWEST_CUDA:
+        yield from play_newer_nvrtc(player)
+    if machine.opencv:
+        yield from play_system_opencv(player)
 
-    uv = find_uv()
-    if uv is None:
-        raise FileNotFoundError("uv is not installed: make test installs it into .venv/uv")
-    command = [uv, "pip", "compile", "--quiet", "--no-config", "--python-version", python, "-"]
-    command += ["--cache-dir", str(ROOT / "build" / "cache" / "uv")]
-    command += ["--python-platform", f"{architecture}-manylinux_2_35"]
-    lines = [
-        f"ssd-edge{name[len(str(ROOT)) :]} @ file://{ROOT}" if name.startswith(str(ROOT)) else name
-        for name in requirements
-    ]
-    done = subprocess.run(command, input="\n".join(lines), capture_output=True, text=True, check=False)
-    return "" if done.returncode == 0 else done.stderr.strip().splitlines()[0]
+
+def _line(result: Result) -> str:
+    verdict = f"WRONG: {result.wrong}" if result.wrong else "right"
+    return f"{result.machine}: {result.how}: {result.command}: {verdict}"
+
+
+def main() -> int:
+    """Play, and print what was played on what and what was not; exit code 1 if something is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("machines", nargs="*", choices=[*MACHINES, []], help="machines to play; by default all")
+    figure = measure(parser.parse_args().machines or MACHINES)
+    for title, entries in figure.detail.items():
+        print(f"\n{title}:")
+        rows = entries.items() if isinstance(entries, dict) else ((one, "") for one in entries)
+        print(*(re.sub(": $", "", f"  {name}: {value}") for name, value in rows), sep="\n")
+    print(f"\n{figure.value} {figure.unit}")
+    return int(not figure.met)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

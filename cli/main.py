@@ -163,8 +163,20 @@ def _sentence(error: Exception) -> str:
         return f"{what}: {os.fsdecode(name)}" if isinstance(name, str | bytes) else what
     if isinstance(error, MemoryError):
         return "there is not enough memory"
+    if isinstance(error, ImportError) and (remedy := _for_numpy_1(error)):
+        return (
+            "OpenCV was compiled for NumPy 1, and NumPy 2 is installed: "
+            f"{remedy}, or pip install opencv-python, which brings one for NumPy 2"
+        )
     told = " ".join(str(error).split())
     return (
         f"a mistake in ssd-edge, or an input that it does not expect ({type(error).__name__}: {told[:200]}): "
         "ssd-edge --debug with the same command shows where; please report it"
     )
+
+
+def _for_numpy_1(error: ImportError) -> str:
+    """Return the remedy for an OpenCV that was compiled for NumPy 1; empty for another error."""
+    from ssd_edge.machine.video import NUMPY_1, for_numpy_1
+
+    return NUMPY_1 if for_numpy_1(str(error)) else ""

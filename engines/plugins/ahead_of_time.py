@@ -17,9 +17,9 @@ from ssd_edge.engines.kernels.launch import MERGERS, THREADS, TILE, bits
 from ssd_edge.engines.plugins.decode_graph import DOMAIN
 
 # Attributes are declared as arrays of one number: for plain numbers TensorRT 10 calls int(array), which NumPy 2.4
-# refuses.
-Ints = npt.NDArray[np.int32]
-Floats = npt.NDArray[np.float32]
+# refuses. Not as npt.NDArray, which since NumPy 2.5 is an alias of a kind that TensorRT takes for no class.
+Ints = np.ndarray[Any, np.dtype[np.int32]]
+Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 
 def register(ptx: bytes) -> None:

@@ -20,6 +20,14 @@ _SOFTWARE_ENCODERS = {
 _FAMILIES = {"_cuvid": "NVIDIA", "_nvenc": "NVIDIA", "_qsv": "Intel", "_vaapi": "VA-API", "_amf": "AMD"}
 """Makers of hardware codecs, by the end of the codec's name in FFmpeg."""
 
+NUMPY_1 = "pip install 'numpy<2'"
+"""The command that makes a system's OpenCV, compiled for NumPy 1, importable."""
+
+
+def for_numpy_1(message: str) -> bool:
+    """Tell from an ImportError whether a module was compiled for NumPy 1 and found NumPy 2, as a system's OpenCV."""
+    return "numpy.core.multiarray failed to import" in message
+
 
 def probe(host: Host) -> list[Finding]:
     """See ``examine.PROBES``."""
@@ -71,6 +79,10 @@ def probe_opencv(host: Host) -> list[Finding]:
     """See ``examine.PROBES``."""
     answer = host.ask("opencv")
     if "missing" in answer:
+        if for_numpy_1(answer["missing"]):
+            numpy = host.version("numpy") or "2"
+            reason = f"cannot be imported: it was compiled for NumPy 1, and NumPy {numpy} is installed"
+            return [Finding("OpenCV", reason, "problem", Remedy(command=NUMPY_1))]
         of_the_system = re.search(r"lib(GL|glib|gthread)", answer["missing"])
         command = "sudo apt install libgl1 libglib2.0-0" if of_the_system else "pip install opencv-python"
         return [Finding("OpenCV", f"cannot be imported: {answer['missing']}", "problem", Remedy(command=command))]

@@ -32,6 +32,13 @@ from tests.models_for_tests import tiny_model
         (ModelError("one sentence"), "one sentence"),
         (MemoryError(), "there is not enough memory"),
         (
+            ImportError("numpy.core.multiarray failed to import"),
+            (
+                "OpenCV was compiled for NumPy 1, and NumPy 2 is installed: pip install 'numpy<2', or pip install "
+                "opencv-python, which brings one for NumPy 2"
+            ),
+        ),
+        (
             KeyError("a\nb"),
             (
                 "a mistake in ssd-edge, or an input that it does not expect (KeyError: 'a\\nb'): ssd-edge --debug with "

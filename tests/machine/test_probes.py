@@ -208,6 +208,14 @@ def test_packages_that_cannot_be_imported(tmp_path, child, probe, missing, comma
     assert (finding.state, finding.remedy.command) == ("problem", command)
 
 
+def test_an_opencv_for_numpy_1(tmp_path):
+    """As the system's OpenCV 4.5.4 says under NumPy 2."""
+    missing = {"missing": "numpy.core.multiarray failed to import"}
+    (finding,) = video.probe_opencv(machine(tmp_path, children={"opencv": missing}))
+    assert finding.value == "cannot be imported: it was compiled for NumPy 1, and NumPy 2.2.6 is installed"
+    assert (finding.state, finding.remedy.command) == ("problem", "pip install 'numpy<2'")
+
+
 def test_opencv(tmp_path):
     (finding,) = video.probe_opencv(machine(tmp_path))
     assert finding.value == "4.12.0: FFmpeg, V4L2; no GStreamer; windows by QT5"

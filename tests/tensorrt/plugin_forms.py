@@ -5,6 +5,7 @@ The bindings' classes and the project's plugins are real. See plugin_network.py.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import sys
 from collections.abc import Iterable, Mapping
@@ -131,11 +132,14 @@ class Python:
             tensor.desc = self._described(buffer)
         assert all(built.supports_format_combination(at, tensors, len(inputs)) for at in range(len(tensors)))
         stored = list(built.get_fields_to_serialize())
-        return creator.create_plugin(creator.name, _collection(trt, stored), trt.TensorRTPhase.RUNTIME), outputs
+        loaded = creator.create_plugin(creator.name, _collection(trt, stored), trt.TensorRTPhase.RUNTIME)
+        _referenced(built, loaded)
+        return loaded, outputs
 
     def attached(self, node: Node, device: Device, stack: ExitStack) -> Any:
         """Make the function that runs the plugin in one context, called with addresses and a stream's handle."""
         plugin = node.plugin.attach_to_context(None)
+        _referenced(plugin)
         stack.callback(plugin.destroy)
         described = [[self._described(one.buffer) for one in side] for side in (node.inputs, node.outputs)]
         plugin.on_shape_change(*described)
@@ -153,6 +157,12 @@ class Python:
 
 Form: TypeAlias = AheadOfTime | Python
 FORMS = {"ahead-of-time": AheadOfTime, "python": Python}
+
+
+def _referenced(*plugins: Any) -> None:
+    """Take the reference that the native library takes, which a plugin's destructor in 10.3's bindings gives back."""
+    for plugin in plugins:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(plugin))
 
 
 def types(trt: Any) -> dict[np.dtype[Any], Any]:

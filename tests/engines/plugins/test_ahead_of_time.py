@@ -8,11 +8,21 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from typing import get_origin
 
+import numpy as np
 import pytest
 
+from ssd_edge.engines.plugins.ahead_of_time import Floats, Ints
 from tests.cuda.build import BUILD, HERE
 from tests.helpers import COMPILER, ROOT
+
+
+@pytest.mark.parametrize("kind", [Ints, Floats])
+def test_attributes_are_of_a_class(kind: object) -> None:
+    """TensorRT calls issubclass on the annotation, which fails on NumPy 2.5's npt.NDArray, an alias without a class."""
+    assert get_origin(kind) is np.ndarray
+    assert not issubclass(kind, int)  # type: ignore[arg-type] # without an error
 
 
 @pytest.mark.slow

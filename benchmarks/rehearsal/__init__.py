@@ -1,0 +1,1 @@
+"""The Jetson and RTX pages, played on recorded machines; see ``jetson_rehearsal.py``."""
