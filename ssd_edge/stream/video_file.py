@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
 from time import monotonic
+from typing import Any
 
 import av
 import numpy as np
