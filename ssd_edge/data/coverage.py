@@ -87,8 +87,8 @@ def unmatched_sentence(classes: Sequence[ClassCoverage], model: str, most: int =
     more = f" and of {counted(len(worst) - most, 'more class')}" if len(worst) > most else ""
     return (
         f"no default box of {model} fits (IoU of {boxes.MATCH_IOU} or more) {', '.join(map(str, worst[:most]))}{more}: "
-        "each of these objects is learnt by one box only, and many will be missed; another model, a larger --input or "
-        "--box-sizes fit may fit them better (check-data --model-name NAME shows it)"
+        "each of these objects is learnt by one box only, and many will be missed; another model, a larger input or "
+        "fitted boxes may do better: check-data --model-name NAME --input WxH --box-sizes fit shows it"
     )
 
 

@@ -64,19 +64,7 @@ def fit(run: TrainingRun, begin: Callable[[Dataset], Beginning], parent: ModelSp
     began = time.monotonic()
     if not speaks():
         run = replace(run, show_bar=False, progress=no_progress, note=no_note)
-    usable = check_parts(
-        run.training,
-        run.validation,
-        run.kept_back,
-        seed=run.recipe.seed,
-        earlier=_held_out_before(run, parent),
-        progress=run.progress,
-    )
-    summary = usable.summary()
-    run.note(f"learns from {described(usable.training)}; validates on {described(usable.validation)}")
-    run.note(summary)
-    _require_ap(run, usable)
-    _name_classes_without_object(run, usable.training)
+    usable = _usable(run, parent)
     pl.seed_everything(run.recipe.seed, workers=True, verbose=False)
     beginning = begin(usable.training)
     module, network = beginning.module, beginning.module.network
@@ -100,7 +88,7 @@ def fit(run: TrainingRun, begin: Callable[[Dataset], Beginning], parent: ModelSp
         ap50=defined(best.ap50),
         epochs=trainer.current_epoch,
         seconds=time.monotonic() - began,
-        summary=summary,
+        summary=usable.summary(),
         ap50_at_start=best.at_start,
         ap50_interval=best.interval,
         tensors_left_out=beginning.left_out,
@@ -110,6 +98,23 @@ def fit(run: TrainingRun, begin: Callable[[Dataset], Beginning], parent: ModelSp
     shown = ("ap50", "ap50_interval", "ap50_at_start", "epochs", "seconds")
     record.end(trainer, "finished", {name: getattr(trained, name) for name in shown})
     return trained
+
+
+def _usable(run: TrainingRun, parent: ModelSpec | None) -> Usable:
+    """Check the images of a run, and say what is learnt from, what is validated on, and what is wrong; see ``fit``."""
+    usable = check_parts(
+        run.training,
+        run.validation,
+        run.kept_back,
+        seed=run.recipe.seed,
+        earlier=_held_out_before(run, parent),
+        progress=run.progress,
+    )
+    run.note(f"learns from {described(usable.training)}; validates on {described(usable.validation)}")
+    run.note(usable.summary())
+    _require_ap(run, usable)
+    _name_classes_without_object(run, usable.training)
+    return usable
 
 
 def _kept_images(run: TrainingRun, usable: Usable) -> Callable[[Sequence[Sample]], DecodedImages]:
