@@ -156,9 +156,11 @@ def _percentiles(resampled: Floats) -> Interval:
 
 def _sample(whole: MatchedImages, chosen: np.ndarray) -> MatchedImages:
     """Take some images, in ascending order, with those that are chosen twice as two."""
-    return MatchedImages(
-        tuple(range(len(chosen))), tuple(ClassMatches(*(_taken(one, chosen) for one in both)) for both in whole.classes)
+    classes = (
+        ClassMatches(_taken(one.coco, chosen), _taken(one.voc, chosen), tuple(_taken(m, chosen) for m in one.by_size))
+        for one in whole.classes
     )
+    return MatchedImages(tuple(range(len(chosen))), tuple(classes))
 
 
 def _taken(matches: Matches, chosen: np.ndarray) -> Matches:

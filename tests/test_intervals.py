@@ -145,7 +145,7 @@ def test_the_optimism_of_known_images():
 
 def test_a_thousand_resamples_of_nothing():
     result = evaluate([], [], LABELS)
-    assert result.matched.resampled.shape == (RESAMPLES, 5 + 4 * 2)
+    assert result.matched.resampled.shape == (RESAMPLES, len(OVERALL) + 4 * 2)
     assert np.isnan(result.matched.resampled).all()
 
 

@@ -26,10 +26,10 @@ def random_case(seed: int, num_images: int = 6) -> Case:
     rng = np.random.default_rng(seed)
     detections, targets = [], []
     for _ in range(num_images):
-        objects = _boxes(rng, rng.integers(0, 6))
+        objects = _boxes(rng, rng.integers(0, 6)) * (1 + seed % 4)  # of all sizes
         flags = rng.random(len(objects))
         target = Target.of(objects, rng.integers(0, 3, len(objects)), difficult=flags < 0.15, crowd=flags > 0.85)
-        boxes, labels = _boxes(rng, rng.integers(0, 12)), None
+        boxes, labels = _boxes(rng, rng.integers(0, 12)) * (1 + seed % 4), None
         labels = rng.integers(0, 3, len(boxes))
         if len(objects):
             near, of = rng.random(len(boxes)) < 0.6, rng.integers(0, len(objects), len(boxes))
@@ -97,7 +97,7 @@ def test_more_than_a_hundred_detections_in_an_image():
     scores = np.linspace(0.9, 0.1, 150, dtype=np.float32)
     case = [Detections(boxes, scores, np.zeros(150, np.int64))], [Target.of([(10, 10, 50, 50)], [0])]
     ours = MatchedImages.of(*case, 1).aps(np.ones((1, 1), np.float32))[0]
-    assert ours == pytest.approx(expected(evaluate(*case, ["bolt"])))
+    assert ours == pytest.approx(expected(evaluate(*case, ["bolt"])), nan_ok=True)  # no object is small or large
     assert ours[0] == 0 < ours[3] == pytest.approx(1 / 150)
 
 

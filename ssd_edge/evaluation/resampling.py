@@ -14,10 +14,10 @@ import numpy.typing as npt
 from ssd_edge.data.dataset import Target
 from ssd_edge.detections import Detections
 from ssd_edge.evaluation.curve import Counts, Floats, coco_aps, voc_aps
-from ssd_edge.evaluation.matching import Matches, coco_matches
+from ssd_edge.evaluation.matching import SIZES, Matches, coco_matches
 from ssd_edge.evaluation.voc import voc_matches
 
-OVERALL = ("ap", "ap50", "ap75", "voc_map50", "voc07_map50")
+OVERALL = ("ap", "ap50", "ap75", "voc_map50", "voc07_map50", *(f"ap_{size}" for size in SIZES))
 """Names of the means over classes."""
 
 OF_CLASS = ("ap", "ap50", "voc_ap50", "voc07_ap50")
@@ -38,10 +38,20 @@ def column_of_class(name: str, label: int) -> int:
 
 
 class ClassMatches(NamedTuple):
-    """The detections of a class, matched by COCO's rules and by VOC's."""
+    """The detections of a class, matched by COCO's rules, by VOC's, and by COCO's for objects of each of ``SIZES``."""
 
     coco: Matches
     voc: Matches
+    by_size: tuple[Matches, ...]
+
+    @classmethod
+    def of(cls, detections: Sequence[Detections], targets: Sequence[Target], label: int) -> ClassMatches:
+        """Match the detections of a class."""
+        return cls(
+            coco_matches(detections, targets, label),
+            voc_matches(detections, targets, label),
+            tuple(coco_matches(detections, targets, label, areas) for areas in SIZES.values()),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +78,7 @@ class MatchedImages:
         """Match the detections of every class; without ``scenes``, each image is one by itself."""
         return cls(
             tuple(range(len(targets)) if scenes is None else scenes),
-            tuple(
-                ClassMatches(coco_matches(detections, targets, k), voc_matches(detections, targets, k))
-                for k in range(num_labels)
-            ),
+            tuple(ClassMatches.of(detections, targets, k) for k in range(num_labels)),
         )
 
     def aps(self, counts: Counts) -> Floats:
@@ -80,7 +87,7 @@ class MatchedImages:
         A class without an object in a choice is left out of the means, as in an evaluation.
 
         Returns:
-            (R, 5 + 4 K): ``OVERALL``, then ``OF_CLASS`` of each of K classes.
+            (R, 8 + 4 K): ``OVERALL``, then ``OF_CLASS`` of each of K classes.
         """
         if not self.classes:
             return np.full((len(counts), len(OVERALL)), np.nan)
@@ -91,12 +98,16 @@ class MatchedImages:
             warnings.simplefilter("ignore", RuntimeWarning)  # the mean of no class is NaN, as it should be
             ap, ap50, voc_map50, voc07_map50 = np.nanmean(of_class, axis=0).T
             ap75 = np.nanmean(coco[..., 5], axis=0)
-        overall = np.stack([ap, ap50, ap75, voc_map50, voc07_map50], axis=1)
+            by_size = [
+                np.nanmean([coco_aps(one.by_size[k], counts).mean(axis=1) for one in self.classes], axis=0)
+                for k in range(len(SIZES))
+            ]
+        overall = np.stack([ap, ap50, ap75, voc_map50, voc07_map50, *by_size], axis=1)
         return np.concatenate([overall, np.moveaxis(of_class, 0, 1).reshape(len(counts), -1)], axis=1)
 
     @cached_property
     def resampled(self) -> Floats:
-        """(``RESAMPLES``, 5 + 4 K): see ``resample``."""
+        """(``RESAMPLES``, 8 + 4 K): see ``resample``."""
         return self.resample(RESAMPLES)
 
     def resample(self, number: int, only: npt.NDArray[np.bool_] | None = None) -> Floats:
@@ -118,7 +129,7 @@ class MatchedImages:
 
     @cached_property
     def bias(self) -> Floats:
-        """(5 + 4 K,) by how much each AP is too high since the images are few; 0 where it is not known.
+        """(8 + 4 K,) by how much each AP is too high since the images are few; 0 where it is not known.
 
         A curve's precision is the best at a recall or beyond it, so chance lifts it, the more the fewer the images.
         Estimators that follow a monotonous curve in this way are off by n^(−2/3) (Grenander, 1956), so what random
@@ -139,12 +150,17 @@ class MatchedImages:
 
     @cached_property
     def support(self) -> npt.NDArray[np.int64]:
-        """(5 + 4 K,) number of scenes with an object to find, of any class or of one, behind each column of ``aps``."""
-        objects = np.array([one.coco.objects for one in self.classes]).reshape(len(self.classes), -1)
+        """(8 + 4 K,) number of scenes with an object to find behind each column of ``aps``."""
         scenes = np.array(self.scenes, np.int64)
-        of_class = [len(np.unique(scenes[row > 0])) for row in objects]
-        of_any = len(np.unique(scenes[(objects > 0).any(axis=0)])) if len(objects) else 0
-        return np.array([of_any] * len(OVERALL) + [number for number in of_class for _ in OF_CLASS], np.int64)
+
+        def behind(matches: Sequence[Matches]) -> int:
+            shown = np.array([one.objects > 0 for one in matches]).reshape(len(matches), -1)
+            return len(np.unique(scenes[shown.any(axis=0)])) if len(matches) else 0
+
+        of_any = behind([one.coco for one in self.classes])
+        of_sizes = [behind([one.by_size[k] for one in self.classes]) for k in range(len(SIZES))]
+        overall = [of_any] * (len(OVERALL) - len(SIZES)) + of_sizes
+        return np.array(overall + [behind([one.coco]) for one in self.classes for _ in OF_CLASS], np.int64)
 
     def same_images(self, other: MatchedImages) -> bool:
         """Tell whether another evaluation is of the same images, as far as their scenes and objects show it."""

@@ -26,11 +26,19 @@ def table_of(result: Evaluation, unknown_classes: Mapping[str, int]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    sizes = {"AP75": result.ap75, "APsmall": result.ap_small, "APmedium": result.ap_medium, "APlarge": result.ap_large}
-    recalls = {"AR1": result.ar_1, "AR10": result.ar_10, "AR100": result.ar_100}
-    recalls |= {"ARsmall": result.ar_small, "ARmedium": result.ar_medium, "ARlarge": result.ar_large}
-    lines = ("  ".join(f"{name} {_shown(value)}" for name, value in row.items()) for row in (sizes, recalls))
-    table = Table(caption="\n".join((*lines, "below each AP: its 95 % interval")))
+    overall = result.intervals.overall
+
+    def ap(shown: str, name: str) -> str:
+        return f"{shown} {_with_interval(_shown(getattr(result, name)), overall[name], ' ')}"
+
+    caption = (
+        f"{ap('AP75', 'ap75')}  {ap('APsmall', 'ap_small')}",
+        f"{ap('APmedium', 'ap_medium')}  {ap('APlarge', 'ap_large')}",
+        f"AR1 {_shown(result.ar_1)}  AR10 {_shown(result.ar_10)}  AR100 {_shown(result.ar_100)}",
+        f"ARsmall {_shown(result.ar_small)}  ARmedium {_shown(result.ar_medium)}  ARlarge {_shown(result.ar_large)}",
+        "with each AP: its 95 % interval",
+    )
+    table = Table(caption="\n".join(caption), caption_justify="left")
     table.add_column("class")
     for heading in ("objects", "AP", "AP50", "VOC AP50", "VOC07 AP50"):
         table.add_column(heading, justify="right")
@@ -41,7 +49,6 @@ def table_of(result: Evaluation, unknown_classes: Mapping[str, int]) -> Table:
     for name, number in unknown_classes.items():
         table.add_row(Text(f"{name} (not in the model)"), str(number), *["–"] * 4)
     table.add_section()
-    overall = result.intervals.overall
     means = ("ap", "ap50", "voc_map50", "voc07_map50")
     cells = [_with_interval(_shown(getattr(result, name), "undefined"), overall[name]) for name in means]
     table.add_row("mean", str(sum(row.num_objects for row in result.per_class)), *cells)
@@ -83,8 +90,8 @@ def _changed(values: Iterable[tuple[float | None, float | None]], changes: Itera
         yield "–" if change is None else "{:+.3f}\n{:+.3f}…{:+.3f}".format(change.value, *change.interval)
 
 
-def _with_interval(shown: str, interval: Interval | None) -> str:
-    return f"{shown}\n{interval.low:.3f}–{interval.high:.3f}" if interval else shown
+def _with_interval(shown: str, interval: Interval | None, between: str = "\n") -> str:
+    return f"{shown}{between}{interval.low:.3f}–{interval.high:.3f}" if interval else shown
 
 
 def _shown(value: float | None, undefined: str = "–") -> str:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ssd_edge.boxes import areas, iou
 from ssd_edge.data.dataset import Target
 from ssd_edge.detections import Detections
-from ssd_edge.evaluation.matching import IGNORED, RIGHT
+from ssd_edge.evaluation.matching import IGNORED, RIGHT, SIZES
 from ssd_edge.evaluation.voc import verdicts
 
 FOUND = 0.5
@@ -30,9 +30,6 @@ KINDS = {
     "missed": "an object that no detection is about",
 }
 """The kinds of error; all but the last are kinds of detections."""
-
-SMALL, LARGE = 32.0**2, 96.0**2
-"""COCO's bounds between small, medium and large objects: areas in pixels of the image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +91,7 @@ def judge(detected: Detections, target: Target) -> Judged:
 
 def size_of_objects(boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.str_]:
     """Name COCO's size of boxes (N, 4) ``x1, y1, x2, y2``: (N,) ``small``, ``medium`` or ``large``."""
-    area = areas(boxes)
-    return np.where(area < SMALL, "small", np.where(area < LARGE, "medium", "large"))
+    return np.select([areas(boxes) < most for _, most in SIZES.values()], list(SIZES), "large")
 
 
 def _overlaps(detected: Detections, target: Target, singles: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

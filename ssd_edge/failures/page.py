@@ -10,10 +10,11 @@ from typing import NamedTuple
 from ssd_edge import __version__
 from ssd_edge.data.dataset import read_image
 from ssd_edge.data.images import jpeg_thumbnail
+from ssd_edge.evaluation.matching import SIZES
 from ssd_edge.failures import charts
 from ssd_edge.failures.kinds import KINDS
 from ssd_edge.failures.pictures import LEGEND, draw_failing
-from ssd_edge.failures.study import SIZES, Failing, Study
+from ssd_edge.failures.study import Failing, Study
 from ssd_edge.page import render
 from ssd_edge.progress import Progress, no_progress
 
@@ -75,7 +76,7 @@ def page(study: Study, model: str, measured: str, progress: Progress = no_progre
         ap50=sum(ap50) / len(ap50) if ap50 else None,
         bars=charts.bars(study.mean_lost()),
         kinds=KINDS,
-        sizes=SIZES,
+        sizes=list(SIZES),
         curves=[
             (label, charts.precision_recall(curve, label, shown), shown)
             for label, curve, shown in zip(study.labels, study.curves, study.shown, strict=True)

@@ -14,11 +14,10 @@ import numpy.typing as npt
 from ssd_edge.boxes import iou
 from ssd_edge.data.dataset import Target
 from ssd_edge.detections import Detections, Scores
+from ssd_edge.evaluation.matching import SIZES
 from ssd_edge.evaluation.voc import ranked
 from ssd_edge.failures.costs import Ledger, ap50_of_classes, costs
 from ssd_edge.failures.kinds import FOUND, KINDS, Judged, judge, size_of_objects
-
-SIZES = ("small", "medium", "large")
 
 
 @dataclass(frozen=True, eq=False)
