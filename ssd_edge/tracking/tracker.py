@@ -2,8 +2,8 @@
 
 Detections of high score are paired with the tracks by overlap (IoU × score), those of low score with what tracks are
 left (IoU alone): an object that is half hidden scores low, but stands where its track expects it. A track that finds
-nothing is lost, and is found again within a second, or forgotten. Limits are those of the authors' program
-(github.com/ifzhang/ByteTrack, yolox/tracker/byte_tracker.py); what differs is written at ``Tracker``.
+nothing is lost, and is found again within a second, or forgotten. The authors' program is
+github.com/ifzhang/ByteTrack, yolox/tracker/byte_tracker.py; what differs from it is written at ``Tracker``.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from ssd_edge.tracking.motion import FRAME, Motion
 
 Mask = npt.NDArray[np.bool_]
 
-_FIRST, _SECOND, _CONFIRMING = 0.8, 0.5, 0.7
-"""Costs, 1 − overlap, from which a detection is no candidate, in the three rounds."""
 _SAME = 0.85
 """Overlap above which a lost track and a present one are the same object."""
 _ABOVE_HIGH = 0.1
@@ -81,6 +79,27 @@ class Settings:
     lost: float = 1.0
 
 
+@dataclass(frozen=True)
+class Rounds:
+    """How tracks and detections are paired; a cost is 1 − IoU, or 1 − IoU × score for high scores.
+
+    Attributes:
+        high: cost from which a detection of high score is no candidate of a track with an id.
+        confirming: the same of a new track.
+        low: the same of a detection of low score.
+        low_finds: which tracks such detections are offered to.
+    """
+
+    high: float = 0.8
+    confirming: float = 0.7
+    low: float = 0.8
+    low_finds: tuple[State, ...] = (State.PRESENT, State.LOST, State.NEW)
+
+
+PUBLISHED = Rounds(low=0.5, low_finds=(State.PRESENT,))
+"""As in the authors' program. ``Rounds()`` loses fewer objects of a slow camera, as benchmarks/tracking.py measures."""
+
+
 @dataclass(eq=False)
 class _Tracks:
     """What is kept of N tracks: (N,) arrays, and their motion."""
@@ -133,15 +152,16 @@ class Tracker:
 
     It differs from the authors' program in this: objects of different labels are never paired; time is in seconds, and
     frames may be missing; an id is given to a track when it is seen a second time, or in the first frame, so ids have
-    no gaps; the score that begins a track is set, and that of the first round lies 0.1 below it, not the reverse; boxes
-    that are reported are those that were detected.
+    no gaps; the score that begins a track is set, and that of the high scores lies 0.1 below it, not the reverse;
+    boxes that are reported are those that were detected; and low scores find more, unless ``rounds`` is ``PUBLISHED``.
 
     Args:
         settings: thresholds and times.
+        rounds: how tracks and detections are paired.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, rounds: Rounds = Rounds()) -> None:
+        self._settings, self._rounds = settings, rounds
         self._begin = np.asarray(settings.begin, np.float32)
         self._high = np.maximum(self._begin - np.float32(_ABOVE_HIGH), np.float32(settings.low))
         self._tracks = _Tracks.of(Detections.empty(), np.zeros(0, np.int64), State.NEW, 0.0)
@@ -168,9 +188,10 @@ class Tracker:
         high = detections.scores >= self._high[detections.labels]
         low = (detections.scores >= self._settings.low) & ~high
         was_present = tracks.are(State.PRESENT)
-        self._pair(detections, high, tracks.are(State.PRESENT, State.LOST), _FIRST, now)
-        self._pair(detections, low, was_present, _SECOND, now, by_score=False)
-        self._pair(detections, high, tracks.are(State.NEW), _CONFIRMING, now)
+        offered_low = tracks.are(*self._rounds.low_finds)
+        self._pair(detections, high, tracks.are(State.PRESENT, State.LOST), self._rounds.high, now)
+        self._pair(detections, high, tracks.are(State.NEW), self._rounds.confirming, now)
+        self._pair(detections, low, offered_low, self._rounds.low, now, by_score=False)
 
         unseen = tracks.detections < 0
         tracks.states[unseen & was_present] = State.LOST.value

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssd_edge.detections import Detections
-from ssd_edge.tracking.tracker import Settings, State, Track, Tracker
+from ssd_edge.tracking.tracker import PUBLISHED, Settings, State, Track, Tracker
 from tests.tracking.scenes import FPS, at, seen
 
 
@@ -65,9 +65,17 @@ def test_a_low_score_continues_a_track_and_begins_none() -> None:
     assert [(track.id, track.detection) for track in tracks] == [(1, 0)]
     tracks = tracker.update(seen([at(54, 50), at(300, 300)], [0.05, 0.59]), 2 / FPS)
     assert (ids(tracks), ids(tracks, State.LOST)) == ([], [1])
-    # what is lost is not found again by a low score
-    assert ids(tracker.update(seen([at(56, 50)], [0.3]), 3 / FPS)) == []
-    assert ids(tracker.update(seen([at(58, 50)], [0.9]), 4 / FPS)) == [1]
+    # what is lost is found again by a low score, what is new becomes an object by one
+    assert ids(tracker.update(seen([at(56, 50), at(400, 300)], [0.3, 0.7]), 3 / FPS)) == [1]
+    assert ids(tracker.update(seen([at(58, 50), at(400, 300)], [0.9, 0.2]), 4 / FPS)) == [1, 2]
+
+
+def test_a_low_score_finds_only_what_is_present_as_published() -> None:
+    tracker = Tracker(Settings([0.6]), PUBLISHED)
+    tracker.update(seen([at(50, 50)]), 0.0)
+    tracker.update(Detections.empty(), 1 / FPS)
+    assert ids(tracker.update(seen([at(50, 50), at(300, 300)], [0.3, 0.7]), 2 / FPS)) == []
+    assert ids(tracker.update(seen([at(50, 50), at(300, 300)], [0.9, 0.3]), 3 / FPS)) == [1]
 
 
 def test_each_class_has_its_threshold() -> None:
