@@ -54,6 +54,13 @@ def run(
             "gave it, or 0.5.",
         ),
     ] = None,
+    watch: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.yaml",
+            help="Follow objects by ids, and count them in zones and over lines: docs/tracking.md has the file's form.",
+        ),
+    ] = None,
     every_frame: Annotated[
         bool, typer.Option("--every-frame", help="Process every frame of a file: drop none, however long it takes.")
     ] = False,
@@ -79,18 +86,25 @@ def run(
     from ssd_edge.engines.proof.prove import prove
     from ssd_edge.stream.lettering import names_not_shown
     from ssd_edge.stream.loop import run_loop
+    from ssd_edge.stream.shown import above, watched
     from ssd_edge.stream.sinks import has_display
     from ssd_edge.stream.sources import check_source, open_source
+    from ssd_edge.tracking.watch import Watch
+    from ssd_edge.tracking.watch_file import WatchReader
 
     mode = parsed_mode(size, fps, pixel_format)
     check_source(camera, mode, capture)
+    watching = None if watch is None else WatchReader(watch)
     with open_model(model, say) as engine:
         if verify:
             say(f"verified: {prove(engine, proof_for(model, engine)).sentence()}")
         thresholds = np.asarray(engine.spec.operating_score_of_each(DEFAULT_SCORE), np.float32)
         if min_score is not None:
             thresholds[:] = min_score
-        detector = engine.detector(float(thresholds.min()))
+        watched_by: Watch | None = None
+        if watching:
+            watched_by = Watch(watching.plan(engine.spec.labels, thresholds.tolist()), engine.spec.labels)
+        detector = engine.detector(watched_by.lowest_score if watched_by else float(thresholds.min()))
         source = open_source(camera, mode=mode, way=capture, reader=detector)
         paths = {"video": save_video, "images": save_images, "json": save_json}
         targets = {name: str(path) for name, path in paths.items() if path}
@@ -109,13 +123,19 @@ def run(
                 every_frame=every_frame,
                 max_frames=frames,
                 duration=seconds,
-                min_score=thresholds,
+                shown=watched(watched_by) if watched_by else above(thresholds),
                 on_report=lambda now: live.update(report_table(now)),
             )
     if as_json:
-        print_json({"model": str(model), "backend": engine.backend, "precision": engine.precision, **report.to_json()})
+        counted = {"objects": watched_by.objects, "counts": watched_by.counts} if watched_by else {}
+        about = {"model": str(model), "backend": engine.backend, "precision": engine.precision}
+        print_json({**about, **report.to_json(), **counted})
         return
     stderr().print(report_table(report))
+    if watched_by:
+        say(f"{watched_by.objects} objects followed")
+        for sentence in watched_by.sentences():
+            say(sentence)
     if source.trouble:
         say(f"frames were left out: {source.trouble}", "yellow")
     for sink in sinks:

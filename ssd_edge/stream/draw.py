@@ -12,6 +12,9 @@ import numpy.typing as npt
 from ssd_edge.detections import Detections
 from ssd_edge.pixels import Image
 from ssd_edge.stream.lettering import Name, extent, names_of, write
+from ssd_edge.tracking.places import in_pixels
+from ssd_edge.tracking.plan import Line, Zone
+from ssd_edge.tracking.watch import Watched
 
 # BGR; neighbours differ in hue and lightness, so that the classes of a small model are easy to tell apart.
 PALETTE: tuple[tuple[int, int, int], ...] = (
@@ -33,6 +36,9 @@ PALETTE: tuple[tuple[int, int, int], ...] = (
     (75, 95, 165),  # brown
 )
 
+_PLACE = (240, 240, 240)
+"""Of zones and lines."""
+
 
 def annotate(image: Image, detections: Detections, labels: Sequence[str], *, note: str = "") -> Image:
     """Copy a frame and draw boxes on it, each with label and score; line and text sizes follow the frame's size.
@@ -47,11 +53,34 @@ def annotate(image: Image, detections: Detections, labels: Sequence[str], *, not
         (height, width, 3) uint8 BGR.
     """
     names = names_of(tuple(labels))
+    ids = [f" #{number}" for number in detections.ids.tolist()] if isinstance(detections, Watched) else None
     marks = [
-        Mark(box, names[label], f"{names[label].text} {score:.2f}", PALETTE[label % len(PALETTE)])
-        for box, score, label in zip(detections.boxes, detections.scores, detections.labels.tolist(), strict=True)
+        Mark(box, names[label], f"{names[label].text}{which} {score:.2f}", PALETTE[label % len(PALETTE)])
+        for box, score, label, which in zip(
+            detections.boxes, detections.scores, detections.labels.tolist(), ids or [""] * len(detections), strict=True
+        )
     ]
+    if isinstance(detections, Watched):
+        image = _with_places(image, detections)
     return draw_marks(image, marks, note=note)
+
+
+def _with_places(image: Image, watched: Watched) -> Image:
+    """Copy a frame and draw its zones and lines, each with its name and what has been counted, without classes."""
+    picture = image.copy()
+    scale = min(image.shape[:2]) / 480
+    weight, size = max(1, round(1.6 * scale)), max(0.36, 0.42 * scale)
+    corners = [np.array(in_pixels(place.points, image.shape[:2])).round().astype(np.int32) for place in watched.places]
+    for place, points in zip(watched.places, corners, strict=True):
+        cv2.polylines(picture, [points], isinstance(place, Zone), _PLACE, weight, cv2.LINE_AA)
+        if isinstance(place, Line):
+            cv2.circle(picture, points[0].tolist(), 3 * weight, _PLACE, cv2.FILLED, cv2.LINE_AA)
+    names = names_of(tuple(place.name for place in watched.places))
+    for place, name, points in zip(watched.places, names, corners, strict=True):
+        numbers = {what: sum(by_class.values()) for what, by_class in watched.counts[place.name].items()}
+        text = f"{name.text}: {', '.join(f'{number} {what}' for what, number in numbers.items())}"
+        _tag(picture, name, text, tuple(points[0].tolist()), _PLACE, size)
+    return picture
 
 
 @dataclass(frozen=True, eq=False)

@@ -168,6 +168,11 @@ class Tracker:
         self._last: float | None = None
         self._next = 1
 
+    @property
+    def given(self) -> int:
+        """Number of ids given so far."""
+        return self._next - 1
+
     def update(self, detections: Detections, time: float) -> list[Track]:
         """Take in the next frame.
 
