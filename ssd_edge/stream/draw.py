@@ -70,7 +70,11 @@ def _with_places(image: Image, watched: Watched) -> Image:
     picture = image.copy()
     scale = min(image.shape[:2]) / 480
     weight, size = max(1, round(1.6 * scale)), max(0.36, 0.42 * scale)
-    corners = [np.array(in_pixels(place.points, image.shape[:2])).round().astype(np.int32) for place in watched.places]
+    last = np.array(image.shape[1::-1]) - 1  # what ends at the frame's edge is drawn inside it
+    corners = [
+        np.minimum(np.array(in_pixels(place.points, image.shape[:2])).round(), last).astype(np.int32)
+        for place in watched.places
+    ]
     for place, points in zip(watched.places, corners, strict=True):
         cv2.polylines(picture, [points], isinstance(place, Zone), _PLACE, weight, cv2.LINE_AA)
         if isinstance(place, Line):

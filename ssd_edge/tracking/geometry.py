@@ -29,6 +29,12 @@ def turn(start: tuple[Number, Number], end: tuple[Number, Number], point: tuple[
 
 def cross(start: Point, end: Point, other_start: Point, other_end: Point) -> bool:
     """Tell whether two segments share a point; computed exactly."""
+    if any(
+        max(start[k], end[k]) < min(other_start[k], other_end[k])
+        or max(other_start[k], other_end[k]) < min(start[k], end[k])
+        for k in (0, 1)
+    ):
+        return False
     a, b, c, d = (_exact(point) for point in (start, end, other_start, other_end))
     threes = ((a, b, c), (a, b, d), (c, d, a), (c, d, b))
     turns = [_sign(turn(first, second, third)) for first, second, third in threes]

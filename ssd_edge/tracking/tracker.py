@@ -132,7 +132,10 @@ class _Tracks:
         return len(self.ids)
 
     def are(self, *states: State) -> Mask:
-        return np.isin(self.states, [state.value for state in states])
+        mask = np.zeros(len(self), bool)
+        for state in states:
+            mask |= self.states == state.value
+        return mask
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         return {name: value for name, value in vars(self).items() if name != "motion"}
@@ -243,6 +246,7 @@ class Tracker:
         boxes = tracks.motion.boxes()
         measured = tracks.detections >= 0
         boxes[measured] = detections.boxes[tracks.detections[measured]]
+        by_value = tuple(State)  # their values are 0, 1, 2
         plain = zip(
             tracks.ids.tolist(),
             tracks.labels.tolist(),
@@ -255,7 +259,7 @@ class Tracker:
         )
         return sorted(
             (
-                Track(number, label, box, score, age, State(state), detection)
+                Track(number, label, box, score, age, by_value[state], detection)
                 for number, label, box, score, age, state, detection in plain
                 if number
             ),

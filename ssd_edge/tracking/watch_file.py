@@ -158,15 +158,18 @@ class WatchReader:
                 if one.name in names:
                     raise self._error(f"{at}.name", f"{names[one.name]} {shown(one.name)} has that name already")
                 names[one.name] = f"another {kind}"
-                called = f"the {kind} {shown(one.name)}"
-                fault = fault_of(one.points) if kind == "zone" else _fault_of_line(one.points)
-                width, height = (self._size[1], self._size[0]) if self._size else (1, 1)
-                for x, y in one.points:
-                    if not (0 <= x <= width and 0 <= y <= height):
-                        frame = as_text(self._size) if self._size else "0 … 1, as fractions; for pixels, set frame"
-                        fault = f"has the point [{x:g}, {y:g}] outside the frame ({frame})"
+                fault = self._outside(one.points)
+                fault = fault or (fault_of(one.points) if kind == "zone" else _fault_of_line(one.points))
                 if fault:
-                    raise self._error(f"{at}.points", f"{called} {fault}")
+                    raise self._error(f"{at}.points", f"the {kind} {shown(one.name)} {fault}")
+
+    def _outside(self, points: Sequence[Point]) -> str:
+        height, width = self._size or (1, 1)
+        frame = as_text(self._size) if self._size else "0 … 1, as fractions; for pixels, set frame"
+        for x, y in points:
+            if not (0 <= x <= width and 0 <= y <= height):
+                return f"has the point [{x:g}, {y:g}] outside the frame ({frame})"
+        return ""
 
     def _scaled(self, one: _Place) -> tuple[Point, ...]:
         height, width = self._size or (1, 1)
