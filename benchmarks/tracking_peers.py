@@ -19,6 +19,8 @@ import numpy as np
 TOOLS = {
     "trackers": "Roboflow's trackers 2.6.1, ByteTrackTracker",
     "authors": "github.com/ifzhang/ByteTrack, BYTETracker",
+    "trackers by class": "the first, one of it for each class, as neither knows classes",
+    "authors by class": "the second, likewise",
 }
 PACKAGES = ("trackers==2.6.1", "supervision==0.31.2", "scipy==1.17.1", "lap==0.5.13")
 REPOSITORY, COMMIT = "https://github.com/ifzhang/ByteTrack", "d1bf0191adff59bc8fcfeaa0b33d3d1642552a99"
@@ -108,11 +110,16 @@ def overlaps(first: Any, second: Any) -> Any:
 def main(tool: str, source: str, target: str, checkout: str = "") -> None:
     """Run a tool on all frames."""
     given = np.load(source)
-    tracker = {"trackers": Trackers, "authors": Authors}[tool](float(given["fps"]), checkout)
+    name, by_class, _ = tool.partition(" by class")
+    groups = np.unique(given["labels"]).tolist() if by_class else [None]
     rows = []
-    for frame in range(int(given["frames"])):
-        here = given["frame"] == frame
-        rows += [(frame, *row) for row in tracker.update(given["boxes"][here], given["scores"][here])]
+    for number, label in enumerate(groups):
+        tracker = {"trackers": Trackers, "authors": Authors}[name](float(given["fps"]), checkout)
+        before = max((row[1] for row in rows), default=0) if number else 0
+        for frame in range(int(given["frames"])):
+            here = (given["frame"] == frame) & ((given["labels"] == label) | (label is None))
+            found = tracker.update(given["boxes"][here], given["scores"][here])
+            rows += [(frame, before + 1 + row[0], *row[1:]) for row in found]
     np.savez_compressed(
         target,
         frame=np.array([row[0] for row in rows], np.int64),

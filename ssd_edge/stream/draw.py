@@ -60,31 +60,40 @@ def annotate(image: Image, detections: Detections, labels: Sequence[str], *, not
             detections.boxes, detections.scores, detections.labels.tolist(), ids or [""] * len(detections), strict=True
         )
     ]
-    if isinstance(detections, Watched):
-        image = _with_places(image, detections)
-    return draw_marks(image, marks, note=note)
+    if not isinstance(detections, Watched):
+        return draw_marks(image, marks, note=note)
+    picture = draw_marks(_with_places(image, detections), marks, note=note)
+    _tag_places(picture, detections)
+    return picture
+
+
+def _corners(place: Zone | Line, image: Image) -> npt.NDArray[np.int32]:
+    """Return a place's (N, 2) points in pixels of the picture; what ends at the frame's edge is drawn inside it."""
+    points = np.minimum(in_pixels(place.points, image.shape[:2]), np.array(image.shape[1::-1]) - 1)
+    return np.asarray(points.round(), np.int32)
 
 
 def _with_places(image: Image, watched: Watched) -> Image:
-    """Copy a frame and draw its zones and lines, each with its name and what has been counted, without classes."""
+    """Copy a frame and draw its zones and lines; a line has a dot at its first point."""
     picture = image.copy()
-    scale = min(image.shape[:2]) / 480
-    weight, size = max(1, round(1.6 * scale)), max(0.36, 0.42 * scale)
-    last = np.array(image.shape[1::-1]) - 1  # what ends at the frame's edge is drawn inside it
-    corners = [
-        np.minimum(np.array(in_pixels(place.points, image.shape[:2])).round(), last).astype(np.int32)
-        for place in watched.places
-    ]
-    for place, points in zip(watched.places, corners, strict=True):
+    weight = max(1, round(1.6 * min(image.shape[:2]) / 480))
+    for place in watched.places:
+        points = _corners(place, image)
         cv2.polylines(picture, [points], isinstance(place, Zone), _PLACE, weight, cv2.LINE_AA)
         if isinstance(place, Line):
             cv2.circle(picture, points[0].tolist(), 3 * weight, _PLACE, cv2.FILLED, cv2.LINE_AA)
+    return picture
+
+
+def _tag_places(picture: Image, watched: Watched) -> None:
+    """Write the name of each zone and line at its first point, and what has been counted there, of all classes."""
+    size = max(0.36, 0.42 * min(picture.shape[:2]) / 480)
     names = names_of(tuple(place.name for place in watched.places))
-    for place, name, points in zip(watched.places, names, corners, strict=True):
+    for place, name in zip(watched.places, names, strict=True):
         numbers = {what: sum(by_class.values()) for what, by_class in watched.counts[place.name].items()}
         text = f"{name.text}: {', '.join(f'{number} {what}' for what, number in numbers.items())}"
-        _tag(picture, name, text, tuple(points[0].tolist()), _PLACE, size)
-    return picture
+        x, y = _corners(place, picture)[0].tolist()
+        _tag(picture, name, text, (x, y), _PLACE, size)
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,7 +33,8 @@ class WatchedZone:
     """
 
     def __init__(self, zone: Zone, margin: float) -> None:
-        self.zone, self.name, self.tally = zone, zone.name, Tally("inside", "entered", "left", "dwelt")
+        self.zone, self.name = zone, zone.name
+        self.tally = Tally("inside", "entered", "left", *(() if zone.min_time is None else ("dwelt",)))
         self._margin = margin
         self._inside: dict[int, _Visit] = {}
 

@@ -69,8 +69,8 @@ class Watch:
         return min(self._plan.settings.low, *self._plan.settings.begin)
 
     def sentences(self) -> list[str]:
-        """Say for each zone and line what has been counted so far."""
-        said = []
+        """Say how many objects were seen so far, and for each zone and line what has been counted."""
+        said = [f"{self.objects} object{'s' * (self.objects != 1)} followed"]
         for name, kinds in self.counts.items():
             parts = [f"{number} {label} {what}" for what, ones in kinds.items() for label, number in ones.items()]
             said.append(f"{name}: {', '.join(parts) or 'nothing'}")
