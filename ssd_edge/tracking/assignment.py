@@ -16,13 +16,13 @@ def assign(costs: Costs, limit: float) -> tuple[Indices, Indices]:
     the problem that ``lap.lapjv(costs, extend_cost=True, cost_limit=limit)`` solves.
 
     Args:
-        costs: (N, M) finite, or +inf for pairs that must not be.
+        costs: (N, M) finite, or +inf or NaN for pairs that must not be.
         limit: cost at which leaving a row and a column alone is as good as pairing them.
 
     Returns:
         (K,) rows in ascending order and (K,) columns.
     """
-    gains = np.minimum(costs - limit, 0.0)
+    gains = np.where(costs < limit, costs - limit, 0.0)
     possible = gains < 0
     paired = np.full(len(gains), -1, np.int64)
     # Most objects have one candidate, which has no other.

@@ -51,6 +51,7 @@ class Plan:
         lines: the lines.
         margin: how far beyond an edge or line a point must be to count as on the other side, when it was on this one:
             a share of the frame's height.
+        frame: (height, width) in whose pixels the file has its points; None for fractions.
     """
 
     settings: Settings
@@ -58,3 +59,4 @@ class Plan:
     zones: tuple[Zone, ...] = ()
     lines: tuple[Line, ...] = ()
     margin: float = 0.01
+    frame: tuple[int, int] | None = None

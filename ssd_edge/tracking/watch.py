@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ssd_edge.detections import Detections
+from ssd_edge.errors import WatchError
+from ssd_edge.parsing import as_text
 from ssd_edge.tracking.events import Counts, Event
 from ssd_edge.tracking.places import Size, WatchedLine, WatchedZone
 from ssd_edge.tracking.plan import Line, Plan, Zone
@@ -83,7 +85,11 @@ class Watch:
             detections: all detections of the frame with a score of at least ``plan.settings.low``.
             time: seconds at which the frame was taken.
             size: (height, width) of the frame, in pixels.
+
+        Raises:
+            WatchError: the frame has another shape than the one in whose pixels the places were written.
         """
+        _check_shape(self._plan.frame, size)
         if self._plan.labels is not None:
             wanted = np.isin(detections.labels, list(self._plan.labels))
             detections = Detections(
@@ -107,4 +113,13 @@ class Watch:
             events=events,
             counts=self.counts,
             places=(*self._plan.zones, *self._plan.lines),
+        )
+
+
+def _check_shape(written: Size | None, size: Size) -> None:
+    """Refuse a frame whose sides have another ratio than those of the watch file, beyond the rounding of a pixel."""
+    if written is not None and abs(written[0] * size[1] - written[1] * size[0]) > max(*written, *size):
+        raise WatchError(
+            f"the watch file has points in pixels of {as_text(written)}, but frames are {as_text(size)}, which has "
+            "another shape: take the points from such a frame"
         )

@@ -111,6 +111,7 @@ class WatchReader:
                 for at, one in _numbered("lines", file.lines)
             ),
             file.margin,
+            self._size,
         )
 
     def _error(self, place: str, problem: str) -> WatchError:

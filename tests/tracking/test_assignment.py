@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from itertools import permutations, product
-from math import inf
+from math import inf, nan
 
 import numpy as np
 import numpy.typing as npt
@@ -76,3 +76,8 @@ def test_nothing_to_pair(shape: tuple[int, int]) -> None:
 def test_a_pair_at_the_limit_is_not_made() -> None:
     assert len(assign(np.full((2, 2), 0.5), 0.5)[0]) == 0
     assert len(assign(np.full((2, 2), inf), 0.5)[0]) == 0
+
+
+def test_a_cost_that_is_no_number_is_no_pair() -> None:
+    costs = np.array([[nan, 0.1, 0.2], [0.3, nan, 0.1], [0.2, 0.3, nan]])
+    assert [one.tolist() for one in assign(costs, 1.0)] == [[0, 1, 2], [1, 2, 0]]

@@ -117,6 +117,22 @@ def test_a_clock_that_goes_back_is_no_time() -> None:
         assert ids(tracker.update(seen([at(50, 50)]), time)) == [1]
 
 
+def test_a_slow_camera_and_a_long_pause_keep_what_stands_still() -> None:
+    tracker = make()
+    for frame in range(5):
+        assert ids(tracker.update(seen([at(50, 50)]), 60.0 * frame)) == [1]
+    tracks = tracker.update(seen([at(50, 50)]), 1e7)
+    assert ids(tracks) == [1]
+    assert np.isfinite(tracks[0].box).all()
+
+
+def test_a_box_that_is_no_number_is_no_object_for_long() -> None:
+    tracker = make()
+    for frame in range(4):
+        tracks = tracker.update(seen([at(50, 50), [float("nan")] * 4]), frame / FPS)
+    assert ids(tracks) == [1]
+
+
 def test_nothing_is_seen() -> None:
     tracker = make()
     assert [tracker.update(Detections.empty(), frame / FPS) for frame in range(3)] == [[], [], []]

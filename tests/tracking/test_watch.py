@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssd_edge.detections import Detections
+from ssd_edge.errors import WatchError
 from ssd_edge.stream.draw import annotate
 from ssd_edge.stream.frames import Frame
 from ssd_edge.stream.shown import watched
@@ -201,3 +202,11 @@ def test_ids_are_checked() -> None:
     one = seen([at(9, 9)])
     with pytest.raises(ValueError, match=r"ids must be \(1,\) int64, but got \(2,\) int64"):
         Watched(one.boxes, one.scores, one.labels, ids=np.zeros(2, np.int64))
+
+
+def test_points_in_pixels_of_another_shape_are_refused() -> None:
+    watch = Watch(Plan(Settings([0.6, 0.6]), frame=(480, 640)), LABELS)
+    for size in ((480, 640), (960, 1280), (360, 480), (225, 300), (33, 44), (480, 641)):
+        watch.update(Detections.empty(), 0.0, size)
+    with pytest.raises(WatchError, match="in pixels of 640x480, but frames are 1280x720, which has another shape"):
+        watch.update(Detections.empty(), 0.0, (720, 1280))

@@ -40,6 +40,7 @@ def test_a_whole_file(tmp_path: Path) -> None:
         ),
         (Line("gate", ((0.5, 0), (0.5, 1))),),
         0.0,
+        (480, 640),
     )
 
 
