@@ -70,7 +70,7 @@ class Settings:
 
     Attributes:
         begin: lowest score of a detection that begins a track: one for each label.
-        low: lowest score of a detection that continues one.
+        low: lowest score of a detection that continues one; where ``begin`` is lower, that is.
         lost: seconds after which an object that is not seen is forgotten.
     """
 
@@ -166,7 +166,8 @@ class Tracker:
     def __init__(self, settings: Settings, rounds: Rounds = Rounds()) -> None:
         self._settings, self._rounds = settings, rounds
         self._begin = np.asarray(settings.begin, np.float32)
-        self._high = np.maximum(self._begin - np.float32(_ABOVE_HIGH), np.float32(settings.low))
+        self._low = np.minimum(self._begin, np.float32(settings.low))
+        self._high = np.maximum(self._begin - np.float32(_ABOVE_HIGH), self._low)
         self._tracks = _Tracks.of(Detections.empty(), np.zeros(0, np.int64), State.NEW, 0.0)
         self._last: float | None = None
         self._next = 1
@@ -180,7 +181,7 @@ class Tracker:
         """Take in the next frame.
 
         Args:
-            detections: all detections of the frame with a score of at least ``settings.low``; others are not used.
+            detections: all detections of the frame that can begin or continue a track; fainter ones are not used.
             time: seconds at which the frame was taken; never before the last one's, or it counts as the same.
 
         Returns:
@@ -194,7 +195,7 @@ class Tracker:
         tracks.detections = np.full(len(tracks), -1, np.int64)
 
         high = detections.scores >= self._high[detections.labels]
-        low = (detections.scores >= self._settings.low) & ~high
+        low = (detections.scores >= self._low[detections.labels]) & ~high
         was_present = tracks.are(State.PRESENT)
         offered_low = tracks.are(*self._rounds.low_finds)
         self._pair(detections, high, tracks.are(State.PRESENT, State.LOST), self._rounds.high, now)

@@ -82,7 +82,7 @@ class Watch:
         """Take in the next frame.
 
         Args:
-            detections: all detections of the frame with a score of at least ``plan.settings.low``.
+            detections: all detections of the frame with a score of at least ``lowest_score``.
             time: seconds at which the frame was taken.
             size: (height, width) of the frame, in pixels.
 

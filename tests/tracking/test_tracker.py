@@ -84,6 +84,14 @@ def test_each_class_has_its_threshold() -> None:
     assert [track.label for track in tracks] == [0]
 
 
+def test_a_score_that_begins_a_track_continues_it_whatever_low_is() -> None:
+    tracker = Tracker(Settings([0.3, 0.9], low=0.5))
+    for frame in range(3):
+        tracks = tracker.update(seen([at(50, 50), at(200, 50)], [0.31, 0.31], [0, 1]), frame / FPS)
+        assert [track.label for track in tracks] == [0]
+    assert ids(tracker.update(seen([at(50, 50)], [0.29]), 3 / FPS)) == []
+
+
 def test_objects_of_different_classes_are_never_the_same() -> None:
     tracker = make()
     tracker.update(seen([at(50, 50)], labels=[0]), 0.0)

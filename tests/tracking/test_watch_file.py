@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ssd_edge.data.synthetic import LABELS as PARTS
 from ssd_edge.errors import WatchError
 from ssd_edge.tracking.plan import Line, Plan, Zone
 from ssd_edge.tracking.tracker import Settings
@@ -42,6 +43,15 @@ def test_a_whole_file(tmp_path: Path) -> None:
         0.0,
         (480, 640),
     )
+
+
+def test_the_example_of_the_documentation(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "tracking.md"
+    example = page.read_text("utf-8").split("```yaml\n")[1].split("```")[0]
+    file = tmp_path / "watch.yaml"
+    file.write_text(example, "utf-8")
+    plan = WatchReader(file).plan(PARTS, [0.5] * len(PARTS))
+    assert [place.name for place in (*plan.zones, *plan.lines)] == ["press", "outlet", "gate"]
 
 
 def test_what_is_not_named_is_as_usual(tmp_path: Path) -> None:
