@@ -204,6 +204,18 @@ def test_ids_are_checked() -> None:
         Watched(one.boxes, one.scores, one.labels, ids=np.zeros(2, np.int64))
 
 
+def test_nothing_is_kept_of_objects_that_are_forgotten() -> None:
+    watch = Watch(plan(Zone("press", HALF), Line("gate", ((0.6, 0), (0.6, 1)))), LABELS)
+    for frame in range(600):
+        spot = at(420 + 50 * (frame // 3 % 7), 100)
+        watch.update(seen([spot]) if frame < 500 else Detections.empty(), frame / 3, SIZE)
+    assert watch.objects > 50
+    zone, line = watch._places
+    assert not len(watch._tracker._tracks)
+    assert not zone._inside  # type: ignore[union-attr]
+    assert not line._last  # type: ignore[union-attr]
+
+
 def test_points_in_pixels_of_another_shape_are_refused() -> None:
     watch = Watch(Plan(Settings([0.6, 0.6]), frame=(480, 640)), LABELS)
     for size in ((480, 640), (960, 1280), (360, 480), (225, 300), (33, 44), (480, 641)):
