@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -16,8 +17,12 @@ from ssd_edge.stream.ways import DEFAULT_WAY
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from ssd_edge.spec import ModelSpec
     from ssd_edge.stream.durations import Percentiles
+    from ssd_edge.stream.shown import Shown
     from ssd_edge.stream.stats import LoopReport
+    from ssd_edge.tracking.watch import Watch
+    from ssd_edge.tracking.watch_file import WatchReader
 
 
 def run(
@@ -54,6 +59,13 @@ def run(
             "gave it, or 0.5.",
         ),
     ] = None,
+    watch: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.yaml",
+            help="Follow objects by ids, and count them in zones and over lines: docs/tracking.md has the file's form.",
+        ),
+    ] = None,
     every_frame: Annotated[
         bool, typer.Option("--every-frame", help="Process every frame of a file: drop none, however long it takes.")
     ] = False,
@@ -72,30 +84,25 @@ def run(
     """
     if as_json and save_json == Path("-"):
         raise typer.BadParameter("--json and --save-json - both print on stdout: write one of them to a file")
-    import numpy as np
     from rich.live import Live
 
     from ssd_edge.engines.opening import open_model, proof_for
     from ssd_edge.engines.proof.prove import prove
     from ssd_edge.stream.lettering import names_not_shown
     from ssd_edge.stream.loop import run_loop
-    from ssd_edge.stream.sinks import has_display
     from ssd_edge.stream.sources import check_source, open_source
+    from ssd_edge.tracking.watch_file import WatchReader
 
     mode = parsed_mode(size, fps, pixel_format)
     check_source(camera, mode, capture)
+    reader = None if watch is None else WatchReader(watch)
     with open_model(model, say) as engine:
         if verify:
             say(f"verified: {prove(engine, proof_for(model, engine)).sentence()}")
-        thresholds = np.asarray(engine.spec.operating_score_of_each(DEFAULT_SCORE), np.float32)
-        if min_score is not None:
-            thresholds[:] = min_score
-        detector = engine.detector(float(thresholds.min()))
+        chosen = _chosen(engine.spec, min_score, reader)
+        detector = engine.detector(chosen.lowest_score)
         source = open_source(camera, mode=mode, way=capture, reader=detector)
-        paths = {"video": save_video, "images": save_images, "json": save_json}
-        targets = {name: str(path) for name, path in paths.items() if path}
-        if window or (window is None and not targets and has_display()):
-            targets["window"] = ""
+        targets = _targets({"video": save_video, "images": save_images, "json": save_json}, window)
         sinks = [open_sink(name, target, engine.spec.labels, source.fps) for name, target in targets.items()]
         if targets.keys() - {"json"} and (not_shown := names_not_shown(engine.spec.labels)):
             say(not_shown, "yellow")
@@ -109,18 +116,53 @@ def run(
                 every_frame=every_frame,
                 max_frames=frames,
                 duration=seconds,
-                min_score=thresholds,
+                shown=chosen.shown,
                 on_report=lambda now: live.update(report_table(now)),
             )
     if as_json:
-        print_json({"model": str(model), "backend": engine.backend, "precision": engine.precision, **report.to_json()})
+        counted = {"objects": chosen.watch.objects, "counts": chosen.watch.counts} if chosen.watch else {}
+        about = {"model": str(model), "backend": engine.backend, "precision": engine.precision}
+        print_json({**about, **report.to_json(), **counted})
         return
     stderr().print(report_table(report))
+    for sentence in chosen.watch.sentences() if chosen.watch else ():
+        say(sentence)
     if source.trouble:
         say(f"frames were left out: {source.trouble}", "yellow")
     for sink in sinks:
         if sink.path is not None:
             say(f"written: {sink.path}")
+
+
+def _targets(paths: Mapping[str, Path | None], window: bool | None) -> dict[str, str]:
+    """Return what each sink writes, by name; the window, if it is wanted or nothing else is and there is a display."""
+    from ssd_edge.stream.sinks import has_display
+
+    targets = {name: str(path) for name, path in paths.items() if path}
+    return {**targets, "window": ""} if window or (window is None and not targets and has_display()) else targets
+
+
+class _Chosen(NamedTuple):
+    """What is shown of the detections, the lowest score that this needs, and what is watched, if anything."""
+
+    shown: Shown
+    lowest_score: float
+    watch: Watch | None = None
+
+
+def _chosen(spec: ModelSpec, min_score: float | None, reader: WatchReader | None) -> _Chosen:
+    import numpy as np
+
+    from ssd_edge.stream.shown import above, watched
+    from ssd_edge.tracking.watch import Watch
+
+    thresholds = np.asarray(spec.operating_score_of_each(DEFAULT_SCORE), np.float32)
+    if min_score is not None:
+        thresholds[:] = min_score
+    if reader is None:
+        return _Chosen(above(thresholds), float(thresholds.min()))
+    watch = Watch(reader.plan(spec.labels, thresholds.tolist()), spec.labels)
+    return _Chosen(watched(watch), watch.lowest_score, watch)
 
 
 def report_table(report: LoopReport) -> Table:

@@ -13,6 +13,7 @@
     ├── BackendError                an inference runtime refused or failed
     │   ├── MissingDependencyError      a package is not installed
     │   └── NoHeadsError                an engine that decodes by itself was asked for its heads
+    ├── WatchError                  a file of zones and lines cannot be used
     ├── SourceError                 a camera, video, folder or stream gives no frames
     └── SinkError                   an output cannot be written
 
@@ -79,6 +80,10 @@ class MissingDependencyError(BackendError):
 
 class NoHeadsError(BackendError):
     """An engine that decodes by itself, and so gives only detections, was asked for its heads."""
+
+
+class WatchError(SsdEdgeError):
+    """A file of zones and lines cannot be used."""
 
 
 class SourceError(SsdEdgeError):

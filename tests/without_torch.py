@@ -14,9 +14,7 @@ import pytest
 
 from ssd_edge.errors import MissingDependencyError
 
-ABSENT = [
-    name for name in ("torch", "pytorch_lightning", "tensorboard", "onnxscript", "msgspec") if find_spec(name) is None
-]
+ABSENT = [name for name in ("torch", "pytorch_lightning", "tensorboard", "onnxscript") if find_spec(name) is None]
 
 
 @contextmanager

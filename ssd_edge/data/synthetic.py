@@ -119,7 +119,24 @@ class Conveyor:
 
         edge = self._rails.shape[0] // 2
         picture[:edge], picture[-edge:] = self._rails[:edge], self._rails[edge:]
-        return self._expose(picture, index), _target(owner, parts)
+        return self._expose(picture, index), _target(owner, parts)[0]
+
+    def objects(self, index: int) -> tuple[Target, list[tuple[int, int]]]:
+        """Find the objects of frame ``index`` without rendering it, and which parts they are.
+
+        Args:
+            index: 0 or more, in any order.
+
+        Returns:
+            The objects as ``frame`` gives them, and a pair of numbers for each, the same in every frame that shows it.
+        """
+        offset = round(index * self.speed / self.fps)
+        owner = np.zeros(self.size[::-1], np.uint16)
+        parts = list(self._in_view(offset))
+        for number, part in enumerate(parts, 1):
+            _claim(owner, part.sprite, part.x - offset, part.y, number)
+        target, labelled = _target(owner, parts)
+        return target, [part.stream[1:] for part in labelled]
 
     def _expose(self, picture: Plane, index: int) -> Image:
         """Light the picture with slowly swaying lamps, and add a sensor's noise."""
@@ -170,27 +187,38 @@ class Conveyor:
 
 def _lay(picture: Plane, owner: npt.NDArray[np.uint16], sprite: Sprite, x: int, y: int, number: int) -> None:
     """Blend a sprite centred at (x, y) into the picture, and write its number into the map of pixel owners."""
-    left, top = x + sprite.x, y + sprite.y
-    x0, y0 = max(left, 0), max(top, 0)
-    x1 = min(left + sprite.mask.shape[1], picture.shape[1])
-    y1 = min(top + sprite.mask.shape[0], picture.shape[0])
-    if x0 >= x1 or y0 >= y1:
-        return
-    there, here = np.s_[y0:y1, x0:x1], np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
+    there, here = _overlap(owner, sprite, x, y)
     picture[there] *= sprite.keep[here]
     picture[there] += sprite.add[here]
+    _claim(owner, sprite, x, y, number)
+
+
+def _claim(owner: npt.NDArray[np.uint16], sprite: Sprite, x: int, y: int, number: int) -> None:
+    """Write a sprite's number into the map of pixel owners, where the sprite centred at (x, y) covers it."""
+    there, here = _overlap(owner, sprite, x, y)
     owner[there][sprite.mask[here]] = number
 
 
-def _target(owner: npt.NDArray[np.uint16], parts: list[_Part]) -> Target:
-    boxes, labels = [], []
+def _overlap(
+    owner: npt.NDArray[np.uint16], sprite: Sprite, x: int, y: int
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Return the rows and columns that the map and a sprite centred at (x, y) share: in the map, and in the sprite."""
+    left, top = x + sprite.x, y + sprite.y
+    x0, y0 = max(left, 0), max(top, 0)
+    x1 = max(x0, min(left + sprite.mask.shape[1], owner.shape[1]))
+    y1 = max(y0, min(top + sprite.mask.shape[0], owner.shape[0]))
+    return np.s_[y0:y1, x0:x1], np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
+
+
+def _target(owner: npt.NDArray[np.uint16], parts: list[_Part]) -> tuple[Target, list[_Part]]:
+    boxes, labelled = [], []
     for number, part in enumerate(parts, 1):
         seen = (owner == number).view(np.uint8)
         if cv2.countNonZero(seen) >= _MIN_SHOWN * np.count_nonzero(part.sprite.mask):
             x, y, w, h = cv2.boundingRect(seen)
             boxes.append((x, y, x + w, y + h))
-            labels.append(part.label)
-    return Target.of(boxes, labels)
+            labelled.append(part)
+    return Target.of(boxes, [part.label for part in labelled]), labelled
 
 
 # The scene around the parts.

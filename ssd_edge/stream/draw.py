@@ -12,6 +12,9 @@ import numpy.typing as npt
 from ssd_edge.detections import Detections
 from ssd_edge.pixels import Image
 from ssd_edge.stream.lettering import Name, extent, names_of, write
+from ssd_edge.tracking.places import in_pixels
+from ssd_edge.tracking.plan import Line, Zone
+from ssd_edge.tracking.watch import Watched
 
 # BGR; neighbours differ in hue and lightness, so that the classes of a small model are easy to tell apart.
 PALETTE: tuple[tuple[int, int, int], ...] = (
@@ -33,6 +36,9 @@ PALETTE: tuple[tuple[int, int, int], ...] = (
     (75, 95, 165),  # brown
 )
 
+_PLACE = (240, 240, 240)
+"""Of zones and lines."""
+
 
 def annotate(image: Image, detections: Detections, labels: Sequence[str], *, note: str = "") -> Image:
     """Copy a frame and draw boxes on it, each with label and score; line and text sizes follow the frame's size.
@@ -47,11 +53,47 @@ def annotate(image: Image, detections: Detections, labels: Sequence[str], *, not
         (height, width, 3) uint8 BGR.
     """
     names = names_of(tuple(labels))
+    ids = [f" #{number}" for number in detections.ids.tolist()] if isinstance(detections, Watched) else None
     marks = [
-        Mark(box, names[label], f"{names[label].text} {score:.2f}", PALETTE[label % len(PALETTE)])
-        for box, score, label in zip(detections.boxes, detections.scores, detections.labels.tolist(), strict=True)
+        Mark(box, names[label], f"{names[label].text}{which} {score:.2f}", PALETTE[label % len(PALETTE)])
+        for box, score, label, which in zip(
+            detections.boxes, detections.scores, detections.labels.tolist(), ids or [""] * len(detections), strict=True
+        )
     ]
-    return draw_marks(image, marks, note=note)
+    if not isinstance(detections, Watched):
+        return draw_marks(image, marks, note=note)
+    picture = draw_marks(_with_places(image, detections), marks, note=note)
+    _tag_places(picture, detections)
+    return picture
+
+
+def _corners(place: Zone | Line, image: Image) -> npt.NDArray[np.int32]:
+    """Return a place's (N, 2) points in pixels of the picture; what ends at the frame's edge is drawn inside it."""
+    points = np.minimum(in_pixels(place.points, image.shape[:2]), np.array(image.shape[1::-1]) - 1)
+    return np.asarray(points.round(), np.int32)
+
+
+def _with_places(image: Image, watched: Watched) -> Image:
+    """Copy a frame and draw its zones and lines; a line has a dot at its first point."""
+    picture = image.copy()
+    weight = max(1, round(1.6 * min(image.shape[:2]) / 480))
+    for place in watched.places:
+        points = _corners(place, image)
+        cv2.polylines(picture, [points], isinstance(place, Zone), _PLACE, weight, cv2.LINE_AA)
+        if isinstance(place, Line):
+            cv2.circle(picture, points[0].tolist(), 3 * weight, _PLACE, cv2.FILLED, cv2.LINE_AA)
+    return picture
+
+
+def _tag_places(picture: Image, watched: Watched) -> None:
+    """Write the name of each zone and line at its first point, and what has been counted there, of all classes."""
+    size = max(0.36, 0.42 * min(picture.shape[:2]) / 480)
+    names = names_of(tuple(place.name for place in watched.places))
+    for place, name in zip(watched.places, names, strict=True):
+        numbers = {what: sum(by_class.values()) for what, by_class in watched.counts[place.name].items()}
+        text = f"{name.text}: {', '.join(f'{number} {what}' for what, number in numbers.items())}"
+        x, y = _corners(place, picture)[0].tolist()
+        _tag(picture, name, text, (x, y), _PLACE, size)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing, suppress
 from time import monotonic
 
-from ssd_edge.detections import Scores
 from ssd_edge.detector import Detector, Result
 from ssd_edge.errors import SinkError, SsdEdgeError
 from ssd_edge.stream.capture import Capture
 from ssd_edge.stream.frames import Frame, Source
+from ssd_edge.stream.shown import Shown, above
 from ssd_edge.stream.sinks import Background, Sink, StopLoop
 from ssd_edge.stream.stats import LoopReport, LoopStats
 
@@ -27,7 +27,7 @@ def run_loop(
     every_frame: bool = False,
     max_frames: int | None = None,
     duration: float | None = None,
-    min_score: Scores = 0.5,
+    shown: Shown | None = None,
     on_report: Callable[[LoopReport], None] | None = None,
 ) -> LoopReport:
     """Detect objects in frames until the source ends, a limit is reached, the window is closed, or Ctrl-C is pressed.
@@ -35,14 +35,14 @@ def run_loop(
     Source and sinks are closed in every case, and a recording stays readable.
 
     Args:
-        detector: processes up to ``detector.depth`` frames at once; it must give scores down to the lowest of
-            ``min_score``.
+        detector: processes up to ``detector.depth`` frames at once; it must give scores down to the lowest that
+            ``shown`` reads.
         source: an open source, which is read in a thread of its own.
         sinks: outputs that each get every frame with a result, in order.
         every_frame: whether to lose no frame of a recording; otherwise only the newest frame is used, see ``Capture``.
         max_frames: number of results after which to end.
         duration: seconds after which to end.
-        min_score: detections below it are left out: one score, or one for each label.
+        shown: chooses what is counted and given to the sinks; by default, detections with a score of at least 0.5.
         on_report: called about once a second with a report so far.
 
     Raises:
@@ -50,6 +50,7 @@ def run_loop(
         SinkError: an output could not be written.
         BackendError: the engine failed.
     """
+    shown = shown or above(0.5)
     stats, interrupted, last_progress = LoopStats(), False, monotonic()
     stop_at = None if duration is None else stats.began + duration
     with ExitStack() as stack:
@@ -65,7 +66,7 @@ def run_loop(
                         sink.idle()
                 else:
                     frame, result = step
-                    detections = result.detections.above(min_score)
+                    detections = shown(frame, result.detections)
                     stats.add_result(frame.captured, detections, result.times)
                     for sink in outputs:
                         sink.write(frame, detections)

@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, suppress
 from functools import partial
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import cv2
 
@@ -27,6 +28,7 @@ from ssd_edge.stream.file_names import numbered_name
 from ssd_edge.stream.frames import Frame
 from ssd_edge.stream.stats import Rate
 from ssd_edge.stream.syncing import Syncing
+from ssd_edge.tracking.watch import Watched
 
 _MOST_OF_JPEG = 65500
 """JPEG_MAX_DIMENSION of libjpeg."""
@@ -124,7 +126,8 @@ class JsonLines(Sink):
     """Sink that writes one line of JSON per frame and flushes it, so that ``tail -f`` and a crash see only whole lines.
 
     ``{"index": 7, "time": 0.233, "file": null, "detections": [{"label": "bolt", "score": 0.91,
-    "box": [x1, y1, x2, y2]}], "num_cut": 0}``: time is seconds since the source's start, box is in pixels.
+    "box": [x1, y1, x2, y2]}], "num_cut": 0}``: time is seconds since the source's start, box is in pixels. Objects that
+    are followed have an ``id`` too, and the line has ``events`` and ``counts``; see docs/tracking.md.
 
     Args:
         path: the file, which is overwritten; or ``-`` for stdout.
@@ -158,17 +161,7 @@ class JsonLines(Sink):
             "index": frame.index,
             "time": None if frame.position is None else round(frame.position, 3),
             "file": frame.file,
-            "detections": [
-                {
-                    "label": self._labels[label],
-                    "score": round(score, 4),
-                    "box": [round(edge, 1) for edge in box],
-                }
-                for box, score, label in zip(
-                    detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True
-                )
-            ],
-            "num_cut": detections.num_cut,
+            **_plain(detections, self._labels),
         }
         text = json.dumps(line) + "\n"
         if self.path is None:
@@ -338,6 +331,23 @@ def has_display() -> bool:
         return subprocess.run(attempt, capture_output=True, timeout=30, check=False).returncode == 0
     except subprocess.TimeoutExpired:
         return False
+
+
+def _plain(detections: Detections, labels: Sequence[str]) -> dict[str, Any]:
+    found: list[dict[str, Any]] = [
+        {"label": labels[label], "score": round(score, 4), "box": [round(edge, 1) for edge in box]}
+        for box, score, label in zip(
+            detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True
+        )
+    ]
+    if not isinstance(detections, Watched):
+        return {"detections": found, "num_cut": detections.num_cut}
+    return {
+        "detections": [{"id": number, **one} for number, one in zip(detections.ids.tolist(), found, strict=True)],
+        "num_cut": detections.num_cut,
+        "events": [event.to_json(labels) for event in detections.events],
+        "counts": detections.counts,
+    }
 
 
 def _sync_file(descriptor: int, folder: Path) -> None:

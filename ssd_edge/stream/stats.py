@@ -49,7 +49,7 @@ class LoopReport:
         lost: number of frames of a recording that could not be decoded, or that its end lacks.
         reconnects: number of times that the source was lost and came back.
         frames_cut: number of frames in which top-k left out candidates above the score threshold.
-        detections: number of detections of at least ``min_score`` in all frames together.
+        detections: number of detections that were shown, in all frames together.
         latency: time from a frame's capture to its detections.
         age: time from a frame's capture until the sinks had it.
         stages: time of each stage named in ``STAGES``; ``inference`` lasts from submission to result.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from importlib import resources
@@ -17,12 +16,12 @@ from ssd_edge.errors import ModelError
 from ssd_edge.files import written_whole
 from ssd_edge.parsing import shown
 from ssd_edge.training.recipe import DEFAULTS, Recipe
+from ssd_edge.yaml_files import line_of, parse_settings, place_and_problem, read_text, where
 
 Changes = Mapping[str, Any]
 """Values of a recipe by name, those of a group in a mapping of their own."""
 
 _SHIPPED = resources.files("ssd_edge") / "recipes"
-_AT = re.compile(r"^(?P<what>.*?) - at `\$\.?(?P<place>.*)`$")
 _ONE_OF_TWO = ("epochs", "iterations")
 
 
@@ -44,17 +43,8 @@ def read_recipe(source: str, base: Recipe = DEFAULTS) -> Recipe:
     path = Path(source)
     if source in shipped_recipes() and not path.is_file():
         return _parsed((_SHIPPED / f"{source}.yaml").read_text("utf-8"), source, base)
-    try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError:
-        raise ModelError(
-            f"there is no recipe {source}: name a file, or one of {', '.join(shipped_recipes())}"
-        ) from None
-    except UnicodeDecodeError:
-        raise ModelError(f"the recipe {path} is not text in UTF-8") from None
-    except OSError as error:
-        raise ModelError(f"cannot read the recipe {path}: {error.strerror or error}") from None
-    return _parsed(text, str(path), base)
+    absent = f"there is no recipe {source}: name a file, or one of {', '.join(shipped_recipes())}"
+    return _parsed(read_text(path, "recipe", ModelError, absent), str(path), base)
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
@@ -117,7 +107,7 @@ def changed(recipe: Recipe, changes: Changes, source: str = "", lines: Mapping[s
     """
     lines = lines or {}
     for name in _unknown(changes, DEFAULTS):
-        raise ModelError(f"{_where(source, lines.get(name))}{_no_such_setting(name)}")
+        raise ModelError(f"{where(source, lines.get(name))}{_no_such_setting(name)}")
     given = [name for name in _ONE_OF_TWO if changes.get(name)]
     other = {name: 0 for name in _ONE_OF_TWO if given and name not in changes}
     merged = _merged(as_plain(recipe), {**other, **changes})
@@ -125,36 +115,17 @@ def changed(recipe: Recipe, changes: Changes, source: str = "", lines: Mapping[s
         # not strict: YAML 1.1, which PyYAML reads, takes 1e-3 for text
         return msgspec.convert(merged, Recipe, strict=False)
     except msgspec.ValidationError as error:
-        found = _AT.match(str(error))
-        what, name = (found["what"], found["place"]) if found else (str(error), "")
-        line = lines.get(re.sub(r"\[.*", "", name))
-        what = what.replace("`", "").replace("object", "settings by name")
-        raise ModelError(f"{_where(source, line)}{name} is of the wrong type: {what}") from None
+        place, what = place_and_problem(error)
+        raise ModelError(f"{where(source, line_of(place, lines))}{place} is of the wrong type: {what}") from None
     except ModelError as error:
         named = str(error).split(" ", 1)[0]
         line = next((line for name, line in lines.items() if name.rpartition(".")[2] == named), None)
-        raise ModelError(f"{_where(source, line)}{error}") from None
+        raise ModelError(f"{where(source, line)}{error}") from None
 
 
 def _parsed(text: str, source: str, base: Recipe) -> Recipe:
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        raise ModelError(f"{_where(source, mark.line + 1 if mark else None)}the recipe is no YAML") from None
-    if not isinstance(content, dict):
-        raise ModelError(f"the recipe {source} must hold settings, one KEY: VALUE a line, but holds {shown(content)}")
-    return changed(base, content, source, dict(_lines(node)))
-
-
-def _lines(node: yaml.Node | None, prefix: str = "") -> Iterator[tuple[str, int]]:
-    """Yield the line of each key of a YAML document, counted from 1, by names joined with dots."""
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            name = f"{prefix}{key.value}"
-            yield name, key.start_mark.line + 1
-            yield from _lines(value, f"{name}.")
+    content, lines = parse_settings(text, source, "recipe", ModelError)
+    return changed(base, content, source, lines)
 
 
 def _unknown(changes: Changes, group: Any, prefix: str = "") -> Iterator[str]:
@@ -202,9 +173,3 @@ def _merged(old: Changes, new: Changes) -> dict[str, Any]:
             for name, value in new.items()
         },
     }
-
-
-def _where(source: str, line: int | None) -> str:
-    if not source:
-        return ""
-    return f"{source}: " if line is None else f"{source}, line {line}: "

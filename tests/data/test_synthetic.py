@@ -56,6 +56,23 @@ def test_parts_move_left_with_the_belt():
     assert moved <= whole(after) | {(int(k), *box) for k, box in zip(after.labels, after.boxes, strict=True)}
 
 
+def test_objects_are_those_of_the_frame_and_keep_their_names():
+    conveyor, places = Conveyor(5, SMALL, speed=150, density=12, fps=30), {}
+    for index in range(40):
+        target, names = conveyor.objects(index)
+        assert len(set(names)) == len(names) == len(target.boxes)
+        if index % 13 == 0:
+            drawn = conveyor.frame(index)[1]
+            np.testing.assert_array_equal(target.boxes, drawn.boxes)
+            np.testing.assert_array_equal(target.labels, drawn.labels)
+        for name, box, label in zip(names, target.boxes, target.labels, strict=True):
+            if box[0] > 0 and box[2] < SMALL[0]:  # whole, or hidden in part by another
+                places.setdefault((name, int(label)), []).append(box[0] + 5 * index)
+    assert len({name for name, _ in places}) == len(places) > 8
+    widest = 160 * SMALL[1] / 480
+    assert all(max(belt) - min(belt) < widest for belt in places.values())
+
+
 def test_frame_is_bgr_uint8_of_the_size_asked_for():
     image, target = Conveyor(0, (200, 120)).frame(0)
     assert image.shape == (120, 200, 3)

@@ -17,6 +17,7 @@ from ssd_edge.stream.capture import Capture
 from ssd_edge.stream.durations import Durations
 from ssd_edge.stream.frames import Frame
 from ssd_edge.stream.loop import run_loop
+from ssd_edge.stream.shown import above
 from ssd_edge.stream.sinks import Images, Sink, StopLoop
 from ssd_edge.stream.stats import STAGES, LoopReport
 from tests.stream.conftest import Kept, Ticking
@@ -188,11 +189,11 @@ def test_progress_and_report(make_detector: MakeDetector, monkeypatch: pytest.Mo
     assert plain["age"]["p99"] >= plain["latency"]["p99"] * 0.98
 
 
-def test_min_score_and_frames_with_cuts(make_detector: MakeDetector) -> None:
+def test_what_is_shown_and_frames_with_cuts(make_detector: MakeDetector) -> None:
     detector = make_detector()
     cut = Detections(np.zeros((2, 4), np.float32), np.array([0.9, 0.3], np.float32), np.zeros(2, np.int64), num_cut=5)
     detector._decode = lambda *_: cut  # type: ignore[assignment]
-    report = run_loop(detector, Ticking(4, live=False), every_frame=True, min_score=0.5)
+    report = run_loop(detector, Ticking(4, live=False), every_frame=True, shown=above(0.5))
     assert (report.frames_cut, report.detections) == (4, 4)
 
 

@@ -136,6 +136,8 @@ def test_iterations_take_the_place_of_epochs_and_the_reverse():
         ("seed: 1\noptimiser:\n  lr: -1\n", "line 3: lr must be above 0, but got -1"),
         ("epochs: 0\n", "line 1: epochs must be"),
         ("a: {\n", "line 2: the recipe is no YAML"),
+        ("epochs: 1\nepochs: 2\n", "line 2: 'epochs' was given before, in line 1"),
+        ("optimiser:\n  lr: 1\n  lr: 2\n", r"line 3: 'optimiser\.lr' was given before, in line 2"),
         ("- epochs\n", "must hold settings, one KEY: VALUE a line, but holds"),
         ("a: !!python/object/apply:os.system [ls]\n", "the recipe is no YAML"),
     ],
