@@ -16,7 +16,7 @@ from tests.models_for_tests import marks_model
 def test_intervals_are_printed(cli, heads, labelled):  # noqa: F811
     done = cli("eval", heads, labelled)
     assert done.code == 0, done.err
-    assert "below each AP: its 95 % interval" in done.out
+    assert "with each AP: its 95 % interval" in done.out
     value = json.loads(cli("eval", heads, labelled, "--json").out)
     low, high = value["intervals"]["ap50"]
     assert low <= value["ap50"] <= high
