@@ -10,8 +10,9 @@ import cv2
 from ssd_edge.detector import Reader
 from ssd_edge.errors import SourceError
 from ssd_edge.stream import by_gstreamer, by_opencv, gstreamer
+from ssd_edge.stream.addresses import shown
 from ssd_edge.stream.camera_mode import CameraMode
-from ssd_edge.stream.cameras import Opener, checked, shown
+from ssd_edge.stream.cameras import Opener, checked
 from ssd_edge.stream.frames import Source
 from ssd_edge.stream.gstreamer_file import HardwareVideo
 from ssd_edge.stream.video_file import VideoSource

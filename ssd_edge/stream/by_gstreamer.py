@@ -8,6 +8,7 @@ from pathlib import Path
 from ssd_edge.detector import Reader
 from ssd_edge.errors import SourceError
 from ssd_edge.stream import gstreamer
+from ssd_edge.stream.addresses import shown
 from ssd_edge.stream.camera_mode import CameraMode
 from ssd_edge.stream.cameras import (
     CAMERA_PATIENCE,
@@ -17,7 +18,6 @@ from ssd_edge.stream.cameras import (
     no_frames_from,
     no_frames_of,
     no_frames_through,
-    shown,
 )
 from ssd_edge.stream.frames import Source
 from ssd_edge.stream.gstreamer import GStreamerConnection

@@ -11,6 +11,7 @@ from ssd_edge.detector import Reader
 from ssd_edge.errors import SourceError
 from ssd_edge.machine.cameras import INSTALL_GSTREAMER
 from ssd_edge.stream import gstreamer
+from ssd_edge.stream.addresses import shown
 from ssd_edge.stream.camera_mode import CAMERA_FORMATS, CameraMode
 from ssd_edge.stream.cameras import (
     CAMERA_PATIENCE,
@@ -20,7 +21,6 @@ from ssd_edge.stream.cameras import (
     no_frames_from,
     no_frames_of,
     no_frames_through,
-    shown,
 )
 from ssd_edge.stream.frames import Source
 from ssd_edge.stream.live import LiveSource

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from ssd_edge.detector import Reader
 from ssd_edge.errors import SourceError
 from ssd_edge.machine.cameras import listed_formats, video_devices
 from ssd_edge.machine.host import this_host
+from ssd_edge.stream.addresses import shown, without_secrets
 from ssd_edge.stream.camera_mode import CameraMode, suited_mode
 from ssd_edge.stream.frames import Source
 
@@ -61,12 +61,7 @@ def no_frames_from(address: str) -> str:
 
 def no_frames_through(pipeline: str) -> str:
     """Return the sentence on a pipeline that gives no frames."""
-    return f"the GStreamer pipeline gives no frames; try it with gst-launch-1.0: {pipeline}"
-
-
-def shown(address: str) -> str:
-    """Remove user and password from an address, which do not belong in logs."""
-    return re.sub(r"//[^/@]*@", "//", address)
+    return f"the GStreamer pipeline gives no frames; try it with gst-launch-1.0: {without_secrets(pipeline)}"
 
 
 def _hint(devices: list[str]) -> str:

@@ -19,6 +19,7 @@ from ssd_edge.detector import Reader
 from ssd_edge.errors import SourceError
 from ssd_edge.machine.cameras import INSTALL_GSTREAMER
 from ssd_edge.pixels import BT601, FORMATS, YUV, Colour, Layout, RawFrame
+from ssd_edge.stream.addresses import without_secrets
 from ssd_edge.stream.live import Taken
 
 _NAMES = {"YUYV": "YUY2"}  # formats that GStreamer names otherwise
@@ -133,7 +134,7 @@ class GStreamerConnection:
         self._reader = reader
         head, _, last = text.rpartition("!")
         if not re.match(r"\s*appsink\b", last):
-            raise SourceError(f"the pipeline must end in ! appsink, but ends in {last.strip()!r}")
+            raise SourceError(f"the pipeline must end in ! appsink, but ends in {without_secrets(last.strip())!r}")
         formats = ",".join(_NAMES.get(name, name) for name in reader.reads)
         sink = f"appsink name=frames max-buffers=1 sync=false caps=video/x-raw,format=(string){{{formats}}}"
         try:
@@ -251,7 +252,7 @@ class GStreamerConnection:
 def _sentence(message: str) -> str:
     if match := re.search(r'no element "([^"]+)"', message):
         return f"GStreamer has no element {match[1]}: gst-inspect-1.0 {match[1]} tells once its package is installed"
-    return f"the GStreamer pipeline fails: {' '.join(message.split()).rstrip('.')}; try it with gst-launch-1.0"
+    return f"the GStreamer pipeline fails: {without_secrets(' '.join(message.split())).rstrip('.')}; try it with gst-launch-1.0"
 
 
 @cache

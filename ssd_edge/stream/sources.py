@@ -17,6 +17,7 @@ from ssd_edge.detector import Reader
 from ssd_edge.errors import SourceError
 from ssd_edge.machine.cameras import video_devices
 from ssd_edge.machine.host import this_host
+from ssd_edge.stream.addresses import shown, without_secrets
 from ssd_edge.stream.camera_mode import CameraMode
 from ssd_edge.stream.cameras import checked
 from ssd_edge.stream.files import IMAGE_SUFFIXES, ImageSource, images_in
@@ -25,6 +26,8 @@ from ssd_edge.stream.synthetic_camera import SyntheticSource
 from ssd_edge.stream.ways import DEFAULT_WAY, check_way, open_by
 
 __all__ = ["CameraMode", "Frame", "Source", "check_source", "open_source"]
+
+_LIKE_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*:/", re.IGNORECASE)
 
 
 class Target(NamedTuple):
@@ -85,7 +88,7 @@ def _check(target: Target, uri: str, mode: CameraMode, way: str) -> None:
     check_way(way, target.kind)
     drawn = target.kind == "synthetic" and mode.pixel_format is None
     if str(mode) and not drawn and target.kind != "camera":
-        raise SourceError(f"{uri} cannot be asked for {mode}: size, frame rate and format are for cameras only")
+        raise SourceError(f"{without_secrets(uri)} cannot be asked for {mode}: size, frame rate and format are for cameras only")
 
 
 def _target(uri: str) -> Target:
@@ -122,7 +125,7 @@ def _exists(path: str | Path) -> bool:
 def _file(path: Path, uri: str) -> Target:
     if not _exists(path):
         raise SourceError(
-            f"there is no file or folder {uri}: give one that exists, a camera number such as 0, "
+            f"there is no file or folder {shown(uri) if _LIKE_ADDRESS.match(uri) else uri}: give one that exists, a camera number such as 0, "
             "an rtsp:// address, or 'synthetic'"
         )
     return Target("pictures" if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES else "file", str(path))
