@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from ssd_edge.choices import help_of
+from ssd_edge.errors import SourceError
+from ssd_edge.parsing import parse_duration
 from ssd_edge.stream.camera_mode import CAMERA_FORMATS
 from ssd_edge.stream.ways import DEFAULT_WAY, WAYS
 
@@ -27,3 +29,23 @@ PixelFormat = Annotated[
     ),
 ]
 Capture = Annotated[str, typer.Option("--capture", help=f"How the source is read: {help_of(WAYS, DEFAULT_WAY)}.")]
+MaxAge = Annotated[
+    str | None,
+    typer.Option(
+        "--max-age",
+        metavar="TIME",
+        help="Drop and count a camera's frames that are older than this before they are processed, such as 100ms.",
+    ),
+]
+
+
+def seconds_of(option: str, text: str | None) -> float | None:
+    """Read the duration that an option was given, in seconds; None if it was not given.
+
+    Raises:
+        SourceError: it is not a duration.
+    """
+    try:
+        return None if text is None else parse_duration(text)
+    except ValueError as error:
+        raise SourceError(f"{option}: {error}") from None

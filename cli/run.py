@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from ssd_edge.cli.camera_options import Capture, Fps, PixelFormat, Size
+from ssd_edge.cli.camera_options import Capture, Fps, MaxAge, PixelFormat, Size, seconds_of
 from ssd_edge.cli.common import DEFAULT_SCORE, print_json, say, stderr
 from ssd_edge.stream.camera_mode import parsed_mode
 from ssd_edge.stream.outputs import SINKS, open_sink
@@ -39,6 +39,7 @@ def run(
     fps: Fps = None,
     pixel_format: PixelFormat = None,
     capture: Capture = DEFAULT_WAY,
+    max_age: MaxAge = None,
     save_video: Annotated[Path | None, typer.Option(help=SINKS["video"].about)] = None,
     save_images: Annotated[Path | None, typer.Option(help=SINKS["images"].about)] = None,
     save_json: Annotated[Path | None, typer.Option(help=SINKS["json"].about)] = None,
@@ -93,7 +94,7 @@ def run(
     from ssd_edge.stream.sources import check_source, open_source
     from ssd_edge.tracking.watch_file import WatchReader
 
-    mode = parsed_mode(size, fps, pixel_format)
+    mode, oldest = parsed_mode(size, fps, pixel_format), seconds_of("--max-age", max_age)
     check_source(camera, mode, capture)
     reader = None if watch is None else WatchReader(watch)
     with open_model(model, say) as engine:
@@ -117,7 +118,9 @@ def run(
                 max_frames=frames,
                 duration=seconds,
                 shown=chosen.shown,
+                max_age=oldest,
                 on_report=lambda now: live.update(report_table(now)),
+                on_event=say,
             )
     if as_json:
         counted = {"objects": chosen.watch.objects, "counts": chosen.watch.counts} if chosen.watch else {}
@@ -196,6 +199,17 @@ def _headline(report: LoopReport) -> str:
         parts.append(f"{report.skipped} unreadable")
     if report.reconnects:
         parts.append(f"{report.reconnects} reconnects")
+    if report.too_old:
+        parts.append(f"{report.too_old} too old")
+    if report.health is not None and report.health.outage_count:
+        parts.append(
+            f"{report.health.outage_count} outages of {report.health.outage_seconds:.1f} s, "
+            f"about {report.health.frames_missed} frames missed"
+        )
+    if report.frozen:
+        parts.append(f"{report.frozen} frozen")
+    if report.black:
+        parts.append(f"{report.black} black")
     if report.interrupted:
         parts.append("interrupted")
     return ", ".join(parts)

@@ -46,3 +46,16 @@ def parse_size(text: str) -> tuple[int, int]:
 def as_text(size: tuple[int, int]) -> str:
     """Invert ``parse_size``: (288, 512) → ``512x288``."""
     return f"{size[1]}x{size[0]}"
+
+
+def parse_duration(text: str) -> float:
+    """Read a duration such as ``100ms`` or ``1.5s`` in seconds.
+
+    Raises:
+        ValueError: it is not a number above 0 with its unit.
+    """
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(ms|s)", text.strip())
+    seconds = float(match[1]) / (1000 if match[2] == "ms" else 1) if match else 0.0
+    if seconds <= 0:
+        raise ValueError(f"a duration is a number above 0 with ms or s, such as 100ms or 1.5s, but got {shown(text)}")
+    return seconds

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import cv2
-
 from ssd_edge.detector import Reader
 from ssd_edge.errors import SourceError
-from ssd_edge.stream import by_gstreamer, by_opencv, gstreamer
-from ssd_edge.stream.addresses import shown
+from ssd_edge.stream import by_gstreamer, by_opencv, by_pyav, gstreamer
 from ssd_edge.stream.camera_mode import CameraMode
 from ssd_edge.stream.cameras import Opener, checked
 from ssd_edge.stream.frames import Source
@@ -31,18 +28,14 @@ def camera(number: str, mode: CameraMode, reader: Reader) -> Source:
 
 
 def network(address: str, mode: CameraMode, reader: Reader) -> Source:
-    """Open a stream: RTSP in a Jetson's hardware, else by OpenCV; a file on a web server is read as a recording.
+    """Open a stream: RTSP in a Jetson's hardware, else by PyAV; a file on a web server is read as a recording.
 
     Raises:
         SourceError: the stream gives no frames.
     """
     if address.startswith("rtsp") and gstreamer.decodes_in_hardware():
         return by_gstreamer.network(address, mode, reader)
-    first = by_opencv.opened(address)
-    if address.startswith("http") and first.get(cv2.CAP_PROP_FRAME_COUNT) > 0:
-        first.release()
-        return VideoSource(address, shown(address))
-    return by_opencv.network(address, mode, reader, first)
+    return by_pyav.network(address, mode, reader)
 
 
 def pipeline(text: str, mode: CameraMode, reader: Reader) -> Source:

@@ -1,4 +1,7 @@
-"""Cameras, network streams and pipelines read by OpenCV."""
+"""Cameras and pipelines read by OpenCV.
+
+Its streams are not used: it does not tell when a packet arrived, nor which frames are damaged.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,18 @@ from ssd_edge.detector import Reader
 from ssd_edge.errors import SourceError
 from ssd_edge.machine.cameras import INSTALL_GSTREAMER
 from ssd_edge.stream import gstreamer
-from ssd_edge.stream.addresses import shown
 from ssd_edge.stream.camera_mode import CAMERA_FORMATS, CameraMode
 from ssd_edge.stream.cameras import (
     CAMERA_PATIENCE,
     Opener,
     checked,
     name_of,
-    no_frames_from,
     no_frames_of,
     no_frames_through,
 )
 from ssd_edge.stream.frames import Source
 from ssd_edge.stream.live import LiveSource
 from ssd_edge.stream.opencv import OpenCvConnection
-
-_TIMEOUT_MS = 5000  # limit for opening and for reading a network stream; OpenCV's default is 30 s
 
 
 def camera(number: str, mode: CameraMode, reader: Reader) -> Source:
@@ -46,7 +45,7 @@ def camera(number: str, mode: CameraMode, reader: Reader) -> Source:
         if capture.isOpened() and (given := _other_than(capture, mode)):
             capture.release()
             raise SourceError(f"camera {number} gives {given} where {mode} was asked for: ask for what it gives")
-        return OpenCvConnection(capture, reader)
+        return OpenCvConnection(capture, reader, timed=linux)
 
     return LiveSource(name_of(number, mode), connect, no_frames_of(number), CAMERA_PATIENCE)
 
@@ -78,32 +77,6 @@ def _other_than(capture: cv2.VideoCapture, mode: CameraMode) -> str:
 _RATE_SLACK = 0.02  # 29.97 counts as 30
 
 
-def network(address: str, mode: CameraMode, reader: Reader, first: cv2.VideoCapture | None = None) -> Source:
-    """Open an ``rtsp://`` or ``http://`` stream.
-
-    Args:
-        address: the address.
-        mode: not used; a stream has its own.
-        reader: who reads the frames.
-        first: the stream as it was opened already, since many cameras allow only one connection.
-
-    Raises:
-        SourceError: the stream gives no frames.
-    """
-    captures = [] if first is None else [first]
-
-    def connect() -> OpenCvConnection:
-        return OpenCvConnection(captures.pop() if captures else opened(address), reader)
-
-    return LiveSource(shown(address), connect, no_frames_from(address))
-
-
-def opened(address: str) -> cv2.VideoCapture:
-    """Open a network stream in OpenCV."""
-    limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _TIMEOUT_MS]
-    return cv2.VideoCapture(address, cv2.CAP_FFMPEG, limits)
-
-
 def pipeline(text: str, mode: CameraMode, reader: Reader) -> Source:
     """Run a GStreamer pipeline in an OpenCV that was built with GStreamer.
 
@@ -124,5 +97,5 @@ def pipeline(text: str, mode: CameraMode, reader: Reader) -> Source:
     return LiveSource("GStreamer pipeline", connect, no_frames_through(text))
 
 
-OPENS: Mapping[str, Opener] = {"camera": camera, "stream": network, "pipeline": pipeline}
+OPENS: Mapping[str, Opener] = {"camera": camera, "pipeline": pipeline}
 """What OpenCV reads, by kind of source."""

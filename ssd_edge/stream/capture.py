@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from collections import deque
 from contextlib import AbstractContextManager
+from time import monotonic
 
 from ssd_edge.stream.durations import Durations
 from ssd_edge.stream.frames import Frame, Pacer, Source
+from ssd_edge.stream.watching import Watch
 
 _AHEAD = 2  # frames read ahead if none may be lost
 
@@ -23,13 +25,20 @@ class Capture(AbstractContextManager["Capture"]):
     Args:
         source: source that nobody else may read until ``close``.
         every_frame: whether to lose no frame.
+        max_age: seconds after which a camera's frame is too old to be taken; None for no limit.
+
+    Attributes:
+        too_old: number of frames left out for their age.
+        watch: looks for frozen and black frames of a camera.
     """
 
-    def __init__(self, source: Source, every_frame: bool = False) -> None:
+    def __init__(self, source: Source, every_frame: bool = False, max_age: float | None = None) -> None:
         self.source = source
         self.every_frame = every_frame or (not source.live and source.fps is None)
         self.captured = 0
-        self.dropped = 0
+        self.dropped = self.too_old = 0
+        self.watch = Watch(source.supervision.say if source.supervision else lambda line: None)
+        self._max_age = max_age if source.live else None
         self.took = Durations()
         self._frames: deque[Frame] = deque()
         self._error: BaseException | None = None
@@ -53,6 +62,7 @@ class Capture(AbstractContextManager["Capture"]):
         """
         with self._changed:
             self._changed.wait_for(lambda: self._frames or self._done, timeout)
+            self._leave_out_old()
             if self._frames:
                 frame = self._frames.popleft()
                 self._changed.notify_all()
@@ -73,6 +83,12 @@ class Capture(AbstractContextManager["Capture"]):
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def _leave_out_old(self) -> None:
+        while self._max_age is not None and self._frames and monotonic() - self._frames[0].captured > self._max_age:
+            self._frames.popleft()
+            self.too_old += 1
+            self._changed.notify_all()
+
     def _run(self) -> None:
         try:
             self._read_all()
@@ -90,6 +106,8 @@ class Capture(AbstractContextManager["Capture"]):
             frame = self.source.read()
             if frame is None or self._stopping.is_set():
                 return
+            if self.source.live:
+                self.watch.look(frame.pixels)
             with self._changed:
                 self.captured += 1
                 self.took.add(frame.took)

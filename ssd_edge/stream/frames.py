@@ -11,6 +11,7 @@ from pathlib import Path
 from time import monotonic
 
 from ssd_edge.pixels import Image, Pixels, to_bgr
+from ssd_edge.stream.supervision import Supervision
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,8 @@ class Source(AbstractContextManager["Source"]):
         trouble: the sentence on the last of a camera's frames left out; empty if there was none.
         lost: number of frames of a recording that could not be decoded.
         reconnects: number of times that a lost camera or stream was opened again.
+        too_old: number of a camera's frames left out because something on the way had held them.
+        supervision: state and outages of a camera or stream; None for other sources.
     """
 
     name: str = ""
@@ -63,6 +66,8 @@ class Source(AbstractContextManager["Source"]):
     trouble: str = ""
     lost: int = 0
     reconnects: int = 0
+    too_old: int = 0
+    supervision: Supervision | None = None
 
     def __init__(self) -> None:
         self._stopping = threading.Event()

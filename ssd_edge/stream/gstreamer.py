@@ -125,7 +125,7 @@ class GStreamerConnection:
         SourceError: the pipeline is wrong, or lacks an element.
     """
 
-    unreadable = 0  # decoders leave out such frames by themselves, without a count
+    unreadable, ended = 0, ""
 
     def __init__(self, text: str, reader: Reader) -> None:
         found = libraries()
@@ -252,7 +252,8 @@ class GStreamerConnection:
 def _sentence(message: str) -> str:
     if match := re.search(r'no element "([^"]+)"', message):
         return f"GStreamer has no element {match[1]}: gst-inspect-1.0 {match[1]} tells once its package is installed"
-    return f"the GStreamer pipeline fails: {without_secrets(' '.join(message.split())).rstrip('.')}; try it with gst-launch-1.0"
+    told = without_secrets(" ".join(message.split())).rstrip(".")
+    return f"the GStreamer pipeline fails: {told}; try it with gst-launch-1.0"
 
 
 @cache

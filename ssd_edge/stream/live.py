@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
-from time import monotonic
 from typing import NamedTuple, Protocol
 
 from ssd_edge.errors import SourceError
 from ssd_edge.pixels import Pixels
 from ssd_edge.stream.frames import Frame, Source
+from ssd_edge.stream.supervision import Supervision
 
-_FIRST_DELAY, _LAST_DELAY = 0.5, 10.0  # seconds between attempts to reconnect
+_SAY_EVERY = 10.0  # seconds between two lines on damaged pictures
 
 
 class Taken(NamedTuple):
     """A frame as a connection gives it: its pixels, the time of its arrival, and the seconds of decoding it.
 
+    ``captured`` is when the first packet or the driver's buffer arrived, not when the decoder let go of the frame.
     ``position`` is its place in a recording, in seconds, if that is known.
     """
 
@@ -32,12 +32,14 @@ class Connection(Protocol):
     Attributes:
         fps: frames per second; None if unknown.
         live: whether frames come at their own time; otherwise it is a recording, which has an end.
-        unreadable: number of frames that came and could not be decoded; they are left out.
+        unreadable: number of frames that came damaged, or lean on such; they are left out.
+        ended: why there are no more frames, as a part of a sentence; empty if that is not known.
     """
 
     fps: float | None
     live: bool
     unreadable: int
+    ended: str
 
     @property
     def way(self) -> str:
@@ -57,22 +59,36 @@ class Connection(Protocol):
 class LiveSource(Source):
     """A camera or network stream; when it gives no more frames, it is opened again, at growing intervals.
 
+    Only frames that are new pass: what a decoder or a network held through a stall is left out and counted.
+
     Args:
         name: name for people.
         connect: opens the camera or stream.
         lost: error sentence for when it gives no frames.
         patience: seconds without a frame after which to give up; None for never, since a camera may come back any time.
+        supervision: its state; made here if not given.
 
     Raises:
         SourceError: the source gives no frame at all.
     """
 
-    def __init__(self, name: str, connect: Callable[[], Connection], lost: str, patience: float | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        connect: Callable[[], Connection],
+        lost: str,
+        patience: float | None = None,
+        supervision: Supervision | None = None,
+    ) -> None:
         super().__init__()
         self.name = name
+        self.supervision = self._state = supervision or Supervision(name)
+        self._clock = self._state.clock
         self._connect, self._lost, self._patience = connect, lost, patience
         self._skipped_before = 0  # in earlier connections
+        self._said, self._say_after = 0, -_SAY_EVERY
         self._connection = connect()
+        self.live = self._connection.live
         try:
             self._pending = self._take()
             if self._pending is None:
@@ -102,33 +118,59 @@ class LiveSource(Source):
         return Frame(taken.pixels, index, taken.captured, position, took=taken.took)
 
     def _take(self) -> Taken | None:
-        taken = None if self._stopping.is_set() else self._connection.take(self._stopping.is_set)
+        """Take the next frame that is new: one that was held for as long as a stall lasts is not."""
+        began = self._clock()
+        while not self._stopping.is_set():
+            taken = self._connection.take(self._stopping.is_set)
+            self._count_damaged()
+            if taken is None or not self.live:
+                return taken
+            if self._clock() - taken.captured <= self._state.patience:
+                self._state.frame()
+                return taken
+            self.too_old += 1
+            if self._clock() - began > _SAY_EVERY:
+                self._connection.ended = "it sends only old frames"
+                return None
+        return None
+
+    def _count_damaged(self) -> None:
         self.skipped = self._skipped_before + self._connection.unreadable
         if self._connection.unreadable and not self.trouble:
             self.trouble = f"{self.name} sends frames that cannot be decoded"
-        return taken
+        if self.live and self.skipped > self._said and self._clock() >= self._say_after:
+            self._state.say(f"{self.skipped - self._said} damaged frames left out")
+            self._said, self._say_after = self.skipped, self._clock() + _SAY_EVERY
 
     def _reconnect(self) -> Taken | None:
-        silent_since, delay, unusable = monotonic(), _FIRST_DELAY, ""
+        silent_since, unusable = self._clock(), ""
+        reason = self._connection.ended or "it gives no more frames"
         while not self._stopping.is_set():
-            if self._patience is not None and monotonic() - silent_since > self._patience:
+            if self._patience is not None and self._clock() - silent_since > self._patience:
                 raise SourceError(
                     f"{self._lost}; it came back with frames of another kind: {unusable}" if unusable else self._lost
                 )
             self._connection.release()
             self._skipped_before = self.skipped
-            with suppress(SourceError):  # it is not back yet
+            # Before the first attempt too, or a camera that hangs up after each frame is called without a pause.
+            if self._stopping.wait(self._state.lost(reason)):
+                break
+            self._state.connect()
+            try:
                 self._connection = self._connect()
-                try:
-                    taken = self._take()
-                except SourceError as error:  # it is back, with frames that cannot be used
-                    taken, unusable = None, str(error)
-                    self.skipped, self.trouble = self.skipped + 1, unusable
-                if taken is not None:
-                    self.reconnects += 1
-                    return taken
-            self._stopping.wait(delay)
-            delay = min(2 * delay, _LAST_DELAY)
+            except SourceError:
+                reason = "it is not back yet"
+                continue
+            try:
+                taken = self._take()
+            except SourceError as error:  # it is back, with frames that cannot be used
+                unusable = reason = str(error)
+                self.skipped, self.trouble = self.skipped + 1, unusable
+                continue
+            if taken is not None:
+                self.reconnects += 1
+                return taken
+            reason = self._connection.ended or "it gives no frames"
         return None
 
     def close(self) -> None:

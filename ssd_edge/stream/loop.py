@@ -28,7 +28,9 @@ def run_loop(
     max_frames: int | None = None,
     duration: float | None = None,
     shown: Shown | None = None,
+    max_age: float | None = None,
     on_report: Callable[[LoopReport], None] | None = None,
+    on_event: Callable[[str], None] | None = None,
 ) -> LoopReport:
     """Detect objects in frames until the source ends, a limit is reached, the window is closed, or Ctrl-C is pressed.
 
@@ -43,7 +45,9 @@ def run_loop(
         max_frames: number of results after which to end.
         duration: seconds after which to end.
         shown: chooses what is counted and given to the sinks; by default, detections with a score of at least 0.5.
+        max_age: seconds after which a camera's frame is too old to be processed; see ``Capture``.
         on_report: called about once a second with a report so far.
+        on_event: called with a line when a camera is lost, stalls, comes back, freezes or turns black; by any thread.
 
     Raises:
         SourceError: the source failed.
@@ -53,15 +57,19 @@ def run_loop(
     shown = shown or above(0.5)
     stats, interrupted, last_progress = LoopStats(), False, monotonic()
     stop_at = None if duration is None else stats.began + duration
+    if source.supervision is not None and on_event is not None:
+        source.supervision.tell = on_event
     with ExitStack() as stack:
         stack.enter_context(source)
         _refuse_to_overwrite(source, sinks)
         outputs = [stack.enter_context(Background(sink) if sink.heavy else sink) for sink in sinks]
-        capture = stack.enter_context(Capture(source, every_frame))
+        capture = stack.enter_context(Capture(source, every_frame, max_age))
         results = stack.enter_context(closing(detect(detector, capture, max_frames, stop_at)))
         try:
             for step in results:
                 if step is None:
+                    if source.supervision is not None:
+                        source.supervision.look()
                     for sink in outputs:
                         sink.idle()
                 else:

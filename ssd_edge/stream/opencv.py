@@ -17,6 +17,7 @@ from ssd_edge.pixels import Pixels, RawFrame, packed
 from ssd_edge.stream.files import frame_rate
 from ssd_edge.stream.live import Taken
 
+_PLAUSIBLE = 60.0  # seconds; a larger age shows that the driver uses another clock
 _GIVE_UP = 30  # frames that cannot be decoded, one after another, after which a camera is opened again
 
 
@@ -26,14 +27,16 @@ class OpenCvConnection:
     Args:
         capture: what OpenCV opened.
         reader: gives the memory that frames are decoded into.
+        timed: whether it is a camera of V4L2, which tells when the driver had a frame.
     """
 
     live, way = True, "OpenCV"
-    unreadable = 0
+    unreadable, ended = 0, ""
 
-    def __init__(self, capture: cv2.VideoCapture, reader: Reader) -> None:
+    def __init__(self, capture: cv2.VideoCapture, reader: Reader, timed: bool = False) -> None:
         self._capture, self._reader = capture, reader
         self._shape: tuple[int, ...] | None = None
+        self._timed = timed
         self.fps = frame_rate(capture)
 
     def take(self, stopping: Callable[[], bool]) -> Taken | None:
@@ -44,13 +47,20 @@ class OpenCvConnection:
         for _ in range(_GIVE_UP):
             if stopping() or not self._capture.grab():
                 return None
-            captured = monotonic()
+            began = monotonic()
             image = self._retrieved()
             if image is not None:
                 height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-                return Taken(recognised(image, height), captured, monotonic() - captured)
+                return Taken(recognised(image, height), self._captured(began), monotonic() - began)
             self.unreadable += 1
         return None
+
+    def _captured(self, grabbed: float) -> float:
+        """Return when the driver filled the buffer, by the clock of ``monotonic``; else the time of the grab."""
+        if not self._timed:
+            return grabbed
+        told = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        return told if 0 <= grabbed - told < _PLAUSIBLE else grabbed
 
     def release(self) -> None:
         """Close the camera."""

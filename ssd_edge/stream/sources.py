@@ -88,7 +88,9 @@ def _check(target: Target, uri: str, mode: CameraMode, way: str) -> None:
     check_way(way, target.kind)
     drawn = target.kind == "synthetic" and mode.pixel_format is None
     if str(mode) and not drawn and target.kind != "camera":
-        raise SourceError(f"{without_secrets(uri)} cannot be asked for {mode}: size, frame rate and format are for cameras only")
+        raise SourceError(
+            f"{without_secrets(uri)} cannot be asked for {mode}: size, frame rate and format are for cameras only"
+        )
 
 
 def _target(uri: str) -> Target:
@@ -124,8 +126,9 @@ def _exists(path: str | Path) -> bool:
 
 def _file(path: Path, uri: str) -> Target:
     if not _exists(path):
+        name = shown(uri) if _LIKE_ADDRESS.match(uri) else uri  # an address with a slash too few may hold a password
         raise SourceError(
-            f"there is no file or folder {shown(uri) if _LIKE_ADDRESS.match(uri) else uri}: give one that exists, a camera number such as 0, "
+            f"there is no file or folder {name}: give one that exists, a camera number such as 0, "
             "an rtsp:// address, or 'synthetic'"
         )
     return Target("pictures" if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES else "file", str(path))

@@ -11,6 +11,7 @@ from ssd_edge.detections import Detections
 from ssd_edge.detector import StageTimes
 from ssd_edge.stream.capture import Capture
 from ssd_edge.stream.durations import Durations, Percentiles
+from ssd_edge.stream.supervision import Health
 
 STAGES = ("capture", "preprocess", "inference", "decode", "sink")
 
@@ -48,6 +49,10 @@ class LoopReport:
         skipped: number of pictures that could not be decoded.
         lost: number of frames of a recording that could not be decoded, or that its end lacks.
         reconnects: number of times that the source was lost and came back.
+        too_old: number of a camera's frames left out since they were older than ``max_age``, or held through a stall.
+        frozen: number of frames equal to the last bit in a row that lasted; they were processed.
+        black: number of black frames in a row that lasted; they were processed.
+        health: state and outages of a camera or stream; None for other sources.
         frames_cut: number of frames in which top-k left out candidates above the score threshold.
         detections: number of detections that were shown, in all frames together.
         latency: time from a frame's capture to its detections.
@@ -66,6 +71,10 @@ class LoopReport:
     skipped: int
     lost: int
     reconnects: int
+    too_old: int
+    frozen: int
+    black: int
+    health: Health | None
     frames_cut: int
     detections: int
     latency: Percentiles
@@ -125,6 +134,10 @@ class LoopStats:
             skipped=source.skipped,
             lost=source.lost,
             reconnects=source.reconnects,
+            too_old=source.too_old + capture.too_old,
+            frozen=capture.watch.frozen,
+            black=capture.watch.black,
+            health=source.supervision.health() if source.supervision else None,
             frames_cut=self.frames_cut,
             detections=self.detections,
             latency=self.latency.percentiles(),

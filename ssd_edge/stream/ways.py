@@ -21,8 +21,8 @@ WAYS: dict[str, Choice] = {
         "a Jetson's hardware where it decodes the source, else OpenCV or PyAV", "ssd_edge.stream.automatic:OPENS"
     ),
     "gstreamer": Choice("GStreamer, in hardware or software", "ssd_edge.stream.by_gstreamer:OPENS"),
-    "opencv": Choice("cameras, streams and pipelines by OpenCV", "ssd_edge.stream.by_opencv:OPENS"),
-    "pyav": Choice("video files by PyAV", "ssd_edge.stream.by_pyav:OPENS"),
+    "opencv": Choice("cameras and pipelines by OpenCV", "ssd_edge.stream.by_opencv:OPENS"),
+    "pyav": Choice("streams and video files by PyAV", "ssd_edge.stream.by_pyav:OPENS"),
 }
 """The ways; each maps a kind of source to what opens it."""
 

@@ -58,7 +58,9 @@ def test_no_part_of_a_password_is_shown(user: str, password: str, encoded: bool,
 
 
 def test_addresses_and_passwords_in_a_text() -> None:
-    text = without_secrets('rtspsrc location=rtsp://me:se/cr@et@host/live user-id=me user-pw="s \\" t" latency=0 ! sink')
+    text = without_secrets(
+        'rtspsrc location=rtsp://me:se/cr@et@host/live user-id=me user-pw="s \\" t" latency=0 ! sink'
+    )
     assert text == "rtspsrc location=rtsp://host/live user-id=… user-pw=… latency=0 ! sink"
     assert without_secrets("v4l2src ! video/x-raw,format=NV12 ! appsink") == (
         "v4l2src ! video/x-raw,format=NV12 ! appsink"

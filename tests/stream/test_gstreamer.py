@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from time import monotonic
 
 import cv2
 import numpy as np
@@ -124,7 +125,7 @@ def test_a_recording_ends_and_a_camera_is_live() -> None:
 
 @needs_gstreamer
 def test_a_camera_that_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssd_edge.stream.live._FIRST_DELAY", 0.01)
+    monkeypatch.setattr("ssd_edge.stream.supervision.FIRST_DELAY", 0.01)
     with open_source("videotestsrc is-live=true num-buffers=2 ! video/x-raw,width=32,height=24 ! appsink") as source:
         assert all(source.read() is not None for _ in range(3))
         assert source.reconnects == 1
@@ -187,13 +188,13 @@ class Recorded:
     """Connection that remembers its pipeline."""
 
     texts: list[str] = []  # noqa: RUF012 - emptied by the fixture
-    fps, live, way, unreadable = 30.0, True, "GStreamer, decoded in hardware", 0
+    fps, live, way, unreadable, ended = 30.0, True, "GStreamer, decoded in hardware", 0, ""
 
     def __init__(self, text: str, reader: Reader) -> None:
         self.texts.append(text)
 
     def take(self, stopping: object) -> Taken:
-        return Taken(np.zeros((4, 4, 3), np.uint8), 0.0, 0.0)
+        return Taken(np.zeros((4, 4, 3), np.uint8), monotonic(), 0.0)
 
     def release(self) -> None:
         pass

@@ -92,6 +92,7 @@ class Camera:
     def get(self, what: int) -> float:
         return {
             cv2.CAP_PROP_FPS: 30.0,
+            cv2.CAP_PROP_POS_MSEC: 0.0,
             cv2.CAP_PROP_FRAME_WIDTH: 1280.0,
             cv2.CAP_PROP_FRAME_HEIGHT: 720.0,
             cv2.CAP_PROP_FOURCC: float(cv2.VideoWriter.fourcc(*"MJPG")),
@@ -155,7 +156,7 @@ def test_frames_that_cannot_be_decoded_are_counted(
     asked: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch, broken: set[int], reconnects: int
 ) -> None:
     """They are left out; a camera that sends nothing else is opened again."""
-    monkeypatch.setattr("ssd_edge.stream.live._FIRST_DELAY", 0.001)
+    monkeypatch.setattr("ssd_edge.stream.supervision.FIRST_DELAY", 0.001)
     number = iter(range(1000))
     whole = Camera.retrieve
 

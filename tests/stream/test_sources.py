@@ -145,7 +145,7 @@ def test_pacer_does_not_catch_up() -> None:
 class Flaky:
     """Connection that gives ``frames`` frames, and then none; after ``-1`` frames it cannot even be made."""
 
-    fps, live, way, unreadable = None, True, "by hand", 0
+    fps, live, way, unreadable, ended = None, True, "by hand", 0, ""
 
     def __init__(self, frames: int) -> None:
         if frames < 0:
@@ -167,7 +167,7 @@ def flaky_door(frames: list[int], patience: float | None) -> LiveSource:
 
 
 def test_a_lost_camera_is_opened_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssd_edge.stream.live._FIRST_DELAY", 0.001)
+    monkeypatch.setattr("ssd_edge.stream.supervision.FIRST_DELAY", 0.001)
     source = flaky_door([2, 0, -1, 3, 1], patience=0.05)
     frames = [source.read() for _ in range(6)]
     assert [frame.index for frame in frames if frame] == list(range(6))
@@ -184,7 +184,7 @@ class OfAnotherKind(Flaky):
 
 
 def test_frames_of_another_kind_after_a_reconnection_are_counted_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssd_edge.stream.live._FIRST_DELAY", 0.001)
+    monkeypatch.setattr("ssd_edge.stream.supervision.FIRST_DELAY", 0.001)
     connections = iter([Flaky(1), OfAnotherKind(0), OfAnotherKind(0), Flaky(2)])
     source = LiveSource("door", lambda: next(connections, OfAnotherKind(0)), "door is lost", patience=0.1)
     frames = [source.read() for _ in range(3)]
@@ -196,7 +196,7 @@ def test_frames_of_another_kind_after_a_reconnection_are_counted_and_said(monkey
 
 
 def test_a_camera_that_does_not_come_back_has_no_other_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssd_edge.stream.live._FIRST_DELAY", 0.001)
+    monkeypatch.setattr("ssd_edge.stream.supervision.FIRST_DELAY", 0.001)
     source = flaky_door([1, -1, 0], patience=0.02)
     assert source.read() is not None
     with pytest.raises(SourceError, match=r"door is lost$"):
@@ -244,7 +244,7 @@ def mjpeg_camera(frames: int) -> Iterator[str]:
 
 
 def test_a_network_camera_that_hangs_up_is_called_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssd_edge.stream.live._FIRST_DELAY", 0.01)
+    monkeypatch.setattr("ssd_edge.stream.supervision.FIRST_DELAY", 0.01)
     with mjpeg_camera(frames=40) as address, open_source(address) as source:
         assert source.live
         for _ in range(90):

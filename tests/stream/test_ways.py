@@ -42,7 +42,7 @@ def test_the_help_names_all_ways() -> None:
             r"--capture opencv does not read this kind of source \(synthetic\): leave --capture out",
         ),
         ("0", "pyav", r"--capture pyav does not read this kind of source \(camera\): use auto or gstreamer or opencv"),
-        ("rtsp://door/1", "pyav", r"\(stream\): use auto or gstreamer or opencv"),
+        ("rtsp://door/1", "opencv", r"\(stream\): use auto or gstreamer or pyav"),
         ("a ! appsink", "pyav", r"\(pipeline\): use auto or gstreamer or opencv"),
         (__file__, "opencv", r"\(file\): use auto or gstreamer or pyav"),
     ],

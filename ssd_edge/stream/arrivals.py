@@ -1,0 +1,58 @@
+"""When a stream's packets arrived, also of those that waited in a parser or in a full network."""
+
+from __future__ import annotations
+
+from math import inf
+
+_AT_ONCE = 0.002  # seconds; a packet that is there sooner had arrived before it was asked for
+_AFTER_OPENING = 2.0  # seconds for which packets may have been kept since the opening
+_WINDOW = 5.0  # seconds, of the stream and of the clock, after which an older shortest delay no longer counts
+_BACK = 1.0  # seconds by which a sender's time goes back where it begins anew
+
+
+class Arrivals:
+    """Estimates when each packet arrived, in seconds of the clock; a doubt makes a packet older, never younger.
+
+    - FFmpeg keeps the packets that it looked at while it opened a stream: they count as if they had come when the
+      opening began.
+    - Its parser sees the end of a picture only where the next one begins. So a picture began to arrive when the
+      one before was handed out; the last one before a pause is handed out after it.
+    - After a pause, a network delivers what it held in one go. The sender's times tell these pictures: compared with
+      the shortest delay of the last 5 to 10 seconds, they are late.
+
+    Args:
+        began: time at which the opening began.
+        opened: time at which it was done.
+        parsed: whether a parser looks for the end of pictures.
+    """
+
+    def __init__(self, began: float, opened: float, parsed: bool) -> None:
+        self._began, self._opened, self._parsed = began, opened, parsed
+        self._kept, self._previous = True, began
+        self._least, self._window = (inf, inf), (0.0, 0.0)
+        self._last_sent = -inf
+
+    def at(self, now: float, waited: float, sent: float | None) -> float:
+        """Estimate when a packet arrived.
+
+        Args:
+            now: time at which it was handed out.
+            waited: seconds for which it was waited for.
+            sent: its time by the sender's clock, in seconds; None if it has none.
+        """
+        self._kept = self._kept and waited < _AT_ONCE and now - self._opened < _AFTER_OPENING
+        arrived, self._previous = self._previous if self._parsed else now, now
+        if self._kept:
+            return self._began
+        if sent is None:
+            return arrived
+        if sent < self._last_sent - _BACK:
+            self._forget(sent, now)
+        self._last_sent = sent
+        if sent - self._window[0] > _WINDOW and now - self._window[1] > _WINDOW:
+            self._least, self._window = (self._least[1], inf), (sent, now)
+        self._least = self._least[0], min(self._least[1], arrived - sent)
+        return min(arrived, *(least + sent for least in self._least))
+
+    def _forget(self, sent: float, now: float) -> None:
+        self._least, self._window = (inf, inf), (sent, now)
