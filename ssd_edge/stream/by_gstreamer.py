@@ -75,7 +75,7 @@ def network(address: str, mode: CameraMode, reader: Reader) -> Source:
     """
     hardware, rtsp = gstreamer.decodes_in_hardware(), address.startswith("rtsp")
     _need(*(("rtspsrc", "decodebin") if rtsp else ("uridecodebin",)))
-    start = f"rtspsrc location={gstreamer.quoted(address)} latency=100 ! decodebin"
+    start = f"rtspsrc location={gstreamer.quoted(address)} latency=100 protocols=tcp ! decodebin"
     if not rtsp:
         start = f'uridecodebin uri={gstreamer.quoted(address)} expose-all-streams=false caps="video/x-raw(ANY)"'
     text = f"{start} ! {_FROM_HARDWARE if hardware else 'appsink'}"

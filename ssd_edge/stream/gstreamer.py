@@ -20,6 +20,7 @@ from ssd_edge.errors import SourceError
 from ssd_edge.machine.cameras import INSTALL_GSTREAMER
 from ssd_edge.pixels import BT601, FORMATS, YUV, Colour, Layout, RawFrame
 from ssd_edge.stream.addresses import without_secrets
+from ssd_edge.stream.gstreamer_losses import Losses
 from ssd_edge.stream.live import Taken
 
 _NAMES = {"YUYV": "YUY2"}  # formats that GStreamer names otherwise
@@ -120,6 +121,8 @@ class GStreamerConnection:
     Args:
         text: the pipeline, which ends in ``appsink``.
         reader: frames in another format than it reads are converted by GStreamer, and all are copied to its memory.
+        recorded: whether it reads a file; otherwise FFmpeg's decoders get one thread, since each further one holds a
+            frame back.
 
     Raises:
         SourceError: the pipeline is wrong, or lacks an element.
@@ -127,7 +130,7 @@ class GStreamerConnection:
 
     unreadable, ended = 0, ""
 
-    def __init__(self, text: str, reader: Reader) -> None:
+    def __init__(self, text: str, reader: Reader, recorded: bool = False) -> None:
         found = libraries()
         assert found is not None
         self._gst, self._video = found
@@ -142,6 +145,10 @@ class GStreamerConnection:
             self._pipeline = self._gst.parse_launch(f"{head}! videoconvert ! {sink}")
         except Exception as error:  # GLib.Error
             raise SourceError(_sentence(getattr(error, "message", str(error)))) from None
+        self._losses, self._one_thread = Losses(self._gst), not recorded
+        for element in self._elements():
+            self._prepare(element)
+        self._pipeline.connect("deep-element-added", lambda pipeline, part, element: self._prepare(element))
         self._frames = self._pipeline.get_by_name("frames")
         self._bus = self._pipeline.get_bus()
         self._lacks = ""
@@ -163,36 +170,68 @@ class GStreamerConnection:
 
     def elements(self) -> set[str]:
         """Return the kinds of the pipeline's elements, those that ``decodebin`` chose too."""
-        kinds: set[str] = set()
+        factories = [element.get_factory() for element in self._elements()]
+        return {factory.get_name() for factory in factories if factory is not None}
+
+    def _prepare(self, element: Any) -> None:
+        self._losses.watch(element)
+        if self._one_thread and element.find_property("max-threads") and not element.get_property("max-threads"):
+            element.set_property("max-threads", 1)
+
+    def _elements(self) -> list[Any]:
+        elements: list[Any] = []
         iterator = self._pipeline.iterate_recurse()
         while True:
             result, element = iterator.next()
             if result == self._gst.IteratorResult.RESYNC:
                 iterator.resync()
+                elements.clear()
             elif result != self._gst.IteratorResult.OK:
-                return kinds
-            elif (factory := element.get_factory()) is not None:
-                kinds.add(factory.get_name())
+                return elements
+            else:
+                elements.append(element)
 
     def take(self, stopping: Callable[[], bool]) -> Taken | None:
         """Wait for the next frame; see ``live.Connection``."""
         began, patience = monotonic(), _SILENCE if self._gave_frames else _START
         while not stopping():
             if self._failed():  # looks at every message, so that they do not pile up for months
+                self.ended = "GStreamer lost it"
                 return None
             sample = self._frames.emit("try-pull-sample", _SLICE)
             if sample is not None:
-                captured = monotonic()
+                got = monotonic()
+                if not self._losses.passes(sample.get_buffer()) and self.live:
+                    self.unreadable += 1
+                    continue
+                captured = self._captured(sample, got)
                 self._gave_frames = True
                 frame = self._copied(sample)
-                return Taken(frame, captured, monotonic() - captured, self._position(sample))
-            if self._frames.get_property("eos") or monotonic() - began > patience:
+                return Taken(frame, captured, monotonic() - got, self._position(sample))
+            if self._frames.get_property("eos"):
+                self.ended = "it hung up"
+                return None
+            if monotonic() - began > patience:
+                self.ended = f"no frame came for {patience:.0f} s"
                 return None
         return None
 
     def release(self) -> None:
         """Stop the pipeline."""
         self._pipeline.set_state(self._gst.State.NULL)
+
+    def _captured(self, sample: Any, now: float) -> float:
+        """Return when a live source got a frame: when its first RTP packet came, else its time by the pipeline."""
+        clock, time = self._pipeline.get_clock(), sample.get_buffer().pts
+        if not self.live or clock is None or time == self._gst.CLOCK_TIME_NONE:
+            return now
+        if (arrived := self._losses.arrived(time)) is not None:
+            return arrived
+        running = sample.get_segment().to_running_time(self._gst.Format.TIME, time)
+        if running == self._gst.CLOCK_TIME_NONE:
+            return now
+        age = (clock.get_time() - self._pipeline.get_base_time() - running) / self._gst.SECOND
+        return float(now - max(0.0, age))
 
     def _copied(self, sample: Any) -> RawFrame:
         """Copy a sample to the reader's memory, the only copy on its way."""

@@ -73,7 +73,7 @@ class GStreamerVideo(VideoSource):
             self.lost += max(0, shown - given) if self._stream.codec_context.name in _ONE_EACH else 0
 
     def _connected(self) -> GStreamerConnection:
-        return GStreamerConnection(self._text, self._reader)
+        return GStreamerConnection(self._text, self._reader, recorded=True)
 
 
 class HardwareVideo(GStreamerVideo):

@@ -126,7 +126,7 @@ class LiveSource(Source):
             if taken is None or not self.live:
                 return taken
             if self._clock() - taken.captured <= self._state.patience:
-                self._state.frame()
+                self._state.frame(taken.captured)
                 return taken
             self.too_old += 1
             if self._clock() - began > _SAY_EVERY:

@@ -82,6 +82,7 @@ class Supervision:
         self.clock, self._chance, self._lock = clock, chance, threading.RLock()
         self._opened = self._last = self._since = clock()
         self._interval: float | None = None
+        self._captured = self._opened
         self._attempts, self._came, self._reason = 0, False, ""
         self._outages: deque[Outage] = deque(maxlen=_KEPT)
         self._count, self._seconds, self._missed = 0, 0.0, 0
@@ -91,23 +92,26 @@ class Supervision:
         """Seconds without a frame after which the source counts as stalled."""
         return max(_SILENCE, _SILENT_FRAMES * (self._interval or 0.0))
 
-    def frame(self) -> None:
-        """Note that a frame came."""
+    def frame(self, captured: float | None = None) -> None:
+        """Note that a frame came.
+
+        Args:
+            captured: when it arrived here, by the clock; now if not given.
+        """
         with self._lock:
             now = self.clock()
+            captured = now if captured is None else captured
             if self._came:
                 self.look()
                 if self.state == "streaming":
-                    gap = now - self._last
-                    self._interval = (
-                        gap if self._interval is None else self._interval + _SMOOTHING * (gap - self._interval)
-                    )
+                    self._measure(captured - self._captured)
                 else:
                     self._end_outage(now)
             if self.state != "streaming":
                 self._since = now
             elif now - self._since >= _STEADY:
                 self._attempts = 0
+            self._captured = captured
             self._last, self._came, self.state = now, True, "streaming"
 
     def say(self, what: str) -> None:
@@ -156,6 +160,12 @@ class Supervision:
                 outages = (*outages, outage)[-_KEPT:]
                 count, seconds, missed = count + 1, seconds + outage.seconds, missed + (outage.frames or 0)
             return Health(self.state, outages, count, seconds, missed)
+
+    def _measure(self, gap: float) -> None:
+        """Smooth the interval between two frames; those that came in one go say nothing."""
+        if gap > 0:
+            old = gap if self._interval is None else self._interval
+            self._interval = old + _SMOOTHING * (gap - old)
 
     def _outage(self, now: float) -> Outage:
         seconds = now - self._last

@@ -221,7 +221,7 @@ def test_hardware_decodes_where_the_board_can(monkeypatch: pytest.MonkeyPatch, r
     to_nv12 = "nvvidconv ! video/x-raw,format=NV12 ! appsink"
     jpeg = "image/jpeg,width=1280,height=720,framerate=30/1"
     assert recorded == [
-        f'rtspsrc location="rtsp://user:secret@door/1" latency=100 ! decodebin ! {to_nv12}',
+        f'rtspsrc location="rtsp://user:secret@door/1" latency=100 protocols=tcp ! decodebin ! {to_nv12}',
         f"v4l2src device=/dev/video0 ! {jpeg} ! nvv4l2decoder mjpeg=1 ! {to_nv12}",
     ]
 
