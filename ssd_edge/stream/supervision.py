@@ -22,7 +22,7 @@ _JITTER = 0.25  # share by which a delay varies, so that many readers do not kno
 _SILENCE = 1.0  # seconds without a frame after which a source counts as stalled
 _SILENT_FRAMES = 5  # the same in frame intervals, for slow sources
 _KEPT = 100  # outages of which the report tells the times
-_SMOOTHING = 0.1
+_SMOOTHING = 0.2
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import random
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 
@@ -73,23 +73,29 @@ class Relay:
 
     Attributes:
         loss: share of the RTP packets from the server that are lost.
-        holding: whether nothing from the server is passed on; it is kept, and comes later, as from a full network.
+        refusing: whether clients that come are sent away.
         connections: number of clients that came.
     """
 
-    def __init__(self, port: int, seed: int = 0) -> None:
+    def __init__(self, port: int, seed: int = 0, listen: int = 0) -> None:
         self._upstream, self._chance = port, random.Random(seed)
-        self.loss, self.holding, self.connections, self.refusing = 0.0, threading.Event(), 0, False
+        self.loss, self.connections, self.refusing = 0.0, 0, False
         self._go = threading.Event()
         self._go.set()
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", listen))
         self.address = f"rtsp://127.0.0.1:{self._listener.getsockname()[1]}/live"
         self._start(self._accept)
 
+    def later(self, seconds: float, what: Callable[[], None]) -> None:
+        """Do something after some seconds."""
+        timer = threading.Timer(seconds, what)
+        self._threads.append(timer)
+        timer.start()
+
     def hold(self) -> None:
-        """Pass nothing on from now."""
+        """Pass nothing on from now; it is kept, and comes later, as from a full network."""
         self._go.clear()
 
     def let_go(self) -> None:
