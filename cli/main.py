@@ -17,6 +17,7 @@ from ssd_edge import __version__
 from ssd_edge.cli.benchmark import benchmark
 from ssd_edge.cli.build_engine import build_engine
 from ssd_edge.cli.calibrate import calibrate
+from ssd_edge.cli.cameras import cameras
 from ssd_edge.cli.check_data import check_data
 from ssd_edge.cli.check_onnx import check_onnx
 from ssd_edge.cli.common import NumberLists, printable
@@ -63,7 +64,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "inspect": inspect,
     },
     "Use it": {"run": run, "eval": evaluate, "benchmark": benchmark, "demo": demo},
-    "Check the machine": {"doctor": doctor, "verify": verify, "selftest": selftest},
+    "Check the machine": {"doctor": doctor, "cameras": cameras, "verify": verify, "selftest": selftest},
 }
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _INTERRUPTED = 130  # typer's exit code after Ctrl-C

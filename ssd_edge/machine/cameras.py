@@ -131,6 +131,24 @@ def listed_formats(host: Host, device: str) -> Mapping[str, Sizes]:
     return {kind: Sizes(tuple(map(tuple, ranges))) for kind, ranges in answer.get("sizes", {}).items()}
 
 
+def listed_rates(host: Host, device: str) -> Mapping[str, Mapping[str, Sequence[float]]]:
+    """Ask a camera, such as ``video0``, for the frame rates of each format and size; empty where it does not say.
+
+    Returns:
+        By V4L2's name of the format and the size as in "1280×720", the fastest rate first.
+    """
+    try:
+        answer = host.ask("v4l2").get(device, {})
+    except UnansweredError:
+        return {}
+    sizes, rates = answer.get("sizes", {}), answer.get("rates", {})
+    return {
+        kind: {str(Sizes((tuple(size),))): of_size for size, of_size in zip(sizes[kind], rates[kind], strict=True)}
+        for kind in sizes
+        if kind in rates
+    }
+
+
 def _is_csi(name: str) -> bool:
     return name.startswith("vi-output")
 

@@ -42,7 +42,11 @@ class Losses:
         By default it moves those of packets that come in one go to the present, and clamps them.
         """
         factory = element.get_factory()
-        if factory is not None and factory.get_name() == "rtspsrc" and int(element.get_property("buffer-mode")) == _AUTO:
+        if (
+            factory is not None
+            and factory.get_name() == "rtspsrc"
+            and int(element.get_property("buffer-mode")) == _AUTO
+        ):
             element.set_property("buffer-mode", _RTP_TIMES)
         if factory is not None and "Depayloader" in str(factory.get_metadata("klass")):
             element.get_static_pad("src").add_probe(self._gst.PadProbeType.BUFFER, self._note, None)

@@ -242,6 +242,28 @@ def test_a_missing_camera(cli, bundle, camera, words):
     cli("run", bundle, "--camera", camera, *LOOP).sentence(words)
 
 
+@pytest.mark.parametrize("age", ["100", "0ms", "-1s", "1h", "nan s"])
+def test_a_largest_age_without_sense(cli, bundle, age):
+    cli("run", bundle, "-c", "synthetic", *LOOP, f"--max-age={age}").sentence("--max-age", "such as 100ms", age)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "rtsp://me:sec@ret@127.0.0.1:9/stream",
+        "rtsp://me:sec/ret@127.0.0.1:9/stream",
+        "rtsp://me:%73ec%40ret@127.0.0.1:9/stream",
+        "http://127.0.0.1:9/stream?user=me&password=sec@ret",
+        "rtspsrc location=rtsp://me:sec@ret@127.0.0.1:9/stream ! fakesink",
+        "rtsp:/me:sec@ret@127.0.0.1:9/stream",
+    ],
+)
+def test_no_part_of_a_password_is_shown(cli, bundle, address):
+    for options in ((), ("--size", "64x48")):
+        line = cli("run", bundle, "--camera", address, *LOOP, *options).sentence()
+        assert not any(part in line for part in ("sec", "ret@", "73ec", "%40"))
+
+
 def test_a_password_is_not_shown(cli, bundle):
     line = cli("run", bundle, "--camera", "rtsp://me:secret@127.0.0.1:9/stream", *LOOP).sentence("127.0.0.1")
     assert "secret" not in line

@@ -33,6 +33,7 @@ NEXT = {
     "benchmark": "ssd-edge run",
     "demo": "ssd-edge check-data",
     "doctor": "ssd-edge build-engine",
+    "cameras": "ssd-edge run",
     "verify": "ssd-edge run",
     "selftest": "send the folder along",
 }

@@ -354,6 +354,8 @@ def rtx_desktop(root: Path) -> Host:
                     "card": "HD Pro Webcam C920",
                     "bus": "usb-0000:00:14.0-3",
                     "formats": {"YUYV": [2560, 1472], "MJPG": [1920, 1080]},
+                    "sizes": {"YUYV": [[2560, 2560, 1, 1472, 1472, 1]], "MJPG": [[1920, 1920, 1, 1080, 1080, 1]]},
+                    "rates": {"YUYV": [[2.0]], "MJPG": [[30.0, 14.985]]},
                 },
                 "video1": {"captures": False, "card": "HD Pro Webcam C920", "bus": "usb-0000:00:14.0-3", "formats": {}},
                 "video10": {"captures": True, "card": "OBS", "bus": "platform:v4l2loopback-010", "formats": {}},

@@ -90,6 +90,8 @@ HEADER = r"""
 int main(void) {
   printf("[%lu, %lu, %lu, ", (unsigned long)VIDIOC_QUERYCAP, (unsigned long)VIDIOC_ENUM_FMT,
          (unsigned long)VIDIOC_ENUM_FRAMESIZES);
+  printf("%lu, %zu, %zu, %zu, ", (unsigned long)VIDIOC_ENUM_FRAMEINTERVALS, sizeof(struct v4l2_frmivalenum),
+         AT(v4l2_frmivalenum, height), AT(v4l2_frmivalenum, stepwise.max));
   printf("%zu, %zu, %zu, ", sizeof(struct v4l2_capability), sizeof(struct v4l2_fmtdesc),
          sizeof(struct v4l2_frmsizeenum));
   printf("%zu, %zu, %zu, ", AT(v4l2_capability, card), AT(v4l2_capability, bus_info), AT(v4l2_capability, device_caps));
@@ -108,6 +110,11 @@ def test_numbers_and_layouts_are_those_of_the_kernel(tmp_path):
     if subprocess.run([CC, "-o", program, source], capture_output=True, check=False).returncode:
         pytest.skip("the kernel's headers are not installed")
     values = json.loads(subprocess.run([program], capture_output=True, check=True).stdout)
+    question, size, height, longest = values[3:7]
+    del values[3:7]
+    assert (question, size) == (v4l2._ENUM_INTERVALS, v4l2._INTERVAL.size)
+    assert v4l2._INTERVAL.unpack(_marked(size, height, 480))[3] == 480
+    assert v4l2._INTERVAL.unpack(_marked(size, longest, 7))[5 + 2] == 7
     assert values[:3] == [v4l2._QUERYCAP, v4l2._ENUM_FMT, v4l2._ENUM_FRAMESIZES]
     assert values[3:6] == [v4l2._CAPABILITY.size, v4l2._FORMAT.size, v4l2._SIZE.size]
     card, bus, device_caps, buffer_type, pixel_format, discrete, most_width, most_height = values[6:14]
@@ -147,6 +154,12 @@ class Kernel:
             assert int.from_bytes(second, "little") == v4l2._BUFFER_TYPES[self.caps & (v4l2._SINGLE | v4l2._MULTI)]
             name = self._of(list(self.formats), index)
             return v4l2._FORMAT.pack(index, 1, 0, b"", name.encode())
+        if question == v4l2._ENUM_INTERVALS:
+            width = struct.unpack_from("=I4sI", content)[2]
+            if width > 2000:  # a range, in seconds: from 1/60 to 1/2
+                return v4l2._INTERVAL.pack(index, second, width, 0, 3, 1, 60, 1, 2, 0, 0)
+            above, below = self._of({640: [(1, 30), (1001, 15000)]}.get(width, []) or [()] * self.endless, index)
+            return v4l2._INTERVAL.pack(index, second, width, 0, 1, above, below, 0, 0, 0, 0)
         assert question == v4l2._ENUM_FRAMESIZES
         sizes = self.formats[second.decode()]
         if isinstance(sizes, tuple):
@@ -164,7 +177,7 @@ class Kernel:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "captures", "formats", "sizes"),
+    ("kernel", "captures", "formats", "sizes", "rates"),
     [
         (
             Kernel(0x04200001, {"YUYV": [(640, 480), (1280, 720), (1000, 1000)], "MJPG": [(1920, 1080), (2000, 200)]}),
@@ -174,19 +187,21 @@ class Kernel:
                 "YUYV": [(640, 640, 1, 480, 480, 1), (1280, 1280, 1, 720, 720, 1), (1000, 1000, 1, 1000, 1000, 1)],
                 "MJPG": [(1920, 1920, 1, 1080, 1080, 1), (2000, 2000, 1, 200, 200, 1)],
             },
+            {"YUYV": [[30, 14.985], [], []], "MJPG": [[], []]},
         ),
         (
             Kernel(0x04201000, {"NV12": (4096, 2160)}),
             True,
             {"NV12": (4096, 2160)},
             {"NV12": [(2, 4096, 2, 4, 2160, 2)]},
+            {"NV12": [[60, 2]]},
         ),
-        (Kernel(0x04200001, {"H264": []}), True, {"H264": (0, 0)}, {"H264": []}),
-        (Kernel(0x04200001, {}), True, {}, {}),
-        (Kernel(0x04A00000, {"UVCH": []}), False, {}, {}),  # metadata
+        (Kernel(0x04200001, {"H264": []}), True, {"H264": (0, 0)}, {"H264": []}, {"H264": []}),
+        (Kernel(0x04200001, {}), True, {}, {}, {}),
+        (Kernel(0x04A00000, {"UVCH": []}), False, {}, {}, {}),  # metadata
     ],
 )
-def test_formats_of_a_camera(tmp_path, monkeypatch, kernel, captures, formats, sizes):
+def test_formats_of_a_camera(tmp_path, monkeypatch, kernel, captures, formats, sizes, rates):
     monkeypatch.setattr(v4l2, "_ask", kernel)
     (tmp_path / "video0").touch()
     (tmp_path / "null").touch()
@@ -197,6 +212,7 @@ def test_formats_of_a_camera(tmp_path, monkeypatch, kernel, captures, formats, s
             "bus": "usb-0000:00:14.0-3",
             "formats": formats,
             "sizes": sizes,
+            "rates": rates,
         }
     }
 

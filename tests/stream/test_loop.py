@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from time import monotonic
 
 import numpy as np
@@ -20,6 +22,7 @@ from ssd_edge.stream.loop import run_loop
 from ssd_edge.stream.shown import above
 from ssd_edge.stream.sinks import Images, Sink, StopLoop
 from ssd_edge.stream.stats import STAGES, LoopReport
+from ssd_edge.stream.supervision import Supervision
 from tests.stream.conftest import Kept, Ticking
 
 MakeDetector = Callable[..., Detector]
@@ -216,6 +219,49 @@ def test_capture_waits_for_a_slow_reader() -> None:
             if frame := capture.take(1):
                 taken.append(frame.index)
     assert taken == list(range(20))
+
+
+def test_frames_beyond_the_largest_age_are_dropped_and_counted(make_detector: MakeDetector) -> None:
+    """Every fourth frame comes late from the camera; the limit lies between, and is not that of recordings."""
+
+    class Late(Ticking):
+        def read(self) -> Frame | None:
+            frame = super().read()
+            late = frame is not None and frame.index % 4 == 3
+            return replace(frame, captured=frame.captured - 3.0) if frame and late else frame
+
+    kept = Kept()
+    report = run_loop(make_detector(), Late(40, 0.005), [kept], every_frame=True, max_age=1.0)
+    assert kept.indices == [index for index in range(40) if index % 4 != 3]
+    assert (report.too_old, report.processed, report.captured) == (10, 30, 40)
+    assert report.age.p99 < 1
+    report = run_loop(make_detector(), Late(8, live=False), every_frame=True, max_age=1.0)
+    assert (report.too_old, report.processed) == (0, 8)
+
+
+def test_an_outage_is_said_by_the_loop_while_it_lasts(make_detector: MakeDetector) -> None:
+    class Stalling(Ticking):
+        def __init__(self) -> None:
+            super().__init__(10, 0.02)
+            self.supervision = Supervision("door")
+
+        def read(self) -> Frame | None:
+            assert self.supervision is not None
+            if self._index == 5:
+                self._stopping.wait(1.5)
+            frame = super().read()
+            self.supervision.frame()
+            return frame
+
+    lines: list[str] = []
+    report = run_loop(make_detector(), Stalling(), on_event=lines.append)
+    assert lines[0] == "door: stalled, no frame for 1.0 s"
+    assert re.fullmatch(r"door: frames come again after 1\.[56] s, about [5-8]\d frames lost", lines[1])
+    assert report.health is not None
+    plain = json.loads(json.dumps(report.to_json()))["health"]
+    assert plain["outage_count"] == 1
+    assert plain["outages"][0]["seconds"] == pytest.approx(1.5, abs=0.2)
+    assert plain["outages"][0]["reason"] == "no frame came"
 
 
 def test_capture_closes_at_any_moment() -> None:
