@@ -15,11 +15,15 @@ from ssd_edge.stream.outputs import SINKS, open_sink
 from ssd_edge.stream.ways import DEFAULT_WAY
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.table import Table
 
     from ssd_edge.spec import ModelSpec
     from ssd_edge.stream.durations import Percentiles
     from ssd_edge.stream.shown import Shown
+    from ssd_edge.stream.frames import Source
+    from ssd_edge.stream.sinks import Sink
     from ssd_edge.stream.stats import LoopReport
     from ssd_edge.tracking.watch import Watch
     from ssd_edge.tracking.watch_file import WatchReader
@@ -104,6 +108,11 @@ def run(
         detector = engine.detector(chosen.lowest_score)
         source = open_source(camera, mode=mode, way=capture, reader=detector)
         targets = _targets({"video": save_video, "images": save_images, "json": save_json}, window)
+        source.listen(say)
+        paths = {"video": save_video, "images": save_images, "json": save_json}
+        targets = {name: str(path) for name, path in paths.items() if path}
+        if window or (window is None and not targets and has_display()):
+            targets["window"] = ""
         sinks = [open_sink(name, target, engine.spec.labels, source.fps) for name, target in targets.items()]
         if targets.keys() - {"json"} and (not_shown := names_not_shown(engine.spec.labels)):
             say(not_shown, "yellow")
@@ -120,7 +129,6 @@ def run(
                 shown=chosen.shown,
                 max_age=oldest,
                 on_report=lambda now: live.update(report_table(now)),
-                on_event=say,
             )
     if as_json:
         counted = {"objects": chosen.watch.objects, "counts": chosen.watch.counts} if chosen.watch else {}
@@ -130,6 +138,10 @@ def run(
     stderr().print(report_table(report))
     for sentence in chosen.watch.sentences() if chosen.watch else ():
         say(sentence)
+    _say_end(source, sinks)
+
+
+def _say_end(source: Source, sinks: Sequence[Sink]) -> None:
     if source.trouble:
         say(f"frames were left out: {source.trouble}", "yellow")
     for sink in sinks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -79,6 +80,11 @@ class Source(AbstractContextManager["Source"]):
         Raises:
             SourceError: there will unexpectedly be no more frames.
         """
+
+    def listen(self, tell: Callable[[str], None]) -> None:
+        """Have a line told whenever a camera is lost, stalls, comes back, freezes or turns black; by any thread."""
+        if self.supervision is not None:
+            self.supervision.tell = tell
 
     def stop(self) -> None:
         """Make a waiting ``read`` return early; call ``close`` only after it has returned."""

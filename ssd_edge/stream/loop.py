@@ -30,7 +30,6 @@ def run_loop(
     shown: Shown | None = None,
     max_age: float | None = None,
     on_report: Callable[[LoopReport], None] | None = None,
-    on_event: Callable[[str], None] | None = None,
 ) -> LoopReport:
     """Detect objects in frames until the source ends, a limit is reached, the window is closed, or Ctrl-C is pressed.
 
@@ -47,7 +46,6 @@ def run_loop(
         shown: chooses what is counted and given to the sinks; by default, detections with a score of at least 0.5.
         max_age: seconds after which a camera's frame is too old to be processed; see ``Capture``.
         on_report: called about once a second with a report so far.
-        on_event: called with a line when a camera is lost, stalls, comes back, freezes or turns black; by any thread.
 
     Raises:
         SourceError: the source failed.
@@ -57,8 +55,6 @@ def run_loop(
     shown = shown or above(0.5)
     stats, interrupted, last_progress = LoopStats(), False, monotonic()
     stop_at = None if duration is None else stats.began + duration
-    if source.supervision is not None and on_event is not None:
-        source.supervision.tell = on_event
     with ExitStack() as stack:
         stack.enter_context(source)
         _refuse_to_overwrite(source, sinks)
@@ -68,10 +64,7 @@ def run_loop(
         try:
             for step in results:
                 if step is None:
-                    if source.supervision is not None:
-                        source.supervision.look()
-                    for sink in outputs:
-                        sink.idle()
+                    _idle(source, outputs)
                 else:
                     frame, result = step
                     detections = shown(frame, result.detections)
@@ -134,6 +127,13 @@ def detect(
         for _, _, finish in pending:
             with suppress(SsdEdgeError):
                 finish()
+
+
+def _idle(source: Source, sinks: Sequence[Sink]) -> None:
+    if source.supervision is not None:
+        source.supervision.look()
+    for sink in sinks:
+        sink.idle()
 
 
 def _refuse_to_overwrite(source: Source, sinks: Sequence[Sink]) -> None:

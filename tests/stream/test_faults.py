@@ -43,8 +43,7 @@ def read(source: Source, seconds: float) -> tuple[list[Frame], list[float]]:
 def listened(source: Source) -> list[str]:
     """Collect what a source says from now on."""
     lines: list[str] = []
-    assert source.supervision is not None
-    source.supervision.tell = lines.append
+    source.listen(lines.append)
     return lines
 
 

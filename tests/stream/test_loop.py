@@ -254,7 +254,9 @@ def test_an_outage_is_said_by_the_loop_while_it_lasts(make_detector: MakeDetecto
             return frame
 
     lines: list[str] = []
-    report = run_loop(make_detector(), Stalling(), on_event=lines.append)
+    source = Stalling()
+    source.listen(lines.append)
+    report = run_loop(make_detector(), source)
     assert lines[0] == "door: stalled, no frame for 1.0 s"
     assert re.fullmatch(r"door: frames come again after 1\.[56] s, about [5-8]\d frames lost", lines[1])
     assert report.health is not None
