@@ -128,6 +128,7 @@ class LiveSource(Source):
             if self._clock() - taken.captured <= self._state.patience:
                 self._state.frame(taken.captured)
                 return taken
+            self._state.measure(taken.captured)
             self.too_old += 1
             if self._clock() - began > _SAY_EVERY:
                 self._connection.ended = "it sends only old frames"

@@ -82,7 +82,7 @@ class Supervision:
         self.clock, self._chance, self._lock = clock, chance, threading.RLock()
         self._opened = self._last = self._since = clock()
         self._interval: float | None = None
-        self._captured = self._opened
+        self._captured: float | None = None
         self._attempts, self._came, self._reason = 0, False, ""
         self._outages: deque[Outage] = deque(maxlen=_KEPT)
         self._count, self._seconds, self._missed = 0, 0.0, 0
@@ -103,15 +103,13 @@ class Supervision:
             captured = now if captured is None else captured
             if self._came:
                 self.look()
-                if self.state == "streaming":
-                    self._measure(captured - self._captured)
-                else:
+                if self.state != "streaming":
                     self._end_outage(now)
             if self.state != "streaming":
                 self._since = now
             elif now - self._since >= _STEADY:
                 self._attempts = 0
-            self._captured = captured
+            self.measure(captured)
             self._last, self._came, self.state = now, True, "streaming"
 
     def say(self, what: str) -> None:
@@ -161,11 +159,16 @@ class Supervision:
                 count, seconds, missed = count + 1, seconds + outage.seconds, missed + (outage.frames or 0)
             return Health(self.state, outages, count, seconds, missed)
 
-    def _measure(self, gap: float) -> None:
-        """Smooth the interval between two frames; those that came in one go say nothing."""
-        if gap > 0:
-            old = gap if self._interval is None else self._interval
-            self._interval = old + _SMOOTHING * (gap - old)
+    def measure(self, captured: float) -> None:
+        """Measure the source's interval by a frame that arrived at this time, also one that was too old to pass.
+
+        Frames that came in one go say nothing, and an outage counts as no more than a frame that is missing.
+        """
+        with self._lock:
+            gap, self._captured = captured - (captured if self._captured is None else self._captured), captured
+            if gap > 0:
+                old = gap if self._interval is None else self._interval
+                self._interval = old + _SMOOTHING * (min(gap, 2 * old) - old)
 
     def _outage(self, now: float) -> Outage:
         seconds = now - self._last

@@ -19,7 +19,7 @@ BLACK_AFTER = 2.0
 
 _GRID = 64  # pixels that are looked at in each frame, across and down
 _DARK = 32  # of 255; black is 16 in YUV of limited range, and noise comes on top
-_BRIGHT_SHARE = 0.005  # of the bytes that may be brighter in a black frame, such as a clock drawn into it
+_BRIGHT_SHARE = 0.001  # of the bytes that may be brighter in a black frame, such as a clock drawn into it
 _AT_LEAST = 3  # frames
 
 

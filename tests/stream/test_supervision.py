@@ -158,6 +158,32 @@ def test_what_was_held_through_a_stall_is_not_new() -> None:
     assert (world.source.too_old, world.source.reconnects) == (2, 0)
 
 
+def test_a_slow_source_is_not_too_old_to_begin() -> None:
+    """A frame each 3 s that comes one frame late, as parsers hand them out: its rate is known from two of them."""
+
+    class Slow(World):
+        def take(self, stopping: Callable[[], bool]) -> Taken | None:
+            self.clock.now += 2.9
+            self.script.insert(0, 3.0)
+            return super().take(stopping)
+
+    world = Slow([])
+    frames = [world.source.read() for _ in range(10)]
+    assert all(frame is not None for frame in frames)
+    assert world.source.too_old == 2
+    assert world.lines == []
+
+
+def test_an_outage_does_not_make_the_source_a_slow_one() -> None:
+    world = World(["frame"] * 30)
+    for _ in range(20):
+        world.source.read()
+    world.clock.now += 60
+    world.source.read()
+    assert world.source.supervision is not None
+    assert world.source.supervision.patience == 1.0
+
+
 def test_a_source_that_only_sends_old_frames_is_opened_again() -> None:
     world = World(["frame", *[20.0] * 110, "frame"])
     assert world.source.read() is not None
