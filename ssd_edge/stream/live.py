@@ -140,7 +140,8 @@ class LiveSource(Source):
         if self._connection.unreadable and not self.trouble:
             self.trouble = f"{self.name} sends frames that cannot be decoded"
         if self.live and self.skipped > self._said and self._clock() >= self._say_after:
-            self._state.say(f"{self.skipped - self._said} damaged frames left out")
+            number = self.skipped - self._said
+            self._state.say(f"{number} damaged frame{'s' * (number != 1)} left out")
             self._said, self._say_after = self.skipped, self._clock() + _SAY_EVERY
 
     def _reconnect(self) -> Taken | None:

@@ -15,6 +15,7 @@ from ssd_edge.errors import SourceError
 from ssd_edge.stream.arrivals import Arrivals
 from ssd_edge.stream.integrity import FrameNumbers, Gaps, Gate
 from ssd_edge.stream.live import Taken
+from ssd_edge.stream.video_file import LENIENT
 
 _TIMEOUT = 5.0  # seconds for opening, and without a packet
 _DAMAGED = 10.0  # seconds of nothing but damaged pictures after which a stream is opened again
@@ -47,7 +48,7 @@ class PyAvConnection:
         self.unreadable, self.ended = 0, ""
         began = monotonic()
         try:
-            self._container = av.open(address, options=_OPTIONS, timeout=_TIMEOUT, metadata_errors="replace")
+            self._container = av.open(address, options=_OPTIONS, timeout=_TIMEOUT, **LENIENT)
         except (av.error.FFmpegError, OSError, ValueError):
             raise SourceError("it cannot be opened") from None
         if not self._container.streams.video:

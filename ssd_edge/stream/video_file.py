@@ -20,7 +20,7 @@ from ssd_edge.pixels import Image, Pixels
 from ssd_edge.stream.frames import Frame, Source
 
 # Titles and the like that are no UTF-8 are not an error; PyAV 19 reads them so by itself.
-_LENIENT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+LENIENT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 _TIMEOUT = 5.0  # seconds for opening and for reading a file on a web server
 _REGULAR, _JITTER = 0.8, 0.1  # share of frames that come within so much of a period, where the rate is a steady one
 _GIVE_UP = 1000  # readings that fail one after another, after which the container is taken to be at its end
@@ -166,7 +166,7 @@ def _opened(path: Path | str) -> tuple[InputContainer, VideoStream]:
     """Open a container and its video stream; what else it holds, such as sound or a cover picture, is not read."""
     # A name such as 12:30:05.mp4 would be an address without the protocol in front.
     name = f"file:{os.fspath(path)}" if isinstance(path, Path) else path
-    container = av.open(name, timeout=None if isinstance(path, Path) else _TIMEOUT, **_LENIENT)
+    container = av.open(name, timeout=None if isinstance(path, Path) else _TIMEOUT, **LENIENT)
     try:
         stream = container.streams.best("video") or next(iter(container.streams.video))
     except StopIteration:

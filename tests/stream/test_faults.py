@@ -105,6 +105,7 @@ def test_a_server_that_dies_and_comes_back_with_another_size() -> None:
             frame = source.read()
         assert monotonic() - began < 2 + 1  # a second in which the server starts to encode
         assert source.reconnects >= 1
+        lines = [line for line in lines if "damaged" not in line]  # a frame may be cut when the server dies
         assert lines[0].startswith(f"{source.name}: ")
         assert "waiting" in lines[0]
         assert "connecting again" in lines[1]

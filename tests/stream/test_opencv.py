@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from time import monotonic
 from typing import Any
 
 import cv2
@@ -135,6 +136,23 @@ def test_a_camera_is_opened_by_v4l2(asked: list[tuple[Any, ...]]) -> None:
     ]
     assert all(frame is not None and frame.image.shape == (720, 1280, 3) for frame in frames)
     assert (source.name, source.way) == ("camera 3, MJPG 1280×720 at 30 FPS", "OpenCV")
+
+
+@pytest.mark.parametrize(("told", "age"), [(0.25, 0.25), (-5.0, 0.0), (4000.0, 0.0)])
+def test_age_begins_with_the_drivers_buffer(
+    asked: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch, told: float, age: float
+) -> None:
+    """V4L2 tells when a buffer was filled; what is no such time, as by another clock, is not believed."""
+    usual = Camera.get
+
+    def get(self: Camera, what: int) -> float:
+        return 1000 * (monotonic() - told) if what == cv2.CAP_PROP_POS_MSEC else usual(self, what)
+
+    monkeypatch.setattr(Camera, "get", get)
+    with open_source("3") as source:
+        frame = source.read()
+    assert frame is not None
+    assert monotonic() - frame.captured == pytest.approx(age, abs=0.1)
 
 
 def test_nothing_is_asked_of_a_camera_by_default(asked: list[tuple[Any, ...]]) -> None:
