@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf
 
 _AT_ONCE = 0.002  # seconds; a packet that is there sooner had arrived before it was asked for
+_LONG = 1.0  # seconds of waiting after which even a packet without a parser may be one that was held back
 _AFTER_OPENING = 2.0  # seconds for which packets may have been kept since the opening
 _WINDOW = 5.0  # seconds, of the stream and of the clock, after which an older shortest delay no longer counts
 _BACK = 1.0  # seconds by which a sender's time goes back where it begins anew
@@ -16,7 +17,9 @@ class Arrivals:
     - FFmpeg keeps the packets that it looked at while it opened a stream: they count as if they had come when the
       opening began.
     - Its parser sees the end of a picture only where the next one begins. So a picture began to arrive when the
-      one before was handed out; the last one before a pause is handed out after it.
+      one before was handed out; the last one before a pause is handed out after it. Motion JPEG over HTTP is the same
+      where the camera does not tell the length of its pictures, which cannot be seen: the first picture after a pause
+      counts as held.
     - After a pause, a network delivers what it held in one go. The sender's times tell these pictures: compared with
       the shortest delay of the last 5 to 10 seconds, they are late.
 
@@ -41,7 +44,8 @@ class Arrivals:
             sent: its time by the sender's clock, in seconds; None if it has none.
         """
         self._kept = self._kept and waited < _AT_ONCE and now - self._opened < _AFTER_OPENING
-        arrived, self._previous = self._previous if self._parsed else now, now
+        held = self._parsed or waited > _LONG
+        arrived, self._previous = self._previous if held else now, now
         if self._kept:
             return self._began
         if sent is None:

@@ -85,7 +85,7 @@ class Losses:
             rtp = int.from_bytes(bytes(head), "big")
             step = (rtp - self._rtp + _WRAP // 2) % _WRAP - _WRAP // 2
             self._rtp, self._sent = rtp, self._sent + step
-            self._arrived[buffer.pts] = self._arrivals.at(monotonic(), inf, self._sent / rate)
+            self._arrived[buffer.pts] = self._arrivals.at(monotonic(), 0.0, self._sent / rate)
             if len(self._arrived) > _KEPT:
                 del self._arrived[next(iter(self._arrived))]
         return self._gst.PadProbeReturn.OK

@@ -195,8 +195,8 @@ def test_a_source_that_only_sends_old_frames_is_opened_again() -> None:
 def arrivals(packets: list[tuple[float, float]], parsed: bool = False) -> list[float]:
     """Pass (time of handing out, sender's time) of packets on, and return by how much each is older than that."""
     estimate = Arrivals(0.0, 0.0, parsed)
-    estimate.at(2 * packets[0][0] - packets[1][0], 1.0, None)
-    return [now - estimate.at(now, 1.0, sent) for now, sent in packets]
+    estimate.at(2 * packets[0][0] - packets[1][0], 0.5, None)
+    return [now - estimate.at(now, 0.5, sent) for now, sent in packets]
 
 
 def test_packets_that_come_late_together_are_as_old_as_their_delay() -> None:
@@ -235,6 +235,17 @@ def test_a_parser_hands_a_picture_out_when_the_next_begins() -> None:
     ages = arrivals([(1 + 0.5 * n, 0.5 * n) for n in range(20)] + [(25.5, 10.0)], parsed=True)
     assert ages[1:20] == pytest.approx([0.5] * 19)
     assert ages[20] == pytest.approx(15.0)
+
+
+def test_the_first_packet_after_a_pause_counts_as_held() -> None:
+    """Motion JPEG over HTTP without lengths ends a picture where the next begins, which nothing tells."""
+    estimate = Arrivals(0.0, 0.0, parsed=False)
+    assert [estimate.at(now, waited, None) for now, waited in [(3.0, 0.5), (3.5, 0.5), (18.5, 15.0), (18.6, 0.1)]] == [
+        3.0,
+        3.5,
+        3.5,
+        18.6,
+    ]
 
 
 def test_what_the_opening_kept_is_as_old_as_the_opening() -> None:
