@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from math import inf
 
 _AT_ONCE = 0.002  # seconds; a packet that is there sooner had arrived before it was asked for
@@ -17,23 +18,24 @@ class Arrivals:
     - FFmpeg keeps the packets that it looked at while it opened a stream: they count as if they had come when the
       opening began.
     - Its parser sees the end of a picture only where the next one begins. So a picture began to arrive when the
-      one before was handed out; the last one before a pause is handed out after it. Motion JPEG over HTTP is the same
-      where the camera does not tell the length of its pictures, which cannot be seen: the first picture after a pause
-      counts as held.
+      one before was handed out, or the one before that; the last one before a pause is handed out after it. Motion
+      JPEG over HTTP is the same where the camera does not tell the length of its pictures, which cannot be seen: the
+      first picture after a pause counts as held.
     - After a pause, a network delivers what it held in one go. The sender's times tell these pictures: compared with
       the shortest delay of the last 5 to 10 seconds, they are late.
 
     Args:
         began: time at which the opening began.
         opened: time at which it was done.
-        parsed: whether a parser looks for the end of pictures.
+        behind: number of pictures that have to begin after one before it is handed out: one for a parser, two for a
+            parser behind MPEG-TS, whose packets end where the next begins, too.
     """
 
-    def __init__(self, began: float, opened: float, parsed: bool) -> None:
-        self._began, self._opened, self._parsed = began, opened, parsed
-        self._kept, self._previous = True, began
+    def __init__(self, began: float, opened: float, behind: int) -> None:
+        self._began, self._opened, self._behind = began, opened, behind
+        self._kept, self._handed_out = True, deque([began], maxlen=max(1, behind))
         self._least, self._window = (inf, inf), (0.0, 0.0)
-        self._last_sent = -inf
+        self._last_sent, self._unsure = -inf, behind + 1  # packets whose arrival is told by the opening's
 
     def at(self, now: float, waited: float, sent: float | None) -> float:
         """Estimate when a packet arrived.
@@ -44,11 +46,13 @@ class Arrivals:
             sent: its time by the sender's clock, in seconds; None if it has none.
         """
         self._kept = self._kept and waited < _AT_ONCE and now - self._opened < _AFTER_OPENING
-        held = self._parsed or waited > _LONG
-        arrived, self._previous = self._previous if held else now, now
+        held = self._behind > 0 or waited > _LONG
+        arrived = self._handed_out[0] if held else now
+        self._handed_out.append(now)
         if self._kept:
             return self._began
-        if sent is None:
+        self._unsure -= self._unsure > 0
+        if sent is None or self._unsure:
             return arrived
         if sent < self._last_sent - _BACK:
             self._forget(sent, now)

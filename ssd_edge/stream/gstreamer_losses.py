@@ -32,7 +32,7 @@ class Losses:
         self._watched = False
         self._gate = Gate()
         self._last = -1
-        self._arrivals = Arrivals(monotonic(), -inf, parsed=False)
+        self._arrivals = Arrivals(monotonic(), -inf, behind=0)
         self._arrived: dict[int, float] = {}
         self._rtp, self._sent = 0, 0  # the last time in a packet, and the same without wrapping
 

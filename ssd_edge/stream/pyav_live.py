@@ -29,6 +29,7 @@ _OPTIONS = {
     "analyzeduration": "500000",
 }
 _WHOLE = {"mjpeg"}  # codecs whose pictures need no other, and come in whole packets
+_IN_PIECES = {"mpegts", "hls"}  # containers whose packets end where the next begins
 _UNTIMED = {"mpjpeg", "mjpeg"}  # containers without the sender's times
 
 
@@ -61,7 +62,7 @@ class PyAvConnection:
         self.fps = float(rate) if rate and 0 < rate < 1000 else None
         self.recorded = self._container.duration is not None or self._stream.frames > 0
         self._packets = self._container.demux(self._stream)
-        self._arrivals = Arrivals(began, monotonic(), context.name not in _WHOLE)
+        self._arrivals = Arrivals(began, monotonic(), self._behind())
         self._arrived: dict[int | None, float] = {}
         self._last_arrival = began
         self._frames: deque[tuple[av.VideoFrame, bool]] = deque()
@@ -117,6 +118,12 @@ class PyAvConnection:
         if damaged and not frames:
             self._gate.passes(True, False, None)
         self._frames += [(frame, damaged) for frame in frames]
+
+    def _behind(self) -> int:
+        """Return how many pictures have to begin before FFmpeg hands one out."""
+        if self._stream.codec_context.name in _WHOLE:
+            return 0
+        return 2 if self._container.format.name in _IN_PIECES else 1
 
     def _missing_before(self, packet: Packet[VideoStream]) -> bool:
         name = self._stream.codec_context.name

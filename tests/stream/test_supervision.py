@@ -192,9 +192,9 @@ def test_a_source_that_only_sends_old_frames_is_opened_again() -> None:
     assert world.lines[0] == "door: it sends only old frames; waiting 0.2 s"
 
 
-def arrivals(packets: list[tuple[float, float]], parsed: bool = False) -> list[float]:
+def arrivals(packets: list[tuple[float, float]], behind: int = 0) -> list[float]:
     """Pass (time of handing out, sender's time) of packets on, and return by how much each is older than that."""
-    estimate = Arrivals(0.0, 0.0, parsed)
+    estimate = Arrivals(0.0, 0.0, behind)
     estimate.at(2 * packets[0][0] - packets[1][0], 0.5, None)
     return [now - estimate.at(now, 0.5, sent) for now, sent in packets]
 
@@ -232,14 +232,20 @@ def test_a_clock_that_runs_otherwise_does_not_make_frames_old(drift: float) -> N
 
 def test_a_parser_hands_a_picture_out_when_the_next_begins() -> None:
     """At 2 FPS that is half a second; the last picture before a stall comes after it, as old as the stall."""
-    ages = arrivals([(1 + 0.5 * n, 0.5 * n) for n in range(20)] + [(25.5, 10.0)], parsed=True)
+    ages = arrivals([(1 + 0.5 * n, 0.5 * n) for n in range(20)] + [(25.5, 10.0)], behind=1)
     assert ages[1:20] == pytest.approx([0.5] * 19)
     assert ages[20] == pytest.approx(15.0)
 
 
+def test_a_transport_stream_hands_a_picture_out_two_later() -> None:
+    ages = arrivals([(1 + 0.5 * n, 0.5 * n) for n in range(20)] + [(25.5, 10.0), (26.0, 10.5)], behind=2)
+    assert ages[2:20] == pytest.approx([1.0] * 18)
+    assert ages[20:] == pytest.approx([15.5, 15.5])
+
+
 def test_the_first_packet_after_a_pause_counts_as_held() -> None:
     """Motion JPEG over HTTP without lengths ends a picture where the next begins, which nothing tells."""
-    estimate = Arrivals(0.0, 0.0, parsed=False)
+    estimate = Arrivals(0.0, 0.0, behind=0)
     assert [estimate.at(now, waited, None) for now, waited in [(3.0, 0.5), (3.5, 0.5), (18.5, 15.0), (18.6, 0.1)]] == [
         3.0,
         3.5,
@@ -249,7 +255,7 @@ def test_the_first_packet_after_a_pause_counts_as_held() -> None:
 
 
 def test_what_the_opening_kept_is_as_old_as_the_opening() -> None:
-    estimate = Arrivals(100.0, 101.0, parsed=False)
+    estimate = Arrivals(100.0, 101.0, behind=0)
     assert [estimate.at(101.0, 0.0, 0.04 * n) for n in range(3)] == [100.0] * 3
     assert estimate.at(101.1, 0.1, 0.5) == 101.1
     assert estimate.at(101.1, 0.0, 0.54) == 101.1
