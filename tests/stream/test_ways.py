@@ -210,7 +210,7 @@ def hardware(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setattr(
         gstreamer_file,
         "GStreamerConnection",
-        lambda text, reader: real(text.replace("nvvidconv flip-method=0", "videoconvert"), reader),
+        lambda text, reader, recorded: real(text.replace("nvvidconv flip-method=0", "videoconvert"), reader, recorded),
     )
     return monkeypatch
 
