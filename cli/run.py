@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -15,14 +15,12 @@ from ssd_edge.stream.outputs import SINKS, open_sink
 from ssd_edge.stream.ways import DEFAULT_WAY
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from rich.table import Table
 
     from ssd_edge.spec import ModelSpec
     from ssd_edge.stream.durations import Percentiles
-    from ssd_edge.stream.shown import Shown
     from ssd_edge.stream.frames import Source
+    from ssd_edge.stream.shown import Shown
     from ssd_edge.stream.sinks import Sink
     from ssd_edge.stream.stats import LoopReport
     from ssd_edge.tracking.watch import Watch
@@ -109,10 +107,6 @@ def run(
         source = open_source(camera, mode=mode, way=capture, reader=detector)
         targets = _targets({"video": save_video, "images": save_images, "json": save_json}, window)
         source.listen(say)
-        paths = {"video": save_video, "images": save_images, "json": save_json}
-        targets = {name: str(path) for name, path in paths.items() if path}
-        if window or (window is None and not targets and has_display()):
-            targets["window"] = ""
         sinks = [open_sink(name, target, engine.spec.labels, source.fps) for name, target in targets.items()]
         if targets.keys() - {"json"} and (not_shown := names_not_shown(engine.spec.labels)):
             say(not_shown, "yellow")

@@ -9,7 +9,7 @@ from time import monotonic
 
 from ssd_edge.stream.durations import Durations
 from ssd_edge.stream.frames import Frame, Pacer, Source
-from ssd_edge.stream.watching import Watch
+from ssd_edge.stream.liveness import Liveness
 
 _AHEAD = 2  # frames read ahead if none may be lost
 
@@ -29,7 +29,7 @@ class Capture(AbstractContextManager["Capture"]):
 
     Attributes:
         too_old: number of frames left out for their age.
-        watch: looks for frozen and black frames of a camera.
+        liveness: looks for frozen and black frames of a camera.
     """
 
     def __init__(self, source: Source, every_frame: bool = False, max_age: float | None = None) -> None:
@@ -37,7 +37,7 @@ class Capture(AbstractContextManager["Capture"]):
         self.every_frame = every_frame or (not source.live and source.fps is None)
         self.captured = 0
         self.dropped = self.too_old = 0
-        self.watch = Watch(source.supervision.say if source.supervision else lambda line: None)
+        self.liveness = Liveness(source.supervision.say if source.supervision else lambda line: None)
         self._max_age = max_age if source.live else None
         self.took = Durations()
         self._frames: deque[Frame] = deque()
@@ -107,7 +107,7 @@ class Capture(AbstractContextManager["Capture"]):
             if frame is None or self._stopping.is_set():
                 return
             if self.source.live:
-                self.watch.look(frame.pixels)
+                self.liveness.look(frame.pixels)
             with self._changed:
                 self.captured += 1
                 self.took.add(frame.took)

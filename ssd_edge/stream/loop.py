@@ -41,8 +41,7 @@ def run_loop(
         source: an open source, which is read in a thread of its own.
         sinks: outputs that each get every frame with a result, in order.
         every_frame: whether to lose no frame of a recording; otherwise only the newest frame is used, see ``Capture``.
-        max_frames: number of results after which to end.
-        duration: seconds after which to end.
+        max_frames, duration: number of results, and seconds, after which to end.
         shown: chooses what is counted and given to the sinks; by default, detections with a score of at least 0.5.
         max_age: seconds after which a camera's frame is too old to be processed; see ``Capture``.
         on_report: called about once a second with a report so far.

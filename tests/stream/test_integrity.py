@@ -10,7 +10,7 @@ import pytest
 
 from ssd_edge.pixels import FORMATS, RawFrame, packed
 from ssd_edge.stream.integrity import FrameNumbers, Gaps, Gate
-from ssd_edge.stream.watching import BLACK_AFTER, FROZEN_AFTER, Watch
+from ssd_edge.stream.liveness import BLACK_AFTER, FROZEN_AFTER, Liveness
 
 OPTIONS = {"preset": "ultrafast", "tune": "zerolatency", "x264-params": "keyint=10:scenecut=0:repeat-headers=1"}
 
@@ -146,12 +146,12 @@ class Camera:
     def __init__(self) -> None:
         self.now, self.lines = 0.0, []
         self.lines: list[str]
-        self.watch = Watch(self.lines.append, lambda: self.now)
+        self.liveness = Liveness(self.lines.append, lambda: self.now)
 
     def show(self, frames: list[object]) -> None:
         for frame in frames:
             self.now += 0.1
-            self.watch.look(frame)  # type: ignore[arg-type]
+            self.liveness.look(frame)  # type: ignore[arg-type]
 
 
 def noise(count: int, low: int = 0, high: int = 256, shape: tuple[int, ...] = (480, 640, 3)) -> list[object]:
@@ -166,7 +166,7 @@ def test_a_frozen_camera_is_said_and_counted() -> None:
     assert camera.lines == []
     camera.show([live[-1]] * 2)
     assert camera.lines == ["frozen: its frames are equal to the last bit"]
-    assert camera.watch.frozen == pytest.approx(10 * FROZEN_AFTER, abs=3)
+    assert camera.liveness.frozen == pytest.approx(10 * FROZEN_AFTER, abs=3)
     camera.show(live)
     assert camera.lines[1:] == ["no longer frozen"]
 
@@ -190,7 +190,7 @@ def test_a_black_camera_is_said_and_counted() -> None:
     assert camera.lines == []
     camera.show(noise(4, 0, 25))
     assert camera.lines == ["black"]
-    assert camera.watch.black == pytest.approx(10 * BLACK_AFTER, abs=4)
+    assert camera.liveness.black == pytest.approx(10 * BLACK_AFTER, abs=4)
     night = noise(30, 0, 25)
     for frame in night:
         frame[:100, :100] = 200  # type: ignore[index]

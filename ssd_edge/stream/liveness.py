@@ -23,7 +23,7 @@ _BRIGHT_SHARE = 0.001  # of the bytes that may be brighter in a black frame, suc
 _AT_LEAST = 3  # frames
 
 
-class Watch:
+class Liveness:
     """Looks at a camera's frames, and says when it freezes or turns black, and when that is over.
 
     Each frame costs a look at 64×64 pixels; only where these equal those of the frame before, all bytes are compared.
