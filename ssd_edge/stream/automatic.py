@@ -12,6 +12,7 @@ from ssd_edge.stream.camera_mode import CameraMode
 from ssd_edge.stream.cameras import Opener, checked
 from ssd_edge.stream.frames import Source
 from ssd_edge.stream.gstreamer_file import HardwareVideo
+from ssd_edge.stream.pyav_live import WAY
 from ssd_edge.stream.video_file import VideoSource
 
 
@@ -28,14 +29,23 @@ def camera(number: str, mode: CameraMode, reader: Reader) -> Source:
 
 
 def network(address: str, mode: CameraMode, reader: Reader) -> Source:
-    """Open a stream: RTSP in a Jetson's hardware, else by PyAV; a file on a web server is read as a recording.
+    """Open a stream: RTSP in a Jetson's hardware, else by PyAV, or by GStreamer where PyAV does not notice all losses.
+
+    A file on a web server is read as a recording.
 
     Raises:
         SourceError: the stream gives no frames.
     """
     if address.startswith("rtsp") and gstreamer.decodes_in_hardware():
         return by_gstreamer.network(address, mode, reader)
-    return by_pyav.network(address, mode, reader)
+    source = by_pyav.network(address, mode, reader)
+    if source.way == WAY or not gstreamer.has_elements("rtspsrc", "decodebin"):
+        return source
+    source.close()
+    try:
+        return by_gstreamer.network(address, mode, reader)
+    except SourceError:  # it lacks a decoder
+        return by_pyav.network(address, mode, reader)
 
 
 def pipeline(text: str, mode: CameraMode, reader: Reader) -> Source:

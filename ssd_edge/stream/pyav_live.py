@@ -17,6 +17,9 @@ from ssd_edge.stream.integrity import FrameNumbers, Gaps, Gate
 from ssd_edge.stream.live import Taken
 from ssd_edge.stream.video_file import LENIENT
 
+WAY = "PyAV"
+"""How a stream is said to be read in which all losses are noticed."""
+
 _TIMEOUT = 5.0  # seconds for opening, and without a packet
 _DAMAGED = 10.0  # seconds of nothing but damaged pictures after which a stream is opened again
 _ONE_THREAD = 1920 * 1088  # pixels of a frame that one thread decodes; each further thread holds a frame back
@@ -29,6 +32,7 @@ _OPTIONS = {
     "analyzeduration": "500000",
 }
 _WHOLE = {"mjpeg"}  # codecs whose pictures need no other, and come in whole packets
+_NOTICED = {"h264", "mjpeg"}  # codecs whose decoders tell of holes
 _IN_PIECES = {"mpegts", "hls"}  # containers whose packets end where the next begins
 _UNTIMED = {"mpjpeg", "mjpeg"}  # containers without the sender's times
 
@@ -43,7 +47,7 @@ class PyAvConnection:
         SourceError: it cannot be opened, or holds no video.
     """
 
-    live, way = True, "PyAV"
+    live = True
 
     def __init__(self, address: str) -> None:
         self.unreadable, self.ended = 0, ""
@@ -69,6 +73,17 @@ class PyAvConnection:
         self._gate, self._gaps, self._numbers = Gate(), Gaps(), FrameNumbers()
         self._numbers.missing_before(context.extradata or b"")
         self._timed = self._container.format.name not in _UNTIMED
+
+    @property
+    def notices_loss(self) -> bool:
+        """Whether a loss within a picture is noticed: FFmpeg does not tell of lost RTP, nor of a hole in H.265."""
+        return self._container.format.name != "rtsp" or self._stream.codec_context.name in _NOTICED
+
+    @property
+    def way(self) -> str:
+        """See ``live.Connection``."""
+        name = self._stream.codec_context.name
+        return WAY if self.notices_loss else f"{WAY}, which does not notice all losses of {name}"
 
     def take(self, stopping: Callable[[], bool]) -> Taken | None:
         """Wait for the next whole frame; see ``live.Connection``."""

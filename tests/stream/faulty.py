@@ -22,7 +22,7 @@ gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtspServer
 
 Gst.init(None)
-fps, width, height, port, pattern = sys.argv[1:]
+fps, width, height, port, pattern, codec = sys.argv[1:]
 for name in ("x264enc", "rtph264pay", "videotestsrc"):
     assert Gst.ElementFactory.find(name), name
 server, factory = GstRtspServer.RTSPServer(), GstRtspServer.RTSPMediaFactory()
@@ -31,8 +31,8 @@ server.set_service(port)
 factory.set_launch(
     f"( videotestsrc is-live=true pattern={pattern} ! "
     f"video/x-raw,format=I420,width={width},height={height},framerate={fps}/1 ! "
-    f"x264enc tune=zerolatency key-int-max={max(2, int(fps) // 2)} speed-preset=ultrafast bitrate=800 threads=1 ! "
-    "rtph264pay name=pay0 pt=96 config-interval=1 mtu=400 )"
+    f"x{codec}enc tune=zerolatency key-int-max={max(2, int(fps) // 2)} speed-preset=ultrafast bitrate=800 "
+    f"{'threads=1' if codec == '264' else ''} ! rtph{codec}pay name=pay0 pt=96 config-interval=1 mtu=400 )"
 )
 factory.set_shared(True)
 server.get_mount_points().add_factory("/live", factory)
@@ -46,7 +46,7 @@ GLib.MainLoop().run()
 @cache
 def missing() -> str:
     """Say what keeps the server from starting here; empty if nothing does."""
-    code = _SERVER.split("server, factory")[0].replace("sys.argv[1:]", "'12345'")
+    code = _SERVER.split("server, factory")[0].replace("sys.argv[1:]", "'12345h'")
     try:
         done = subprocess.run([SYSTEM_PYTHON, "-c", code], capture_output=True, text=True, check=False, timeout=30)
     except OSError as error:
@@ -56,10 +56,10 @@ def missing() -> str:
 
 @contextmanager
 def rtsp_server(
-    fps: int = 25, size: tuple[int, int] = (320, 240), port: int = 0, pattern: str = "ball"
+    fps: int = 25, size: tuple[int, int] = (320, 240), port: int = 0, pattern: str = "ball", codec: str = "264"
 ) -> Iterator[int]:
-    """Serve H.264 with a key frame each half second at ``/live``, until the block ends; yield the port."""
-    command = [SYSTEM_PYTHON, "-c", _SERVER, str(fps), *map(str, size), str(port), pattern]
+    """Serve H.264 or H.265 with a key frame each half second at ``/live``, until the block ends; yield the port."""
+    command = [SYSTEM_PYTHON, "-c", _SERVER, str(fps), *map(str, size), str(port), pattern, codec]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         try:
             assert server.stdout is not None
