@@ -111,32 +111,46 @@ def test_provenance_is_added_and_the_original_stays():
 
 
 fractions = st.floats(1e-6, 10, allow_nan=False)
-levels = st.builds(
-    DefaultBoxLevel,
-    grid=st.tuples(st.integers(1, 50), st.integers(1, 50)),
-    step=st.tuples(fractions, fractions),
-    sizes=st.lists(st.tuples(fractions, fractions), min_size=1, max_size=6).map(tuple),
-)
-specs = st.builds(
-    ModelSpec,
-    architecture=st.text(max_size=10),
-    input_size=st.tuples(st.integers(1, 1000), st.integers(1, 1000)),
-    labels=st.lists(st.text(max_size=8), min_size=1, max_size=5, unique=True).map(tuple),
-    levels=st.lists(levels, min_size=1, max_size=3).map(tuple),
-    channel_order=st.sampled_from(["rgb", "bgr"]),
-    mean=st.tuples(*[st.floats(-1e3, 1e3)] * 3),
-    std=st.tuples(*[st.floats(1e-3, 1e3)] * 3),
-    clip=st.booleans(),
-    clip_boxes=st.sampled_from(["after-nms", "before-nms"]),
-    box_order=st.sampled_from(["xywh", "yxhw"]),
-    score_function=st.sampled_from(["softmax", "sigmoid"]),
-    variances=st.tuples(fractions, fractions),
-    score_threshold=st.floats(0.001, 0.999),
-    nms_iou=st.floats(0.001, 1),
-    top_k=st.integers(1, 10**6),
-    max_detections=st.integers(1, 10**6),
-    provenance=st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3),
-)
+
+
+def sides(longest, tall):
+    """Two sides, the first of which is the longer one, or else the second: of an input, and of its grids."""
+    return st.tuples(st.integers(1, longest), st.integers(1, longest)).map(lambda two: tuple(sorted(two, reverse=tall)))
+
+
+def levels(tall):
+    return st.builds(
+        DefaultBoxLevel,
+        grid=sides(50, tall),
+        step=st.tuples(fractions, fractions),
+        sizes=st.lists(st.tuples(fractions, fractions), min_size=1, max_size=6).map(tuple),
+    )
+
+
+def specs_of(tall):
+    return st.builds(
+        ModelSpec,
+        architecture=st.text(max_size=10),
+        input_size=sides(1000, tall),
+        labels=st.lists(st.text(max_size=8), min_size=1, max_size=5, unique=True).map(tuple),
+        levels=st.lists(levels(tall), min_size=1, max_size=3).map(tuple),
+        channel_order=st.sampled_from(["rgb", "bgr"]),
+        mean=st.tuples(*[st.floats(-1e3, 1e3)] * 3),
+        std=st.tuples(*[st.floats(1e-3, 1e3)] * 3),
+        clip=st.booleans(),
+        clip_boxes=st.sampled_from(["after-nms", "before-nms"]),
+        box_order=st.sampled_from(["xywh", "yxhw"]),
+        score_function=st.sampled_from(["softmax", "sigmoid"]),
+        variances=st.tuples(fractions, fractions),
+        score_threshold=st.floats(0.001, 0.999),
+        nms_iou=st.floats(0.001, 1),
+        top_k=st.integers(1, 10**6),
+        max_detections=st.integers(1, 10**6),
+        provenance=st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3),
+    )
+
+
+specs = st.booleans().flatmap(specs_of)
 
 
 @pytest.mark.slow
