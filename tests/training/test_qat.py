@@ -496,7 +496,7 @@ def test_scales_that_are_none(start, tmp_path, scales):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "option", [("--model", "ssd300_vgg16"), ("--from", "x.pt"), ("--box-sizes", "voc"), ("--frozen-blocks", "3")]
+    "option", [("--model", "ssd300_vgg16"), ("--start", "x.pt"), ("--box-sizes", "voc"), ("--frozen-blocks", "3")]
 )
 def test_options_that_begin_with_another_network(start, tmp_path, option):
     with pytest.raises(typer.BadParameter, match=f"--qat begins with the network of its checkpoint: drop {option[0]}"):

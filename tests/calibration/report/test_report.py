@@ -122,7 +122,7 @@ def test_the_page_shows_the_facts(report):
         assert f"{name} {digest}" in text
     assert all(f"{k}.png {report.pictures[k].sha256}" in text for k in range(6))
     assert "seed 7" in text
-    assert "nut – – – – no such object" in text
+    assert "nut – – – – – no such object" in text
 
 
 def test_json_holds_the_same_facts(report, tmp_path):

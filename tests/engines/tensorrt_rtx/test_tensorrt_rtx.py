@@ -873,7 +873,7 @@ def test_build_inspect_and_run(cli, heads_onnx, tmp_path):
         return
     assert f"next, on a machine with such a GPU: ssd-edge run {folder}" in done.err
     assert "here: cannot run" in text
-    for command in (("run", folder), ("benchmark", folder), ("eval", folder, tmp_path)):
+    for command in (("run", folder, "-c", "synthetic"), ("benchmark", folder), ("eval", folder, tmp_path)):
         cli(*command).sentence("cannot run here", "its tensorrt-rtx FP16 plan", "--backend openvino --add")
     done = cli("build-engine", heads_onnx, "--add", "-o", folder)
     assert done.code == 0
