@@ -27,14 +27,12 @@ def find_doubts(model: Path, data: Path, split: str, page_file: Path | None) -> 
     listed = doubts([sample.image for sample in report.clean], detections, targets, engine.spec.labels)
     if page_file is not None:
         from ssd_edge.failures.doubts_page import doubts_page
-        from ssd_edge.files import written_whole
+        from ssd_edge.files import write_text_whole
 
         doubtful = [one for one in listed if one.certainty >= CERTAIN]
         with progress("drawing doubtful labels") as bar:
-            measured = f"{described(report.clean)}"
-            text = doubts_page(doubtful, data.name, model.name, measured, summary(listed), bar)
-        with written_whole(page_file) as partial:
-            partial.write_text(text, encoding="utf-8", errors="backslashreplace")  # of names that are no text
+            text = doubts_page(doubtful, data.name, model.name, described(report.clean), summary(listed), bar)
+        write_text_whole(page_file, text)
     return listed
 
 

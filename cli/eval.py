@@ -148,14 +148,13 @@ def _study(
     from ssd_edge.data.wording import described
     from ssd_edge.failures.page import page
     from ssd_edge.failures.study import study
-    from ssd_edge.files import written_whole
+    from ssd_edge.files import write_text_whole
 
     images = [sample.image for sample in measured_on.clean]
     found = study(images, detections, targets, spec.labels, spec.operating_score_of_each(DEFAULT_SCORE))
     with progress("drawing the worst images") as bar:
         text = page(found, model.name, f"measured on {described(measured_on.clean)}", bar)
-    with written_whole(page_file) as partial:
-        partial.write_text(text, encoding="utf-8", errors="backslashreplace")  # of names that are no text
+    write_text_whole(page_file, text)
     return {"failures": found.to_json()}
 
 

@@ -75,6 +75,16 @@ def written_whole(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def write_text_whole(path: Path, text: str) -> None:
+    """Write text as UTF-8, whole or not at all; of names that are no text, the bytes are spelt out.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with written_whole(path) as partial:
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
 def sync(file: Path) -> None:
     """Wait until the content of a file is on the disk.
 

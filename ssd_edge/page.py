@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from typing import Any
@@ -16,7 +17,7 @@ def render(package: str, name: str, purpose: str, filters: Mapping[str, Callable
         package: package that holds the template.
         name: the template's file name.
         purpose: what needs the page, for the error if Jinja is not installed.
-        filters: filters that the template uses, by name.
+        filters: filters that the template uses, by name; ``data_uri``, for JPEG data, is always there.
         values: values that the template shows, by name.
 
     Raises:
@@ -32,5 +33,9 @@ def render(package: str, name: str, purpose: str, filters: Mapping[str, Callable
     environment = Environment(
         loader=DictLoader(texts), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(filters)
+    environment.filters.update({"data_uri": _data_uri, **filters})
     return environment.get_template(name).render(**values)
+
+
+def _data_uri(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + b64encode(jpeg).decode()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ssd_edge.calibration.report.facts import Report
 from ssd_edge.calibration.report.page import page
-from ssd_edge.files import written_whole
+from ssd_edge.files import write_text_whole
 
 
 def write_report(report: Report, path: Path) -> Path:
@@ -18,6 +18,5 @@ def write_report(report: Report, path: Path) -> Path:
     """
     beside = path.with_suffix(".json")
     for file, text in ((beside, json.dumps(report.to_json(), indent=2) + "\n"), (path, page(report))):
-        with written_whole(file) as partial:
-            partial.write_text(text, encoding="utf-8", errors="backslashreplace")  # of names that are no text
+        write_text_whole(file, text)
     return beside

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Sequence
 from datetime import datetime, timezone
 
@@ -53,7 +52,7 @@ def doubts_page(
         "ssd_edge.failures",
         "doubts.html",
         "--report",
-        {"data_uri": lambda jpeg: "data:image/jpeg;base64," + b64encode(jpeg).decode()},
+        {},
         data=data,
         model=model,
         measured=measured,

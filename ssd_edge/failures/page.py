@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import NamedTuple
@@ -66,7 +65,7 @@ def page(study: Study, model: str, measured: str, progress: Progress = no_progre
         "ssd_edge.failures",
         "errors.html",
         "--report",
-        {"data_uri": lambda jpeg: "data:image/jpeg;base64," + b64encode(jpeg).decode()},
+        {},
         s=study,
         model=model,
         measured=measured,

@@ -56,8 +56,9 @@ class Failing:
 
     def errors(self) -> dict[str, int]:
         """Count the errors by kind."""
-        kinds = Counter(str(kind) for kind in self.judged.kind if kind in KINDS)
-        return {kind: kinds[kind] for kind in KINDS if kinds[kind]} | _if_any("missed", int(self.judged.missed.sum()))
+        kinds = Counter(self.judged.kind.tolist())
+        kinds["missed"] = int(self.judged.missed.sum())
+        return {kind: kinds[kind] for kind in KINDS if kinds[kind]}
 
     def shows(self, label: int) -> bool:
         """Tell whether an error is about a class: a wrong detection of it, or an object of it that was not found."""
@@ -206,7 +207,3 @@ def _confusion(failing: Sequence[Failing], num_labels: int) -> npt.NDArray[np.in
 def _mean(values: Sequence[float | None]) -> float:
     defined = [value for value in values if value is not None]
     return sum(defined) / len(defined) if defined else 0.0
-
-
-def _if_any(name: str, count: int) -> dict[str, int]:
-    return {name: count} if count else {}
