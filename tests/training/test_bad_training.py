@@ -25,21 +25,13 @@ from ssd_edge.training.checkpoints import (
 )
 from ssd_edge.training.experiment import read_experiment
 from ssd_edge.training.module import DetectorModule
-from ssd_edge.training.recipe import Optimiser, Recipe
 from ssd_edge.training.run import TrainingRun
 from ssd_edge.training.train import train
+from tests.training import tiny
 from tests.training.conftest import draw_dataset, write_yolo
 from tests.training.test_train import assert_equal_weights
 
-RECIPE = Recipe(
-    model="tiny",
-    epochs=4,
-    batch_size=4,
-    validate_every=1,
-    workers=0,
-    precision="32-true",
-    optimiser=Optimiser(lr=0.01),
-)
+RECIPE = replace(tiny.RECIPE, epochs=4)
 
 pytestmark = pytest.mark.usefixtures("tiny")
 

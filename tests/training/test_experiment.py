@@ -22,18 +22,11 @@ from ssd_edge.training.recipe import Optimiser, Recipe
 from ssd_edge.training.recipe_files import read_recipe, write_recipe
 from ssd_edge.training.run import Trained, TrainingRun
 from ssd_edge.training.train import train
+from tests.training import tiny
 from tests.training.conftest import write_yolo
 from tests.training.test_train import assert_equal_weights, interrupt_at
 
-RECIPE = Recipe(
-    model="tiny",
-    epochs=3,
-    batch_size=4,
-    validate_every=2,
-    workers=0,
-    precision="32-true",
-    optimiser=Optimiser(lr=0.01),
-)
+RECIPE = replace(tiny.RECIPE, epochs=3, validate_every=2)
 
 pytestmark = pytest.mark.usefixtures("tiny")
 

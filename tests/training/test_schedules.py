@@ -23,16 +23,7 @@ from ssd_edge.training.recipe import Optimiser, Recipe, Schedule
 from ssd_edge.training.recipe_files import read_recipe
 from ssd_edge.training.run import Trained, TrainingRun
 from ssd_edge.training.train import train
-
-RECIPE = Recipe(
-    model="tiny",
-    epochs=2,
-    batch_size=4,
-    validate_every=1,
-    workers=0,
-    precision="32-true",
-    optimiser=Optimiser(lr=0.01),
-)
+from tests.training.tiny import RECIPE
 
 pytestmark = pytest.mark.usefixtures("tiny")
 

@@ -8,6 +8,7 @@ from ssd_edge.models.layers import conv_bn
 from ssd_edge.models.registry import Architecture
 from ssd_edge.models.ssd import SSD
 from ssd_edge.spec import ModelSpec
+from ssd_edge.training.recipe import Optimiser, Recipe
 from tests.helpers import small_spec
 
 
@@ -54,3 +55,8 @@ def plain_network(spec: ModelSpec) -> SSD:
 PLAIN = Architecture((32, 32), {"only": small_spec().levels}, plain_network)
 TINY = Architecture((32, 32), {"only": small_spec().levels}, tiny_network, strides=(8, 16))
 """56 default boxes; takes inputs of other sizes too."""
+
+RECIPE = Recipe(
+    model="tiny", epochs=2, batch_size=4, validate_every=1, workers=0, precision="32-true", optimiser=Optimiser(lr=0.01)
+)
+"""Settings of a training that takes a second."""
