@@ -36,18 +36,6 @@ def fields(message: bytes | memoryview) -> Iterator[tuple[int, int | memoryview]
         place += length
 
 
-def varints(packed: memoryview) -> Iterator[int]:
-    """Yield the numbers of a packed field.
-
-    Raises:
-        ValueError: the last of them is cut.
-    """
-    place = 0
-    while place < len(packed):
-        value, place = _varint(packed, place)
-        yield value
-
-
 def _varint(view: memoryview, place: int) -> tuple[int, int]:
     """Read a number of seven bits a byte; return it and the place behind it."""
     value = 0
