@@ -11,11 +11,11 @@ from figure import Figure
 from ssd_edge.engines.bundle.build import build_bundle
 from ssd_edge.engines.bundle.load import load_bundle
 from ssd_edge.export import export_onnx
+from ssd_edge.loop.benchmark import benchmark
 from ssd_edge.machine.summary import summary
 from ssd_edge.models.registry import make_network, make_spec
 from ssd_edge.models.ssd import SSD
 from ssd_edge.samples import SAMPLE_CHECKPOINT
-from ssd_edge.stream.benchmark import benchmark
 from ssd_edge.stream.sources import open_source
 from ssd_edge.training.checkpoints import load_checkpoint
 

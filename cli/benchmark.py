@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from ssd_edge.stream.benchmark import EngineTimes
+    from ssd_edge.loop.benchmark import EngineTimes
 
 
 def benchmark(
@@ -56,8 +56,8 @@ def benchmark(
     from rich.console import Console
 
     from ssd_edge.engines.opening import open_model
+    from ssd_edge.loop.benchmark import benchmark as measure
     from ssd_edge.machine.summary import summary
-    from ssd_edge.stream.benchmark import benchmark as measure
     from ssd_edge.stream.sources import check_source, open_source
 
     mode = parsed_mode(size, fps, pixel_format)

@@ -140,7 +140,7 @@ def _evaluate(bundle: Path, data: Path) -> Evaluation:
 
 def _benchmark(bundles: dict[str, Path]) -> dict[str, float]:
     from ssd_edge.engines.bundle.load import load_bundle
-    from ssd_edge.stream.benchmark import benchmark
+    from ssd_edge.loop.benchmark import benchmark
     from ssd_edge.stream.sources import open_source
 
     with ExitStack() as opened, progress("measuring") as bar:
@@ -155,9 +155,9 @@ def _benchmark(bundles: dict[str, Path]) -> dict[str, float]:
 
 def _record(bundle: Path, video: Path, seconds: float) -> dict[str, Any]:
     from ssd_edge.engines.bundle.load import load_bundle
-    from ssd_edge.stream.loop import run_loop
+    from ssd_edge.loop.run import run_loop
+    from ssd_edge.outputs.video import Video
     from ssd_edge.stream.sources import open_source
-    from ssd_edge.stream.video import Video
 
     with load_bundle(bundle) as engine, progress("recording") as bar:
         report = run_loop(

@@ -10,19 +10,19 @@ import typer
 
 from ssd_edge.cli.camera_options import Capture, Fps, MaxAge, PixelFormat, Size, seconds_of
 from ssd_edge.cli.common import DEFAULT_SCORE, print_json, say, stderr
+from ssd_edge.outputs.catalogue import SINKS, open_sink
 from ssd_edge.stream.camera_mode import parsed_mode
-from ssd_edge.stream.outputs import SINKS, open_sink
 from ssd_edge.stream.ways import DEFAULT_WAY
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from ssd_edge.loop.shown import Shown
+    from ssd_edge.loop.stats import LoopReport
+    from ssd_edge.outputs.sink import Sink
     from ssd_edge.spec import ModelSpec
     from ssd_edge.stream.durations import Percentiles
     from ssd_edge.stream.frames import Source
-    from ssd_edge.stream.shown import Shown
-    from ssd_edge.stream.sinks import Sink
-    from ssd_edge.stream.stats import LoopReport
     from ssd_edge.tracking.watch import Watch
     from ssd_edge.tracking.watch_file import WatchReader
 
@@ -91,8 +91,8 @@ def run(
 
     from ssd_edge.engines.opening import open_model, proof_for
     from ssd_edge.engines.proof.prove import prove
-    from ssd_edge.stream.lettering import names_not_shown
-    from ssd_edge.stream.loop import run_loop
+    from ssd_edge.loop.run import run_loop
+    from ssd_edge.outputs.lettering import names_not_shown
     from ssd_edge.stream.sources import check_source, open_source
     from ssd_edge.tracking.watch_file import WatchReader
 
@@ -145,7 +145,7 @@ def _say_end(source: Source, sinks: Sequence[Sink]) -> None:
 
 def _targets(paths: Mapping[str, Path | None], window: bool | None) -> dict[str, str]:
     """Return what each sink writes, by name; the window, if it is wanted or nothing else is and there is a display."""
-    from ssd_edge.stream.sinks import has_display
+    from ssd_edge.outputs.window import has_display
 
     targets = {name: str(path) for name, path in paths.items() if path}
     return {**targets, "window": ""} if window or (window is None and not targets and has_display()) else targets
@@ -162,7 +162,7 @@ class _Chosen(NamedTuple):
 def _chosen(spec: ModelSpec, min_score: float | None, reader: WatchReader | None) -> _Chosen:
     import numpy as np
 
-    from ssd_edge.stream.shown import above, watched
+    from ssd_edge.loop.shown import above, watched
     from ssd_edge.tracking.watch import Watch
 
     thresholds = np.asarray(spec.operating_score_of_each(DEFAULT_SCORE), np.float32)

@@ -13,10 +13,10 @@ from ssd_edge.data.augment.geometry import stretch
 from ssd_edge.data.dataset import Dataset, Sample, Target, read_image
 from ssd_edge.errors import DataError
 from ssd_edge.files import written_whole
+from ssd_edge.outputs.draw import PALETTE, Mark, draw_marks
+from ssd_edge.outputs.lettering import names_of, write
 from ssd_edge.pixels import Image
 from ssd_edge.spec import ModelSpec
-from ssd_edge.stream.draw import PALETTE, Mark, draw_marks
-from ssd_edge.stream.lettering import names_of, write
 
 ROWS = 6
 """Most samples on a plate."""

@@ -14,10 +14,10 @@ from ssd_edge.calibration.scales.histograms import Histogram
 from ssd_edge.detections import Detections
 from ssd_edge.detector import Engine, RawHeads
 from ssd_edge.engines.base import BuildOptions, Plan, PlanEntry
+from ssd_edge.outputs.sink import Sink
 from ssd_edge.progress import Progress
 from ssd_edge.spec import ModelSpec
 from ssd_edge.stream.frames import Frame, Source
-from ssd_edge.stream.sinks import Sink
 
 # A backend: this module is one.
 

@@ -28,7 +28,7 @@ FOR_OLDEST_ONLY = frozenset({"4.5.4"})
 GI = Path(DEBIAN) / "gi"
 TESTS = [
     "tests/cli/test_loop.py",
-    *("tests/stream", "tests/data/test_picture.py"),
+    *("tests/stream", "tests/outputs", "tests/loop", "tests/data/test_picture.py"),
     *("tests/test_pixels.py", "tests/test_preprocess.py", "tests/test_resize.py"),
 ]
 

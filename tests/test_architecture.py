@@ -12,8 +12,8 @@ from ssd_edge.choices import Choice, help_of
 from ssd_edge.engines.backends import BACKENDS
 from ssd_edge.engines.bundle.build import build_bundle
 from ssd_edge.engines.bundle.load import load_bundle
-from ssd_edge.stream.loop import run_loop
-from ssd_edge.stream.outputs import SINKS, open_sink
+from ssd_edge.loop.run import run_loop
+from ssd_edge.outputs.catalogue import SINKS, open_sink
 from tests.additions import Grey, StillEngine
 from tests.helpers import ROOT, small_spec
 

@@ -22,12 +22,12 @@ from ssd_edge.cli.main import app
 from ssd_edge.data.dataset import Issue
 from ssd_edge.engines.base import PlanEntry
 from ssd_edge.importing import read_description
+from ssd_edge.loop.benchmark import EngineTimes
+from ssd_edge.loop.stats import LoopReport
 from ssd_edge.machine.cameras import csi_pipeline
 from ssd_edge.models.catalogue import MODELS
 from ssd_edge.models.registry import architecture, make_spec
 from ssd_edge.spec import ModelSpec
-from ssd_edge.stream.benchmark import EngineTimes
-from ssd_edge.stream.stats import LoopReport
 from tests.helpers import ROOT
 
 PAGES = {

@@ -9,8 +9,8 @@ import pytest
 from ssd_edge.data.augment.catalogue import AUGMENTATIONS
 from ssd_edge.data.dataset import Dataset, Sample, Target
 from ssd_edge.errors import DataError
+from ssd_edge.outputs.draw import PALETTE
 from ssd_edge.preview import ROWS, SIDE, VARIANTS, Plate, annotate_objects
-from ssd_edge.stream.draw import PALETTE
 from tests.helpers import small_spec
 
 LABELS = ("bolt", "nut")

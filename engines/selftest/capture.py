@@ -15,6 +15,7 @@ from ssd_edge.engines.selftest.sections import FailedError, Setting
 from ssd_edge.errors import SourceError
 from ssd_edge.machine.cameras import csi_pipeline, kinds_of_cameras, listed_formats
 from ssd_edge.machine.host import Host, this_host
+from ssd_edge.outputs.video import Video
 from ssd_edge.pixels import FORMATS
 from ssd_edge.stream import gstreamer
 from ssd_edge.stream.by_gstreamer import camera_pipeline
@@ -22,7 +23,6 @@ from ssd_edge.stream.camera_mode import CAMERA_FORMATS, CameraMode
 from ssd_edge.stream.frames import Frame, Source
 from ssd_edge.stream.gstreamer_file import GStreamerVideo, HardwareVideo
 from ssd_edge.stream.sources import open_source
-from ssd_edge.stream.video import Video
 
 _SIZE = (1280, 720)
 _LARGEST = (1920, 1080)

@@ -13,10 +13,10 @@ from ssd_edge.data.dataset import Image, read_image
 from ssd_edge.data.images import jpeg_thumbnail
 from ssd_edge.failures.labels import Doubt
 from ssd_edge.failures.pictures import UNFOUND, WRONG
+from ssd_edge.outputs.draw import Mark, draw_marks
+from ssd_edge.outputs.lettering import names_of
 from ssd_edge.page import render
 from ssd_edge.progress import Progress, no_progress
-from ssd_edge.stream.draw import Mark, draw_marks
-from ssd_edge.stream.lettering import names_of
 
 SHOWN = 100
 """Number of pictures: more than a person looks at in one go."""

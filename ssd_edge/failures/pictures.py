@@ -10,8 +10,8 @@ import numpy as np
 from ssd_edge.data.dataset import Image
 from ssd_edge.failures.kinds import KINDS
 from ssd_edge.failures.study import Failing
-from ssd_edge.stream.draw import Mark, draw_marks
-from ssd_edge.stream.lettering import names_of
+from ssd_edge.outputs.draw import Mark, draw_marks
+from ssd_edge.outputs.lettering import names_of
 
 RIGHT, WRONG, UNFOUND = (120, 205, 60), (90, 90, 245), (60, 225, 225)
 """BGR: green, red, yellow."""

@@ -1,5 +1,1 @@
-"""The camera loop: it takes frames from a source through a detector to a window, a video or JSON.
-
-with open_source("0") as camera:
-    report = run_loop(detector, camera, [Window(labels), JsonLines("out.jsonl", labels)])
-"""
+"""Sources of frames: cameras, streams, recordings and pictures, and a thread that reads them ahead."""

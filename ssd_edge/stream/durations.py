@@ -1,8 +1,10 @@
-"""Durations, of which any number take the same memory, and their percentiles."""
+"""Durations, of which any number take the same memory, their percentiles, and the rate of events."""
 
 from __future__ import annotations
 
 import math
+from collections import deque
+from time import monotonic
 from typing import NamedTuple
 
 _LOWEST, _GROWTH, _BUCKETS = 1e-6, 1.02, 1050  # 1 µs … 1000 s
@@ -45,3 +47,21 @@ class Durations:
     def percentiles(self) -> Percentiles:
         """Return p50, p90 and p99, in seconds."""
         return Percentiles(self.percentile(50), self.percentile(90), self.percentile(99))
+
+
+class Rate:
+    """Events per second over the last 60 events; the rate falls by itself when there are no more."""
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque(maxlen=60)
+
+    def tick(self) -> float:
+        """Count one event now, and return the rate, which is 0 at the first event."""
+        self._times.append(monotonic())
+        return self.value
+
+    @property
+    def value(self) -> float:
+        """Events per second."""
+        span = monotonic() - self._times[0] if len(self._times) > 1 else 0.0
+        return (len(self._times) - 1) / span if span > 0 else 0.0

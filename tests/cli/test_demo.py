@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from ssd_edge.cli import demo
 from ssd_edge.cli.main import app
 from ssd_edge.graph.heads import read_spec
-from ssd_edge.stream.video import Video
+from ssd_edge.outputs.video import Video
 
 
 @pytest.mark.slow
@@ -28,7 +28,7 @@ def test_demo_runs_all_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             drawn.append(tuple(labels))
             super().__init__(path, labels, fps)
 
-    monkeypatch.setattr("ssd_edge.stream.video.Video", Watched)
+    monkeypatch.setattr("ssd_edge.outputs.video.Video", Watched)
     result = CliRunner().invoke(app, ["demo", "--output", str(folder), "--seconds", "1", "--json"])
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)

@@ -265,8 +265,8 @@ def _write_datasets(folder: Path, png: bytes) -> None:
 
 def _write_video(path: Path, picture: np.ndarray) -> None:
     from ssd_edge.detections import Detections
+    from ssd_edge.outputs.video import Video
     from ssd_edge.stream.frames import Frame
-    from ssd_edge.stream.video import Video
 
     path.parent.mkdir(parents=True)
     nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))

@@ -17,9 +17,9 @@ from av.video.stream import VideoStream
 
 from ssd_edge.calibration.choice import choose_images
 from ssd_edge.errors import SourceError
+from ssd_edge.loop.run import run_loop
 from ssd_edge.stream import sources
 from ssd_edge.stream.files import ImageSource
-from ssd_edge.stream.loop import run_loop
 from ssd_edge.stream.sources import open_source
 from ssd_edge.stream.video_file import VideoSource, count_frames
 from tests.helpers import shared

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from ssd_edge.detections import Detections
 from ssd_edge.errors import WatchError
-from ssd_edge.stream.draw import annotate
+from ssd_edge.loop.shown import watched
+from ssd_edge.outputs.draw import annotate
+from ssd_edge.outputs.json_lines import JsonLines
 from ssd_edge.stream.frames import Frame
-from ssd_edge.stream.shown import watched
-from ssd_edge.stream.sinks import JsonLines
 from ssd_edge.tracking.events import Event
 from ssd_edge.tracking.plan import Line, Plan, Zone
 from ssd_edge.tracking.tracker import Settings

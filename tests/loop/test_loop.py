@@ -15,15 +15,16 @@ import pytest
 from ssd_edge.detections import Detections
 from ssd_edge.detector import Detector
 from ssd_edge.errors import BackendError, SinkError, SourceError
+from ssd_edge.loop.run import run_loop
+from ssd_edge.loop.shown import above
+from ssd_edge.loop.stats import STAGES, LoopReport
+from ssd_edge.outputs.images import Images
+from ssd_edge.outputs.sink import Sink, StopLoop
 from ssd_edge.stream.capture import Capture
 from ssd_edge.stream.durations import Durations
 from ssd_edge.stream.frames import Frame
-from ssd_edge.stream.loop import run_loop
-from ssd_edge.stream.shown import above
-from ssd_edge.stream.sinks import Images, Sink, StopLoop
-from ssd_edge.stream.stats import STAGES, LoopReport
 from ssd_edge.stream.supervision import Supervision
-from tests.stream.conftest import Kept, Ticking
+from tests.cameras import Kept, Ticking
 
 MakeDetector = Callable[..., Detector]
 
@@ -180,7 +181,7 @@ def test_results_are_not_written_over_the_source(make_detector: MakeDetector, tm
 
 
 def test_progress_and_report(make_detector: MakeDetector, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssd_edge.stream.loop._PROGRESS_EVERY", 0.05)
+    monkeypatch.setattr("ssd_edge.loop.run._PROGRESS_EVERY", 0.05)
     told: list[LoopReport] = []
     report = run_loop(make_detector(0.01), Ticking(30, 0.012), on_report=told.append)
     assert 3 <= len(told) <= 12

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ssd_edge.data.finding import nfc
+from ssd_edge.outputs.fonts import font_with, opened, orders_leftwards
 from ssd_edge.pixels import Image
-from ssd_edge.stream.fonts import font_with, opened, orders_leftwards
 
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ssd_edge.detections import Detections
+from ssd_edge.outputs.lettering import Name, extent, names_of, write
 from ssd_edge.pixels import Image
-from ssd_edge.stream.lettering import Name, extent, names_of, write
 from ssd_edge.tracking.places import in_pixels
 from ssd_edge.tracking.plan import Line, Zone
 from ssd_edge.tracking.watch import Watched

@@ -19,15 +19,18 @@ import pytest
 from ssd_edge.detections import Detections
 from ssd_edge.detector import Detector
 from ssd_edge.errors import SinkError
-from ssd_edge.stream import syncing
-from ssd_edge.stream.draw import PALETTE, annotate
+from ssd_edge.loop.run import run_loop
+from ssd_edge.outputs import syncing
+from ssd_edge.outputs.draw import PALETTE, annotate
+from ssd_edge.outputs.images import Images
+from ssd_edge.outputs.json_lines import JsonLines
+from ssd_edge.outputs.sink import Sink, StopLoop
+from ssd_edge.outputs.video import Video
+from ssd_edge.outputs.window import Window
 from ssd_edge.stream.frames import Frame
-from ssd_edge.stream.loop import run_loop
-from ssd_edge.stream.sinks import Images, JsonLines, Sink, StopLoop, Window
 from ssd_edge.stream.sources import open_source
-from ssd_edge.stream.video import Video
+from tests.cameras import Ticking
 from tests.helpers import shared
-from tests.stream.conftest import Ticking
 
 resource = pytest.importorskip("resource")
 
@@ -162,7 +165,7 @@ def test_video_of_a_process_that_was_killed(tmp_path: Path, suffix: str) -> None
     path = tmp_path / f"out{suffix}"
     code = f"""
 import os, signal
-from tests.stream.test_sinks import Detections, LABELS, Video, noise
+from tests.outputs.test_sinks import Detections, LABELS, Video, noise
 video = Video({str(path)!r}, LABELS)
 for index in range(200):
     video.write(noise(index), Detections.empty())
@@ -226,7 +229,7 @@ def test_json_lines_keeps_whole_lines_only(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_json_lines_to_a_pipe_that_closes() -> None:
     code = """
-from tests.stream.test_sinks import Detections, JsonLines, LABELS, StopLoop, noise
+from tests.outputs.test_sinks import Detections, JsonLines, LABELS, StopLoop, noise
 frame = noise(0, (2, 2))
 try:
     with JsonLines("-", LABELS) as sink:
@@ -280,7 +283,7 @@ def test_window_without_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_window_ends_with_a_key(make_detector: MakeDetector, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[np.ndarray] = []
     keys = iter([-1, -1, ord("q")])
-    monkeypatch.setattr("ssd_edge.stream.sinks.has_display", lambda: True)
+    monkeypatch.setattr("ssd_edge.outputs.window.has_display", lambda: True)
     for name in ("namedWindow", "resizeWindow", "destroyAllWindows"):
         monkeypatch.setattr(cv2, name, lambda *_: None)
     monkeypatch.setattr(cv2, "imshow", lambda _, picture: shown.append(picture))

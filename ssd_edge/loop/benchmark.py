@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 
 from ssd_edge.detector import Detector, Engine, Heads
 from ssd_edge.errors import NoHeadsError, SourceError
+from ssd_edge.loop.run import run_loop
+from ssd_edge.loop.stats import STAGES
+from ssd_edge.outputs.draw import annotate
 from ssd_edge.preprocess import preprocess
 from ssd_edge.progress import Progress, no_progress
 from ssd_edge.speed import throughput
-from ssd_edge.stream.draw import annotate
 from ssd_edge.stream.durations import Durations, Percentiles
 from ssd_edge.stream.frames import Frame, Source
-from ssd_edge.stream.loop import run_loop
-from ssd_edge.stream.stats import STAGES
 
 _KEPT_FRAMES = 64
 END_TO_END = "end to end"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import asdict, dataclass
 from time import monotonic
 from typing import Any
@@ -10,28 +9,10 @@ from typing import Any
 from ssd_edge.detections import Detections
 from ssd_edge.detector import StageTimes
 from ssd_edge.stream.capture import Capture
-from ssd_edge.stream.durations import Durations, Percentiles
+from ssd_edge.stream.durations import Durations, Percentiles, Rate
 from ssd_edge.stream.supervision import Health
 
 STAGES = ("capture", "preprocess", "inference", "decode", "sink")
-
-
-class Rate:
-    """Events per second over the last 60 events; the rate falls by itself when there are no more."""
-
-    def __init__(self) -> None:
-        self._times: deque[float] = deque(maxlen=60)
-
-    def tick(self) -> float:
-        """Count one event now, and return the rate, which is 0 at the first event."""
-        self._times.append(monotonic())
-        return self.value
-
-    @property
-    def value(self) -> float:
-        """Events per second."""
-        span = monotonic() - self._times[0] if len(self._times) > 1 else 0.0
-        return (len(self._times) - 1) / span if span > 0 else 0.0
 
 
 @dataclass(frozen=True)

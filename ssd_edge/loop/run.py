@@ -9,11 +9,12 @@ from time import monotonic
 
 from ssd_edge.detector import Detector, Result
 from ssd_edge.errors import SinkError, SsdEdgeError
+from ssd_edge.loop.shown import Shown, above
+from ssd_edge.loop.stats import LoopReport, LoopStats
+from ssd_edge.outputs.background import Background
+from ssd_edge.outputs.sink import Sink, StopLoop
 from ssd_edge.stream.capture import Capture
 from ssd_edge.stream.frames import Frame, Source
-from ssd_edge.stream.shown import Shown, above
-from ssd_edge.stream.sinks import Background, Sink, StopLoop
-from ssd_edge.stream.stats import LoopReport, LoopStats
 
 _BEAT = 0.25  # seconds between checks of the window's keys while no frame comes
 _PROGRESS_EVERY = 1.0

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, cast
 from ssd_edge.choices import Choice
 
 if TYPE_CHECKING:
-    from ssd_edge.stream.sinks import Sink
+    from ssd_edge.outputs.sink import Sink
 
 SINKS: dict[str, Choice] = {
-    "video": Choice("Record an annotated video: .mp4, .mkv or .avi.", "ssd_edge.stream.video:Video"),
-    "images": Choice("Write annotated frames into this folder.", "ssd_edge.stream.sinks:Images"),
+    "video": Choice("Record an annotated video: .mp4, .mkv or .avi.", "ssd_edge.outputs.video:Video"),
+    "images": Choice("Write annotated frames into this folder.", "ssd_edge.outputs.images:Images"),
     "json": Choice(
-        "Write the detections, one JSON object per frame; '-' for stdout.", "ssd_edge.stream.sinks:JsonLines"
+        "Write the detections, one JSON object per frame; '-' for stdout.", "ssd_edge.outputs.json_lines:JsonLines"
     ),
-    "window": Choice("Show the annotated frames in a window.", "ssd_edge.stream.sinks:Window"),
+    "window": Choice("Show the annotated frames in a window.", "ssd_edge.outputs.window:Window"),
 }
 """The sinks; each class has ``opened(target, labels, fps)``."""
 

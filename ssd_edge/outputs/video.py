@@ -14,11 +14,11 @@ from av.video.stream import VideoStream
 from ssd_edge.detections import Detections
 from ssd_edge.errors import SinkError
 from ssd_edge.files import sync_folder, sync_open
+from ssd_edge.outputs.draw import annotate
+from ssd_edge.outputs.sink import Sink
+from ssd_edge.outputs.syncing import Syncing
 from ssd_edge.pixels import Image
-from ssd_edge.stream.draw import annotate
 from ssd_edge.stream.frames import Frame
-from ssd_edge.stream.sinks import Sink
-from ssd_edge.stream.syncing import Syncing
 
 # By suffix: the container's name and options, and the codecs to try. Each format is written in self-contained pieces,
 # and synced once a second, so that a power cut or a full disk costs only the last seconds and not the whole file.
@@ -69,7 +69,7 @@ class Video(Sink):
 
     @classmethod
     def opened(cls, target: str, labels: Sequence[str], fps: float | None) -> Video:
-        """See ``outputs.open_sink``."""
+        """See ``catalogue.open_sink``."""
         return cls(target, labels, fps)
 
     def write(self, frame: Frame, detections: Detections) -> None:

@@ -12,7 +12,7 @@ import pytest
 from ssd_edge.cli.benchmark import _table
 from ssd_edge.detector import HostDetector
 from ssd_edge.errors import BackendError, NoHeadsError
-from ssd_edge.stream.benchmark import benchmark
+from ssd_edge.loop.benchmark import benchmark
 from ssd_edge.stream.sources import open_source
 from tests.helpers import small_spec
 

@@ -15,13 +15,13 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw
 
 from ssd_edge.detections import Detections
-from ssd_edge.stream import fonts, lettering
-from ssd_edge.stream.draw import annotate
-from ssd_edge.stream.file_names import numbered_name
+from ssd_edge.loop.run import run_loop
+from ssd_edge.outputs import fonts, lettering
+from ssd_edge.outputs.draw import annotate
+from ssd_edge.outputs.file_names import numbered_name
+from ssd_edge.outputs.images import Images
+from ssd_edge.outputs.lettering import Name, extent, names_not_shown, names_of, write
 from ssd_edge.stream.files import ImageSource
-from ssd_edge.stream.lettering import Name, extent, names_not_shown, names_of, write
-from ssd_edge.stream.loop import run_loop
-from ssd_edge.stream.sinks import Images
 from tests.helpers import shared
 
 ACCENTS = "Größe ñandú Žluťoučký"

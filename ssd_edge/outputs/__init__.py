@@ -1,0 +1,1 @@
+"""What becomes of frames and their detections: drawn, shown, recorded, told."""
