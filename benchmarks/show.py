@@ -46,6 +46,7 @@ ENTRIES = {
     "int8-memory": "peak memory and images/s of calibrating SSD300-VGG16 on 500 images, compared with ONNX Runtime's",
     "host-decode": "milliseconds of decode: a small network in a crowd, and noise of 8732 boxes and 91 classes",
     "loop-efficiency": "the loop's FPS as a share of the bare engine's",
+    "peers-train": "AP50 on BCCD of ssd-edge, torchvision and Ultralytics, trained for the same time: an hour",
     "train-speed": "images/s of training beside torchvision's own two models, which take turns: 15 minutes",
     "tracking": "IDF1 on rendered conveyors with known objects, compared with public trackers; milliseconds a frame",
     "label-lint": "planted label errors that check-data --model finds, on rendered parts and on BCCD: 40 minutes",

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from figure import Figure, real_data
+from peer_environment import TORCHVISION, python_with
 
 from ssd_edge.data.readers import open_dataset
 
 HERE = Path(__file__).resolve().parent
-TORCHVISION = ("torch==2.14.1", "torchvision==0.29.1")
 MODELS = {"ssdlite320_mobilenet_v3_large": (16, 6), "ssd300_vgg16": (8, 2)}
 """Batch size and steps of a turn."""
 TURNS, WARM_UP = 5, 2
@@ -31,7 +31,7 @@ GOAL = 1.5
 
 def measure() -> Figure:
     """Measure both models."""
-    python = torchvision_python()
+    python = python_with("torchvision", TORCHVISION, "SSD_EDGE_TORCHVISION")
     detail = {model: _compare(model, python) for model in MODELS}
     ratios = {model: one["ratio"] for model, one in detail.items()}
     words = "; ".join(
@@ -48,31 +48,6 @@ def measure() -> Figure:
         detail,
         words,
     )
-
-
-def torchvision_python() -> Path:
-    """Return the Python of an environment with torchvision; SSD_EDGE_TORCHVISION may name one.
-
-    Raises:
-        FileNotFoundError: uv is not installed, or the packages cannot be had.
-    """
-    if given := os.environ.get("SSD_EDGE_TORCHVISION"):
-        return Path(given)
-    sys.path.insert(0, str(HERE.parent))
-    from tests.lowest import find_uv
-
-    folder, uv = HERE.parent / "build" / "torchvision", find_uv()
-    python = folder / "bin" / "python"
-    if uv is None:
-        raise FileNotFoundError("uv is not installed: make test installs it into .venv/uv")
-    made = folder / ".installed"
-    if not made.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        done = subprocess.run([uv, "pip", "install", "--quiet", "--python", str(python), *TORCHVISION], check=False)
-        if done.returncode:
-            raise FileNotFoundError(f"{' and '.join(TORCHVISION)} could not be installed")
-        made.touch()
-    return python
 
 
 def _compare(model: str, torchvision: Path) -> dict[str, Any]:
