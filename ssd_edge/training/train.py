@@ -81,6 +81,9 @@ def _spec(run: TrainingRun, parent: ModelSpec | None) -> ModelSpec:
         with_input(parent, anew.input_size),
         labels=anew.labels,
         score_function="softmax",
+        # How many objects an image shows is a matter of the data: pedestrians' 100 would cut blood cells off.
+        top_k=max(parent.top_k, anew.top_k),
+        max_detections=max(parent.max_detections, anew.max_detections),
         operating_scores={},
         provenance={},
     )
