@@ -15,7 +15,11 @@
     │   └── NoHeadsError                an engine that decodes by itself was asked for its heads
     ├── WatchError                  a file of zones and lines cannot be used
     ├── SourceError                 a camera, video, folder or stream gives no frames
-    └── SinkError                   an output cannot be written
+    ├── SinkError                   an output cannot be written
+    ├── RecordingError              a recording of frames cannot be replayed
+    ├── ServiceError                the file of a service cannot be used, or the service cannot be installed
+    ├── SwapError                   a new engine may not take over from the one that runs
+    └── PageError                   the live page cannot be served, or what it was told to do cannot be done
 
 The library raises these; the command line prints the sentence and exits with code 2.
 """
@@ -92,3 +96,19 @@ class SourceError(SsdEdgeError):
 
 class SinkError(SsdEdgeError):
     """An output cannot be written."""
+
+
+class RecordingError(SsdEdgeError):
+    """A recording of frames and detections cannot be replayed."""
+
+
+class ServiceError(SsdEdgeError):
+    """The file that describes a service cannot be used, or the service cannot be installed or served."""
+
+
+class SwapError(SsdEdgeError):
+    """A new engine may not take over from the one that runs, or cannot be tried now."""
+
+
+class PageError(SsdEdgeError):
+    """The live page cannot be served, or what it was told to do cannot be done."""

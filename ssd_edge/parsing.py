@@ -49,13 +49,41 @@ def as_text(size: tuple[int, int]) -> str:
 
 
 def parse_duration(text: str) -> float:
-    """Read a duration such as ``100ms`` or ``1.5s`` in seconds.
+    """Read a duration such as ``100ms``, ``1.5s``, ``10m`` or ``24h`` in seconds.
 
     Raises:
         ValueError: it is not a number above 0 with its unit.
     """
-    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(ms|s)", text.strip())
-    seconds = float(match[1]) / (1000 if match[2] == "ms" else 1) if match else 0.0
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(ms|s|m|h)", text.strip())
+    seconds = float(match[1]) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
     if seconds <= 0:
-        raise ValueError(f"a duration is a number above 0 with ms or s, such as 100ms or 1.5s, but got {shown(text)}")
+        raise ValueError(f"a duration is a number above 0 with ms, s, m or h, such as 100ms, but got {shown(text)}")
     return seconds
+
+
+_BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_BYTES.update({f"{name[0]}iB": 1024**power for power, name in enumerate(_BYTES) if power})
+
+
+def parse_bytes(text: str) -> int:
+    """Read a number of bytes such as ``500MB``, ``1.5GB`` or ``2GiB``.
+
+    Raises:
+        ValueError: it is not a number above 0 with its unit, or 0.
+    """
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*([A-Za-z]*)", text.strip())
+    unit = next((value for name, value in _BYTES.items() if match and name.lower() == match[2].lower()), 0)
+    size = int(float(match[1]) * unit) if match else 0
+    if size <= 0 and text.strip() != "0":
+        raise ValueError(f"a size on the disk is a number with its unit, such as 500MB or 10GB, but got {shown(text)}")
+    return size
+
+
+def bytes_as_text(size: int) -> str:
+    """Invert ``parse_bytes``, to three digits: 1500000000 → ``1.5 GB``."""
+    value, unit = float(size), "B"
+    for name in ("KB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, name
+    return f"{value:.3g} {unit}"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
+import msgspec.inspect
 import yaml  # type: ignore[import-untyped]
 
 from ssd_edge.errors import SsdEdgeError
@@ -16,6 +17,8 @@ from ssd_edge.parsing import shown
 
 Lines = Mapping[str, int]
 """Line of each value, counted from 1, by its place: names joined with dots, and indices such as ``zones[0].name``."""
+
+_Kind = TypeVar("_Kind")
 
 _AT = re.compile(r"^(?P<what>.*?) - at `\$\.?(?P<place>.*)`$")
 
@@ -84,11 +87,126 @@ def line_of(place: str, lines: Lines) -> int | None:
     return lines.get(place)
 
 
-def place_and_problem(failed: msgspec.ValidationError) -> tuple[str, str]:
-    """Split msgspec's sentence into the place of the value, such as ``zones[0].name``, and what is wrong with it."""
+def converted(content: Any, kind: type[_Kind], source: str, lines: Lines, error: type[SsdEdgeError]) -> _Kind:
+    """Convert what YAML holds to a type.
+
+    Args:
+        content: plain values.
+        kind: a struct of msgspec, or a dataclass.
+        source: where the values come from, for errors; empty for none.
+        lines: line of each value.
+        error: class of the errors that are raised.
+
+    Raises:
+        error: a key is unknown or missing, or a value is of another type; the sentence names file, line and place, and
+            the nearest known key. Errors that the type itself raises pass.
+    """
+    try:
+        # not strict: YAML 1.1, which PyYAML reads, takes 1e-3 for text
+        return msgspec.convert(content, kind, strict=False)
+    except msgspec.ValidationError as failed:
+        raise error(sentence_on(failed, content, kind, source, lines)) from None
+
+
+def sentence_on(failed: msgspec.ValidationError, content: Any, kind: Any, source: str, lines: Lines) -> str:
+    """Return the sentence on a value that msgspec refused: file, line, place, and the nearest known key.
+
+    Args:
+        failed: what msgspec raised.
+        content: what was converted.
+        kind: the type that it should have had.
+        source: where the values come from; empty for none.
+        lines: line of each value.
+    """
+    steps, problem = _place_and_problem(failed, content, kind)
+    place = _joined(steps)
+    if unknown := re.search(r"contains unknown field (.*)", problem):
+        line = line_of(_joined([*steps, unknown[1]]), lines)
+        advice = did_you_mean(unknown[1], _keys_at(kind, steps))
+        return f"{where(source, line)}there is no setting {shown(unknown[1])}; {advice}"
+    start = f"{where(source, line_of(place, lines))}{place or 'the file'}"
+    if choices := _choices_at(kind, steps):
+        return f"{start} must be one of {', '.join(choices)}: {problem}"
+    if missing := re.search(r"missing required field (.*)", problem):
+        return f"{start} needs {missing[1]}"
+    return f"{start} is of the wrong type: {problem}"
+
+
+def _joined(steps: Sequence[str]) -> str:
+    return re.sub(r"\.\[", "[", ".".join(steps))
+
+
+def _place_and_problem(failed: msgspec.ValidationError, content: Any, kind: Any) -> tuple[list[str], str]:
+    """Split msgspec's sentence into the steps to the value, and what is wrong with it."""
     found = _AT.match(str(failed))
     what, place = (found["what"], found["place"]) if found else (str(failed), "")
-    return place, what.replace("`", "").replace("object", "settings by name")
+    what = re.sub(r" - at key in \$.*", " as a key", what.replace("`", "")).replace("object", "settings by name")
+    steps: list[str] = []
+    for step in re.findall(r"\[[^\]]*\]|[^.\[\]]+", place):
+        steps.append(_culprit(content, kind, steps, str(failed)) if step == "[...]" else step)
+    return steps, what
+
+
+def _culprit(content: Any, kind: Any, steps: Sequence[str], sentence: str) -> str:
+    """Find the key that msgspec does not name: alone in its mapping, it fails in the same way."""
+    mapping = content
+    for step in steps:
+        mapping = mapping[int(step[1:-1])] if step.startswith("[") else mapping[step]
+    for key, value in mapping.items():
+        try:
+            msgspec.convert(_with(content, steps, {key: value}), kind, strict=False)
+        except msgspec.ValidationError as failed:
+            if str(failed) == sentence:
+                return str(key)
+    return "[...]"
+
+
+def _with(content: Any, steps: Sequence[str], value: Any) -> Any:
+    """Return content with another value at a place."""
+    if not steps:
+        return value
+    first, *rest = steps
+    if first.startswith("["):
+        index = int(first[1:-1])
+        return [*content[:index], _with(content[index], rest, value), *content[index + 1 :]]
+    return {**content, first: _with(content[first], rest, value)}
+
+
+def _keys_at(kind: Any, steps: Sequence[str]) -> list[str]:
+    """Return the keys of the structs that may stand at a place."""
+    structs = [one for one in _types_at(kind, steps) if isinstance(one, msgspec.inspect.StructType)]
+    return sorted({field.encode_name for struct in structs for field in struct.fields})
+
+
+def _choices_at(kind: Any, steps: Sequence[str]) -> list[str]:
+    """Return the words of which one may stand at a place; empty if any may."""
+    return [
+        str(word)
+        for one in _types_at(kind, steps)
+        if isinstance(one, msgspec.inspect.LiteralType)
+        for word in one.values
+    ]
+
+
+def _types_at(kind: Any, steps: Sequence[str]) -> list[msgspec.inspect.Type]:
+    types = [msgspec.inspect.type_info(kind)]
+    for step in steps:
+        types = [inner for one in types for inner in _inside(one, step)]
+    return types
+
+
+def _inside(kind: msgspec.inspect.Type, step: str) -> Iterator[msgspec.inspect.Type]:
+    """Yield the types of what stands at one step into a type."""
+    if isinstance(kind, msgspec.inspect.StructType):
+        inner = [field.type for field in kind.fields if field.encode_name == step]
+    elif isinstance(kind, msgspec.inspect.DictType):
+        inner = [kind.value_type]
+    elif isinstance(kind, msgspec.inspect.ListType):
+        inner = [kind.item_type]
+    else:
+        inner = []
+    for one in inner:
+        yield from one.types if isinstance(one, msgspec.inspect.UnionType) else [one]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

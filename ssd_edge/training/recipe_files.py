@@ -16,7 +16,7 @@ from ssd_edge.errors import ModelError
 from ssd_edge.files import written_whole
 from ssd_edge.parsing import shown
 from ssd_edge.training.recipe import DEFAULTS, Recipe
-from ssd_edge.yaml_files import line_of, parse_settings, place_and_problem, read_text, where
+from ssd_edge.yaml_files import parse_settings, read_text, sentence_on, where
 
 Changes = Mapping[str, Any]
 """Values of a recipe by name, those of a group in a mapping of their own."""
@@ -115,8 +115,7 @@ def changed(recipe: Recipe, changes: Changes, source: str = "", lines: Mapping[s
         # not strict: YAML 1.1, which PyYAML reads, takes 1e-3 for text
         return msgspec.convert(merged, Recipe, strict=False)
     except msgspec.ValidationError as error:
-        place, what = place_and_problem(error)
-        raise ModelError(f"{where(source, line_of(place, lines))}{place} is of the wrong type: {what}") from None
+        raise ModelError(sentence_on(error, merged, Recipe, source, lines)) from None
     except ModelError as error:
         named = str(error).split(" ", 1)[0]
         line = next((line for name, line in lines.items() if name.rpartition(".")[2] == named), None)
