@@ -4,18 +4,19 @@ The truth is the AP over all images of a population; each repetition draws a few
 interval as ``eval`` does. Two detectors, good and poor, each with a slightly worse copy for the paired change.
 
 python benchmarks/intervals.py                  prints the table of docs/evaluation.md, in Markdown: some 10 minutes
-python benchmarks/intervals.py --percentiles    the same for percentiles of the resamples, which hold it less often
+python benchmarks/intervals.py --percentiles    the same for percentiles of images drawn with replacement
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from functools import cache, partial
 
 import numpy as np
 from figure import Figure
@@ -25,11 +26,12 @@ from ssd_edge.data.synthetic import LABELS, Conveyor
 from ssd_edge.detections import Detections
 from ssd_edge.evaluation.curve import Floats
 from ssd_edge.evaluation.intervals import Change, Interval, ap_interval
-from ssd_edge.evaluation.matching import Matches
+from ssd_edge.evaluation.matching import SIZES, Matches
 from ssd_edge.evaluation.resampling import OVERALL, ClassMatches, MatchedImages
 
-RESAMPLES = 200  # a fifth of what eval draws, which saves minutes; errors of 5 % of the width hardly change coverage
-POPULATION, REPETITIONS, NUMBERS = 2000, 150, (50, 100, 300)
+HALVES = 200  # a fifth of what eval draws, which saves minutes; errors of 5 % of the width hardly change coverage
+POPULATION, REPETITIONS, NUMBERS = 2000, 1000, (50, 100, 300)
+PART = 50  # repetitions that a process makes at once, each part from a seed of its own
 SIZE, FROM_ONE_SCENE = (160, 120), 25
 DETECTORS = {"poor": 1.0, "good": 3.5}
 SHOWN = ("ap", "ap50", "voc_map50")
@@ -47,7 +49,6 @@ class Row:
         truth: its true value.
         bias: mean of the estimates, minus the truth.
         coverage: share of the repetitions whose interval holds the truth.
-        percentile: the same for percentiles of the resamples.
     """
 
     detector: str
@@ -56,10 +57,9 @@ class Row:
     truth: float
     bias: float
     coverage: float
-    percentile: float
 
 
-@lru_cache(maxsize=1)
+@cache
 def population(number: int = POPULATION) -> list[Target]:
     """Render scenes, and return the objects of pictures that lie so far apart on a belt that no part appears twice."""
     rng, targets = np.random.default_rng(0), list[Target]()
@@ -103,46 +103,92 @@ def simulated(targets: list[Target], quality: float, noise: float = 0.0) -> list
     return detections
 
 
-def rows(numbers: tuple[int, ...] = NUMBERS, repetitions: int = REPETITIONS, images: int = POPULATION) -> list[Row]:
-    """Measure the coverage of each detector at each number of images."""
-    targets, table = population(images), []
-    for name, quality in DETECTORS.items():
-        pair = [MatchedImages.of(simulated(targets, quality, noise), targets, len(LABELS)) for noise in (0.0, 0.3)]
-        truth = [one.aps(np.ones((1, images), np.float32))[0] for one in pair]
-        for number in numbers:
-            rng, found = np.random.default_rng(number), dict[str, list[tuple[Any, ...]]]()
-            for _ in range(repetitions):
-                chosen = np.sort(rng.integers(0, images, number))
-                for of, *seen in _one(chosen, pair, truth):
-                    found.setdefault(of, []).append(tuple(seen))
-            for of, seen in found.items():
-                value = truth[0][OVERALL.index(of)] if of in OVERALL else _changed(truth, of)
-                estimate, held, percentile = np.array(seen, float).mean(axis=0).tolist()
-                table.append(Row(name, number, of, float(value), estimate - float(value), held, percentile))
-                print(table[-1], file=sys.stderr, flush=True)
+@cache
+def _pair(name: str, images: int) -> tuple[list[MatchedImages], list[Floats]]:
+    """Return a detector and its copy on the population, and the APs of both there."""
+    targets = population(images)
+    pair = [MatchedImages.of(simulated(targets, DETECTORS[name], by), targets, len(LABELS)) for by in (0.0, 0.3)]
+    return pair, [one.aps(np.ones((1, images), np.float32))[0] for one in pair]
+
+
+def rows(
+    numbers: tuple[int, ...] = NUMBERS,
+    repetitions: int = REPETITIONS,
+    images: int = POPULATION,
+    percentiles: bool = False,
+    processes: int | None = None,
+) -> list[Row]:
+    """Measure the coverage of each detector at each number of images.
+
+    Args:
+        numbers: numbers of images.
+        repetitions: number of repetitions of each.
+        images: number of images of the population.
+        percentiles: of images drawn with replacement, in place of the intervals that ``eval`` gives.
+        processes: number of processes; None for one a core.
+    """
+    cells = [(name, number) for name in DETECTORS for number in numbers]
+    tasks = [(*cell, first) for cell in cells for first in range(0, repetitions, PART)]
+    make = partial(_part, images, repetitions, percentiles)
+    population(images)  # before the processes start, which then have it
+    with ProcessPoolExecutor(processes or os.cpu_count()) as pool:
+        seen: dict[tuple[str, int], list[Seen]] = {cell: [] for cell in cells}
+        for (name, number, _), some in zip(tasks, pool.map(make, tasks), strict=True):
+            seen[name, number] += some
+    table = []
+    for (name, number), all_seen in seen.items():
+        _, truth = _pair(name, images)
+        for of in _names():
+            value = _true(truth, of)
+            estimate, held = np.array([one[of] for one in all_seen], float).mean(axis=0).tolist()
+            table.append(Row(name, number, of, value, estimate - value, held))
+            print(table[-1], file=sys.stderr, flush=True)
     return table
 
 
-def _changed(truth: list[Floats], of: str) -> float:
+Seen = dict[str, tuple[float, bool]]
+"""By name of each AP and change: the estimate, and whether the interval holds the truth."""
+
+
+def _names() -> list[str]:
+    return [name for of in SHOWN for name in (of, f"change of {of}")]
+
+
+def _true(truth: list[Floats], of: str) -> float:
     column = OVERALL.index(of.removeprefix("change of "))
-    return float(truth[1][column] - truth[0][column])
+    return float(truth[0][column] if of in OVERALL else truth[1][column] - truth[0][column])
 
 
-def _one(chosen: np.ndarray, pair: list[MatchedImages], truth: list[Floats]) -> Iterator[tuple[str, float, bool, bool]]:
-    """Make one repetition: for each AP and change its name, the estimate, and whether each interval holds the truth."""
+def _part(images: int, repetitions: int, percentiles: bool, task: tuple[str, int, int]) -> list[Seen]:
+    name, number, first = task
+    pair, truth = _pair(name, images)
+    rng = np.random.default_rng([number, first])
+    draws = [np.sort(rng.integers(0, images, number)) for _ in range(min(PART, repetitions - first))]
+    return [dict(_one(chosen, pair, truth, percentiles)) for chosen in draws]
+
+
+def _one(
+    chosen: np.ndarray, pair: list[MatchedImages], truth: list[Floats], percentiles: bool
+) -> Iterator[tuple[str, tuple[float, bool]]]:
+    """Make one repetition, see ``Seen``."""
     first, second = (_sample(one, chosen) for one in pair)
-    estimates = [one.aps(np.ones((1, len(chosen)), np.float32))[0] for one in (first, second)]
-    resampled = [one.resample(RESAMPLES) for one in (first, second)]
+    before, after = (one.aps(np.ones((1, len(chosen)), np.float32))[0] for one in (first, second))
+    drawn = [_with_replacement(one) if percentiles else one.of_halves(HALVES) for one in (first, second)]
     for of in SHOWN:
         k = OVERALL.index(of)
-        support = int(first.support[k])
-        interval = ap_interval(float(estimates[0][k]), resampled[0][:, k], float(first.bias[k]), support)
-        value, percentiles = float(truth[0][k]), _percentiles(resampled[0][:, k])
-        yield of, float(estimates[0][k]), _holds(interval, value), _holds(percentiles, value)
-        difference, of_change = resampled[1][:, k] - resampled[0][:, k], f"change of {of}"
-        change = Change.of(float(estimates[0][k]), float(estimates[1][k]), difference, support)
-        true = _changed(truth, of_change)
-        yield of_change, change.value, _holds(change.interval, true), _holds(_percentiles(difference), true)
+        of_first, differences, support = drawn[0][:, k], drawn[1][:, k] - drawn[0][:, k], int(first.support[k])
+        value, change = float(before[k]), Change.of(float(before[k]), float(after[k]), differences, support)
+        interval = _percentiles(of_first) if percentiles else ap_interval(value, of_first, support)
+        yield of, (value, _holds(interval, _true(truth, of)))
+        of_change = f"change of {of}"
+        interval = _percentiles(differences) if percentiles else change.interval
+        yield of_change, (change.value, _holds(interval, _true(truth, of_change)))
+
+
+def _with_replacement(matched: MatchedImages) -> Floats:
+    number = len(matched.scenes)
+    drawn = np.random.default_rng(0).multinomial(number, np.full(number, 1 / number), HALVES)
+    return matched.aps(drawn.astype(np.float32))
 
 
 def _holds(interval: Interval | None, value: float) -> bool:
@@ -155,10 +201,10 @@ def _percentiles(resampled: Floats) -> Interval:
 
 
 def _sample(whole: MatchedImages, chosen: np.ndarray) -> MatchedImages:
-    """Take some images, in ascending order, with those that are chosen twice as two."""
+    """Take some images, in ascending order, with those that are chosen twice as two; sizes are left out."""
+    none = Matches(np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros((10, 0), np.int8), np.zeros(len(chosen)))
     classes = (
-        ClassMatches(_taken(one.coco, chosen), _taken(one.voc, chosen), tuple(_taken(m, chosen) for m in one.by_size))
-        for one in whole.classes
+        ClassMatches(_taken(one.coco, chosen), _taken(one.voc, chosen), (none,) * len(SIZES)) for one in whole.classes
     )
     return MatchedImages(tuple(range(len(chosen))), tuple(classes))
 
@@ -184,23 +230,24 @@ def measure() -> Figure:
         f"{100 * LOW:.0f} to {100 * HIGH:.0f} in each row",
         not outside,
         {f"{row.detector}, {row.number} images, {row.of}": row.coverage for row in table},
-        f"{len(table) - len(outside)} of {len(table)} rows within; worst: {worst.detector} detector, "
-        f"{worst.number} images, {worst.of}; percentiles at worst {100 * min(row.percentile for row in table):.0f} %",
+        f"{len(table) - len(outside)} of {len(table)} rows within, {REPETITIONS} repetitions each; worst: "
+        f"{worst.detector} detector, {worst.number} images, {worst.of}",
     )
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--percentiles", action="store_true", help="show what percentiles of the resamples cover")
-    percentiles = parser.parse_args().percentiles
-    found = {(row.detector, row.number, row.of): row for row in rows()}
-    names = [name for of in SHOWN for name in (of, f"change of {of}")]
+    parser.add_argument("--percentiles", action="store_true", help="of images drawn with replacement")
+    parser.add_argument("--repetitions", type=int, default=REPETITIONS, help="of each detector and number of images")
+    given = parser.parse_args()
+    table = rows(repetitions=given.repetitions, percentiles=given.percentiles)
+    found = {(row.detector, row.number, row.of): row for row in table}
+    names = _names()
     print(f"| detector | images | {' | '.join(names)} |\n|---|---:|{'---:|' * len(names)}")
     for detector in DETECTORS:
         for number in NUMBERS:
-            held = (found[detector, number, name] for name in names)
-            shares = (100 * (row.percentile if percentiles else row.coverage) for row in held)
+            shares = (100 * found[detector, number, name].coverage for name in names)
             print(f"| {detector} | {number} | {' | '.join(f'{share:.1f} %' for share in shares)} |")
 
 

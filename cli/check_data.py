@@ -131,7 +131,7 @@ def check_data(
     plate = None if preview is None else Plate(preview, augmentation or DEFAULT_AUGMENTATION, spec)
     with progress("looking at images") as bar:
         report = check_splits(data, split, bar)
-    doubts = find_doubts(model, data, split, report_page) if model is not None else None
+    doubts = find_doubts(model, report.clean, report_page) if model is not None else None
     chosen = choose_boxes(spec, report.clean, box_sizes == FIT) if model_name else None
     unmatched = coverage(report.clean, chosen.spec) if chosen else None
     if boxes is not None and chosen is not None:

@@ -8,30 +8,34 @@ from typing import TYPE_CHECKING
 from ssd_edge.cli.common import printable, progress, say
 
 if TYPE_CHECKING:
+    from ssd_edge.data.dataset import Dataset
     from ssd_edge.failures.labels import Doubt
 
 
-def find_doubts(model: Path, data: Path, split: str, page_file: Path | None) -> list[Doubt]:
-    """Run a model on a data set, list its doubts in the labels, and write the page if a file is given.
+def find_doubts(model: Path, clean: Dataset, page_file: Path | None) -> list[Doubt]:
+    """Run a model on a checked data set, list its doubts in the labels, and write the page if a file is given.
 
     Raises:
-        DataError, ModelError, ...: as in ``detect_in`` and ``open_model``.
+        DataError, ModelError, ...: the model knows none of the classes, or as in ``detect_all`` and ``open_model``.
     """
+    from ssd_edge.data.split import require_shared_class
     from ssd_edge.data.wording import described
     from ssd_edge.engines.opening import open_model
-    from ssd_edge.evaluation.model import detect_in
+    from ssd_edge.evaluation import detect_all
     from ssd_edge.failures.labels import CERTAIN, doubts
 
     with open_model(model, say) as engine, progress("looking for labels that the model contradicts") as bar:
-        detections, targets, report = detect_in(engine, data, split, bar)
-    listed = doubts([sample.image for sample in report.clean], detections, targets, engine.spec.labels)
+        require_shared_class(clean.labels, clean.root, engine.spec)
+        compared = clean.with_labels(engine.spec.labels)
+        detections, targets = detect_all(engine.detector(), compared, bar)
+    listed = doubts([sample.image for sample in compared], detections, targets, compared.labels)
     if page_file is not None:
         from ssd_edge.failures.doubts_page import doubts_page
         from ssd_edge.files import write_text_whole
 
         doubtful = [one for one in listed if one.certainty >= CERTAIN]
         with progress("drawing doubtful labels") as bar:
-            text = doubts_page(doubtful, data.name, model.name, described(report.clean), summary(listed), bar)
+            text = doubts_page(doubtful, clean.root.name, model.name, described(clean), summary(listed), bar)
         write_text_whole(page_file, text)
     return listed
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ssd_edge.cli.common import DEFAULT_SCORE, print_json, progress, say
+from ssd_edge.cli.common import print_json, progress, say
 from ssd_edge.cli.eval_beside import Beside
 from ssd_edge.hints import command
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ssd_edge.data.dataset import Target
     from ssd_edge.data.report import Report
     from ssd_edge.detections import Detections
+    from ssd_edge.evaluation.matching import Matches
     from ssd_edge.evaluation.operating import OperatingPoint, Wish
     from ssd_edge.spec import ModelSpec
 
@@ -91,12 +92,13 @@ def evaluate(
     labels = engine.spec.labels
     result = evaluate_detections(detections, targets, labels, data_report.scenes)
     beside = Beside.measured(result, data_report, against, leaks)
-    points = choose(detections, targets, labels, wish, value) if wish else []
+    matches = [one.voc for one in result.matched.classes]
+    points = choose(matches, labels, wish, value) if wish else []
     spec = engine.spec
     if points:
         spec = replace(spec, operating_scores={one.label: one.score for one in points if one.score is not None})
         set_operating_scores(model, spec, dict(spec.operating_scores))
-    studied = _study(report, model, spec, data_report, detections, targets) if report else {}
+    studied = _study(report, model, spec, data_report, detections, targets, matches) if report else {}
     if as_json:
         chosen = {"operating_points": [one.to_json() for one in points]} if points else {}
         ran_as = {"model": str(model), "backend": engine.backend, "precision": engine.precision}
@@ -143,15 +145,17 @@ def _study(
     measured_on: Report,
     detections: Sequence[Detections],
     targets: Sequence[Target],
+    matches: Sequence[Matches],
 ) -> dict[str, Any]:
     """Write the page of ``--report``; return its numbers for ``--json``."""
     from ssd_edge.data.wording import described
     from ssd_edge.failures.page import page
     from ssd_edge.failures.study import study
     from ssd_edge.files import write_text_whole
+    from ssd_edge.loop.chosen import DEFAULT_SCORE
 
     images = [sample.image for sample in measured_on.clean]
-    found = study(images, detections, targets, spec.labels, spec.operating_score_of_each(DEFAULT_SCORE))
+    found = study(images, detections, targets, spec.labels, spec.operating_score_of_each(DEFAULT_SCORE), matches)
     with progress("drawing the worst images") as bar:
         text = page(found, model.name, f"measured on {described(measured_on.clean)}", bar)
     write_text_whole(page_file, text)

@@ -20,6 +20,9 @@ from ssd_edge.spec import ModelSpec
 SAME_PLACE = 0.9
 """Lowest IoU at which two boxes count as the same detection."""
 
+SAME_OBJECT = 0.5
+"""Lowest IoU at which boxes of two different models count as the same object."""
+
 CHANCE = 4
 """Of this many detections or more, one may be missing whatever the required share, since NMS may choose either of two
 nearly equal boxes."""
@@ -166,3 +169,17 @@ def compare(
         extra += int((sure & ~(overlap >= spec.nms_iou).any(axis=0)).sum())
     of_class = dict(zip(spec.labels, zip(counted.tolist(), matched.tolist(), strict=True), strict=True))
     return Agreement(len(wanted), tolerance, of_class, extra, largest)
+
+
+def unmatched(first: Detections, second: Detections) -> int:
+    """Count the detections of both models that have no partner: of the same class, with an IoU of at least 0.5.
+
+    Each detection has one partner at most; the best pairs are made first.
+    """
+    overlap = iou(first.boxes[:, None], second.boxes[None]) * (first.labels[:, None] == second.labels[None])
+    pairs = 0
+    while overlap.size and overlap.max() >= SAME_OBJECT:
+        row, column = np.unravel_index(overlap.argmax(), overlap.shape)
+        overlap[row, :] = overlap[:, column] = 0
+        pairs += 1
+    return len(first) + len(second) - 2 * pairs

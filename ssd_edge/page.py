@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
 from importlib.resources import files
 from typing import Any
 
+from ssd_edge import __version__
 from ssd_edge.errors import MissingDependencyError
 
 
@@ -18,7 +20,7 @@ def render(package: str, name: str, purpose: str, filters: Mapping[str, Callable
         name: the template's file name.
         purpose: what needs the page, for the error if Jinja is not installed.
         filters: filters that the template uses, by name; ``data_uri``, for JPEG data, is always there.
-        values: values that the template shows, by name.
+        values: values that the template shows, by name; ``made``, the time, and ``version`` are always there.
 
     Raises:
         MissingDependencyError: Jinja is not installed.
@@ -34,7 +36,8 @@ def render(package: str, name: str, purpose: str, filters: Mapping[str, Callable
         loader=DictLoader(texts), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update({"data_uri": _data_uri, **filters})
-    return environment.get_template(name).render(**values)
+    made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    return environment.get_template(name).render(made=made, version=__version__, **values)
 
 
 def _data_uri(jpeg: bytes) -> str:

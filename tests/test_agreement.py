@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssd_edge.agreement import TOLERANCES, Agreement, Tolerance, compare
+from ssd_edge.agreement import TOLERANCES, Agreement, Tolerance, compare, unmatched
 from ssd_edge.detections import Detections
 from tests.helpers import small_spec
 
@@ -130,3 +130,26 @@ def test_a_class_that_is_lost_is_not_outvoted():
     assert not result.holds
     assert ", 1 of 3 of class nut" in result.sentence()
     assert Agreement(8, TOLERANCE, {"bolt": (100, 100), "nut": (4, 3)}, 0, 0.0).holds
+
+
+def boxes(*found):
+    """Make detections of (x, label), 10 wide and high."""
+    placed = np.array([[x, 0, x + 10, 10] for x, _ in found], np.float32).reshape(-1, 4)
+    return Detections(placed, np.ones(len(found), np.float32), np.array([label for _, label in found], np.int64))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "number"),
+    [
+        ([], [], 0),
+        ([(0, 0)], [], 1),
+        ([(0, 0)], [(3, 0)], 0),  # IoU 7 / 13
+        ([(0, 0)], [(4, 0)], 2),  # IoU 6 / 14
+        ([(0, 0)], [(0, 1)], 2),
+        ([(0, 0), (1, 0)], [(1, 0)], 1),  # each has one partner at most
+        ([(0, 0), (3, 0)], [(1, 0), (3, 0)], 0),
+    ],
+)
+def test_detections_of_two_models_without_a_partner(first, second, number):
+    assert unmatched(boxes(*first), boxes(*second)) == number
+    assert unmatched(boxes(*second), boxes(*first)) == number

@@ -15,7 +15,7 @@ from ssd_edge.detections import Detections
 from ssd_edge.evaluation import Evaluation, evaluate
 from ssd_edge.evaluation.intervals import Change, ap_interval, student_quantile, student_share
 from ssd_edge.evaluation.leaks import Optimism
-from ssd_edge.evaluation.resampling import OVERALL, RESAMPLES
+from ssd_edge.evaluation.resampling import HALVES, OVERALL
 
 BOX = [10, 10, 50, 50]
 LABELS = ("bolt", "nut")
@@ -45,7 +45,7 @@ def test_student_s_distribution_is_that_of_tables(freedom, quantile):
 def test_the_interval_of_a_share():
     """With one object an image and no false detection, VOC's AP is the share found, whose error is √(p (1 − p) / n).
 
-    A thousand resamples give that to 2 %; the tolerance is three times as much of the half width.
+    A thousand halves give that to 2 %; the tolerance is three times as much of the half width.
     """
     result = share_found(60, 100)
     low, high = result.intervals.overall["voc_map50"]
@@ -74,7 +74,7 @@ def test_too_few_images_have_no_interval(images):
     result = share_found(images, images)
     assert set(result.intervals.overall.values()) == {None}
     assert result.change_from(result) is None
-    assert ap_interval(None, np.zeros(3), 0.0, 5) is None
+    assert ap_interval(None, np.zeros(3), 5) is None
 
 
 def test_json_has_the_intervals():
@@ -143,16 +143,38 @@ def test_the_optimism_of_known_images():
     assert Optimism.of(share_found(6, 10), range(10)).without is None
 
 
-def test_a_thousand_resamples_of_nothing():
+def test_halves_of_nothing():
     result = evaluate([], [], LABELS)
-    assert result.matched.resampled.shape == (RESAMPLES, len(OVERALL) + 4 * 2)
-    assert np.isnan(result.matched.resampled).all()
+    assert result.matched.halves.shape == (HALVES, len(OVERALL) + 4 * 2)
+    assert np.isnan(result.matched.halves).all()
+
+
+def test_the_lower_end_allows_for_the_most_bias_and_the_upper_end_for_none():
+    """Halves that are 0.01 above the whole leave at most 0.01 / (2^⅓ − 1) = 0.0385 above many more images."""
+    spread = np.tile([-0.02, 0.02], 500)
+    plain, lifted = ap_interval(0.6, 0.6 + spread, 100), ap_interval(0.6, 0.61 + spread, 100)
+    lowered = ap_interval(0.6 - 0.01 / (2 ** (1 / 3) - 1), 0.5 + spread, 100)
+    assert lifted.high == plain.high == ap_interval(0.6, 0.5 + spread, 100).high
+    assert lifted.low == pytest.approx(lowered.low, abs=1e-12)
+    assert lowered.low < plain.low < 0.6 - 1.9 * 0.02
+
+
+@pytest.mark.parametrize("number", [2, 5, 40])
+def test_two_halves_of_a_division_are_the_whole(number):
+    """A share found is a mean over images, so that of a division's halves adds up; the spread is S² / n."""
+    matched = share_found(number // 2, number).matched
+    column = OVERALL.index("voc_map50")
+    first, second = matched.halves[: HALVES // 2, column], matched.halves[HALVES // 2 :, column]
+    small = number // 2
+    np.testing.assert_allclose((small * first + (number - small) * second) / number, small / number, atol=1e-9)
+    if number == 40:
+        assert matched.halves[:, column].std() == pytest.approx(math.sqrt(0.25 / 39), rel=0.06)
 
 
 @pytest.mark.slow
 def test_the_intervals_hold_the_truth():
     """Of 30 repetitions, 95 % intervals hold 28.5 in the mean, and fewer than 23 once in 10 000 (binomial)."""
-    table = rows((50,), repetitions=30, images=100)
+    table = rows((50,), repetitions=30, images=100, processes=1)
     assert len(table) == 12
     assert all(row.coverage >= 23 / 30 for row in table)
     assert np.mean([row.coverage for row in table]) > 0.85

@@ -32,9 +32,8 @@ def write_results(sections: Sequence[Section], machine: Mapping[str, Any], folde
     Raises:
         OSError: a file cannot be written.
     """
-    made = datetime.now(timezone.utc).isoformat(timespec="seconds")
     content = {
-        "made": made,
+        "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "ssd_edge": __version__,
         "machine": dict(machine),
         "counts": counts(sections),
@@ -42,13 +41,13 @@ def write_results(sections: Sequence[Section], machine: Mapping[str, Any], folde
     }
     texts = {"selftest.json": json.dumps(content, indent=2) + "\n"}
     with suppress(MissingDependencyError):  # a device's install need not have Jinja
-        texts["selftest.html"] = page(sections, machine, made)
+        texts["selftest.html"] = page(sections, machine)
     for name, text in texts.items():
         with written_whole(folder / name) as partial:
             partial.write_text(text, encoding="utf-8")
 
 
-def page(sections: Sequence[Section], machine: Mapping[str, Any], made: str) -> str:
+def page(sections: Sequence[Section], machine: Mapping[str, Any]) -> str:
     """Render the HTML page; all text from files or tools is escaped.
 
     Raises:
@@ -61,8 +60,6 @@ def page(sections: Sequence[Section], machine: Mapping[str, Any], made: str) -> 
         "the page",
         {"tojson_plain": lambda value: json.dumps(value, indent=1, ensure_ascii=False)},
         sections=sections,
-        made=made,
-        version=__version__,
         machine=f"{machine.get('processor', 'an unknown processor')}, {machine.get('system', '')}",
         passed=number["passed"],
         failed=number["failed"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +141,15 @@ class Dataset:
 
     def __iter__(self) -> Iterator[Sample]:
         return iter(self.samples)
+
+    def with_labels(self, labels: Sequence[str]) -> Dataset:
+        """Number the objects by another class list, by their classes' names; those of classes it lacks are left out."""
+        numbers = np.array([labels.index(name) if name in labels else -1 for name in self.labels], np.int64)
+        samples = []
+        for sample in self.samples:
+            known = sample.target.where(numbers[sample.target.labels] >= 0)
+            samples.append(replace(sample, target=replace(known, labels=numbers[known.labels])))
+        return replace(self, labels=tuple(labels), samples=tuple(samples))
 
     def fingerprint(self) -> str:
         """Compute a SHA-256 over names and objects, by which a model's provenance identifies its data set."""

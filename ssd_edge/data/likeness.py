@@ -25,6 +25,10 @@ ALIKE = 0.55
 LEAST_FOR_MEAN = 8
 """Number of pictures from which on their mean look is taken off; that of fewer would be the pictures themselves."""
 
+STILL = 0.97
+"""Least likeness of the looks as they are from which on pictures of one fixed camera are the same: those of a still
+scene, which differ by noise and lamps, are above 0.995; those of a belt that moved by 12 of 640 pixels at 0.92."""
+
 _CELLS, _ROWS = 12, 256
 
 
@@ -69,6 +73,21 @@ def scenes(looks: Sequence[Look]) -> list[int]:
 def known_scenes(learnt: Sequence[Look], measured: Sequence[Look]) -> list[int]:
     """Return the indices of the pictures to measure on that show the scene of one to learn from."""
     return sorted({j - len(learnt) for i, j, _ in alike_pairs([*learnt, *measured]) if i < len(learnt) <= j})
+
+
+def is_known(look: Look, known: npt.NDArray[np.float32], mean: Look | None) -> bool:
+    """Tell whether a fixed camera's picture shows a scene that is known.
+
+    Args:
+        look: the picture's look.
+        known: (N, 288) looks of the known scenes.
+        mean: mean look of the camera's pictures; None if too few were seen to know it.
+    """
+    if not len(known):
+        return False
+    if float((known @ look).max()) >= STILL or not look.any():
+        return True
+    return mean is not None and float((_scaled(known - mean) @ _scaled((look - mean)[None])[0]).max()) >= ALIKE
 
 
 def _scaled(table: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

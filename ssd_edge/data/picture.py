@@ -93,7 +93,7 @@ def read_picture(path: Path, decoding: Decoding | None = None) -> Picture:
     """
     data = _read_bytes(path)
     try:
-        return _decode(data, decoding or Decoding.chosen())
+        return decode_picture(data, decoding)
     except PictureError as error:
         raise DataError(f"cannot read image {path}: it {error}") from None
 
@@ -117,7 +117,13 @@ def _read_bytes(path: Path) -> bytes:
         raise DataError(f"cannot read image {path}: {error.strerror}") from None
 
 
-def _decode(data: bytes, decoding: Decoding) -> Picture:
+def decode_picture(data: bytes, decoding: Decoding | None = None) -> Picture:
+    """Decode an image file's bytes; arguments and result as in ``read_picture``.
+
+    Raises:
+        PictureError: they are truncated or no image, or have too many pixels.
+    """
+    decoding = decoding or Decoding.chosen()
     header = read_header(data)
     if header.width * header.height > decoding.max_pixels:
         raise PictureError(

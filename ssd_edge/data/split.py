@@ -217,6 +217,11 @@ def _require_shared_class(dataset: Dataset, path: Path, split: str, spec: ModelS
         own = open_dataset(path, "" if split == HELD_OUT else split).labels
     except DataError:
         return  # the classes have no names of their own: they are those of the model
+    require_shared_class(own, path, spec)
+
+
+def require_shared_class(own: Sequence[str], path: Path, spec: ModelSpec) -> None:
+    """Raise DataError if a model knows none of the classes ``own`` of the data set at ``path``."""
     if own and not set(own) & set(spec.labels):
         raise DataError(
             f"the model and {path} share no class, so there is nothing to measure: the model knows "

@@ -7,7 +7,6 @@ import math
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from ssd_edge.data.dataset import Image, Target
 from ssd_edge.data.parts import LABELS
 from ssd_edge.data.synthetic import Conveyor
+from ssd_edge.data.voc_write import Object, annotation
 from ssd_edge.errors import DataError
 from ssd_edge.progress import Progress, no_progress
 
@@ -129,24 +129,7 @@ def _write_names(root: Path, split: str, names: list[str]) -> None:
 
 
 def _write_annotation(path: Path, file: str, shape: tuple[int, ...], target: Target) -> None:
-    """Write one image's objects; corners are written as edges, which ``ssd_edge.data.voc`` reads back exactly."""
-    root = ElementTree.Element("annotation")
-
-    def put(parent: ElementTree.Element, tag: str, text: object) -> None:
-        ElementTree.SubElement(parent, tag).text = str(text)
-
-    put(root, "filename", file)
-    size = ElementTree.SubElement(root, "size")
-    for tag, value in zip(("height", "width", "depth"), shape, strict=True):
-        put(size, tag, value)
-    put(root, "segmented", 0)
-    for box, label in zip(target.boxes, target.labels, strict=True):
-        item = ElementTree.SubElement(root, "object")
-        put(item, "name", LABELS[label])
-        put(item, "difficult", 0)
-        x1, y1, x2, y2 = (int(edge) for edge in box)
-        corners = ElementTree.SubElement(item, "bndbox")
-        for tag, value in (("xmin", x1), ("ymin", y1), ("xmax", x2), ("ymax", y2)):
-            put(corners, tag, value)
-    ElementTree.indent(root)
-    path.write_bytes(ElementTree.tostring(root, "utf-8") + b"\n")
+    """Write one image's objects, whose corners are whole pixels."""
+    boxes = target.boxes.astype(int).tolist()
+    objects = [Object(LABELS[label], tuple(box)) for box, label in zip(boxes, target.labels, strict=True)]
+    path.write_bytes(annotation(file, (shape[0], shape[1]), objects))

@@ -55,18 +55,28 @@ def first_element(path: Path) -> str:
 def parse(path: Path) -> Annotation | LabelsError:
     """Read one annotation; return an error instead of raising it, since it matters only if its split is read."""
     try:
-        root = ET.fromstring(_decoded(path.read_bytes()), parser=ET.XMLParser(target=_NoDoctype()))
+        root = read_root(path)
         rows = [_row(place, element) for place, element in enumerate(root.findall("object"), 1)]
     except LabelsError as error:
         return error
-    except ET.ParseError as error:
-        return LabelsError(f"it is no XML: {error}")
-    except (OSError, ValueError, LookupError) as error:  # LookupError: unknown encoding
-        return LabelsError(f"it cannot be read: {error}")
     if root.tag != "annotation":
         return LabelsError(f"its outermost element should be <annotation>, but is <{root.tag}>")
     declared = declared_size(root.findtext("size/width"), root.findtext("size/height"))
     return Annotation((root.findtext("filename") or "").strip(), declared, rows)
+
+
+def read_root(path: Path) -> ET.Element:
+    """Read the outermost element of an XML file.
+
+    Raises:
+        LabelsError: it cannot be read, is no XML, or has a document type.
+    """
+    try:
+        return ET.fromstring(_decoded(path.read_bytes()), parser=ET.XMLParser(target=_NoDoctype()))
+    except ET.ParseError as error:
+        raise LabelsError(f"it is no XML: {error}") from None
+    except (OSError, ValueError, LookupError) as error:  # LookupError: unknown encoding
+        raise LabelsError(f"it cannot be read: {error}") from None
 
 
 def _decoded(data: bytes) -> str | bytes:

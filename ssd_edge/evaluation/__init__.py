@@ -113,7 +113,7 @@ class Evaluation:
         column = OVERALL.index(name) if label is None else column_of_class(name, label)
         if value is None or earlier is None:
             return None
-        differences = self.matched.resampled[:, column] - before.matched.resampled[:, column]
+        differences = self.matched.halves[:, column] - before.matched.halves[:, column]
         return Change.of(earlier, value, differences, int(self.matched.support[column]))
 
     def to_json(self) -> dict[str, Any]:
@@ -146,7 +146,7 @@ class Intervals:
     def of(cls, result: Evaluation) -> Intervals:
         """Compute the intervals of an evaluation."""
         matched = result.matched
-        columns = iter(zip(matched.resampled.T, matched.bias.tolist(), matched.support.tolist(), strict=True))
+        columns = iter(zip(matched.halves.T, matched.support.tolist(), strict=True))
 
         def named(numbers: Evaluation | ClassEvaluation, names: tuple[str, ...]) -> dict[str, Interval | None]:
             return {name: ap_interval(getattr(numbers, name), *next(columns)) for name in names}

@@ -17,7 +17,7 @@ from ssd_edge.data.roles import role_of
 from ssd_edge.errors import DataError
 from ssd_edge.evaluation import Evaluation
 from ssd_edge.evaluation.intervals import Change
-from ssd_edge.evaluation.resampling import OVERALL, RESAMPLES
+from ssd_edge.evaluation.resampling import HALVES, OVERALL
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Optimism:
         known: indices of the images of known scenes.
         with_them: AP of all images.
         without: AP of the other images; None if they show no object.
-        change: the difference, over the same resamples; None with too few images.
+        change: the difference, over the same halves; None with too few images.
     """
 
     known: tuple[int, ...]
@@ -45,7 +45,7 @@ class Optimism:
         without = float(matched.aps(new[None].astype(np.float32))[0, column])
         if result.ap is None or np.isnan(without):
             return cls(tuple(known), result.ap, None, None)
-        differences = matched.resampled[:, column] - matched.resample(RESAMPLES, new)[:, column]
+        differences = matched.halves[:, column] - matched.of_halves(HALVES, new)[:, column]
         change = Change.of(without, result.ap, differences, int(matched.support[column]))
         return cls(tuple(known), result.ap, without, change)
 

@@ -8,8 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ssd_edge.data.dataset import Target
-from ssd_edge.detections import Detections
+from ssd_edge.evaluation.matching import Matches
 from ssd_edge.evaluation.voc import ranked
 
 Wish = Literal["precision", "recall"]
@@ -38,9 +37,7 @@ class OperatingPoint:
         return asdict(self)
 
 
-def choose(
-    detections: Sequence[Detections], targets: Sequence[Target], labels: Sequence[str], wish: Wish, value: float
-) -> list[OperatingPoint]:
+def choose(matches: Sequence[Matches], labels: Sequence[str], wish: Wish, value: float) -> list[OperatingPoint]:
     """Choose a score for each class that fulfils a wish for precision or recall, at the least cost in the other.
 
     For a wanted precision, it is the lowest score that reaches it, which finds most objects. For a wanted recall, it is
@@ -48,19 +45,16 @@ def choose(
     IoU of 0.5.
 
     Args:
-        detections: detections in each image, down to low scores.
-        targets: objects in each image.
+        matches: the detections of each class, down to low scores, matched by ``voc_matches``.
         labels: class names.
         wish: the wanted quantity.
         value: the wanted value, in 0 … 1.
     """
-    return [_point(detections, targets, label, name, wish, value) for label, name in enumerate(labels)]
+    return [_point(of_class, name, wish, value) for of_class, name in zip(matches, labels, strict=True)]
 
 
-def _point(
-    detections: Sequence[Detections], targets: Sequence[Target], label: int, name: str, wish: Wish, value: float
-) -> OperatingPoint:
-    num_objects, scores, right = ranked(detections, targets, label)
+def _point(matches: Matches, name: str, wish: Wish, value: float) -> OperatingPoint:
+    num_objects, scores, right = ranked(matches)
     if num_objects == 0 or len(scores) == 0:
         return OperatingPoint(name, num_objects)
     num_right = np.cumsum(right)

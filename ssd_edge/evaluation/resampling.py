@@ -23,13 +23,8 @@ OVERALL = ("ap", "ap50", "ap75", "voc_map50", "voc07_map50", *(f"ap_{size}" for 
 OF_CLASS = ("ap", "ap50", "voc_ap50", "voc07_ap50")
 """Names of the numbers of a class."""
 
-RESAMPLES = 1000
-"""Number of random choices of images; the standard error that they give is off by about 2 % of itself."""
-
-HALVES = 100
-"""Number of random divisions of the images into halves for the bias; two halves together hardly vary."""
-
-_RATE = 2 / 3
+HALVES = 1000
+"""Number of random halves; the standard error that they give is off by about 2 % of itself."""
 
 
 def column_of_class(name: str, label: int) -> int:
@@ -106,47 +101,24 @@ class MatchedImages:
         return np.concatenate([overall, np.moveaxis(of_class, 0, 1).reshape(len(counts), -1)], axis=1)
 
     @cached_property
-    def resampled(self) -> Floats:
-        """(``RESAMPLES``, 8 + 4 K): see ``resample``."""
-        return self.resample(RESAMPLES)
+    def halves(self) -> Floats:
+        """(``HALVES``, 8 + 4 K): see ``of_halves``."""
+        return self.of_halves(HALVES)
 
-    def resample(self, number: int, only: npt.NDArray[np.bool_] | None = None) -> Floats:
-        """Compute ``aps`` for random choices of as many scenes as there are, with replacement.
+    def of_halves(self, number: int, only: npt.NDArray[np.bool_] | None = None) -> Floats:
+        """Compute ``aps`` for random halves of the scenes; of an odd number, every other half has one more.
 
-        The choices are the same for all evaluations of the same scenes, so that the rows of two can be paired.
+        The halves are the same for all evaluations of the same scenes, so that the rows of two can be paired.
 
         Args:
-            number: number of choices.
-            only: (number of images,) which images of a choice count; None for all.
+            number: number of halves; even, since the two of each division are taken.
+            only: (number of images,) which images of a half count; None for all.
         """
         names, scene_of = np.unique(np.array(self.scenes, np.int64), return_inverse=True)
-        if len(names) == 0:
-            return self.aps(np.zeros((number, 0), np.float32))
-        chances = np.full(len(names), 1 / len(names))
-        drawn = np.random.default_rng(0).multinomial(len(names), chances, number)
-        counts = drawn[:, scene_of].astype(np.float32)
+        ranks = np.random.default_rng(0).random((number // 2, len(names))).argsort(axis=1)
+        first = ranks < len(names) // 2
+        counts = np.concatenate([first, ~first])[:, scene_of].astype(np.float32)
         return self.aps(counts if only is None else counts * only)
-
-    @cached_property
-    def bias(self) -> Floats:
-        """(8 + 4 K,) by how much each AP is too high since the images are few; 0 where it is not known.
-
-        A curve's precision is the best at a recall or beyond it, so chance lifts it, the more the fewer the images.
-        Estimators that follow a monotonous curve in this way are off by n^(−2/3) (Grenander, 1956), so what random
-        halves show above the whole tells what the whole has above many more.
-        """
-        names, scene_of = np.unique(np.array(self.scenes, np.int64), return_inverse=True)
-        if len(names) < 2:
-            return np.zeros(len(self.support))
-        half = len(names) // 2
-        ranks = np.random.default_rng(1).random((HALVES, len(names))).argsort(axis=1)
-        halves = np.concatenate([ranks < half, ranks >= len(names) - half])
-        counts = halves[:, scene_of].astype(np.float32)
-        whole = self.aps(np.ones((1, len(self.scenes)), np.float32))[0]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            above = np.nanmean(self.aps(counts), axis=0) - whole
-        return np.asarray(np.nan_to_num(above / ((len(names) / half) ** _RATE - 1)))
 
     @cached_property
     def support(self) -> npt.NDArray[np.int64]:

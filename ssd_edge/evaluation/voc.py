@@ -64,15 +64,12 @@ def voc_matches(
     return matched(detections, targets, label, lambda boxes, objects: verdicts(boxes, objects, threshold)[None])
 
 
-def ranked(
-    detections: Sequence[Detections], targets: Sequence[Target], label: int, threshold: float = 0.5
-) -> tuple[int, npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """Rank the detections of a class that count, best score first; arguments and rules are those of ``voc_ap``.
+def ranked(matches: Matches) -> tuple[int, npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Return those detections of a class that count, best score first, from its ``voc_matches``.
 
     Returns:
         Number of objects to find, and (N,) scores of the detections, and (N,) whether each is right.
     """
-    matches = voc_matches(detections, targets, label, threshold)
     counted = matches.verdicts[0] != IGNORED
     return int(matches.objects.sum()), matches.scores[counted], matches.verdicts[0][counted] == RIGHT
 

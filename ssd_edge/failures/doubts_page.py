@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timezone
 
 import cv2
 import numpy as np
 
-from ssd_edge import __version__
 from ssd_edge.data.dataset import Image, read_image
 from ssd_edge.data.images import jpeg_thumbnail
 from ssd_edge.failures.labels import Doubt
@@ -57,8 +55,6 @@ def doubts_page(
         model=model,
         measured=measured,
         summary=summary,
-        made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        version=__version__,
         legend=LEGEND,
         shown=shown,
     )

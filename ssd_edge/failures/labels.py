@@ -7,6 +7,7 @@ very labels contradicts them less, for it may have learnt their errors too; best
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy.typing as npt
 from ssd_edge.boxes import iou
 from ssd_edge.data.dataset import Target
 from ssd_edge.detections import Detections
-from ssd_edge.evaluation.voc import ranked
+from ssd_edge.evaluation.voc import ranked, voc_matches
 from ssd_edge.failures.kinds import FOUND, NEAR
 
 LEAST_SCORE = 0.05
@@ -32,6 +33,9 @@ KINDS_OF_DOUBT = ("other class", "loose box", "missing box", "none")
 CERTAIN = 0.5
 """Certainty from which on a doubt is worth a look."""
 
+LIKELY = 0.1
+"""Certainty from which on the kinds take turns in a list."""
+
 
 @dataclass(frozen=True)
 class Doubt:
@@ -40,7 +44,7 @@ class Doubt:
     Attributes:
         image: the file.
         kind: one of ``KINDS_OF_DOUBT``; ``none`` if nothing speaks against the label.
-        certainty: 0 … 1, by which a list is sorted; see ``doubts_in`` for its meaning in each kind.
+        certainty: 0 … 1, by which those of a kind are sorted; see ``doubts_in`` for its meaning in each.
         label: the class as labelled; "" for a missing box.
         box: ``x1, y1, x2, y2`` as labelled, in pixels; of the detection, for a missing box.
         suggested_label: the class that the model sees.
@@ -74,7 +78,7 @@ class Doubt:
 def doubts(
     images: Sequence[Path], detections: Sequence[Detections], targets: Sequence[Target], labels: Sequence[str]
 ) -> list[Doubt]:
-    """List every label and every unlabelled detection of a data set, the most doubtful first.
+    """List every label and every unlabelled detection of a data set, the most doubtful first, see ``in_turns``.
 
     Args:
         images: files of the images.
@@ -88,7 +92,21 @@ def doubts(
         for image, detected, target in zip(images, detections, targets, strict=True)
         for doubt in doubts_in(image, detected, target, labels, habits)
     ]
-    return sorted(listed, key=lambda one: -one.certainty)
+    return in_turns(listed)
+
+
+def in_turns(listed: Sequence[Doubt]) -> list[Doubt]:
+    """Sort by certainty within each kind; the kinds take turns, first those of a certainty of ``LIKELY`` or more.
+
+    Certainty does not mean the same in each kind: where people often leave objects out, a missing box is certain a
+    hundred times over before the first of the other kinds. Labels without a doubt come last.
+    """
+    turns: Counter[str] = Counter()
+    places = []
+    for doubt in sorted(listed, key=lambda one: -one.certainty):
+        turns[doubt.kind] += 1
+        places.append((doubt.kind == "none", doubt.certainty < LIKELY, turns[doubt.kind], doubt))
+    return [doubt for *_, doubt in sorted(places, key=lambda place: place[:3])]
 
 
 def doubts_in(
@@ -182,7 +200,7 @@ class Habit:
     @classmethod
     def of(cls, detections: Sequence[Detections], targets: Sequence[Target], label: int) -> Habit:
         """Learn the habit of a class from all images."""
-        _, scores, right = ranked(detections, targets, label)
+        _, scores, right = ranked(voc_matches(detections, targets, label))
         overlaps = []
         for detected, target in zip(detections, targets, strict=True):
             pairs = _Pairs.of(detected, target)

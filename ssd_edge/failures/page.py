@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from typing import NamedTuple
 
-from ssd_edge import __version__
 from ssd_edge.data.dataset import read_image
 from ssd_edge.data.images import jpeg_thumbnail
 from ssd_edge.evaluation.matching import SIZES
@@ -69,8 +67,6 @@ def page(study: Study, model: str, measured: str, progress: Progress = no_progre
         s=study,
         model=model,
         measured=measured,
-        made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        version=__version__,
         verdict=verdict(study),
         ap50=sum(ap50) / len(ap50) if ap50 else None,
         bars=charts.bars(study.mean_lost()),

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ssd_edge.boxes import iou
 from ssd_edge.data.dataset import Target
 from ssd_edge.detections import Detections, Scores
-from ssd_edge.evaluation.matching import SIZES
+from ssd_edge.evaluation.matching import SIZES, Matches
 from ssd_edge.evaluation.voc import ranked
 from ssd_edge.failures.costs import Ledger, ap50_of_classes, costs
 from ssd_edge.failures.kinds import FOUND, KINDS, Judged, judge, size_of_objects
@@ -121,6 +121,7 @@ def study(
     targets: Sequence[Target],
     labels: Sequence[str],
     shown: Sequence[float],
+    matches: Sequence[Matches],
 ) -> Study:
     """Study the errors in ``detections[i]`` against ``targets[i]``, both in pixels of image i.
 
@@ -130,6 +131,7 @@ def study(
         targets: objects of each image.
         labels: class names.
         shown: score of each class from which on its detections are shown.
+        matches: the detections of each class, matched by ``voc_matches``.
     """
     everything = Ledger.of(detections, targets, [judge(*pair) for pair in zip(detections, targets, strict=True)])
     least: Scores = np.asarray(shown, np.float32)
@@ -141,7 +143,7 @@ def study(
         tuple(labels),
         ap50_of_classes(everything, len(labels)),
         costs(everything, len(labels)),
-        [_curve(detections, targets, label) for label in range(len(labels))],
+        [_curve(of_class) for of_class in matches],
         tuple(shown),
         _counts(failing),
         _objects(failing),
@@ -156,8 +158,8 @@ def _failing(image: Path, detected: Detections, target: Target) -> Failing:
     return Failing(image, detected, target, judged, float(detected.scores[wrong].sum() + judged.missed.sum()))
 
 
-def _curve(detections: Sequence[Detections], targets: Sequence[Target], label: int) -> Curve:
-    num_objects, score, right = ranked(detections, targets, label)
+def _curve(matches: Matches) -> Curve:
+    num_objects, score, right = ranked(matches)
     num_right = np.cumsum(right)
     return Curve(num_objects, score, num_right / max(1, num_objects), num_right / np.arange(1, len(right) + 1))
 

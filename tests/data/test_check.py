@@ -237,3 +237,16 @@ def test_coco128_is_sound_but_for_its_label_files() -> None:
 
 def _real(path: str, split: str) -> tuple[Issue, ...]:
     return check_dataset(open_dataset(shared(f"data/{path}"), split)).issues
+
+
+def test_another_class_list_numbers_objects_by_name():
+    boxes = [[0, 0, 9, 9], [10, 0, 19, 9], [20, 0, 29, 9]]
+    target = Target.of(boxes, [1, 0, 1], difficult=[False, False, True])
+    own = Dataset(Path("my data"), "voc", "train", ("bolt", "nut"), [Sample(Path("a.png"), target, (30, 10))])
+    (sample,) = own.with_labels(("gear", "washer", "nut")).samples
+    assert sample.target.labels.tolist() == [2, 2]
+    assert sample.target.boxes.tolist() == [boxes[0], boxes[2]]
+    assert sample.target.difficult.tolist() == [False, True]
+    assert sample.declared == (30, 10)
+    assert own.with_labels(own.labels).samples[0].target.labels.tolist() == [1, 0, 1]
+    assert len(Dataset(Path("my data"), "yolo", "", (), []).with_labels(("a",))) == 0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ssd_edge.data.dataset import Target
 from ssd_edge.detections import Detections
 from ssd_edge.failures.doubts_page import draw_doubt
-from ssd_edge.failures.labels import KINDS_OF_DOUBT, Doubt, _falling, doubts
+from ssd_edge.failures.labels import KINDS_OF_DOUBT, Doubt, _falling, doubts, in_turns
 from tests.failures.test_kinds import detected
 
 LABELS = ("a", "b")
@@ -98,6 +98,18 @@ def test_without_detections_or_labels_nothing_is_doubted() -> None:
     assert listed([Detections.empty()], [none]) == []
     one = listed([Detections.empty()], [Target.of([[0, 0, 9, 9]], [1])])
     assert [(doubt.kind, doubt.certainty) for doubt in one] == [("none", 0)]
+
+
+def test_likely_doubts_of_each_kind_take_turns_and_labels_without_a_doubt_are_last() -> None:
+    def doubt(kind: str, certainty: float) -> Doubt:
+        return Doubt(Path("x.png"), kind, certainty, "a", (0, 0, 4, 4), "a", (1, 1, 6, 30), 0.3)
+
+    missing = [doubt("missing box", certainty) for certainty in (0.99, 0.98, 0.97, 0.05)]
+    loose = [doubt("loose box", certainty) for certainty in (0.3, 0.02)]
+    none = doubt("none", 0.0)
+    expected = [missing[0], loose[0], missing[1], missing[2], loose[1], missing[3], none]
+    assert in_turns([none, *loose, *missing]) == expected
+    assert in_turns([]) == []
 
 
 def test_json_has_plain_values() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from ssd_edge.data.dataset import Target
 from ssd_edge.detections import Detections
-from ssd_edge.evaluation.voc import voc_ap
+from ssd_edge.evaluation.voc import voc_ap, voc_matches
 from ssd_edge.failures.charts import precision_recall
 from ssd_edge.failures.page import page, verdict
 from ssd_edge.failures.pictures import RIGHT, UNFOUND, WRONG, draw_failing
@@ -24,7 +24,8 @@ AWAY = [100.0, 100.0, 150.0, 150.0]
 
 def studied(detections: list[Detections], targets: list[Target], shown: float = 0.5) -> Study:
     images = [Path(f"{number}.png") for number in range(len(targets))]
-    return study(images, detections, targets, LABELS, [shown] * len(LABELS))
+    matches = [voc_matches(detections, targets, label) for label in range(len(LABELS))]
+    return study(images, detections, targets, LABELS, [shown] * len(LABELS), matches)
 
 
 def test_confusion_pairs_each_object_once() -> None:
@@ -83,7 +84,9 @@ def test_the_page_names_the_costliest_kind_and_escapes_names(tmp_path: Path) -> 
     image = tmp_path / "<b>.png"
     cv2.imwrite(str(image), np.full((200, 320, 3), 128, np.uint8))
     found = detected((AWAY, 0.9, 0), (OBJECT, 0.8, 0))
-    result = study([image], [found], [Target.of([OBJECT], [0])], ("<i>x</i>", "y"), [0.5, 0.5])
+    targets = [Target.of([OBJECT], [0])]
+    matches = [voc_matches([found], targets, label) for label in range(2)]
+    result = study([image], [found], targets, ("<i>x</i>", "y"), [0.5, 0.5], matches)
     text = page(result, "m.pt", "measured on 1 image")
     assert verdict(result).startswith("The costliest kind of error is background")
     assert "50.0 points of AP50" in text

@@ -279,7 +279,7 @@ def test_the_page_and_the_json(tmp_path):
         Section("kernels", "passed", HOSTILE, {HOSTILE: HOSTILE}, 1.5),
         Section("trtexec", "not run", "it is not installed"),
     ]
-    text = page(sections, {"processor": HOSTILE, "system": "Linux"}, "now")
+    text = page(sections, {"processor": HOSTILE, "system": "Linux"})
     assert "<script" not in text
     assert text.count("&lt;script&gt;") >= 3
     assert "1 passed, 0 failed, 1 not run" in text
