@@ -36,7 +36,7 @@ def lowest(uv: str, project: Path = ROOT / "pyproject.toml") -> list[str]:
     Raises:
         subprocess.CalledProcessError: they cannot be installed together.
     """
-    command = [uv, "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--no-config"]
+    command = [uv, "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--no-config", "--no-python-downloads"]
     command += ["--resolution", "lowest-direct", "--python-version", OLDEST, "--only-binary", ":all:", "--extra", EXTRA]
     return subprocess.run([*command, str(project)], capture_output=True, text=True, check=True).stdout.splitlines()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from ssd_edge.machine.clocks import jetson_gpu_clock
 from ssd_edge.machine.finding import Finding, Remedy
 from ssd_edge.machine.host import Host, NotInstalledError, UnansweredError
 
@@ -24,9 +25,6 @@ _JETPACKS = {
     (32,): "4",
 }
 """JetPack versions by the L4T release, or by its first numbers."""
-
-_GPUS = ("*.gpu", "*.ga10b", "*.gv11b", "*.gp10b", "gpu-gpc-0")
-"""The GPU's names in devfreq: Orin and Nano on JetPack 6 and 7, Orin and Xavier on JetPack 5, TX2, Thor."""
 
 INSTALL = "sudo apt update && sudo apt install nvidia-jetpack"
 """The command that installs CUDA and TensorRT."""
@@ -130,8 +128,7 @@ def _by_release(l4t: tuple[int, ...]) -> str | None:
 
 
 def _power(host: Host) -> Finding:
-    modes = _modes(host)
-    mode = _mode_from_command(host) or _mode_from_status_file(host, modes)
+    modes, mode = _modes(host), power_mode(host)
     if mode is None:
         remedy = Remedy("ask it as root", "sudo nvpmodel -q")
         return Finding("power mode", "nvpmodel does not report it", "unknown", remedy)
@@ -144,6 +141,11 @@ def _power(host: Host) -> Finding:
     return Finding("power mode", f"{mode.name} ({mode.number}); there are {others}", "note", remedy, facts)
 
 
+def power_mode(host: Host) -> PowerMode | None:
+    """Ask for the power mode; None if neither nvpmodel nor its file tells."""
+    return _mode_from_command(host) or mode_from_status_file(host)
+
+
 def _mode_from_command(host: Host) -> PowerMode | None:
     """Ask nvpmodel, which answers in two lines: "NV Power Mode: MODE_30W", "2"."""
     try:
@@ -154,10 +156,10 @@ def _mode_from_command(host: Host) -> PowerMode | None:
     return PowerMode(int(match[2]), match[1]) if match else None
 
 
-def _mode_from_status_file(host: Host, modes: list[PowerMode]) -> PowerMode | None:
+def mode_from_status_file(host: Host) -> PowerMode | None:
     """Read the mode that nvpmodel stores for the next start, "pmode:0002"; its name comes from the configuration."""
     match = re.search(r"pmode:(\d+)", host.read("/var/lib/nvpmodel/status") or "")
-    return next((mode for mode in modes if match and mode.number == int(match[1])), None)
+    return next((mode for mode in _modes(host) if match and mode.number == int(match[1])), None)
 
 
 def _modes(host: Host) -> list[PowerMode]:
@@ -167,14 +169,11 @@ def _modes(host: Host) -> list[PowerMode]:
 
 
 def _gpu_clock(host: Host) -> list[Finding]:
-    folder = "/sys/class/devfreq"
-    gpus = (name for pattern in _GPUS for name in host.names(folder, pattern))
-    gpu = next(gpus, None)
-    if gpu is None:
+    clock = jetson_gpu_clock(host)
+    if clock is None:
         return []
-    hertz = {which: host.number(f"{folder}/{gpu}/{which}_freq") for which in ("cur", "min", "max")}
-    now, least, most = (round((value or 0) / 1e6) for value in hertz.values())
-    facts = {"mhz": now, "least_mhz": least, "most_mhz": most, "held": least == most}
-    value = f"held at {most} MHz" if least == most else f"{now} of {most} MHz, as the load asks"
-    fix = "" if least == most else "; to hold it for measuring: sudo jetson_clocks"
+    now, least, most = round(clock.now), round(clock.least), round(clock.most)
+    facts = {"mhz": now, "least_mhz": least, "most_mhz": most, "held": clock.held}
+    value = f"held at {most} MHz" if clock.held else f"{now} of {most} MHz, as the load asks"
+    fix = "" if clock.held else "; to hold it for measuring: sudo jetson_clocks"
     return [Finding("GPU clock", value + fix, facts=facts)]

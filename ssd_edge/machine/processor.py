@@ -6,6 +6,7 @@ import platform
 import re
 
 from ssd_edge.machine import instructions
+from ssd_edge.machine.clocks import processor_clock
 from ssd_edge.machine.finding import Finding, Remedy
 from ssd_edge.machine.host import Host
 
@@ -61,17 +62,12 @@ def _threads(host: Host) -> str:
 
 
 def _clocks(host: Host) -> list[Finding]:
-    folder = "/sys/devices/system/cpu/cpufreq"
-    clocks = []
-    for policy in host.names(folder, "policy*"):
-        now, least, most = (host.number(f"{folder}/{policy}/scaling_{which}_freq") for which in ("cur", "min", "max"))
-        if now is not None and least is not None and most is not None:
-            clocks.append((now, least, most))
-    if not clocks:
+    clock = processor_clock(host)
+    if clock is None:
         return []
-    governor = host.read(f"{folder}/policy0/scaling_governor") or "?"
-    now, least, most = (round(max(column) / 1000) for column in zip(*clocks, strict=True))
-    held = "held at" if least == most else f"{now} of"
+    governor = host.read("/sys/devices/system/cpu/cpufreq/policy0/scaling_governor") or "?"
+    now, least, most = round(clock.now), round(clock.least), round(clock.most)
+    held = "held at" if clock.held else f"{now} of"
     facts = {"mhz": now, "least_mhz": least, "most_mhz": most, "governor": governor}
     return [Finding("CPU clock", f"{held} {most} MHz, governor {governor}", facts=facts)]
 

@@ -12,20 +12,25 @@ _SENSORS = {"k10temp", "coretemp", "zenpower", "amdgpu", "nvme"}
 
 def probe(host: Host) -> list[Finding]:
     """See ``examine.PROBES``; discrete NVIDIA GPUs are in the section "GPU state"."""
-    temperatures = {name: celsius for name, celsius in (_zones(host) | _sensors(host)).items() if _sensible(celsius)}
-    if not temperatures:
+    degrees = temperatures(host)
+    if not degrees:
         return [Finding("temperature", "the kernel shows no sensor")]
-    hottest = max(temperatures, key=lambda name: temperatures[name])
-    others = ", ".join(f"{name} {celsius:.0f}" for name, celsius in temperatures.items() if name != hottest)
-    value = f"{temperatures[hottest]:.0f} °C ({hottest})" + (f"; {others}" if others else "")
-    facts = {"celsius": temperatures}
-    if temperatures[hottest] >= _HOT:
+    hottest = max(degrees, key=lambda name: degrees[name])
+    others = ", ".join(f"{name} {celsius:.0f}" for name, celsius in degrees.items() if name != hottest)
+    value = f"{degrees[hottest]:.0f} °C ({hottest})" + (f"; {others}" if others else "")
+    facts = {"celsius": degrees}
+    if degrees[hottest] >= _HOT:
         remedy = Remedy("cool it: it slows down now, or will soon")
         return [Finding("temperature", value, "problem", remedy, facts)]
-    if temperatures[hottest] >= _WARM:
+    if degrees[hottest] >= _WARM:
         remedy = Remedy("check the fan, and remove dust: it slows down when hotter")
         return [Finding("temperature", value, "note", remedy, facts)]
     return [Finding("temperature", value, facts=facts)]
+
+
+def temperatures(host: Host) -> dict[str, float]:
+    """Read temperatures in °C by sensor, without those that no part could have."""
+    return {name: celsius for name, celsius in (_zones(host) | _sensors(host)).items() if _sensible(celsius)}
 
 
 def _sensible(celsius: float) -> bool:
