@@ -21,18 +21,21 @@ from tests.helpers import small_spec
 class FakeHeads:
     """Heads that give one box of class ``bolt`` after ``seconds``; with ``depth`` 2, two frames run side by side."""
 
-    def __init__(self, seconds: float = 0.0, depth: int = 1) -> None:
+    def __init__(self, seconds: float = 0.0, depth: int = 1, max_batch: int = 1) -> None:
         self.spec = small_spec()
-        self.seconds, self.depth = seconds, depth
+        self.seconds, self.depth, self.max_batch = seconds, depth, max_batch
         self.submitted = self.finished = self.most_under_way = 0
+        self.batches: list[int] = []
         self._workers = ThreadPoolExecutor(depth)
 
     def submit(self, images: npt.NDArray[np.float32]) -> Callable[[], RawHeads]:
-        assert images.shape == (1, 3, 32, 32)
+        assert images.shape[1:] == (3, 32, 32)
+        assert 1 <= len(images) <= self.max_batch
+        self.batches.append(len(images))
         self.submitted += 1
         self.most_under_way = max(self.most_under_way, self.submitted - self.finished)
         assert self.most_under_way <= self.depth
-        future = self._workers.submit(self._infer)
+        future = self._workers.submit(self._infer, len(images))
         if self.depth == 1:
             future.result()
 
@@ -43,12 +46,12 @@ class FakeHeads:
 
         return finish
 
-    def _infer(self) -> RawHeads:
+    def _infer(self, batch: int) -> RawHeads:
         sleep(self.seconds)
-        logits = np.zeros((1, 56, 3), np.float32)
+        logits = np.zeros((batch, 56, 3), np.float32)
         logits[..., 0] = 10
-        logits[0, 7] = 0, 8, 0
-        return RawHeads(np.zeros((1, 56, 4), np.float32), logits)
+        logits[:, 7] = 0, 8, 0
+        return RawHeads(np.zeros((batch, 56, 4), np.float32), logits)
 
     def detector(self, min_score: float = 0.0) -> HostDetector:
         return HostDetector(self, min_score)
@@ -100,8 +103,8 @@ class Kept(Sink):
 def make_detector() -> Iterator[Callable[..., Detector]]:
     made: list[FakeHeads] = []
 
-    def make(seconds: float = 0.0, depth: int = 1) -> Detector:
-        made.append(FakeHeads(seconds, depth))
+    def make(seconds: float = 0.0, depth: int = 1, max_batch: int = 1) -> Detector:
+        made.append(FakeHeads(seconds, depth, max_batch))
         return made[-1].detector()
 
     yield make
@@ -113,5 +116,5 @@ def make_detector() -> Iterator[Callable[..., Detector]]:
 def no_thread_is_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
-    ours = [t.name for t in set(threading.enumerate()) - before if t.name.startswith(("capture", "sink"))]
+    ours = [t.name for t in set(threading.enumerate()) - before if t.name.startswith(("capture", "sink", "closing"))]
     assert ours == []

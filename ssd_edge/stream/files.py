@@ -8,8 +8,9 @@ from time import monotonic
 
 import cv2
 
-from ssd_edge.data.dataset import read_image
+from ssd_edge.data.picture import read_picture
 from ssd_edge.errors import DataError, SourceError
+from ssd_edge.stream.encoded import Encoded
 from ssd_edge.stream.frames import Frame, Source
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -43,14 +44,15 @@ class ImageSource(Source):
             file = self._files[index]
             began = monotonic()
             try:
-                image = read_image(file)
+                picture = read_picture(file)
             except DataError as error:
                 self.skipped += 1
                 if self.skipped == len(self._files):
                     raise SourceError(f"no picture of {self.name} can be used: {error}") from None
                 continue
             now = monotonic()
-            return Frame(image, index, now, file=file.name, took=now - began)
+            encoded = Encoded("picture", picture.data)
+            return Frame(picture.image, index, now, file=file.name, took=now - began, encoded=encoded)
         return None
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from time import monotonic
 
 from ssd_edge.pixels import Image, Pixels, to_bgr
+from ssd_edge.stream.encoded import Encoded
 from ssd_edge.stream.supervision import Supervision
 
 
@@ -26,6 +27,7 @@ class Frame:
         position: seconds since the start of the recording, or since the camera was opened; None for still pictures.
         file: name of the picture's file, for a folder or a single picture.
         took: seconds spent decoding or drawing, without waiting for the camera.
+        encoded: the compressed picture that the pixels were decoded from, if it needs no other.
     """
 
     pixels: Pixels
@@ -34,6 +36,7 @@ class Frame:
     position: float | None = None
     file: str | None = None
     took: float = 0.0
+    encoded: Encoded | None = None
 
     @cached_property
     def image(self) -> Image:

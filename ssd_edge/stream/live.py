@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from ssd_edge.errors import SourceError
 from ssd_edge.pixels import Pixels
+from ssd_edge.stream.encoded import Encoded
 from ssd_edge.stream.frames import Frame, Source
 from ssd_edge.stream.supervision import Supervision
 
@@ -17,13 +18,14 @@ class Taken(NamedTuple):
     """A frame as a connection gives it: its pixels, the time of its arrival, and the seconds of decoding it.
 
     ``captured`` is when the first packet or the driver's buffer arrived, not when the decoder let go of the frame.
-    ``position`` is its place in a recording, in seconds, if that is known.
+    ``position`` is its place in a recording, in seconds, if that is known; ``encoded`` is as in ``Frame``.
     """
 
     pixels: Pixels
     captured: float
     took: float
     position: float | None = None
+    encoded: Encoded | None = None
 
 
 class Connection(Protocol):
@@ -115,7 +117,7 @@ class LiveSource(Source):
         position = taken.captured - self._opened
         if not self.live and taken.position is not None and self._start is not None:
             position = taken.position - self._start
-        return Frame(taken.pixels, index, taken.captured, position, took=taken.took)
+        return Frame(taken.pixels, index, taken.captured, position, took=taken.took, encoded=taken.encoded)
 
     def _take(self) -> Taken | None:
         """Take the next frame that is new: one that was held for as long as a stall lasts is not."""

@@ -9,28 +9,23 @@ from time import monotonic
 import av
 import numpy as np
 from av import Packet
+from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from ssd_edge.errors import SourceError
 from ssd_edge.stream.arrivals import Arrivals
+from ssd_edge.stream.encoded import Encoded
 from ssd_edge.stream.integrity import FrameNumbers, Gaps, Gate
 from ssd_edge.stream.live import Taken
-from ssd_edge.stream.video_file import LENIENT
+from ssd_edge.stream.packets import OPENING, Packets
 
 WAY = "PyAV"
 """How a stream is said to be read in which all losses are noticed."""
 
-_TIMEOUT = 5.0  # seconds for opening, and without a packet
 _DAMAGED = 10.0  # seconds of nothing but damaged pictures after which a stream is opened again
 _ONE_THREAD = 1920 * 1088  # pixels of a frame that one thread decodes; each further thread holds a frame back
 _THREADS = 4
 _KEPT = 64  # packets whose arrival is remembered while the decoder reorders frames
-_OPTIONS = {
-    "rtsp_flags": "prefer_tcp",
-    "allowed_media_types": "video",
-    "fpsprobesize": "0",
-    "analyzeduration": "500000",
-}
 _WHOLE = {"mjpeg"}  # codecs whose pictures need no other, and come in whole packets
 _NOTICED = {"h264", "mjpeg"}  # codecs whose decoders tell of holes
 _IN_PIECES = {"mpegts", "hls"}  # containers whose packets end where the next begins
@@ -38,41 +33,51 @@ _UNTIMED = {"mpjpeg", "mjpeg"}  # containers without the sender's times
 
 
 class PyAvConnection:
-    """An open network stream; see ``live.Connection``.
+    """A network stream; see ``live.Connection``. It is opened in a thread, so that a stop need not wait for it.
 
     Args:
         address: such as ``rtsp://…``; RTP comes over TCP where the server agrees.
-
-    Raises:
-        SourceError: it cannot be opened, or holds no video.
+        opens_within: see ``packets.OPENING``.
     """
 
     live = True
+    fps: float | None = None
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, opens_within: float = OPENING) -> None:
         self.unreadable, self.ended = 0, ""
-        began = monotonic()
-        try:
-            self._container = av.open(address, options=_OPTIONS, timeout=_TIMEOUT, **LENIENT)
-        except (av.error.FFmpegError, OSError, ValueError):
-            raise SourceError("it cannot be opened") from None
-        if not self._container.streams.video:
-            self._container.close()
-            raise SourceError("it holds no video")
-        self._stream: VideoStream = self._container.streams.video[0]
+        self._packets = Packets(address, opens_within)
+        self._arrived: dict[int | None, float] = {}
+        self._frames: deque[tuple[av.VideoFrame, bool, Encoded | None]] = deque()
+        self._gate, self._gaps, self._numbers = Gate(), Gaps(), FrameNumbers()
+        self._opened = False
+
+    def opened(self, stopping: Callable[[], bool]) -> bool:
+        """Wait until it is open; False once ``stopping`` is true.
+
+        Raises:
+            SourceError: it cannot be opened, or holds no video.
+        """
+        if not self._opened and (container := self._packets.container(stopping)) is not None:
+            self._begin(container)
+            self._opened = True
+        return self._opened
+
+    def _begin(self, container: InputContainer) -> None:
+        self._container, self._stream = container, container.streams.video[0]
         context, rate = self._stream.codec_context, self._stream.average_rate
         context.thread_count = 1 if context.width * context.height <= _ONE_THREAD else _THREADS
         context.thread_type = "FRAME"
+        self._alone = context.name in _WHOLE and context.thread_count == 1  # a packet holds the frame that it gives
         self.fps = float(rate) if rate and 0 < rate < 1000 else None
-        self.recorded = self._container.duration is not None or self._stream.frames > 0
-        self._packets = self._container.demux(self._stream)
-        self._arrivals = Arrivals(began, monotonic(), self._behind())
-        self._arrived: dict[int | None, float] = {}
-        self._last_arrival = began
-        self._frames: deque[tuple[av.VideoFrame, bool]] = deque()
-        self._gate, self._gaps, self._numbers = Gate(), Gaps(), FrameNumbers()
+        self._arrivals = Arrivals(self._packets.began, self._packets.opened, self._behind())
+        self._last_arrival = self._packets.began
         self._numbers.missing_before(context.extradata or b"")
-        self._timed = self._container.format.name not in _UNTIMED
+        self._timed = container.format.name not in _UNTIMED
+
+    @property
+    def recorded(self) -> bool:
+        """Whether it has an end, as a file on a web server; known once it is open."""
+        return self._container.duration is not None or self._stream.frames > 0
 
     @property
     def notices_loss(self) -> bool:
@@ -87,36 +92,34 @@ class PyAvConnection:
 
     def take(self, stopping: Callable[[], bool]) -> Taken | None:
         """Wait for the next whole frame; see ``live.Connection``."""
+        try:
+            self.opened(stopping)
+        except SourceError:
+            self.ended = "it is not back yet"
+            return None
         until = monotonic() + _DAMAGED
         began = monotonic()
         while not stopping():
             while self._frames:
-                frame, damaged = self._frames.popleft()
+                frame, damaged, encoded = self._frames.popleft()
                 if self._gate.passes(damaged or frame.is_corrupt, bool(frame.key_frame), frame.time):
                     arrived = self._arrived.get(frame.pts, self._last_arrival)
                     image = np.ascontiguousarray(frame.to_ndarray(format="bgr24"), np.uint8)
-                    return Taken(image, arrived, monotonic() - began)
+                    return Taken(image, arrived, monotonic() - began, encoded=encoded)
                 self.unreadable += 1
             if monotonic() > until:
                 self.ended = f"only damaged pictures came for {_DAMAGED:.0f} s"
                 return None
-            asked = monotonic()
-            try:
-                packet = next(self._packets)
-            except StopIteration:
-                self.ended = "it hung up"
-                return None
-            except (av.error.FFmpegError, OSError):
-                silent = monotonic() - asked > 0.9 * _TIMEOUT
-                self.ended = f"nothing came for {_TIMEOUT:.0f} s" if silent else "it broke off"
+            if (arrived_packet := self._packets.take(stopping)) is None:
+                self.ended = self._packets.ended
                 return None
             began = monotonic()
-            self._decode(packet, began, began - asked)
+            self._decode(*arrived_packet)
         return None
 
     def release(self) -> None:
-        """Close the stream."""
-        self._container.close()
+        """Close the stream, or leave that to its thread where FFmpeg waits."""
+        self._packets.close()
 
     def _decode(self, packet: Packet[VideoStream], now: float, waited: float) -> None:
         sent = None if packet.pts is None or not self._timed else float(packet.pts * packet.time_base)
@@ -132,7 +135,8 @@ class PyAvConnection:
             return
         if damaged and not frames:
             self._gate.passes(True, False, None)
-        self._frames += [(frame, damaged) for frame in frames]
+        encoded = Encoded("mjpeg", bytes(packet)) if self._alone and len(frames) == 1 else None
+        self._frames += [(frame, damaged, encoded) for frame in frames]
 
     def _behind(self) -> int:
         """Return how many pictures have to begin before FFmpeg hands one out."""

@@ -84,6 +84,19 @@ def check_source(uri: str, mode: CameraMode, way: str = DEFAULT_WAY) -> None:
         checked(target.what, mode)
 
 
+def same_source(one: str, other: str) -> bool:
+    """Tell whether two sources are one, however they are written: ``0`` is ``/dev/video0``."""
+    if one == other:
+        return True
+    try:
+        first, second = _target(one), _target(other)
+    except SourceError:
+        return False
+    if first.kind in {"file", "pictures"}:
+        return first.kind == second.kind and os.path.realpath(first.what) == os.path.realpath(second.what)
+    return first == second or {one, other} == {"synthetic", "synthetic:0"}
+
+
 def _check(target: Target, uri: str, mode: CameraMode, way: str) -> None:
     check_way(way, target.kind)
     drawn = target.kind == "synthetic" and mode.pixel_format is None

@@ -7,20 +7,21 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from time import monotonic
 from typing import Literal
+
+from ssd_edge.stream.backoff import FIRST_DELAY, LAST_DELAY, BackOff
 
 State = Literal["connecting", "streaming", "stalled", "waiting"]
 """``connecting``: it is being opened. ``streaming``: frames come. ``stalled``: it is open, and no frame comes.
 ``waiting``: it was lost, and is opened again after a while."""
 
-FIRST_DELAY, LAST_DELAY = 0.2, 1.6
-"""Seconds before the first attempt to open a source again, and the most seconds between two attempts."""
-
 _STEADY = 5.0  # seconds of frames after which the next outage begins with the first delay again
-_JITTER = 0.25  # share by which a delay varies, so that many readers do not knock at the same moment
 _SILENCE = 1.0  # seconds without a frame after which a source counts as stalled
 _SILENT_FRAMES = 5  # the same in frame intervals, for slow sources
+_SAID_ATTEMPTS = 5  # of an outage; later ones are said once a minute, since it may last for days
+_SAY_EVERY = 60.0
 _KEPT = 100  # outages of which the report tells the times
 _SMOOTHING = 0.2
 
@@ -79,11 +80,13 @@ class Supervision:
     ) -> None:
         self.name, self.state = name, "connecting"
         self.tell: Callable[[str], None] = lambda line: None
-        self.clock, self._chance, self._lock = clock, chance, threading.RLock()
-        self._opened = self._last = self._since = clock()
+        self.clock, self._lock = clock, threading.RLock()
+        self._back_off = BackOff(FIRST_DELAY, LAST_DELAY, chance)
+        self._opened = self._last = self._since = self._connecting = clock()
         self._interval: float | None = None
         self._captured: float | None = None
-        self._attempts, self._came, self._reason = 0, False, ""
+        self._came, self._reason = False, ""
+        self._outage_attempts, self._saying, self._said = 0, True, -inf
         self._outages: deque[Outage] = deque(maxlen=_KEPT)
         self._count, self._seconds, self._missed = 0, 0.0, 0
 
@@ -108,7 +111,7 @@ class Supervision:
             if self.state != "streaming":
                 self._since = now
             elif now - self._since >= _STEADY:
-                self._attempts = 0
+                self._back_off.reset()
             self.measure(captured)
             self._last, self._came, self.state = now, True, "streaming"
 
@@ -131,23 +134,27 @@ class Supervision:
             reason: what was seen, as a part of a sentence.
 
         Returns:
-            The seconds to wait before it is opened again: 0.2 at first, then doubled up to 1.6, each varied by chance.
+            The seconds to wait before it is opened again: from the last attempt's beginning 0.2 at first, then doubled
+            up to 1, each varied by chance; and at least the first delay after one that took long.
         """
         with self._lock:
             if self.state in ("streaming", "stalled"):
                 self._reason = reason
-            delay = min(FIRST_DELAY * 2.0 ** min(self._attempts, 16), LAST_DELAY)
-            delay = min(delay * (1 + _JITTER * (2 * self._chance() - 1)), LAST_DELAY)
-            self._attempts += 1
+            delay = self._back_off.delay(self.clock() - self._connecting if self.state == "connecting" else 0.0)
             self.state = "waiting"
-            self.say(f"{reason}; waiting {delay:.1f} s")
+            self._outage_attempts += 1
+            self._saying = self._outage_attempts <= _SAID_ATTEMPTS or self.clock() - self._said >= _SAY_EVERY
+            if self._saying:
+                self._said = self.clock()
+                self.say(f"{reason}; waiting {delay:.1f} s")
             return delay
 
     def connect(self) -> None:
         """Note that it is being opened again."""
         with self._lock:
-            self.state = "connecting"
-            self.say(f"connecting again, {self.clock() - self._last:.1f} s after its last frame")
+            self.state, self._connecting = "connecting", self.clock()
+            if self._saying:
+                self.say(f"connecting again, {self.clock() - self._last:.1f} s after its last frame")
 
     def health(self) -> Health:
         """Report the state and the outages, with the one that is going on."""
@@ -176,7 +183,7 @@ class Supervision:
         return Outage(self._last - self._opened, seconds, frames, self._reason)
 
     def _end_outage(self, now: float) -> None:
-        outage = self._outage(now)
+        outage, self._outage_attempts = self._outage(now), 0
         self._outages.append(outage)
         self._count, self._seconds = self._count + 1, self._seconds + outage.seconds
         self._missed += outage.frames or 0

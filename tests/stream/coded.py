@@ -1,7 +1,11 @@
-"""A web camera on loopback whose pictures show the time at which they were taken."""
+"""A web camera on loopback whose pictures show the time at which they were taken.
+
+``python -m tests.stream.coded jpeg 25 PORT`` serves it until it is killed.
+"""
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,28 +22,48 @@ import numpy.typing as npt
 from ssd_edge.pixels import to_bgr
 from ssd_edge.stream.frames import Frame
 
-_BITS = 24
+BITS = 24
+"""Bars of a picture, the lowest bit first; each is as wide as the others."""
+
 _SIDE = 20  # pixels of a bit
 
 
 def _now() -> int:
-    return int(1000 * monotonic()) % (1 << _BITS)
+    return int(1000 * monotonic()) % (1 << BITS)
 
 
 def picture() -> npt.NDArray[np.uint8]:
-    """Draw the milliseconds of now as black and white squares."""
-    image = np.zeros((48, _SIDE * _BITS, 3), np.uint8)
+    """Draw the milliseconds of now as black and white bars."""
+    image = np.zeros((48, _SIDE * BITS, 3), np.uint8)
     now = _now()
-    for bit in range(_BITS):
+    for bit in range(BITS):
         image[:, bit * _SIDE : (bit + 1) * _SIDE] = 255 * (now >> bit & 1)
     return image
 
 
+def drawn_at(image: npt.NDArray[np.uint8], now: float) -> float | None:
+    """Read the time, by the clock of ``monotonic``, from a picture of any size; None if it is garbled.
+
+    Args:
+        image: (height, width, 3), any order of colours.
+        now: a time that is at most four hours later.
+    """
+    height, width = image.shape[:2]
+    columns = ((np.arange(BITS) + 0.5) * width / BITS).astype(int)
+    rows = [int(share * height) for share in (0.1, 0.3, 0.5, 0.7, 0.9)]
+    bars = image[rows][:, columns, 1] > 128
+    if (bars != bars[0]).any():
+        return None
+    shown = sum(1 << bit for bit in range(BITS) if bars[0, bit])
+    return now - (int(1000 * now) - shown) % (1 << BITS) / 1000
+
+
 def true_age(frame: Frame) -> float:
     """Return how many seconds ago a picture was drawn."""
-    row = to_bgr(frame.pixels)[24, _SIDE // 2 :: _SIDE, 1] > 128
-    drawn = sum(1 << bit for bit in range(_BITS) if row[bit])
-    return (_now() - drawn) % (1 << _BITS) / 1000
+    now = monotonic()
+    drawn = drawn_at(to_bgr(frame.pixels), now)
+    assert drawn is not None
+    return now - drawn
 
 
 def _jpeg(write: Callable[[bytes], Any], told: bool) -> Callable[[], None]:
@@ -59,7 +83,7 @@ def _transport_stream(write: Callable[[bytes], Any], fps: int) -> Callable[[], N
 
     container = av.open(File(), "w", format="mpegts", options={"flush_packets": "1"})
     stream = container.add_stream("libx264", rate=fps)
-    stream.width, stream.height, stream.pix_fmt = _SIDE * _BITS, 48, "yuv420p"
+    stream.width, stream.height, stream.pix_fmt = _SIDE * BITS, 48, "yuv420p"
     stream.options = {"preset": "ultrafast", "tune": "zerolatency", "g": str(fps)}
     stream.codec_context.time_base = Fraction(1, 1000)
     began = monotonic()
@@ -74,7 +98,7 @@ def _transport_stream(write: Callable[[bytes], Any], fps: int) -> Callable[[], N
 
 
 @contextmanager
-def web_camera(kind: str, fps: int, going: threading.Event) -> Iterator[str]:
+def web_camera(kind: str, fps: int, going: threading.Event, port: int = 0) -> Iterator[str]:
     """Serve ``jpeg``, ``jpeg without lengths`` or ``mpegts`` while ``going`` is set; yield the address."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -96,7 +120,7 @@ def web_camera(kind: str, fps: int, going: threading.Event) -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.ended = False  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
@@ -107,3 +131,17 @@ def web_camera(kind: str, fps: int, going: threading.Event) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def main() -> None:
+    """Serve until the process is killed; print the address first."""
+    kind, fps, port = sys.argv[1:]
+    going = threading.Event()
+    going.set()
+    with web_camera(kind, int(fps), going, int(port)) as address:
+        print(address, flush=True)
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -15,6 +15,7 @@ SYSTEM_PYTHON = "/usr/bin/python3"
 
 _SERVER = """
 import sys
+import time
 import gi
 
 gi.require_version("Gst", "1.0")
@@ -28,10 +29,32 @@ for name in ("x264enc", "rtph264pay", "videotestsrc"):
 server, factory = GstRtspServer.RTSPServer(), GstRtspServer.RTSPMediaFactory()
 server.set_address("127.0.0.1")
 server.set_service(port)
+form = f"video/x-raw,format=I420,width={width},height={height},framerate={fps}/1"
+drawn = "appsrc name=clock is-live=true do-timestamp=true format=time"
+kilobits = 2000 if pattern == "time" else 800
+tested = f"videotestsrc is-live=true pattern={pattern}"
+
+
+def draw(clock):
+    # Bars as in tests/stream/coded.py, which reads them.
+    now, side = int(1000 * time.monotonic()), int(width) // 24
+    row = b"".join((b"\\xeb" if now >> bit & 1 else b"\\x10") * side for bit in range(24))
+    grey = b"\\x80" * (int(width) * int(height) // 2)
+    picture = Gst.Buffer.new_wrapped(row * int(height) + grey)
+    return clock.emit("push-buffer", picture) == Gst.FlowReturn.OK
+
+
+def configure(factory, media):
+    clock = media.get_element().get_by_name("clock")
+    if clock is not None:
+        clock.set_property("caps", Gst.Caps.from_string(form))
+        GLib.timeout_add(1000 // int(fps), draw, clock)
+
+
+factory.connect("media-configure", configure)
 factory.set_launch(
-    f"( videotestsrc is-live=true pattern={pattern} ! "
-    f"video/x-raw,format=I420,width={width},height={height},framerate={fps}/1 ! "
-    f"x{codec}enc tune=zerolatency key-int-max={max(2, int(fps) // 2)} speed-preset=ultrafast bitrate=800 "
+    f"( {drawn if pattern == 'time' else tested} ! {form} ! "
+    f"x{codec}enc tune=zerolatency key-int-max={max(2, int(fps) // 2)} speed-preset=ultrafast bitrate={kilobits} "
     f"{'threads=1' if codec == '264' else ''} ! rtph{codec}pay name=pay0 pt=96 config-interval=1 mtu=400 )"
 )
 factory.set_shared(True)
@@ -59,13 +82,30 @@ def rtsp_server(
     fps: int = 25, size: tuple[int, int] = (320, 240), port: int = 0, pattern: str = "ball", codec: str = "264"
 ) -> Iterator[int]:
     """Serve H.264 or H.265 with a key frame each half second at ``/live``, until the block ends; yield the port."""
-    command = [SYSTEM_PYTHON, "-c", _SERVER, str(fps), *map(str, size), str(port), pattern, codec]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+    server, port = started_server(fps, size, port, pattern, codec)
+    with server:
         try:
-            assert server.stdout is not None
-            yield int(server.stdout.readline())
+            yield port
         finally:
             server.kill()
+
+
+def started_server(
+    fps: int = 25, size: tuple[int, int] = (320, 240), port: int = 0, pattern: str = "ball", codec: str = "264"
+) -> tuple[subprocess.Popen[str], int]:
+    """Start the server; return it and its port.
+
+    Args:
+        fps: frames a second.
+        size: width and height; for ``time`` a multiple of 24, and even.
+        port: 0 for one that is free.
+        pattern: one of ``videotestsrc``, or ``time``: bars that show the time, see ``coded.drawn_at``.
+        codec: ``264`` or ``265``.
+    """
+    command = [SYSTEM_PYTHON, "-c", _SERVER, str(fps), *map(str, size), str(port), pattern, codec]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert server.stdout is not None
+    return server, int(server.stdout.readline())
 
 
 class Relay:
@@ -73,13 +113,16 @@ class Relay:
 
     Attributes:
         loss: share of the RTP packets from the server that are lost.
+        garbling: share of them in which bytes are changed.
         refusing: whether clients that come are sent away.
+        answering: whether clients that come get answers; otherwise they are accepted, and nothing comes.
         connections: number of clients that came.
     """
 
     def __init__(self, port: int, seed: int = 0, listen: int = 0) -> None:
         self._upstream, self._chance = port, random.Random(seed)
-        self.loss, self.connections, self.refusing = 0.0, 0, False
+        self.loss, self.garbling, self.connections = 0.0, 0.0, 0
+        self.refusing, self.answering = False, True
         self._go = threading.Event()
         self._go.set()
         self._sockets: list[socket.socket] = []
@@ -140,6 +183,9 @@ class Relay:
             if self.refusing:
                 client.close()
                 continue
+            if not self.answering:
+                self._sockets.append(client)
+                continue
             try:
                 server = socket.create_connection(("127.0.0.1", self._upstream), 5)
             except OSError:
@@ -166,11 +212,21 @@ class Relay:
                     data = first + head + stream.read(int.from_bytes(head[1:], "big"))
                     if head[0] == 0 and self._chance.random() < self.loss:
                         continue
+                    if head[0] == 0 and self._chance.random() < self.garbling:
+                        data = self._garbled(data)
                 else:
                     data = first + stream.readline()
                 self._go.wait()
                 client.sendall(data)
         self._end(client, server)
+
+    def _garbled(self, data: bytes) -> bytes:
+        """Change a twentieth of the bytes behind the heads of the interleaving and of RTP."""
+        changed = bytearray(data)
+        for place in range(4 + 12, len(changed)):
+            if self._chance.random() < 0.05:
+                changed[place] ^= self._chance.randrange(1, 256)
+        return bytes(changed)
 
     def _end(self, *sockets: socket.socket) -> None:
         for one in sockets:

@@ -168,7 +168,7 @@ def flaky_door(frames: list[int], patience: float | None) -> LiveSource:
 
 def test_a_lost_camera_is_opened_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ssd_edge.stream.supervision.FIRST_DELAY", 0.001)
-    source = flaky_door([2, 0, -1, 3, 1], patience=0.05)
+    source = flaky_door([2, 0, -1, 3, 1], patience=0.5)
     frames = [source.read() for _ in range(6)]
     assert [frame.index for frame in frames if frame] == list(range(6))
     assert source.reconnects == 2

@@ -19,6 +19,7 @@ from ssd_edge.calibration.choice import choose_images
 from ssd_edge.errors import SourceError
 from ssd_edge.loop.run import run_loop
 from ssd_edge.stream import sources
+from ssd_edge.stream.buffers import EVERY
 from ssd_edge.stream.files import ImageSource
 from ssd_edge.stream.sources import open_source
 from ssd_edge.stream.video_file import VideoSource, count_frames
@@ -271,7 +272,7 @@ def test_opencv_without_its_logging_module(tmp_path: Path, monkeypatch: pytest.M
 def test_the_report_counts_lost_frames(tmp_path: Path, make_detector: Any) -> None:
     path = record(tmp_path / "a.avi")
     damage(path, [10, 11, 20])
-    report = run_loop(make_detector(), VideoSource(path), every_frame=True)
+    report = run_loop(make_detector(), VideoSource(path), buffer=EVERY)
     assert (report.captured, report.processed, report.dropped, report.lost) == (27, 27, 0, 3)
     assert report.to_json()["lost"] == 3
 
