@@ -33,9 +33,8 @@ class WatchedZone:
     """
 
     def __init__(self, zone: Zone, margin: float) -> None:
-        self.zone, self.name = zone, zone.name
+        self.zone, self.name, self.margin = zone, zone.name, margin
         self.tally = Tally("inside", "entered", "left", *(() if zone.min_time is None else ("dwelt",)))
-        self._margin = margin
         self._inside: dict[int, _Visit] = {}
 
     def update(self, tracks: Sequence[Track], known: set[int], time: float, size: Size) -> Iterator[Event]:
@@ -46,7 +45,7 @@ class WatchedZone:
                 continue
             how_deep = depth(polygon, anchor_of(track, self.zone.anchor))
             if track.id in self._inside:
-                if how_deep < -self._margin * size[0]:
+                if how_deep < -self.margin * size[0]:
                     yield self._leave(track.id, time, time)
                 else:
                     yield from self._stay(track.id, time)
@@ -56,6 +55,11 @@ class WatchedZone:
                 yield from self._stay(track.id, time)
         for number in [number for number in self._inside if number not in known]:
             yield self._leave(number, time, self._inside[number].seen)
+
+    @property
+    def place(self) -> Zone:
+        """What is watched."""
+        return self.zone
 
     def _stay(self, number: int, time: float) -> Iterator[Event]:
         visit = self._inside[number]
@@ -81,8 +85,8 @@ class WatchedLine:
     """A line, with the side of it on which each object was last seen more than ``margin`` away."""
 
     def __init__(self, line: Line, margin: float) -> None:
-        self.line, self.name, self.tally = line, line.name, Tally("to left", "to right")
-        self._margin = margin
+        self.line, self.name, self.margin = line, line.name, margin
+        self.tally = Tally("to left", "to right")
         self._last: dict[int, tuple[bool, Point]] = {}  # whether on the right, and where
 
     def update(self, tracks: Sequence[Track], known: set[int], time: float, size: Size) -> Iterator[Event]:
@@ -94,7 +98,7 @@ class WatchedLine:
                 continue
             point = anchor_of(track, self.line.anchor)
             away = turn(start, end, point) / length
-            if abs(away) <= self._margin * size[0]:
+            if abs(away) <= self.margin * size[0]:
                 continue
             was_right, before = self._last.get(track.id, (away > 0, point))
             if was_right != (away > 0) and cross(start, end, before, point):
@@ -104,6 +108,11 @@ class WatchedLine:
             self._last[track.id] = (away > 0, point)
         for number in [number for number in self._last if number not in known]:
             del self._last[number]
+
+    @property
+    def place(self) -> Line:
+        """What is watched."""
+        return self.line
 
 
 def anchor_of(track: Track, anchor: Anchor) -> Point:

@@ -164,13 +164,18 @@ class Tracker:
     """
 
     def __init__(self, settings: Settings, rounds: Rounds = Rounds()) -> None:
-        self._settings, self._rounds = settings, rounds
-        self._begin = np.asarray(settings.begin, np.float32)
-        self._low = np.minimum(self._begin, np.float32(settings.low))
-        self._high = np.maximum(self._begin - np.float32(_ABOVE_HIGH), self._low)
+        self._rounds = rounds
+        self.adjust(settings)
         self._tracks = _Tracks.of(Detections.empty(), np.zeros(0, np.int64), State.NEW, 0.0)
         self._last: float | None = None
         self._next = 1
+
+    def adjust(self, settings: Settings) -> None:
+        """Follow by other settings from the next frame on; what is followed keeps its ids."""
+        self._settings = settings
+        self._begin = np.asarray(settings.begin, np.float32)
+        self._low = np.minimum(self._begin, np.float32(settings.low))
+        self._high = np.maximum(self._begin - np.float32(_ABOVE_HIGH), self._low)
 
     @property
     def given(self) -> int:

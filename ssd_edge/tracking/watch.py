@@ -70,6 +70,21 @@ class Watch:
         """Lowest score of a detection that is of use."""
         return min(self._plan.settings.low, *self._plan.settings.begin)
 
+    @property
+    def plan(self) -> Plan:
+        """What is watched."""
+        return self._plan
+
+    def take_over(self, earlier: Watch) -> None:
+        """Go on with the objects of another watch of this camera, and with what it counted in places that are the same.
+
+        The other one must not be updated afterwards.
+        """
+        self._tracker = earlier._tracker
+        self._tracker.adjust(self._plan.settings)
+        known = {(place.place, place.margin): place for place in earlier._places}
+        self._places = [known.get((place.place, place.margin), place) for place in self._places]
+
     def sentences(self) -> list[str]:
         """Say how many objects were seen so far, and for each zone and line what has been counted."""
         said = [f"{self.objects} object{'s' * (self.objects != 1)} followed"]

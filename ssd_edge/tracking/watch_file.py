@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from ssd_edge.parsing import as_text, parse_size, shown
 from ssd_edge.tracking.geometry import Point, fault_of
 from ssd_edge.tracking.plan import Anchor, Line, Plan, Zone
 from ssd_edge.tracking.tracker import Settings
-from ssd_edge.yaml_files import did_you_mean, line_of, parse_settings, place_and_problem, read_text, where
+from ssd_edge.yaml_files import Lines, converted, did_you_mean, line_of, parse_settings, read_text, where
 
 KIND = "watch file"
 
@@ -61,24 +60,24 @@ class WatchFile(msgspec.Struct, forbid_unknown_fields=True):
     margin: float = Plan.margin
 
 
-_KEYS = sorted({key for one in (WatchFile, _Zone, _Tracking) for key in one.__struct_fields__})
-
-
 class WatchReader:
     """Reader of one watch file: everything is checked at once, but for the classes, which a model has.
 
     Args:
         path: the file.
+        content: what it holds; read from it by default. Another file may have it as a part.
+        lines: line of each value of ``content``.
 
     Raises:
         WatchError: it cannot be read, has an unknown key, or a value of another type, or a place that cannot be.
     """
 
-    def __init__(self, path: Path) -> None:
-        text = read_text(path, KIND, WatchError)
-        content, self._lines = parse_settings(text, str(path), KIND, WatchError)
+    def __init__(self, path: Path, content: Mapping[str, Any] | None = None, lines: Lines | None = None) -> None:
         self._source = str(path)
-        self._file = self._converted(content)
+        if content is None:
+            content, lines = parse_settings(read_text(path, KIND, WatchError), self._source, KIND, WatchError)
+        self.content, self._lines = content, lines or {}
+        self._file = converted(content, WatchFile, self._source, self._lines, WatchError)
         self._size = self._frame_size()
         self._check_numbers()
         self._check_places()
@@ -116,22 +115,6 @@ class WatchReader:
 
     def _error(self, place: str, problem: str) -> WatchError:
         return WatchError(f"{where(self._source, line_of(place, self._lines))}{problem}")
-
-    def _converted(self, content: Any) -> WatchFile:
-        try:
-            return msgspec.convert(content, WatchFile, strict=False)
-        except msgspec.ValidationError as error:
-            place, problem = place_and_problem(error)
-            unknown = re.search(r"contains unknown field (.*)", problem)
-            if unknown:
-                inner = f"{place}.{unknown[1]}" if place else unknown[1]
-                raise self._error(
-                    inner, f"there is no setting {shown(unknown[1])}; {did_you_mean(unknown[1], _KEYS)}"
-                ) from None
-            missing = re.search(r"missing required field (.*)", problem)
-            if missing:
-                raise self._error(place, f"{place} needs {missing[1]}") from None
-            raise self._error(place, f"{place} is of the wrong type: {problem}") from None
 
     def _frame_size(self) -> tuple[int, int] | None:
         try:

@@ -63,12 +63,15 @@ def test_what_is_not_named_is_as_usual(tmp_path: Path) -> None:
     [
         ("zonez: []\n", "line 1: there is no setting 'zonez'; did you mean zones?"),
         (ZONE + "    min_tmie: 3\n", "line 4: there is no setting 'min_tmie'; did you mean min_time?"),
-        ("tracking:\n  qqq: 3\n", "line 2: there is no setting 'qqq'; there are anchor, classes, frame, "),
+        ("tracking:\n  qqq: 3\n", "line 2: there is no setting 'qqq'; there are lost, low"),
         ("zones:\n  - points: [[0, 0], [1, 0], [1, 1]]\n", "line 2: zones[0] needs name"),
         (ZONE.replace("0.9]", "x]"), "line 3: zones[0].points[2][1] is of the wrong type: Expected float, got str"),
         (ZONE.replace(", 0.9]", "]"), "line 3: zones[0].points[2] is of the wrong type: Expected array of length 2"),
-        (ZONE + "    anchor: left\n", "line 4: zones[0].anchor is of the wrong type: Invalid enum value 'left'"),
-        ("classes: {bolt: high}\n", "line 1: classes[...] is of the wrong type: Expected float | null, got str"),
+        (
+            ZONE + "    anchor: left\n",
+            "line 4: zones[0].anchor must be one of bottom, centre, top: Inv",
+        ),
+        ("classes: {bolt: high}\n", "line 1: classes.bolt is of the wrong type: Expected float | null, got str"),
         (ZONE.replace("0.9", "1.9"), "line 3: the zone 'press' has the point [0.5, 1.9] outside the frame (0 … 1, as"),
         (
             "frame: 9x9\n" + ZONE.replace("0.9", "9.1"),
