@@ -1,12 +1,14 @@
-"""Write to an output in a thread of its own."""
+"""Write to an output in a thread of its own, without losing a frame: the loop waits, and an error ends it."""
 
 from __future__ import annotations
 
 import queue
 import threading
+from time import monotonic
 
 from ssd_edge.detections import Detections
-from ssd_edge.outputs.sink import Sink
+from ssd_edge.outputs.sink import OutputReport, Sink
+from ssd_edge.stream.durations import Durations
 from ssd_edge.stream.frames import Frame
 
 
@@ -19,7 +21,8 @@ class Background(Sink):
     """
 
     def __init__(self, sink: Sink, ahead: int = 4) -> None:
-        self.path = sink.path
+        self.path, self.name, self.every = sink.path, sink.name, sink.every
+        self._age = Durations()
         self._sink = sink
         self._queue: queue.Queue[tuple[Frame, Detections] | None] = queue.Queue(ahead)
         self._error: BaseException | None = None
@@ -36,6 +39,14 @@ class Background(Sink):
         """Raise an error of an earlier frame, if any."""
         self._raise()
 
+    def report(self) -> OutputReport:
+        """See ``Sink``."""
+        state = "writing" if self._thread else "closed"
+        error = "" if self._error is None else str(self._error)
+        return OutputReport(
+            self.name, state, self._age.count, {}, 0, error, self._queue.qsize(), self._age.percentiles()
+        )
+
     def close(self) -> None:
         """Wait until all frames are written."""
         thread, self._thread = self._thread, None
@@ -51,6 +62,7 @@ class Background(Sink):
             if self._error is None:
                 try:
                     self._sink.write(*item)
+                    self._age.add(monotonic() - item[0].captured)
                 except BaseException as error:  # raised again in the loop's thread
                     self._error = error
 

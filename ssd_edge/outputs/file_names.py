@@ -25,12 +25,16 @@ def numbered_name(index: int, source: str | None) -> str:
     """
     if source is None:
         return f"{index:06d}.jpg"
-    readable = os.fsencode(Path(source).stem).decode("utf-8", "replace")
-    stem = _FORBIDDEN.sub("_", nfc(readable))
-    room = _MOST_BYTES - len(f"{index:06d}-.jpg")
-    while len(stem.encode()) > room:
-        cut, stem = stem[-1], stem[:-1]
-        while unicodedata.combining(cut) and stem:  # a mark goes with its letter
-            cut, stem = stem[-1], stem[:-1]
-    stem = stem.rstrip(" .")
+    stem = name_part(Path(source).stem, _MOST_BYTES - len(f"{index:06d}-.jpg"))
     return f"{index:06d}-{stem}.jpg" if stem else f"{index:06d}.jpg"
+
+
+def name_part(text: str, room: int) -> str:
+    """Make of any text a part of a file's name that takes at most ``room`` bytes; it may become empty."""
+    readable = os.fsencode(text).decode("utf-8", "replace")
+    part = _FORBIDDEN.sub("_", nfc(readable))
+    while len(part.encode()) > room:
+        cut, part = part[-1], part[:-1]
+        while unicodedata.combining(cut) and part:  # a mark goes with its letter
+            cut, part = part[-1], part[:-1]
+    return part.rstrip(" .")

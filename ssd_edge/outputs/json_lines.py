@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from time import monotonic
 
 from ssd_edge.detections import Detections
+from ssd_edge.errors import SinkError
 from ssd_edge.files import sync_folder, sync_open
+from ssd_edge.outputs.pieces import Pieces
+from ssd_edge.outputs.plain import plain
+from ssd_edge.outputs.sharing import Shared
 from ssd_edge.outputs.sink import Sink, StopLoop, cannot_write
 from ssd_edge.outputs.syncing import Syncing
 from ssd_edge.stream.frames import Frame
-from ssd_edge.tracking.watch import Watched
 
 
 class JsonLines(Sink):
@@ -27,60 +31,80 @@ class JsonLines(Sink):
     "box": [x1, y1, x2, y2]}], "num_cut": 0}``: time is seconds since the source's start, box is in pixels. Objects that
     are followed have an ``id`` too, and the line has ``events`` and ``counts``; see docs/tracking.md.
 
+    Several cameras may write to one file: sinks of one path share it.
+
     Args:
-        path: the file, which is overwritten; or ``-`` for stdout.
+        path: the file; or ``-`` for stdout. See ``Pieces`` for what is overwritten.
         labels: class names, as in the model's spec.
+        pieces: the files to write; by default ``path`` alone. One that was begun is continued.
+        camera: begins each line, as ``"camera": NAME``; empty for lines without it.
 
     Raises:
         SinkError: the file cannot be created.
     """
 
-    def __init__(self, path: str | Path, labels: Sequence[str]) -> None:
-        self._labels = labels
-        self.path = None if str(path) == "-" else Path(path)
-        self._file: FileIO | None = None
-        self._syncing: Syncing | None = None
-        self._size = 0
-        if self.path is not None:
-            try:
-                self._file = self.path.open("wb", buffering=0)
-            except OSError as error:
-                raise cannot_write(self.path, error) from None
-            self._syncing = Syncing(partial(_sync_file, self._file.fileno(), self.path.parent))
+    def __init__(self, path: str | Path, labels: Sequence[str], pieces: Pieces | None = None, camera: str = "") -> None:
+        self._labels, self._camera = labels, {"camera": camera} if camera else {}
+        self._file: _File | None = None
+        if str(path) != "-":
+            self._file = _FILES.take(Path(path).resolve(), lambda: _File(pieces or Pieces(Path(path))))
+            self.path = self._file.path
 
     @classmethod
-    def opened(cls, target: str, labels: Sequence[str], fps: float | None) -> JsonLines:
+    def opened(
+        cls, target: str, labels: Sequence[str], fps: float | None, *, pieces: Pieces | None = None, camera: str = ""
+    ) -> JsonLines:
         """See ``catalogue.open_sink``."""
-        return cls(target, labels)
+        return cls(target, labels, pieces, camera)
 
     def write(self, frame: Frame, detections: Detections) -> None:
         """Append a line."""
-        line = {
-            "index": frame.index,
-            "time": None if frame.position is None else round(frame.position, 3),
-            "file": frame.file,
-            **_plain(detections, self._labels),
-        }
-        text = json.dumps(line) + "\n"
-        if self.path is None:
-            self._print(text)
+        text = json.dumps({**self._camera, **plain(frame, detections, self._labels)}) + "\n"
+        if self._file is not None:
+            self._file.append(text.encode())
+            self.path = self._file.path
+        elif self.path is None:
+            _print(text)
         else:
-            self._append(text.encode())
+            raise ValueError("this sink is closed")
 
-    def _print(self, text: str) -> None:
-        try:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            # The reader, such as `head`, has ended. Python flushes stdout again at exit, which would fail too.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise StopLoop from None
-        except OSError as error:
-            raise cannot_write("standard output", error) from None
+    def close(self) -> None:
+        """Close the file; stdout stays open."""
+        file, self._file = self._file, None
+        if file is not None:
+            _FILES.give_back(file)
+
+
+class _File:
+    """A file of lines, or its pieces; any thread may append."""
+
+    def __init__(self, pieces: Pieces) -> None:
+        self._pieces, self._lock = pieces, threading.Lock()
+        self.usable = True
+        self._take(*pieces.go_on())
+
+    def _take(self, file: FileIO, size: int) -> None:
+        self.path, self._file, self._size, self._began = self._pieces.path, file, size, monotonic()
+        self._syncing = Syncing(partial(_sync_file, file.fileno(), self.path.parent))
+
+    def append(self, line: bytes) -> None:
+        """Write a line, whole or not at all; after an error nothing more.
+
+        Raises:
+            SinkError: it cannot be written.
+        """
+        with self._lock:
+            try:
+                self._append(line)
+            except SinkError:
+                self.usable = False
+                raise
 
     def _append(self, line: bytes) -> None:
-        if self._file is None or self._syncing is None:
-            raise ValueError("this sink is closed")
+        self._pieces.check()
+        if self._size and self._pieces.full(self._size, monotonic() - self._began):
+            self.close()
+            self._take(self._pieces.begin(), 0)
         rest = memoryview(line)
         try:
             self._syncing.check()
@@ -89,35 +113,37 @@ class JsonLines(Sink):
         except OSError as error:
             with suppress(OSError):
                 self._file.truncate(self._size)  # remove the partial line
-            raise cannot_write(self.path or "", error) from None
+            raise cannot_write(self.path, error) from None
         self._size += len(line)
 
     def close(self) -> None:
-        """Close the file; stdout stays open."""
-        file, self._file = self._file, None
-        if file is not None and self._syncing is not None:
-            try:
-                with file:
-                    self._syncing.close()
-            except OSError as error:
-                raise cannot_write(self.path or "", error) from None
+        """Close the file.
+
+        Raises:
+            SinkError: the rest cannot be written.
+        """
+        try:
+            with self._file:
+                self._syncing.close()
+        except OSError as error:
+            raise cannot_write(self.path, error) from None
+        finally:
+            self._pieces.end()
 
 
-def _plain(detections: Detections, labels: Sequence[str]) -> dict[str, Any]:
-    found: list[dict[str, Any]] = [
-        {"label": labels[label], "score": round(score, 4), "box": [round(edge, 1) for edge in box]}
-        for box, score, label in zip(
-            detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True
-        )
-    ]
-    if not isinstance(detections, Watched):
-        return {"detections": found, "num_cut": detections.num_cut}
-    return {
-        "detections": [{"id": number, **one} for number, one in zip(detections.ids.tolist(), found, strict=True)],
-        "num_cut": detections.num_cut,
-        "events": [event.to_json(labels) for event in detections.events],
-        "counts": detections.counts,
-    }
+_FILES: Shared[_File] = Shared()
+
+
+def _print(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader, such as `head`, has ended. Python flushes stdout again at exit, which would fail too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise StopLoop from None
+    except OSError as error:
+        raise cannot_write("standard output", error) from None
 
 
 def _sync_file(descriptor: int, folder: Path) -> None:

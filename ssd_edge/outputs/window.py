@@ -29,6 +29,8 @@ class Window(Sink):
         SinkError: there is no display.
     """
 
+    loop_thread = True
+
     def __init__(self, labels: Sequence[str], title: str = "ssd-edge") -> None:
         if not has_display():
             raise SinkError("there is no display to open a window on: use --save-video FILE instead")
@@ -40,9 +42,9 @@ class Window(Sink):
         self._sized = False
 
     @classmethod
-    def opened(cls, target: str, labels: Sequence[str], fps: float | None) -> Window:
+    def opened(cls, target: str, labels: Sequence[str], fps: float | None, *, title: str = "ssd-edge") -> Window:
         """See ``catalogue.open_sink``."""
-        return cls(labels)
+        return cls(labels, title)
 
     def write(self, frame: Frame, detections: Detections) -> None:
         """Show a frame."""
@@ -62,7 +64,7 @@ class Window(Sink):
     def close(self) -> None:
         """Close the window."""
         if self._title:
-            cv2.destroyAllWindows()
+            cv2.destroyWindow(self._title)
         self._title = ""
 
 

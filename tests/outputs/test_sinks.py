@@ -27,6 +27,7 @@ from ssd_edge.outputs.json_lines import JsonLines
 from ssd_edge.outputs.sink import Sink, StopLoop
 from ssd_edge.outputs.video import Video
 from ssd_edge.outputs.window import Window
+from ssd_edge.stream.buffers import EVERY
 from ssd_edge.stream.frames import Frame
 from ssd_edge.stream.sources import open_source
 from tests.cameras import Ticking
@@ -147,7 +148,7 @@ def test_video_on_a_disk_that_fills_up(make_detector: MakeDetector, tmp_path: Pa
             return frame and noise(frame.index)
 
     with file_size_limit(500_000), pytest.raises(SinkError, match=r"cannot write .*: File too large; what was written"):
-        run_loop(make_detector(), Noise(1000, live=False), [Video(path, LABELS)], every_frame=True)
+        run_loop(make_detector(), Noise(1000, live=False), [Video(path, LABELS)], buffer=EVERY)
     assert path.stat().st_size == 500_000
     assert count_frames(path) > 10
 
@@ -284,12 +285,12 @@ def test_window_ends_with_a_key(make_detector: MakeDetector, monkeypatch: pytest
     shown: list[np.ndarray] = []
     keys = iter([-1, -1, ord("q")])
     monkeypatch.setattr("ssd_edge.outputs.window.has_display", lambda: True)
-    for name in ("namedWindow", "resizeWindow", "destroyAllWindows"):
+    for name in ("namedWindow", "resizeWindow", "destroyWindow"):
         monkeypatch.setattr(cv2, name, lambda *_: None)
     monkeypatch.setattr(cv2, "imshow", lambda _, picture: shown.append(picture))
     monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: 1.0)
     monkeypatch.setattr(cv2, "waitKey", lambda _: next(keys))
-    report = run_loop(make_detector(), Ticking(50, live=False), [Window(LABELS)], every_frame=True)
+    report = run_loop(make_detector(), Ticking(50, live=False), [Window(LABELS)], buffer=EVERY)
     assert report.processed == len(shown) == 3
 
 
@@ -309,7 +310,7 @@ def test_drawing_leaves_the_frame_alone_and_stays_inside() -> None:
 def test_real_video_all_the_way(make_detector: MakeDetector, tmp_path: Path) -> None:
     labels, path = make_detector().spec.labels, str(shared("media/vtest.avi"))
     sinks = [Video(tmp_path / "out.mp4", labels), JsonLines(tmp_path / "out.jsonl", labels)]
-    report = run_loop(make_detector(0.002, 2), open_source(path), sinks, every_frame=True, max_frames=30)
+    report = run_loop(make_detector(0.002, 2), open_source(path), sinks, buffer=EVERY, max_frames=30)
     assert report.processed == 30
     assert count_frames(tmp_path / "out.mp4") == 30
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
