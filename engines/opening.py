@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import cast
 
 from ssd_edge.detector import Engine
-from ssd_edge.engines.bundle.load import load_bundle
+from ssd_edge.engines.bundle.load import load_bundle, load_smaller
 from ssd_edge.engines.bundle.manifest import change_spec, read_manifest
 from ssd_edge.engines.proof.prove import proof_of
 from ssd_edge.errors import MissingDependencyError, ModelError, ProofError
 from ssd_edge.graph.heads import replace_spec as replace_heads_spec
+from ssd_edge.parsing import shown
 from ssd_edge.progress import Note, no_note
 from ssd_edge.proof import Proof
 from ssd_edge.spec import ModelSpec
@@ -69,6 +70,36 @@ def set_operating_scores(path: Path, spec: ModelSpec, scores: Mapping[str, float
 
         facts = {key: value for key, value in spec.provenance.items() if key != "checkpoint_sha256"}
         replace_checkpoints_spec(path, replace(spec, provenance=facts))
+
+
+def open_smaller(path: Path, running: Engine, fallback: Path | None, note: Note = no_note) -> Engine:
+    """Open the engine that takes over from another when the machine is slowed down.
+
+    Args:
+        path: the model that runs.
+        running: its engine.
+        fallback: the model to open; None for a plan in fewer bits of the same bundle.
+        note: see ``open_model``.
+
+    Raises:
+        ModelError: the bundle has no such plan, or the fallback has other labels; and as ``open_model``.
+    """
+    if fallback is None:
+        smaller = load_smaller(path, running, note) if path.is_dir() else None
+        if smaller is None:
+            raise ModelError(
+                f"{path} has no plan in fewer bits than the {running.backend} {running.precision} plan that runs, on "
+                "the same kind of processor: name a smaller engine with --fallback, or use --degrade skip"
+            )
+        return smaller
+    engine = open_model(fallback, note)
+    if engine.spec.labels != running.spec.labels:
+        engine.close()
+        raise ModelError(
+            f"the fallback {fallback} detects {shown(list(engine.spec.labels))}, and {path} detects "
+            f"{shown(list(running.spec.labels))}: name an engine with the same labels in the same order"
+        )
+    return engine
 
 
 def open_model(path: Path, note: Note = no_note) -> Engine:

@@ -35,7 +35,7 @@ _HINTS = {"BF16": "bf16", "FP16": "f16"}
 
 
 @cache
-def _core() -> Any:
+def core() -> Any:
     """Create the process's only Core, which is never destroyed.
 
     A Core installs a stack for signal handlers. When destroyed, it unmaps that stack and restores the previous one.
@@ -58,7 +58,7 @@ class OpenVinoEngine(Engine):
         self.precision = precision
         try:
             config = {**_CONFIG, "INFERENCE_PRECISION_HINT": _HINTS.get(precision, "f32")}
-            model = _core().compile_model(str(path), "CPU", config)
+            model = core().compile_model(str(path), "CPU", config)
         except RuntimeError as error:
             raise BackendError(f"OpenVINO cannot load {path}: {_first_line(error)}") from None
         self._requests = deque(model.create_infer_request() for _ in range(self.depth))
@@ -99,11 +99,11 @@ def build(onnx: Path, spec: ModelSpec, folder: Path, options: BuildOptions, prog
     """
     precision = _precision(options.precision, precision_of(onnx), spec)
     try:
-        model = _core().read_model(str(onnx))
+        model = core().read_model(str(onnx))
         openvino.save_model(model, str(folder / "heads.xml"), compress_to_fp16=False)
     except RuntimeError as error:
         raise BackendError(f"OpenVINO cannot build {onnx}: {_first_line(error)}") from None
-    return Plan(("heads.xml", "heads.bin"), _version(), precision)
+    return Plan(("heads.xml", "heads.bin"), version(), precision)
 
 
 def load(folder: Path, plan: PlanEntry, spec: ModelSpec) -> OpenVinoEngine:
@@ -115,7 +115,7 @@ def incompatibility(plan: PlanEntry) -> str | None:
     """Explain why the plan cannot run, see ``Backend``: a runtime reads the IR of older releases."""
     if plan.precision in _HINTS and plan.precision not in instructions.narrow_floats(this_host()):
         return f"computes in {plan.precision}, for which this processor has no instructions: build it again here"
-    return newer_than_installed("OpenVINO", "openvino", plan.version, _version())
+    return newer_than_installed("OpenVINO", "openvino", plan.version, version())
 
 
 def _precision(asked: str | None, of_heads: str, spec: ModelSpec) -> str:
@@ -138,7 +138,8 @@ def _precision(asked: str | None, of_heads: str, spec: ModelSpec) -> str:
     return asked
 
 
-def _version() -> str:
+def version() -> str:
+    """Return the release of the OpenVINO that is installed."""
     return str(openvino.__version__).split("-")[0]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from time import perf_counter
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -33,6 +33,8 @@ class Heads(Protocol):
     spec: ModelSpec
     depth: int
     """How many inferences may run at once: 1 if ``submit`` waits for its result, otherwise 2 or more."""
+    max_batch: int
+    """How many images one inference takes where that is faster than one by one; otherwise 1."""
 
     def submit(self, images: npt.NDArray[np.float32]) -> Callable[[], RawHeads]:
         """Start inference on (B, 3, H, W) float32; the returned function waits for the result.
@@ -64,6 +66,7 @@ class Engine(ABC):
     depth: int
     backend: str
     precision: str
+    max_batch: int = 1
 
     @property
     def graph(self) -> str | None:
@@ -126,7 +129,9 @@ class Detector(Reader, ABC):
 
     spec: ModelSpec
     depth: int
-    """How many frames may be submitted before the first result is fetched."""
+    """How many submissions may be made before the first one's result is fetched."""
+    max_batch: int = 1
+    """How many frames one submission takes where that is faster than one by one; otherwise 1."""
 
     @abstractmethod
     def submit(self, frame: Pixels) -> Callable[[], Result]:
@@ -137,6 +142,16 @@ class Detector(Reader, ABC):
         Raises:
             ValueError: the frame is an array that is not (height, width, 3) uint8.
         """
+
+    def submit_batch(self, frames: Sequence[Pixels]) -> Callable[[], list[Result]]:
+        """Start on 1 … ``max_batch`` frames of any sizes at once; the returned function waits for their results.
+
+        Raises:
+            ValueError: the number of frames does not fit, or one is an array that is not (height, width, 3) uint8.
+        """
+        check_batch(frames, self.max_batch)
+        finish = self.submit(frames[0])
+        return lambda: [finish()]
 
     def __call__(self, frame: Pixels) -> Detections:
         """Detect objects in one frame, and wait for the result."""
@@ -166,18 +181,45 @@ class HostDetector(Detector):
         self.depth = heads.depth
         self._decode = Decoder(for_reader(heads.spec, min_score))
 
+    @property
+    def max_batch(self) -> int:  # type: ignore[override]
+        """See ``Detector``."""
+        return self.heads.max_batch
+
     def submit(self, frame: Pixels) -> Callable[[], Result]:
         """See ``Detector``."""
-        began = perf_counter()
-        images = preprocess(to_bgr(frame), self.spec)
+        finish = self._start([frame])
+        return lambda: finish()[0]
+
+    def submit_batch(self, frames: Sequence[Pixels]) -> Callable[[], list[Result]]:
+        """See ``Detector``."""
+        check_batch(frames, self.max_batch)
+        return self._start(frames)
+
+    def _start(self, frames: Sequence[Pixels]) -> Callable[[], list[Result]]:
+        images, prepared = [], []
+        for frame in frames:
+            began = perf_counter()
+            images.append(preprocess(to_bgr(frame), self.spec))
+            prepared.append(perf_counter() - began)
         started = perf_counter()
-        finish = self.heads.submit(images)
-        size = size_of(frame)
+        finish = self.heads.submit(images[0] if len(images) == 1 else np.concatenate(images))
+        sizes = [size_of(frame) for frame in frames]
 
-        def result() -> Result:
-            loc, logits = finish()
-            inferred = perf_counter()
-            detections = self._decode(loc[0], logits[0], size)
-            return Result(detections, StageTimes(started - began, inferred - started, perf_counter() - inferred))
+        def results() -> list[Result]:
+            heads = finish()
+            inference = perf_counter() - started
+            done = []
+            for loc, logits, size, seconds in zip(heads[0], heads[1], sizes, prepared, strict=True):
+                began = perf_counter()
+                detections = self._decode(loc, logits, size)
+                done.append(Result(detections, StageTimes(seconds, inference, perf_counter() - began)))
+            return done
 
-        return result
+        return results
+
+
+def check_batch(frames: Sequence[Pixels], most: int) -> None:
+    """Raise ValueError unless there are 1 … ``most`` frames."""
+    if not 1 <= len(frames) <= most:
+        raise ValueError(f"a batch must have 1 to {most} frames, but got {len(frames)}")

@@ -111,3 +111,31 @@ def test_the_network_sees_what_preprocess_gives():
 def test_an_invalid_frame_never_reaches_the_network():
     with pytest.raises(ValueError, match="must be"):
         HostDetector(FakeHeads(1))(np.zeros((8, 8), np.uint8))
+
+
+class Batching(FakeHeads):
+    """The same for several images at once."""
+
+    max_batch = 4
+
+    def submit(self, images):
+        singles = [FakeHeads(1).submit(image[None])() for image in images]
+        return lambda: RawHeads(*(np.concatenate(heads) for heads in zip(*singles, strict=True)))
+
+
+def test_each_frame_of_a_batch_gets_its_own_result():
+    """Frames of different sizes, each compared with the same frame alone."""
+    detector = HostDetector(Batching(2))
+    frames = [frame(3), frame(50, 10, 30), frame(21, 400, 200)]
+    results = detector.submit_batch(frames)()
+    for one, result in zip(frames, results, strict=True):
+        alone = detector(one)
+        np.testing.assert_array_equal(result.detections.boxes, alone.boxes)
+        np.testing.assert_array_equal(result.detections.scores, alone.scores)
+        assert min(result.times) >= 0
+
+
+@pytest.mark.parametrize("number", [0, 5])
+def test_a_batch_of_a_wrong_size_never_reaches_the_network(number):
+    with pytest.raises(ValueError, match=f"a batch must have 1 to 4 frames, but got {number}"):
+        HostDetector(Batching(1)).submit_batch([frame(1)] * number)

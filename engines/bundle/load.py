@@ -10,10 +10,10 @@ from pathlib import Path
 
 from ssd_edge import __version__
 from ssd_edge.detector import Engine
-from ssd_edge.engines.backends import BACKENDS, get_backend
+from ssd_edge.engines.backends import BACKENDS, GPU_BACKENDS, get_backend
 from ssd_edge.engines.base import PlanEntry
 from ssd_edge.engines.bundle.lock import read_steadily
-from ssd_edge.engines.bundle.manifest import MANIFEST, rank, read_manifest
+from ssd_edge.engines.bundle.manifest import MANIFEST, Manifest, rank, read_manifest
 from ssd_edge.engines.proof.prove import proof_of, prove
 from ssd_edge.errors import BackendError, BundleCompatibilityError, DisagreementError
 from ssd_edge.files import user_cache, written_whole
@@ -39,6 +39,41 @@ def load_bundle(folder: Path, note: Note = no_note) -> Engine:
     return read_steadily(folder, lambda: _loaded(folder, note), lambda engine: engine.close())
 
 
+def load_smaller(folder: Path, than: Engine, note: Note = no_note) -> Engine | None:
+    """Load the plan of a bundle that does the same with less work than the one that runs, if there is one.
+
+    It computes in fewer bits on the same kind of processor: a CPU's INT8 plan is no smaller one of a GPU's FP16 plan.
+
+    Args:
+        folder: the bundle.
+        than: the engine of it that runs.
+        note: see ``load_bundle``.
+
+    Raises:
+        As ``load_bundle``.
+    """
+
+    def discard(engine: Engine | None) -> None:
+        if engine is not None:
+            engine.close()
+
+    return read_steadily(folder, lambda: _smaller(folder, than, note), discard)
+
+
+def _smaller(folder: Path, than: Engine, note: Note) -> Engine | None:
+    manifest = read_manifest(folder)
+    on_gpu = than.backend in GPU_BACKENDS
+    same_kind = [plan for plan in manifest.plans if (plan.backend in GPU_BACKENDS) == on_gpu]
+    fewer = [plan for plan in same_kind if _bits(plan.precision) < _bits(than.precision)]
+    runnable = [plan for plan in fewer if plan.backend != than.backend and incompatibility(plan) is None]
+    smallest = min(runnable, key=lambda plan: (_bits(plan.precision), rank(plan)), default=None)
+    return None if smallest is None else _opened(folder, manifest, smallest, note)
+
+
+def _bits(precision: str) -> int:
+    return int("".join(filter(str.isdigit, precision)) or 32)
+
+
 def _loaded(folder: Path, note: Note) -> Engine:
     manifest = read_manifest(folder)
     reasons: list[str] = []
@@ -47,14 +82,7 @@ def _loaded(folder: Path, note: Note) -> Engine:
         if reason is None:
             for passed_over in reasons:
                 note(f"{folder}: {passed_over}; its {plan.backend} {plan.precision} plan runs")
-            spec = replace(manifest.spec, provenance=plan.provenance)
-            engine = get_backend(plan.backend).load(folder, plan, spec)
-            try:
-                _check_on_first_use(folder, plan, engine, note)
-            except BaseException:
-                engine.close()
-                raise
-            return engine
+            return _opened(folder, manifest, plan, note)
         reasons.append(f"its {plan.backend} {plan.precision} plan {reason}")
     name = manifest.plans[0].onnx if manifest.plans else manifest.provenance.get("onnx", "HEADS.onnx")
     source = beside if (beside := folder.with_name(Path(name).name)).is_file() else name
@@ -62,6 +90,17 @@ def _loaded(folder: Path, note: Note) -> Engine:
     raise BundleCompatibilityError(
         f"{folder} cannot run here: {'; '.join(reasons) or 'it holds no plan'}. A plan for this machine: {build}"
     )
+
+
+def _opened(folder: Path, manifest: Manifest, plan: PlanEntry, note: Note) -> Engine:
+    spec = replace(manifest.spec, provenance=plan.provenance)
+    engine = get_backend(plan.backend).load(folder, plan, spec)
+    try:
+        _check_on_first_use(folder, plan, engine, note)
+    except BaseException:
+        engine.close()
+        raise
+    return engine
 
 
 def _check_on_first_use(folder: Path, plan: PlanEntry, engine: Engine, note: Note) -> None:

@@ -16,6 +16,7 @@ from ssd_edge.outputs.draw import annotate
 from ssd_edge.preprocess import preprocess
 from ssd_edge.progress import Progress, no_progress
 from ssd_edge.speed import throughput
+from ssd_edge.stream.buffers import EVERY
 from ssd_edge.stream.durations import Durations, Percentiles
 from ssd_edge.stream.frames import Frame, Source
 
@@ -154,8 +155,8 @@ def _engine_fps(heads: Heads, frame: Frame, frames: int, warmup: int) -> float |
 
 def _loop_fps(detector: Detector, kept: Sequence[Frame], frames: int, warmup: int) -> float:
     if warmup:
-        run_loop(detector, Replay(kept, warmup), every_frame=True)
-    return run_loop(detector, Replay(kept, frames), every_frame=True).fps
+        run_loop(detector, Replay(kept, warmup), buffer=EVERY)
+    return run_loop(detector, Replay(kept, frames), buffer=EVERY).fps
 
 
 def _one_at_a_time(detector: Detector, kept: Sequence[Frame], frames: int, warmup: int) -> dict[str, Percentiles]:

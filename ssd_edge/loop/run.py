@@ -1,23 +1,308 @@
-"""The camera loop: capture → detect → show, with inference on the next frames while one is shown."""
+"""The camera loop: capture → detect → show, with inference on the next frames while one is shown.
+
+with CameraLoop(detector) as loop:
+    loop.add(Camera("door", open_source("rtsp://…"), [JsonLines("door.jsonl", labels)]))
+    loop.add(Camera("gate", open_source("0")))
+    report = loop.run()
+"""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, closing, suppress
+import threading
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from time import monotonic
+from typing import NamedTuple
 
-from ssd_edge.detector import Detector, Result
-from ssd_edge.errors import SinkError, SsdEdgeError
+import numpy as np
+import numpy.typing as npt
+
+from ssd_edge.detector import Detector, Reader
+from ssd_edge.errors import ModelError, SourceError, SsdEdgeError
+from ssd_edge.loop.camera import Camera, OpenCamera
+from ssd_edge.loop.in_flight import InFlight
 from ssd_edge.loop.shown import Shown, above
-from ssd_edge.loop.stats import LoopReport, LoopStats
-from ssd_edge.outputs.background import Background
+from ssd_edge.loop.stats import LoopReport, RunReport
+from ssd_edge.loop.turns import Taken, Turns
 from ssd_edge.outputs.sink import Sink, StopLoop
-from ssd_edge.stream.capture import Capture
-from ssd_edge.stream.frames import Frame, Source
+from ssd_edge.stream.buffers import NEWEST, BufferPolicy
+from ssd_edge.stream.frames import Source
 
-_BEAT = 0.25  # seconds between checks of the window's keys while no frame comes
+_BEAT = 0.25  # seconds between checks of the windows' keys while no frame comes
 _PROGRESS_EVERY = 1.0
+
+
+class _Limits(NamedTuple):
+    """When to take no more frames: their number, and a time of ``time.monotonic``."""
+
+    frames: int | None
+    stop_at: float | None
+
+
+class CameraLoop(Reader, AbstractContextManager["CameraLoop"]):
+    """One detector that serves several cameras, and reads their sources' frames whichever detector that is.
+
+    ``run`` works in the thread that calls it; all other methods may be called by any thread, also from a signal
+    handler, before and while it does. They only ask: none of them waits for the loop.
+
+    Args:
+        detector: detects the objects for all cameras; it must give scores down to the lowest that any of them reads.
+        say: takes one line about a camera or its outputs that failed while others go on; by any thread.
+        lasting: whether it goes on without a camera when the last one has ended or failed; ``stop`` ends it.
+    """
+
+    def __init__(
+        self, detector: Detector, say: Callable[[str], None] = lambda line: None, *, lasting: bool = False
+    ) -> None:
+        self._detector, self._say, self._lasting = detector, say, lasting
+        self._changed = threading.Condition()  # guards what is below, and is notified of each change of it
+        self._cameras: dict[str, OpenCamera] = {}  # all that were not removed, also those that are done
+        self._leaving: list[OpenCamera] = []  # removed, with frames in the engine
+        self._replaced: list[tuple[Detector, Callable[[Detector], None]]] = []
+        self._in_flight, self._turns = InFlight(), Turns()
+        self._closers: list[threading.Thread] = []
+        self._stopping = self._closed = self._interrupted = False
+        self._one_in = 1
+        self._taken, self._exchanges, self._began, self._told = 0, 0, monotonic(), monotonic()
+
+    @property
+    def detector(self) -> Detector:
+        """The detector that gets the next frame."""
+        return self._detector
+
+    @property
+    def reads(self) -> Collection[str]:  # type: ignore[override]
+        """See ``Reader``."""
+        return self._detector.reads
+
+    def memory(self, nbytes: int) -> npt.NDArray[np.uint8]:
+        """See ``Reader``."""
+        return self._detector.memory(nbytes)
+
+    def add(self, camera: Camera) -> None:
+        """Start reading a camera; source and outputs are closed by the loop from here on, also if it is refused.
+
+        Raises:
+            SourceError: another camera has its name, or the loop has ended.
+            SinkError: an output would overwrite the source.
+        """
+        with self._changed:
+            if self._closed or camera.name in self._cameras:
+                camera.close()
+                twice = f"two cameras are named {camera.name}: give each a name of its own, as in NAME=ADDRESS"
+                raise SourceError(f"camera {camera.name} came after the loop had ended" if self._closed else twice)
+            self._cameras[camera.name] = OpenCamera(camera, self._changed, self._one_in)
+            self._changed.notify_all()
+
+    def remove(self, name: str) -> threading.Event:
+        """Take no more frames of a camera; those in the engine are still shown, then it is closed.
+
+        Its name is free at once. After the last camera is removed, the loop waits for another.
+
+        Returns:
+            An event that is set once its source and outputs are closed.
+
+        Raises:
+            SourceError: there is no camera of that name.
+        """
+        with self._changed:
+            if name not in self._cameras:
+                raise SourceError(f"there is no camera {name}: there are {', '.join(self._cameras) or 'none'}")
+            camera = self._cameras.pop(name)
+            if not camera.done:
+                camera.removed = True
+                self._leaving.append(camera)
+            self._changed.notify_all()
+            return camera.closed
+
+    def exchange(self, detector: Detector, when_idle: Callable[[Detector], None] = lambda old: None) -> None:
+        """Have another detector take over with the next frame; frames in the old one are finished there.
+
+        Args:
+            detector: has the same labels as the old one.
+            when_idle: called by the loop's thread with the old detector once it has no more work, so that it can be
+                closed; at the loop's end at the latest, unless it has taken over again.
+
+        Raises:
+            ModelError: the labels differ.
+        """
+        with self._changed:
+            if detector.spec.labels != self._detector.spec.labels:
+                raise ModelError("the new engine has other labels than the one that runs: start another run with it")
+            replaced = [*self._replaced, (self._detector, when_idle)]
+            self._replaced = [one for one in replaced if one[0] is not detector]
+            self._detector, self._exchanges = detector, self._exchanges + 1
+            self._changed.notify_all()
+
+    def keep_one_in(self, number: int) -> None:
+        """Process one of so many frames of each live camera from now on; the others are counted in its ledger."""
+        with self._changed:
+            self._one_in = number
+            for camera in self._cameras.values():
+                camera.capture.one_in = number
+
+    def stop(self) -> None:
+        """End the run after the frames that the engine works on."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+
+    def report(self) -> RunReport:
+        """Report what has been counted so far, for each camera that was not removed."""
+        with self._changed:
+            cameras = list(self._cameras.values())
+        return RunReport(
+            cameras={camera.name: camera.report(self._interrupted) for camera in cameras},
+            seconds=monotonic() - self._began,
+            submissions=self._in_flight.submissions,
+            exchanges=self._exchanges,
+            interrupted=self._interrupted,
+        )
+
+    def run(
+        self,
+        *,
+        max_frames: int | None = None,
+        duration: float | None = None,
+        on_report: Callable[[RunReport], None] | None = None,
+    ) -> RunReport:
+        """Detect objects until all cameras end, a limit is reached, a window is closed, ``stop``, or Ctrl-C.
+
+        Cameras and outputs are closed in every case, and recordings stay readable. A camera that fails ends alone while
+        others run; the last one ends the run with its error.
+
+        Args:
+            max_frames, duration: number of results of all cameras together, and seconds, after which to end.
+            on_report: called about once a second with a report so far.
+
+        Raises:
+            SourceError: the last camera failed.
+            SinkError: an output could not be written.
+            BackendError: the engine failed.
+        """
+        self._began = monotonic()
+        limits = _Limits(max_frames, None if duration is None else self._began + duration)
+        with self:
+            try:
+                self._work(limits, on_report)
+            except StopLoop:
+                pass
+            except KeyboardInterrupt:
+                self._interrupted = True
+        return self.report()
+
+    def close(self) -> None:
+        """Close all cameras and their outputs; may be called twice.
+
+        Raises:
+            SinkError: the rest of an output could not be written.
+        """
+        with self._changed:
+            self._closed = True
+            cameras = [*self._cameras.values(), *self._leaving]
+        with ExitStack() as stack:
+            for camera in cameras:
+                stack.callback(camera.close)
+                camera.stop()  # all at once, since a source may take a while to end
+            for thread in self._closers:
+                stack.callback(thread.join)
+            stack.callback(self._hand_back)
+            stack.callback(self._in_flight.drain)
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _work(self, limits: _Limits, on_report: Callable[[RunReport], None] | None) -> None:
+        while not self._look_after():
+            detector, batch, done = self._take(limits)
+            if batch:
+                self._in_flight.submit(detector, batch)
+            elif self._in_flight:
+                for taken, result in self._in_flight.finish():
+                    taken.camera.show(taken.frame, result)
+            elif done:
+                break
+            if on_report and monotonic() - self._told >= _PROGRESS_EVERY:
+                self._told = monotonic()
+                on_report(self.report())
+
+    def _take(self, limits: _Limits) -> tuple[Detector, list[Taken], bool]:
+        """Wait for frames while there is room for them, but only until the oldest result is expected to be ready.
+
+        So a finished result does not wait for a slow camera, and a fast camera keeps the engine busy.
+
+        Returns:
+            The detector and its next frames, if any; and whether there will be none any more.
+        """
+        with self._changed:
+            detector, in_flight = self._detector, self._in_flight
+            wait = _BEAT if limits.stop_at is None else min(_BEAT, limits.stop_at - monotonic())
+            if limits.frames == self._taken or wait <= 0 or self._stopping:
+                return detector, [], True
+            if len(in_flight) >= detector.depth or (in_flight and all(one.is_over for one in self._running())):
+                return detector, [], False
+            self._changed.wait_for(self._has_news, in_flight.patience() if in_flight else wait)
+            detector = self._detector
+            most = detector.max_batch if limits.frames is None else min(detector.max_batch, limits.frames - self._taken)
+            batch = [] if self._stopping else self._turns.take(self._running(), most)
+            self._taken += len(batch)
+            return detector, batch, False
+
+    def _running(self) -> list[OpenCamera]:
+        return [camera for camera in self._cameras.values() if not camera.done]
+
+    def _has_news(self) -> bool:
+        """Whether there is a frame to take, or something else to do."""
+        news = any(camera.capture.ready or camera.is_over for camera in self._running())
+        return news or self._stopping or bool(self._leaving)
+
+    def _look_after(self) -> bool:
+        """Do what is due between two frames; return whether the last camera has ended by itself."""
+        with self._changed:
+            running = self._running()
+            over = [camera for camera in (*running, *self._leaving) if camera.is_over]
+        for camera in over:
+            if not self._in_flight.has_frames_of(camera) and self._retire(camera):
+                return True
+        for camera in running:
+            if not camera.done:
+                camera.look()
+        self._hand_back()
+        return False
+
+    def _retire(self, camera: OpenCamera) -> bool:
+        """Close a camera that is over, unless it is the last: that ends the run, by its error if it failed."""
+        error = camera.failure()
+        with self._changed:
+            camera.done = True
+            if camera.removed:
+                self._leaving.remove(camera)
+            elif not self._running() and not self._lasting:
+                if error is not None:
+                    raise error
+                return True
+        if error is not None:
+            self._say(f"camera {camera.name} has ended: {error}")
+        camera.close_windows()
+        # A source may take seconds to close, and the other cameras must not wait for that.
+        closer = threading.Thread(target=self._close_alone, args=(camera,), name=f"closing {camera.name}", daemon=True)
+        self._closers = [thread for thread in self._closers if thread.is_alive()] + [closer]
+        closer.start()
+        return False
+
+    def _close_alone(self, camera: OpenCamera) -> None:
+        try:
+            camera.close()
+        except SsdEdgeError as error:
+            self._say(f"camera {camera.name}: {error}")
+
+    def _hand_back(self) -> None:
+        """Give back replaced detectors that have no more work."""
+        with self._changed:
+            idle = [pair for pair in self._replaced if not self._in_flight.uses(pair[0])]
+            self._replaced = [pair for pair in self._replaced if pair not in idle]
+        for detector, when_idle in idle:
+            when_idle(detector)
 
 
 def run_loop(
@@ -25,118 +310,21 @@ def run_loop(
     source: Source,
     sinks: Sequence[Sink] = (),
     *,
-    every_frame: bool = False,
+    buffer: BufferPolicy = NEWEST,
     max_frames: int | None = None,
     duration: float | None = None,
     shown: Shown | None = None,
     max_age: float | None = None,
     on_report: Callable[[LoopReport], None] | None = None,
 ) -> LoopReport:
-    """Detect objects in frames until the source ends, a limit is reached, the window is closed, or Ctrl-C is pressed.
+    """Run the loop for one camera, see ``Camera`` and ``CameraLoop.run``."""
+    name = source.name
 
-    Source and sinks are closed in every case, and a recording stays readable.
+    def tell(report: RunReport) -> None:
+        if on_report is not None:
+            on_report(report.cameras[name])
 
-    Args:
-        detector: processes up to ``detector.depth`` frames at once; it must give scores down to the lowest that
-            ``shown`` reads.
-        source: an open source, which is read in a thread of its own.
-        sinks: outputs that each get every frame with a result, in order.
-        every_frame: whether to lose no frame of a recording; otherwise only the newest frame is used, see ``Capture``.
-        max_frames, duration: number of results, and seconds, after which to end.
-        shown: chooses what is counted and given to the sinks; by default, detections with a score of at least 0.5.
-        max_age: seconds after which a camera's frame is too old to be processed; see ``Capture``.
-        on_report: called about once a second with a report so far.
-
-    Raises:
-        SourceError: the source failed.
-        SinkError: an output could not be written.
-        BackendError: the engine failed.
-    """
-    shown = shown or above(0.5)
-    stats, interrupted, last_progress = LoopStats(), False, monotonic()
-    stop_at = None if duration is None else stats.began + duration
-    with ExitStack() as stack:
-        stack.enter_context(source)
-        _refuse_to_overwrite(source, sinks)
-        outputs = [stack.enter_context(Background(sink) if sink.heavy else sink) for sink in sinks]
-        capture = stack.enter_context(Capture(source, every_frame, max_age))
-        results = stack.enter_context(closing(detect(detector, capture, max_frames, stop_at)))
-        try:
-            for step in results:
-                if step is None:
-                    _idle(source, outputs)
-                else:
-                    frame, result = step
-                    detections = shown(frame, result.detections)
-                    stats.add_result(frame.captured, detections, result.times)
-                    for sink in outputs:
-                        sink.write(frame, detections)
-                    stats.add_shown(frame.captured)
-                if on_report and monotonic() - last_progress >= _PROGRESS_EVERY:
-                    last_progress = monotonic()
-                    on_report(stats.report(capture))
-        except StopLoop:
-            pass
-        except KeyboardInterrupt:
-            interrupted = True
-    return stats.report(capture, interrupted)
-
-
-def detect(
-    detector: Detector, capture: Capture, max_frames: int | None = None, stop_at: float | None = None
-) -> Generator[tuple[Frame, Result] | None, None, None]:
-    """Yield frames with their results, in order, or None about every quarter of a second without a frame.
-
-    While fewer than ``detector.depth`` inferences are running, it waits for the next frame, but only until the oldest
-    result is expected to be ready. So a finished result does not wait for a slow camera, and a fast camera keeps the
-    engine busy.
-
-    Args:
-        detector: detects the objects.
-        capture: gives the frames.
-        max_frames: largest number of frames to take.
-        stop_at: time (``time.monotonic``) after which to take no frame.
-    """
-    pending: deque[tuple[Frame, float, Callable[[], Result]]] = deque()
-    typical = 0.0  # smoothed seconds of an inference
-    left = max_frames
-    try:
-        while True:
-            now = monotonic()
-            more = left != 0 and (stop_at is None or now < stop_at) and not capture.ended
-            if more and len(pending) < detector.depth:
-                # The 0.9 makes it fetch early: if results were always late, the delay would count as inference time.
-                patience = pending[0][1] + 0.9 * typical - now if pending else _BEAT
-                frame = capture.take(max(0.0, patience))
-                if frame is not None:
-                    left = None if left is None else left - 1
-                    pending.append((frame, monotonic(), detector.submit(frame.pixels)))
-                    continue
-            if pending:
-                frame, submitted, finish = pending.popleft()
-                result = finish()
-                typical += 0.2 * (monotonic() - submitted - typical)
-                yield frame, result
-            elif more:
-                yield None
-            else:
-                break
-        capture.take(0)  # raises the error that ended the source early, if any
-    finally:
-        # No old requests may be left running in an engine that is used again.
-        for _, _, finish in pending:
-            with suppress(SsdEdgeError):
-                finish()
-
-
-def _idle(source: Source, sinks: Sequence[Sink]) -> None:
-    if source.supervision is not None:
-        source.supervision.look()
-    for sink in sinks:
-        sink.idle()
-
-
-def _refuse_to_overwrite(source: Source, sinks: Sequence[Sink]) -> None:
-    for sink in sinks:
-        if source.path and sink.path and sink.path.resolve() == source.path.resolve():
-            raise SinkError(f"{sink.path} is the source that is being read: write the results elsewhere")
+    with CameraLoop(detector) as loop:
+        loop.add(Camera(name, source, sinks, shown or above(0.5), buffer, max_age))
+        report = loop.run(max_frames=max_frames, duration=duration, on_report=tell if on_report else None)
+    return report.cameras[name]

@@ -22,7 +22,7 @@ class Network:
 
     backend, precision, graph = "tensorrt", "FP16", None
 
-    depth = 2
+    depth, max_batch = 2, 1
 
     def __init__(self, error=None):
         self.spec, self.error, self.open = small_spec(), error, 0
@@ -48,7 +48,7 @@ class Inside(HostDetector):
     def __init__(self, network):
         super().__init__(network)
         self.network = network
-        self.heads = type("Heads", (), {"submit": staticmethod(network._heads)})
+        self.heads = type("Heads", (), {"submit": staticmethod(network._heads), "max_batch": 1})
 
     def close(self):
         self.network.open -= 1
