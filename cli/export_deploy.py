@@ -1,4 +1,4 @@
-"""``ssd-edge export-deploy``: write the files with which Triton or DeepStream runs a bundle's plan."""
+"""``ssd-edge export-deploy``: write the files with which Triton, DeepStream or Frigate runs a bundle's plan."""
 
 from __future__ import annotations
 
@@ -16,44 +16,63 @@ class Server(str, Enum):
 
     TRITON = "triton"
     DEEPSTREAM = "deepstream"
+    FRIGATE = "frigate"
 
 
 def export_deploy(
     bundle: Annotated[
         Path,
         typer.Argument(
-            help="Engine bundle NAME.engine with a plan of backend tensorrt that includes decode.", show_default=False
+            help="Engine bundle NAME.engine: with a plan of backend tensorrt that includes decode, or for frigate with "
+            "one of backend openvino.",
+            show_default=False,
         ),
     ],
     folder: Annotated[
         Path,
         typer.Argument(
-            help="Output folder: a model repository for triton, a new folder for deepstream.", show_default=False
+            help="Output folder: a model repository for triton, a new folder for the others.", show_default=False
         ),
     ],
     to: Annotated[
-        Server, typer.Option("--to", help="Software that will run the plan: triton or deepstream.", show_default=False)
+        Server,
+        typer.Option(
+            "--to", help="Software that will run the plan: triton, deepstream or frigate.", show_default=False
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Write the files with which Triton or DeepStream runs a TensorRT plan: configuration, labels and instructions.
+    """Write the files with which Triton, DeepStream or Frigate runs a plan: configuration, labels and instructions.
 
     triton makes FOLDER/NAME, an entry of a model repository. deepstream makes FOLDER, with nvinfer's configuration and
-    the source of a parser for the plan's outputs. Neither has been run on a device yet.
+    the source of a parser for the plan's outputs. Both take a TensorRT plan; neither has been run on a device yet.
+    frigate makes FOLDER, with an OpenVINO model that holds preprocess, decode and NMS.
 
     Next: what README.md in the folder says
     """
-    from ssd_edge.engines.deploy import deepstream, triton
-    from ssd_edge.engines.deploy.plan import deployable
-
-    model = deployable(bundle)
-    made = (triton if to is Server.TRITON else deepstream).export(model, folder)
+    made = _made(bundle, folder, to)
     files = sorted(path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file())
     if as_json:
         print_json({"folder": str(made), "files": files})
         return
     say(f"{made}: {', '.join(files)}")
-    if to is Server.DEEPSTREAM and deepstream.scale(model.spec)[1]:
-        off = deepstream.scale(model.spec)[1]
-        say(f"nvinfer has one scale for all channels: contrast is off by {off:.1%} in a channel, at most", "yellow")
     say(f"next: {made / 'README.md'}")
+
+
+def _made(bundle: Path, folder: Path, to: Server) -> Path:
+    from ssd_edge.engines.deploy.plan import deployable
+
+    if to is Server.FRIGATE:
+        from ssd_edge.engines.deploy import frigate
+
+        return frigate.export(bundle, folder)
+    from ssd_edge.engines.deploy import deepstream, triton
+
+    model = deployable(bundle)
+    if to is Server.TRITON:
+        return triton.export(model, folder)
+    off = deepstream.scale(model.spec)[1]
+    made = deepstream.export(model, folder)
+    if off:
+        say(f"nvinfer has one scale for all channels: contrast is off by {off:.1%} in a channel, at most", "yellow")
+    return made

@@ -38,7 +38,7 @@ def export(model: Deployable, folder: Path) -> Path:
         PARSER: _SOURCE.read_text(encoding="utf-8"),
         "README.md": page(model),
     }
-    write(folder, texts, ("model.plan", model.file))
+    write(folder, texts, {"model.plan": model.file})
     return folder
 
 

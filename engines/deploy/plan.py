@@ -79,17 +79,21 @@ def deployable(bundle: Path) -> Deployable:
             f"the plan in {bundle} was built by an older ssd-edge, with an FP16 image or counts that nvinfer does not "
             f"take: build it again; {build}"
         )
-    name = "".join(c if c.isascii() and (c.isalnum() or c in "_-.") else "_" for c in bundle.resolve().stem)
-    return Deployable(name, bundle / plan.files[0], plan, manifest.spec)
+    return Deployable(serving_name(bundle), bundle / plan.files[0], plan, manifest.spec)
 
 
-def write(folder: Path, texts: Mapping[str, str], plan: tuple[str, Path]) -> None:
+def serving_name(bundle: Path) -> str:
+    """Make a model's name of its bundle's, in letters, digits, ``_``, ``-`` and ``.``."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in "_-.") else "_" for c in bundle.resolve().stem)
+
+
+def write(folder: Path, texts: Mapping[str, str], plans: Mapping[str, Path]) -> None:
     """Write a new folder with these files, complete or not at all.
 
     Args:
         folder: the folder to make; it may exist if it is empty.
         texts: texts by path in the folder.
-        plan: path of the plan in the folder, and the file to copy there.
+        plans: files to copy, by path in the folder.
 
     Raises:
         BackendError: something of that name exists already.
@@ -102,6 +106,7 @@ def write(folder: Path, texts: Mapping[str, str], plan: tuple[str, Path]) -> Non
         for name, text in texts.items():
             (new / name).parent.mkdir(parents=True, exist_ok=True)
             (new / name).write_text(text, encoding="utf-8")
-        (new / plan[0]).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(plan[1], new / plan[0])
+        for name, file in plans.items():
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, new / name)
         replace_folder(new, folder)

@@ -32,7 +32,7 @@ def export(model: Deployable, repository: Path) -> Path:
     """
     folder = repository / model.name
     texts = {"config.pbtxt": config(model), "labels.txt": model.labels, "README.md": page(model)}
-    write(folder, texts, ("1/model.plan", model.file))
+    write(folder, texts, {"1/model.plan": model.file})
     return folder
 
 
