@@ -1,0 +1,1 @@
+"""What an operator needs of a loop that runs for months: one file, reload, metrics, health, logs, systemd."""

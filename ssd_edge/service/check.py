@@ -1,0 +1,91 @@
+"""Check a service against the machine without starting it: model, cameras, outputs."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ssd_edge.engines.opening import open_model
+from ssd_edge.errors import SsdEdgeError
+from ssd_edge.service.cameras import lowest_score
+from ssd_edge.service.config import CameraConfig, OutputConfig, ServiceConfig
+from ssd_edge.service.folders import file_written
+from ssd_edge.service.output_forms import FOLDERS
+from ssd_edge.spec import ModelSpec
+from ssd_edge.stream.sources import check_source
+from ssd_edge.swap.journal import journal_of
+from ssd_edge.swap.versions import start_model
+
+_PORTS = {"mqtt": 1883, "mqtts": 8883, "http": 80, "https": 443}
+_PATIENCE = 3.0
+
+
+def problems(config: ServiceConfig) -> Iterator[str]:
+    """Yield a sentence for each thing that would keep a service from starting, without starting anything of it.
+
+    The model is opened and closed again; brokers and servers are only connected to.
+    """
+    for camera in config.cameras:
+        yield from problems_of_camera(camera)
+    try:
+        with open_model(start_model(config.model, journal_of(config.path))) as engine:
+            yield from _problems_of_watches(config, engine.spec)
+    except SsdEdgeError as error:
+        yield str(error)
+
+
+def problems_of_camera(camera: CameraConfig) -> Iterator[str]:
+    """Yield what is wrong with a camera's source and outputs; nothing is opened."""
+    try:
+        check_source(camera.source, camera.mode, camera.capture)
+    except SsdEdgeError as error:
+        yield f"{camera.name}: {error}"
+    for output in camera.outputs:
+        problem = _problem_of_output(output)
+        if problem:
+            yield f"{camera.name}, output {output.kind}: {problem}"
+
+
+def _problems_of_watches(config: ServiceConfig, spec: ModelSpec) -> Iterator[str]:
+    for camera in config.cameras:
+        try:
+            lowest_score((camera,), spec, config.path)
+        except SsdEdgeError as error:
+            yield f"{camera.name}: {error}"
+
+
+def _problem_of_output(output: OutputConfig) -> str:
+    path = file_written(output)
+    if path is not None:
+        return _problem_of_path(path, output.kind in FOLDERS)
+    # What is served here needs nobody to answer.
+    return _problem_of_address(output.target) if output.kind in ("mqtt", "webhook") else ""
+
+
+def _problem_of_path(path: Path, is_folder: bool) -> str:
+    """Say why a file or folder cannot be written; empty if it can."""
+    if path.exists() and path.is_dir() != is_folder:
+        return f"cannot write {path}: it is {'a file' if is_folder else 'a folder'}"
+    folder = path if is_folder else path.parent
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not there.is_dir():
+        return f"cannot write {path}: {there} is a file"
+    if there != folder and not is_folder:
+        return f"cannot write {path}: there is no folder {folder}: mkdir -p {folder}"
+    if not os.access(there, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        return f"cannot write {path}: this user may not write there"
+    return ""
+
+
+def _problem_of_address(address: str) -> str:
+    """Say why nothing can be sent to an address; empty if something listens there."""
+    parts = urlsplit(address)
+    place = (parts.hostname or "", parts.port or _PORTS[parts.scheme])
+    try:
+        with socket.create_connection(place, timeout=_PATIENCE):
+            return ""
+    except OSError as error:
+        return f"nobody answers at {parts.scheme}://{place[0]}:{place[1]}: {error.strerror or error}"
