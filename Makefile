@@ -11,7 +11,7 @@ UV := .venv/uv
 DISASSEMBLER := .venv/nvdisasm
 HEADERS := .venv/tensorrt-headers/10.3 .venv/tensorrt-headers/10.16 .venv/tensorrt-headers/11.1
 
-.PHONY: install demo test test-fast test-pythons test-lowest test-opencv test-aarch64 check sanitize docs structure
+.PHONY: install demo test test-fast test-pythons test-lowest test-opencv test-aarch64 check sanitize docs structure faults
 
 install: .venv/.installed
 
@@ -19,7 +19,7 @@ install: .venv/.installed
 	@echo "installing into .venv: a few minutes the first time"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,calibrate,rtx,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,calibrate,rtx,page,dev]'
 	@# CUDA's compiler as JetPack 6 needs it; without it, its tests are skipped.
 	@test -d $(JETPACK_6) || { rm -rf $(JETPACK_6).part; \
 	$(BIN)/python -m pip install --quiet --no-deps --target $(JETPACK_6).part \
@@ -110,6 +110,11 @@ sanitize: install
 docs: install
 	$(BIN)/python docs/generate_cli.py
 	$(BIN)/python docs/generate_layers.py
+	$(BIN)/python docs/generate_schema.py
 
 structure: install
 	@$(BIN)/python benchmarks/structure.py
+
+# Faults of real servers, networks, disks and processes on loopback; what is missing here is named. Six minutes.
+faults: install
+	@PYTHONPATH=.:benchmarks $(BIN)/python -m faults
