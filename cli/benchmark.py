@@ -57,6 +57,7 @@ def benchmark(
 
     from ssd_edge.engines.opening import open_model
     from ssd_edge.loop.benchmark import benchmark as measure
+    from ssd_edge.machine.heat import HeatRecorder
     from ssd_edge.machine.summary import summary
     from ssd_edge.stream.sources import check_source, open_source
 
@@ -66,6 +67,7 @@ def benchmark(
     with ExitStack() as opened, progress("measuring") as bar:
         engines = {str(path): opened.enter_context(open_model(path, say)) for path in models}
         source = open_source(camera, realtime=False, mode=mode, way=capture)
+        recorder = opened.enter_context(HeatRecorder())
         results = measure(
             engines,
             source,
@@ -75,10 +77,12 @@ def benchmark(
             min_score=min_score,
             progress=bar,
         )
+    heat = recorder.heat()
     if source.lost:
         say(f"{source.lost} damaged frames of {source.name} are left out")
     if as_json:
-        print_json({"machine": machine, "engines": [result.to_json() for result in results]})
+        engines_json = [result.to_json() for result in results]
+        print_json({"machine": machine, "engines": engines_json, "heat": heat.to_json()})
         return
     console = Console()
     console.print(_table(results))
@@ -86,6 +90,10 @@ def benchmark(
         if result.graph not in {None, "yes"}:
             console.print(cell(f"{Path(result.name).name}: CUDA graph: {result.graph}"), soft_wrap=True)
     console.print(_machine_line(machine), soft_wrap=True, highlight=False)
+    if temperature := heat.sentence():
+        console.print(cell(temperature), soft_wrap=True, highlight=False)
+    if limits := heat.warning():
+        say(f"the figures are those of a machine that was slowed down: {limits}", "yellow")
 
 
 def _table(results: Sequence[EngineTimes]) -> Table:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import Enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +13,9 @@ from ssd_edge.errors import SourceError
 from ssd_edge.parsing import parse_duration
 from ssd_edge.stream.camera_mode import CAMERA_FORMATS
 from ssd_edge.stream.ways import DEFAULT_WAY, WAYS
+
+PLACE = "{camera}"
+"""Stands for the camera's name in a path."""
 
 Size = Annotated[
     str | None,
@@ -29,12 +34,49 @@ PixelFormat = Annotated[
     ),
 ]
 Capture = Annotated[str, typer.Option("--capture", help=f"How the source is read: {help_of(WAYS, DEFAULT_WAY)}.")]
+Buffer = Annotated[
+    str,
+    typer.Option(
+        "--buffer",
+        metavar="newest|drop-oldest:N|every",
+        help="Frames that wait for the engine: only the newest; a queue of N whose oldest is dropped; or each one, "
+        "for which the source waits.",
+    ),
+]
 MaxAge = Annotated[
     str | None,
     typer.Option(
         "--max-age",
         metavar="TIME",
         help="Drop and count a camera's frames that are older than this before they are processed, such as 100ms.",
+    ),
+]
+
+
+class Degrade(str, Enum):
+    """What the loop may do while the machine is slowed down, or frames come too late."""
+
+    OFF = "off"
+    SKIP = "skip"
+    ENGINE = "engine"
+
+
+DegradeOption = Annotated[
+    Degrade,
+    typer.Option(
+        "--degrade",
+        help="What a live camera may lose while heat or current slows the machine down, or --max-age is missed: "
+        "nothing (off), frames (skip: one of 2, then one of 3, is processed), or frames and then accuracy (engine: the "
+        "smaller engine takes over). Each step is said, and undone when that is over.",
+    ),
+]
+Fallback = Annotated[
+    Path | None,
+    typer.Option(
+        "--fallback",
+        metavar="NAME.engine",
+        help="The smaller engine of --degrade engine, with the same labels. By default a plan in fewer bits of the "
+        "same bundle.",
     ),
 ]
 

@@ -23,10 +23,6 @@ NO_GAIN = 1.03
 """Smallest speed-up of INT8 that is worth its loss of AP; a smaller one could be noise of a busy machine."""
 
 
-DEFAULT_SCORE = 0.5
-"""Score from which on detections of a class are shown that has no operating score."""
-
-
 class NumberLists(TyperCommand):
     """A command whose repeatable options also accept several numbers at once: ``--option 8.6 8.9``."""
 

@@ -20,6 +20,7 @@ from ssd_edge.cli.calibrate import calibrate
 from ssd_edge.cli.cameras import cameras
 from ssd_edge.cli.check_data import check_data
 from ssd_edge.cli.check_onnx import check_onnx
+from ssd_edge.cli.collect import collect
 from ssd_edge.cli.common import NumberLists, printable
 from ssd_edge.cli.compare import compare
 from ssd_edge.cli.demo import demo
@@ -31,8 +32,12 @@ from ssd_edge.cli.export_deploy import export_deploy
 from ssd_edge.cli.import_model import import_model
 from ssd_edge.cli.import_onnx import import_onnx
 from ssd_edge.cli.inspect import inspect
+from ssd_edge.cli.page_options import PageCommand
+from ssd_edge.cli.replay import replay
 from ssd_edge.cli.run import run
 from ssd_edge.cli.selftest import selftest
+from ssd_edge.cli.service import service
+from ssd_edge.cli.swap import swap
 from ssd_edge.cli.train import train
 from ssd_edge.cli.verify import verify
 from ssd_edge.errors import SsdEdgeError
@@ -63,7 +68,16 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "export-deploy": export_deploy,
         "inspect": inspect,
     },
-    "Use it": {"run": run, "eval": evaluate, "benchmark": benchmark, "demo": demo},
+    "Use it": {
+        "run": run,
+        "replay": replay,
+        "service": service,
+        "swap": swap,
+        "eval": evaluate,
+        "benchmark": benchmark,
+        "collect": collect,
+        "demo": demo,
+    },
     "Check the machine": {"doctor": doctor, "cameras": cameras, "verify": verify, "selftest": selftest},
 }
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -71,7 +85,8 @@ _INTERRUPTED = 130  # typer's exit code after Ctrl-C
 
 for _panel, _commands in _PANELS.items():
     for _name, _command in _commands.items():
-        app.command(_name, cls=NumberLists, rich_help_panel=_panel)(_command)
+        _class = PageCommand if _name == "run" else NumberLists
+        app.command(_name, cls=_class, rich_help_panel=_panel)(_command)
 
 
 def _print_version(asked: bool) -> None:

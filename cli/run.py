@@ -2,56 +2,121 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import Annotated
 
 import typer
 
-from ssd_edge.cli.camera_options import Capture, Fps, MaxAge, PixelFormat, Size, seconds_of
-from ssd_edge.cli.common import DEFAULT_SCORE, print_json, say, stderr
-from ssd_edge.outputs.catalogue import SINKS, open_sink
+from ssd_edge.cli.camera_options import (
+    Buffer,
+    Capture,
+    Degrade,
+    DegradeOption,
+    Fallback,
+    Fps,
+    MaxAge,
+    PixelFormat,
+    Size,
+    seconds_of,
+)
+from ssd_edge.cli.collect_options import (
+    CollectAgainst,
+    CollectFolder,
+    CollectFrames,
+    CollectQuiet,
+    CollectShare,
+    CollectSize,
+    read_collecting,
+)
+from ssd_edge.cli.common import print_json, stderr
+from ssd_edge.cli.network_output_options import (
+    Device,
+    Mqtt,
+    MqttRate,
+    NetworkOutputs,
+    RtspOut,
+    Webhook,
+    WebhookPicture,
+    WebhookRate,
+)
+from ssd_edge.cli.output_options import (
+    ClipAfter,
+    ClipBefore,
+    DiskFloor,
+    DiskQuota,
+    RotateEvery,
+    RotateSize,
+    SaveClips,
+    SaveImages,
+    SaveJson,
+    SaveVideo,
+    ShowWindow,
+    read_rules,
+)
+from ssd_edge.cli.page_options import PageAddress, TokenFile, read_page
+from ssd_edge.cli.recording import Record, check_record, recordings
+from ssd_edge.cli.relieving import Relieving
+from ssd_edge.cli.run_cameras import Wanted, check_paths, read_cameras, run_cameras
+from ssd_edge.cli.run_service import example, live_on, logging_errors, make_log, run_service
+from ssd_edge.cli.service_options import CheckConfig, Config, ExampleConfig, LogForm, Wait
+from ssd_edge.stream.buffers import EVERY, NEWEST, parse_buffer
 from ssd_edge.stream.camera_mode import parsed_mode
 from ssd_edge.stream.ways import DEFAULT_WAY
 
-if TYPE_CHECKING:
-    from rich.table import Table
 
-    from ssd_edge.loop.shown import Shown
-    from ssd_edge.loop.stats import LoopReport
-    from ssd_edge.outputs.sink import Sink
-    from ssd_edge.spec import ModelSpec
-    from ssd_edge.stream.durations import Percentiles
-    from ssd_edge.stream.frames import Source
-    from ssd_edge.tracking.watch import Watch
-    from ssd_edge.tracking.watch_file import WatchReader
-
-
+@logging_errors
 def run(
-    model: Annotated[Path, typer.Argument(help="Engine NAME.engine/, or NAME.onnx, NAME.pt or NAME.ckpt.")],
+    context: typer.Context,
+    model: Annotated[
+        Path | None, typer.Argument(help="Engine NAME.engine/, or NAME.onnx, NAME.pt or NAME.ckpt.")
+    ] = None,
     camera: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
             "--camera",
             "-c",
-            help="Camera number, video file, folder of images, rtsp:// address, or 'synthetic' for a rendered scene.",
+            metavar="NAME=ADDRESS",
+            show_default="0",
+            help="Camera number, video file, folder of images, rtsp:// address, or 'synthetic' for a rendered scene. "
+            "Repeat it for several cameras; a name is optional.",
         ),
-    ] = "0",
+    ] = None,
     size: Size = None,
     fps: Fps = None,
     pixel_format: PixelFormat = None,
     capture: Capture = DEFAULT_WAY,
     max_age: MaxAge = None,
-    save_video: Annotated[Path | None, typer.Option(help=SINKS["video"].about)] = None,
-    save_images: Annotated[Path | None, typer.Option(help=SINKS["images"].about)] = None,
-    save_json: Annotated[Path | None, typer.Option(help=SINKS["json"].about)] = None,
-    window: Annotated[
-        bool | None,
-        typer.Option(
-            "--window/--no-window",
-            help=f"{SINKS['window'].about} The default if there is a display and no --save option.",
-        ),
-    ] = None,
+    degrade: DegradeOption = Degrade.SKIP,
+    fallback: Fallback = None,
+    save_video: SaveVideo = None,
+    save_images: SaveImages = None,
+    save_json: SaveJson = None,
+    save_clips: SaveClips = None,
+    record: Record = None,
+    clip_before: ClipBefore = "5s",
+    clip_after: ClipAfter = "5s",
+    rotate_size: RotateSize = None,
+    rotate_every: RotateEvery = None,
+    disk_quota: DiskQuota = None,
+    disk_floor: DiskFloor = None,
+    collect: CollectFolder = None,
+    collect_against: CollectAgainst = None,
+    collect_frames: CollectFrames = 1000,
+    collect_size: CollectSize = "1GB",
+    collect_share: CollectShare = 5.0,
+    collect_quiet: CollectQuiet = "10m",
+    mqtt: Mqtt = None,
+    mqtt_rate: MqttRate = 1.0,
+    webhook: Webhook = None,
+    webhook_rate: WebhookRate = 0.0,
+    webhook_picture: WebhookPicture = False,
+    rtsp_out: RtspOut = None,
+    device: Device = None,
+    window: ShowWindow = None,
+    page: PageAddress = None,
+    page_token_file: TokenFile = None,
     min_score: Annotated[
         float | None,
         typer.Option(
@@ -69,78 +134,90 @@ def run(
             help="Follow objects by ids, and count them in zones and over lines: docs/tracking.md has the file's form.",
         ),
     ] = None,
+    buffer: Buffer = NEWEST.name,
     every_frame: Annotated[
-        bool, typer.Option("--every-frame", help="Process every frame of a file: drop none, however long it takes.")
+        bool, typer.Option("--every-frame", help="Process every frame of a file; short for --buffer every.")
     ] = False,
     frames: Annotated[int | None, typer.Option(min=1, help="Stop after this number of frames.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="Stop after this number of seconds.")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Check the engine first, as ssd-edge verify does.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    log_form: LogForm = "text",
+    config: Config = None,
+    check_config: CheckConfig = False,
+    wait: Wait = False,
+    example_config: ExampleConfig = False,
 ) -> None:
     """Detect objects live on a camera, a stream, a video or images.
 
     Always processes the newest frame: if the engine is slower than the camera, frames are dropped and counted, so
-    results never lag behind. A file is played at its own speed in the same way; --every-frame processes all of its
-    frames instead. Ctrl-C ends the run and closes all files.
+    results never lag behind. A file is played at its own speed in the same way; --buffer chooses otherwise. Several
+    cameras share the engine in turns. Ctrl-C or SIGTERM ends the run and closes all files.
+
+    --config FILE.yaml runs several cameras with their outputs, for months: ssd-edge service keeps it running.
 
     Next: ssd-edge benchmark NAME.engine, to see where the time goes
     """
+    if example_config:
+        example()
+        return
+    if config is not None or check_config or wait:
+        run_service(context, check=check_config, wait=wait, as_json=as_json)
+        return
+    if model is None:
+        raise typer.BadParameter("name a model, such as NAME.engine, or --config FILE.yaml")
     if as_json and save_json == Path("-"):
         raise typer.BadParameter("--json and --save-json - both print on stdout: write one of them to a file")
-    from rich.live import Live
-
     from ssd_edge.engines.opening import open_model, proof_for
     from ssd_edge.engines.proof.prove import prove
-    from ssd_edge.loop.run import run_loop
-    from ssd_edge.outputs.lettering import names_not_shown
-    from ssd_edge.stream.sources import check_source, open_source
+    from ssd_edge.stream.sources import check_source
     from ssd_edge.tracking.watch_file import WatchReader
 
-    mode, oldest = parsed_mode(size, fps, pixel_format), seconds_of("--max-age", max_age)
-    check_source(camera, mode, capture)
-    reader = None if watch is None else WatchReader(watch)
-    with open_model(model, say) as engine:
+    log = make_log(log_form)
+    tell = log.note("run")
+    cameras = read_cameras(camera or ["0"])
+    network = NetworkOutputs(mqtt, mqtt_rate, webhook, webhook_rate, webhook_picture, rtsp_out, device)
+    network.check(watched=watch is not None)
+    saved = {"video": save_video, "images": save_images, "clips": save_clips, "json": save_json}
+    collecting = read_collecting(
+        collect, collect_against, model, collect_frames, collect_size, collect_share, collect_quiet
+    )
+    targets = _targets(saved, window or (False if network.targets or page or record or collect else None))
+    check_paths({**targets, **collecting.targets}, cameras)
+    check_record(record, degrade is Degrade.ENGINE)
+    wanted = Wanted(
+        mode=parsed_mode(size, fps, pixel_format),
+        way=capture,
+        buffer=EVERY if every_frame else parse_buffer(buffer),
+        max_age=seconds_of("--max-age", max_age),
+        min_score=min_score,
+        reader=None if watch is None else WatchReader(watch),
+        targets=targets,
+        rules=read_rules((rotate_size, rotate_every), (disk_quota, disk_floor), (clip_before, clip_after), tell),
+        network=network,
+        collecting=collecting,
+        several=len(cameras) > 1,
+        relieving=Relieving(degrade, fallback),
+        page=read_page(page, page_token_file),
+        watch=watch,
+    )
+    for one in cameras:
+        check_source(one.address, wanted.mode, wanted.way)
+    with open_model(model, log.note("model", "warning")) as engine:
         if verify:
-            say(f"verified: {prove(engine, proof_for(model, engine)).sentence()}")
-        chosen = _chosen(engine.spec, min_score, reader)
-        detector = engine.detector(chosen.lowest_score)
-        source = open_source(camera, mode=mode, way=capture, reader=detector)
-        targets = _targets({"video": save_video, "images": save_images, "json": save_json}, window)
-        source.listen(say)
-        sinks = [open_sink(name, target, engine.spec.labels, source.fps) for name, target in targets.items()]
-        if targets.keys() - {"json"} and (not_shown := names_not_shown(engine.spec.labels)):
-            say(not_shown, "yellow")
-        way = f" by {source.way}" if source.way else ""
-        say(f"{model}: {engine.backend} {engine.precision}, on {source.name}{way}; Ctrl-C ends it")
-        with Live(console=stderr(), transient=True, refresh_per_second=2) as live:
-            report = run_loop(
-                detector,
-                source,
-                sinks,
-                every_frame=every_frame,
-                max_frames=frames,
-                duration=seconds,
-                shown=chosen.shown,
-                max_age=oldest,
-                on_report=lambda now: live.update(report_table(now)),
-            )
+            tell(f"verified: {prove(engine, proof_for(model, engine)).sentence()}")
+        with live_on(stderr(), log_form == "text") as show:
+            kept = None if record is None else recordings(record, model, engine, wanted)
+            ran = run_cameras(model, engine, cameras, replace(wanted, record=kept), log, show, frames, seconds)
     if as_json:
-        counted = {"objects": chosen.watch.objects, "counts": chosen.watch.counts} if chosen.watch else {}
         about = {"model": str(model), "backend": engine.backend, "precision": engine.precision}
-        print_json({**about, **report.to_json(), **counted})
+        print_json({**about, **ran.to_json()})
         return
-    stderr().print(report_table(report))
-    for sentence in chosen.watch.sentences() if chosen.watch else ():
-        say(sentence)
-    _say_end(source, sinks)
-
-
-def _say_end(source: Source, sinks: Sequence[Sink]) -> None:
-    if source.trouble:
-        say(f"frames were left out: {source.trouble}", "yellow")
-    for sink in sinks:
-        if sink.path is not None:
-            say(f"written: {sink.path}")
+    if log_form == "text":
+        stderr().print(ran.table())
+    else:
+        tell(ran.headline())
+    ran.say_end(log)
 
 
 def _targets(paths: Mapping[str, Path | None], window: bool | None) -> dict[str, str]:
@@ -149,73 +226,3 @@ def _targets(paths: Mapping[str, Path | None], window: bool | None) -> dict[str,
 
     targets = {name: str(path) for name, path in paths.items() if path}
     return {**targets, "window": ""} if window or (window is None and not targets and has_display()) else targets
-
-
-class _Chosen(NamedTuple):
-    """What is shown of the detections, the lowest score that this needs, and what is watched, if anything."""
-
-    shown: Shown
-    lowest_score: float
-    watch: Watch | None = None
-
-
-def _chosen(spec: ModelSpec, min_score: float | None, reader: WatchReader | None) -> _Chosen:
-    import numpy as np
-
-    from ssd_edge.loop.shown import above, watched
-    from ssd_edge.tracking.watch import Watch
-
-    thresholds = np.asarray(spec.operating_score_of_each(DEFAULT_SCORE), np.float32)
-    if min_score is not None:
-        thresholds[:] = min_score
-    if reader is None:
-        return _Chosen(above(thresholds), float(thresholds.min()))
-    watch = Watch(reader.plan(spec.labels, thresholds.tolist()), spec.labels)
-    return _Chosen(watched(watch), watch.lowest_score, watch)
-
-
-def report_table(report: LoopReport) -> Table:
-    """Make a table of a loop's numbers, while it runs or at its end."""
-    from rich.table import Table
-
-    table = Table(box=None, caption=_headline(report), caption_justify="left", caption_style="bold", min_width=78)
-    for name in ("milliseconds", "p50", "p90", "p99"):
-        table.add_column(name, justify="left" if name == "milliseconds" else "right")
-    rows: dict[str, Percentiles] = {
-        **report.stages,
-        "latency (capture to result)": report.latency,
-        "frame age (capture to shown)": report.age,
-    }
-    for name, times in rows.items():
-        table.add_row(name, *(f"{1000 * value:.1f}" for value in times))
-    return table
-
-
-def _headline(report: LoopReport) -> str:
-    parts = [
-        f"{report.fps:.1f} FPS",
-        f"{report.processed} frames of {report.captured}, {report.dropped} dropped",
-        f"{report.detections} detections",
-    ]
-    if report.frames_cut:
-        parts.append(f"top-k cut candidates in {report.frames_cut} frames")
-    if report.lost:
-        parts.append(f"{report.lost} lost: damaged or cut off in the recording")
-    if report.skipped:
-        parts.append(f"{report.skipped} unreadable")
-    if report.reconnects:
-        parts.append(f"{report.reconnects} reconnects")
-    if report.too_old:
-        parts.append(f"{report.too_old} too old")
-    if report.health is not None and report.health.outage_count:
-        parts.append(
-            f"{report.health.outage_count} outages of {report.health.outage_seconds:.1f} s, "
-            f"about {report.health.frames_missed} frames missed"
-        )
-    if report.frozen:
-        parts.append(f"{report.frozen} frozen")
-    if report.black:
-        parts.append(f"{report.black} black")
-    if report.interrupted:
-        parts.append("interrupted")
-    return ", ".join(parts)

@@ -38,7 +38,7 @@ def test_run_writes_video_pictures_and_json(cli, bundle, tmp_path):
     assert (done.code, done.out) == (0, "")
     for name in outputs.values():
         assert f"written: {tmp_path / name}" in done.err
-    assert re.search(r"\d+\.\d FPS, 12 frames of \d+, \d+ dropped", done.err)
+    assert re.search(r"\d+\.\d FPS, 12 frames of \d+, \d+ detections", done.err)
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert len(lines) == 12
     for detection in (detection for line in lines for detection in line["detections"]):
@@ -46,6 +46,64 @@ def test_run_writes_video_pictures_and_json(cli, bundle, tmp_path):
         assert detection["score"] >= 0.3
     assert len(list((tmp_path / "images").iterdir())) == 12
     assert frames_of(tmp_path / "a.mp4") == 12
+
+
+def test_run_records_in_pieces_and_clips(cli, bundle, tmp_path):
+    """The small network sees bolts and nuts everywhere, so that a clip begins with the first frame."""
+    paths = (
+        "--save-video",
+        tmp_path / "a.mp4",
+        "--save-json",
+        tmp_path / "a.jsonl",
+        "--save-clips",
+        tmp_path / "clips",
+    )
+    rules = ("--rotate-size", "4KB", "--clip-after", "100ms", "--disk-quota", "100MB", "--disk-floor", "0")
+    for _ in range(2):
+        done = cli("run", bundle, "-c", "synthetic", "--frames", 20, "--min-score", 0, *paths, *rules)
+        assert (done.code, done.out) == (0, "")
+    videos, lines = sorted(tmp_path.glob("a-*.mp4")), sorted(tmp_path.glob("a-*.jsonl"))
+    assert sum(frames_of(video) for video in videos) == 40
+    assert sum(path.read_text().count("\n") for path in lines) == 40
+    assert len(lines) > 2
+    assert not (tmp_path / "a.mp4").exists()
+    about = [json.loads(path.read_text()) for path in (tmp_path / "clips").glob("*.json")]
+    assert len(about) >= 2
+    assert all(one["complete"] and one["camera"] == "synthetic:0" for one in about)
+    assert {event["event"] for one in about for event in one["events"]} == {"seen"}
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")  # noqa: PTH110
+def test_a_full_output_stops_a_file_and_not_a_camera(cli, bundle, pictures):
+    full = ("--no-window", "--save-json", "/dev/full", "--disk-floor", "0")
+    done = cli("run", bundle, "-c", "synthetic", "--frames", 8, *full)
+    assert done.code == 0
+    assert "output json: cannot write /dev/full: No space left on device; trying again in 0." in done.err
+    assert "output json: could not be written until the end, 8 frames dropped" in done.err
+    assert "8 lost by json" in " ".join(done.err.split())
+    cli("run", bundle, "-c", pictures, *full).sentence("cannot write /dev/full: No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--rotate-size", "5"), "--rotate-size: a size on the disk is a number with its unit, such as 500MB"),
+        (("--rotate-every", "5d"), "--rotate-every: a duration is a number above 0 with ms, s, m or h"),
+        (("--disk-floor", "lots"), "--disk-floor: a size on the disk"),
+        (("--disk-quota", "10MB", "--rotate-size", "9MB"), "pieces of 9 MB are too large for a quota of 10 MB"),
+        (("--clip-before", "-1s"), "--clip-before: a duration"),
+        (("--disk-floor", "900TB"), None),
+    ],
+)
+def test_what_recordings_cannot_be_is_said_before_anything_starts(cli, bundle, tmp_path, options, words):
+    saved = ("--frames", 3, "--no-window", "--save-json", tmp_path / "a.jsonl")
+    if words is None:  # a full disk is waited for
+        done = cli("run", bundle, "-c", "synthetic", *saved, *options)
+        assert done.code == 0
+        assert "less than 900 TB are free on its disk: make room" in done.err
+    else:
+        cli("run", "none.engine", "-c", "synthetic", *saved, *options).sentence(words)
+    assert not (tmp_path / "a.jsonl").exists()
 
 
 def frames_of(video):
