@@ -14,6 +14,7 @@ from ssd_edge.engines.bundle.build import build_bundle
 from ssd_edge.engines.bundle.load import load_bundle
 from ssd_edge.loop.run import run_loop
 from ssd_edge.outputs.catalogue import SINKS, open_sink
+from ssd_edge.stream.buffers import EVERY
 from tests.additions import Grey, StillEngine
 from tests.helpers import ROOT, small_spec
 
@@ -102,6 +103,6 @@ def test_a_sink_and_a_source_are_added(tmp_path, monkeypatch):
     monkeypatch.setitem(SINKS, "count", Choice("Write the number of frames.", "tests.additions:Counter"))
     target = tmp_path / "count.txt"
     with StillEngine(small_spec()) as engine, open_sink("count", str(target), ("bolt", "nut"), None) as sink:
-        report = run_loop(engine.detector(), Grey(), [sink], every_frame=True)
+        report = run_loop(engine.detector(), Grey(), [sink], buffer=EVERY)
     assert report.processed == 3
     assert target.read_text() == "3"

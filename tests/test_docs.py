@@ -27,6 +27,9 @@ from ssd_edge.loop.stats import LoopReport
 from ssd_edge.machine.cameras import csi_pipeline
 from ssd_edge.models.catalogue import MODELS
 from ssd_edge.models.registry import architecture, make_spec
+from ssd_edge.service.output_forms import FORMS
+from ssd_edge.service.reading import read_service
+from ssd_edge.service.service_file import CameraForm, DiskForm, ServiceForm
 from ssd_edge.spec import ModelSpec
 from tests.helpers import ROOT
 
@@ -47,6 +50,26 @@ def blocks(page, language):
 def test_the_reference_is_up_to_date():
     page = runpy.run_path(str(ROOT / "docs" / "generate_cli.py"))["page"]
     assert PAGES["docs/cli.md"] == page(), "run: make docs"
+
+
+def test_the_schema_of_a_service_is_up_to_date():
+    generate = runpy.run_path(str(ROOT / "docs" / "generate_schema.py"))
+    assert generate["PAGE"].read_text("utf-8") == generate["page"](), "run: make docs"
+
+
+def test_the_file_of_a_service_in_its_page_is_read(tmp_path):
+    (example,) = blocks("docs/service.md", "yaml")
+    (tmp_path / "service.yaml").write_text(example)
+    (tmp_path / "line3-zones.yaml").write_text("zones: []\n")
+    config = read_service(tmp_path / "service.yaml", {"MQTT_PASSWORD": "x", "LINE3_PASSWORD": "y"})
+    assert [output.kind for output in config.cameras[1].outputs] == ["video", "json"]
+
+
+def test_every_setting_of_a_service_is_explained():
+    page = PAGES["docs/service.md"]
+    settings = {*ServiceForm.__struct_fields__, *CameraForm.__struct_fields__, *DiskForm.__struct_fields__, *FORMS}
+    settings |= {name for form in FORMS.values() for name in form.__struct_fields__}
+    assert [name for name in sorted(settings) if f"`{name}" not in page] == []
 
 
 def anchors(text):
@@ -99,7 +122,7 @@ def test_an_example_names_real_commands_and_options(command, rest):
 def test_an_option_in_the_text_exists(option):
     commands = (typer.main.get_command(app), *COMMANDS.values())
     options = {form for command in commands for p in command.params for form in (*p.opts, *p.secondary_opts)}
-    of_others = {"--debug", "--help", "--list", "--only", "--table", "--retrain"}
+    of_others = {"--debug", "--help", "--list", "--only", "--table", "--retrain", "--device", "--env-file", "--publish"}
     assert option in options | of_others
 
 

@@ -33,7 +33,17 @@ def resolved(machine: Machine) -> Iterator[Result]:
 
 def _reason(names: list[str], python: str, architecture: str) -> str:
     """Say why requirements cannot be had; "" if they can."""
-    command = [uv(), "pip", "compile", "--quiet", "--no-config", "--python-version", python, "-"]
+    command = [
+        uv(),
+        "pip",
+        "compile",
+        "--quiet",
+        "--no-config",
+        "--no-python-downloads",
+        "--python-version",
+        python,
+        "-",
+    ]
     command += ["--cache-dir", str(CACHE), "--python-platform", f"{architecture}-manylinux_2_35"]
     lines = [
         f"ssd-edge{name.removeprefix('/path/to/ssd-edge')} @ file://{ROOT}" if name.startswith("/") else name

@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from typing import Any
 
-from ssd_edge.engines.openvino import _core
+from ssd_edge.engines.openvino import core
 
 
 def precisions(model: Any) -> Counter[str]:
@@ -23,5 +23,5 @@ def precisions(model: Any) -> Counter[str]:
 
 
 if __name__ == "__main__":
-    found = precisions(_core().compile_model(sys.argv[1], "CPU", {"INFERENCE_PRECISION_HINT": "f32"}))
+    found = precisions(core().compile_model(sys.argv[1], "CPU", {"INFERENCE_PRECISION_HINT": "f32"}))
     print(f"{found['i8'] + found['u8']} of {found.total()} convolutions in 8 bits: {dict(found)}")
