@@ -16,7 +16,7 @@ from ssd_edge.engines import openvino as backend
 from ssd_edge.engines.bundle.load import load_bundle
 
 if sys.argv[2] == "planted":
-    backend._core = backend._core.__wrapped__  # a Core for each engine, destroyed with it
+    backend.core = backend.core.__wrapped__  # a Core for each engine, destroyed with it
 
 engines = [load_bundle(Path(sys.argv[1])) for _ in range(2)]
 height, width = engines[0].spec.input_size
