@@ -53,8 +53,7 @@ class Pieces:
         Raises:
             SinkError: it cannot be made, or there is too little room on the disk.
         """
-        if self._space is not None:
-            self._space.check(self.path.parent, now=True)
+        self._make_room()
         self._series.in_use.discard(self.path)
         try:
             if self._plain and not self._begun:
@@ -76,8 +75,7 @@ class Pieces:
         """
         if not self._begun:
             return self.begin(), 0
-        if self._space is not None:
-            self._space.check(self.path.parent, now=True)
+        self._make_room()
         try:
             file = FileIO(self.path, "ab+")
             self._series.in_use.add(self.path)
@@ -87,6 +85,11 @@ class Pieces:
             return file, 0
         except OSError as error:
             raise cannot_write(self.path, error) from None
+
+    def _make_room(self) -> None:
+        """Have room made, unless there is no such folder: who opens a file there says that with the file's name."""
+        if self._space is not None and self.path.parent.is_dir():
+            self._space.check(self.path.parent, now=True)
 
     def discard(self) -> None:
         """Remove the piece that was begun last, in which nothing was written."""

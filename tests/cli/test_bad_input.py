@@ -285,7 +285,7 @@ def test_an_output_that_cannot_be_written(cli, bundle, pictures, tmp_path):
         ("--save-images", "file/images"),
     ):
         (tmp_path / "file").write_text("in the way")
-        cli("run", bundle, "-c", pictures, *LOOP, option, tmp_path / name).sentence("cannot write", (tmp_path / name).parent)
+        cli("run", bundle, "-c", pictures, *LOOP, option, tmp_path / name).sentence("cannot write", tmp_path / name)
 
 
 # A checkpoint or ONNX file of another architecture, or a file that is neither.
