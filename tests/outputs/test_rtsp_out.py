@@ -153,7 +153,7 @@ def test_a_client_that_is_killed(serve: Callable[..., tuple[str, RtspOut]]) -> N
             client.kill()
         before = camera.given
         assert moves([next(other) for _ in range(40)])
-        assert camera.given > before
+        wait_for(lambda: camera.given > before)
         assert moves(watch(f"rtsp://{place}"))
 
 
