@@ -7,20 +7,15 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
-from functools import partial
-from io import FileIO
 from pathlib import Path
-from time import monotonic
 
 from ssd_edge.detections import Detections
 from ssd_edge.errors import SinkError
-from ssd_edge.files import sync_folder, sync_open
+from ssd_edge.outputs.growing import GrowingFile
 from ssd_edge.outputs.pieces import Pieces
 from ssd_edge.outputs.plain import plain
 from ssd_edge.outputs.sharing import Shared
 from ssd_edge.outputs.sink import Sink, StopLoop, cannot_write
-from ssd_edge.outputs.syncing import Syncing
 from ssd_edge.stream.frames import Frame
 
 
@@ -81,11 +76,13 @@ class _File:
     def __init__(self, pieces: Pieces) -> None:
         self._pieces, self._lock = pieces, threading.Lock()
         self.usable = True
-        self._take(*pieces.go_on())
+        file, size = pieces.go_on()
+        self._file = GrowingFile(file, pieces.path, size)
 
-    def _take(self, file: FileIO, size: int) -> None:
-        self.path, self._file, self._size, self._began = self._pieces.path, file, size, monotonic()
-        self._syncing = Syncing(partial(_sync_file, file.fileno(), self.path.parent))
+    @property
+    def path(self) -> Path:
+        """The file that is written now."""
+        return self._file.path
 
     def append(self, line: bytes) -> None:
         """Write a line, whole or not at all; after an error nothing more.
@@ -102,19 +99,10 @@ class _File:
 
     def _append(self, line: bytes) -> None:
         self._pieces.check()
-        if self._size and self._pieces.full(self._size, monotonic() - self._began):
+        if self._file.size and self._pieces.full(self._file.size, self._file.seconds):
             self.close()
-            self._take(self._pieces.begin(), 0)
-        rest = memoryview(line)
-        try:
-            self._syncing.check()
-            while rest:
-                rest = rest[self._file.write(rest) :]
-        except OSError as error:
-            with suppress(OSError):
-                self._file.truncate(self._size)  # remove the partial line
-            raise cannot_write(self.path, error) from None
-        self._size += len(line)
+            self._file = GrowingFile(self._pieces.begin(), self._pieces.path)
+        self._file.append(line)
 
     def close(self) -> None:
         """Close the file.
@@ -123,10 +111,7 @@ class _File:
             SinkError: the rest cannot be written.
         """
         try:
-            with self._file:
-                self._syncing.close()
-        except OSError as error:
-            raise cannot_write(self.path, error) from None
+            self._file.close()
         finally:
             self._pieces.end()
 
@@ -144,8 +129,3 @@ def _print(text: str) -> None:
         raise StopLoop from None
     except OSError as error:
         raise cannot_write("standard output", error) from None
-
-
-def _sync_file(descriptor: int, folder: Path) -> None:
-    sync_open(descriptor)
-    sync_folder(folder)

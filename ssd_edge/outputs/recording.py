@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from io import FileIO
 from pathlib import Path
 
@@ -11,10 +12,9 @@ import av
 from av.video.stream import VideoStream
 
 from ssd_edge.errors import SinkError
-from ssd_edge.files import sync_folder, sync_open
 from ssd_edge.outputs.fitting import fitted
 from ssd_edge.outputs.sink import cannot_write
-from ssd_edge.outputs.syncing import Syncing
+from ssd_edge.outputs.syncing import Syncing, sync_written
 from ssd_edge.pixels import Image
 
 # By suffix: the container's name and options, and the codecs to try. Each format is written in self-contained pieces,
@@ -159,11 +159,7 @@ class _Disk:
         self.size = 0
         self._file, self._path = file, path
         self._raised = False
-        self._syncing = Syncing(self._sync)
-
-    def _sync(self) -> None:
-        sync_open(self._file.fileno())
-        sync_folder(self._path.parent)
+        self._syncing = Syncing(partial(sync_written, file.fileno(), path.parent))
 
     def write(self, data: bytes) -> int:
         """Write all of ``data``; after an error, write nothing but report success."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
+
+from ssd_edge.files import sync_folder, sync_open
 
 SECONDS = 1.0
 """Seconds between two syncs."""
@@ -51,3 +54,13 @@ class Syncing:
                 self._sync()
             except OSError as error:  # raised again in the sink's thread
                 self._error = error
+
+
+def sync_written(descriptor: int, folder: Path) -> None:
+    """Wait until what was written to an open file is on the disk, and the file's name in its folder too.
+
+    Raises:
+        OSError: it cannot be written there.
+    """
+    sync_open(descriptor)
+    sync_folder(folder)

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
-from io import FileIO
 from pathlib import Path
-from time import monotonic
 
 from msgspec.structs import replace
 
 from ssd_edge.detections import Detections
 from ssd_edge.errors import SinkError
-from ssd_edge.files import sync_folder, sync_open
+from ssd_edge.outputs.growing import GrowingFile
 from ssd_edge.outputs.limits import Limit
 from ssd_edge.outputs.pieces import Pieces
 from ssd_edge.outputs.sink import Sink, cannot_write
 from ssd_edge.outputs.space import Space
-from ssd_edge.outputs.syncing import Syncing
 from ssd_edge.replay.bits import found_of, to_bytes
 from ssd_edge.replay.container import MAGIC, SUFFIX, packed
 from ssd_edge.replay.notes import Notes
@@ -77,7 +73,7 @@ class Recorder(Sink):
 
     def __init__(self, pieces: Pieces, next_head: Callable[[], Head], notes: Notes) -> None:
         self._pieces, self._next_head, self._notes, self._keeper = pieces, next_head, notes, Keeper()
-        self._file: FileIO | None = None
+        self._file: GrowingFile | None = None
         self._begin()
 
     def write(self, frame: Frame, detections: Detections) -> None:
@@ -106,10 +102,7 @@ class Recorder(Sink):
         if file is None:
             return
         try:
-            with file:
-                self._syncing.close()
-        except OSError as error:
-            raise cannot_write(self.path or "", error) from None
+            file.close()
         finally:
             if self._frames:
                 self._pieces.end()
@@ -117,36 +110,16 @@ class Recorder(Sink):
                 self._pieces.discard()
 
     def _begin(self) -> None:
-        self._file = file = self._pieces.begin()
-        self.path, self._size, self._began, self._frames = self._pieces.path, 0, monotonic(), 0
-        folder = self._pieces.path.parent
-        self._syncing = Syncing(lambda: _sync(file.fileno(), folder))
-        self._put(MAGIC + packed(self._next_head()))
+        self._file, self._frames = GrowingFile(self._pieces.begin(), self._pieces.path), 0
+        self.path = self._file.path
+        self._file.append(MAGIC + packed(self._next_head()))
 
     def _append(self, record: bytes) -> None:
         self._pieces.check()
-        if self._pieces.full(self._size, monotonic() - self._began):
+        if self._file is not None and self._pieces.full(self._file.size, self._file.seconds):
             self.close()
             self._begin()
-        self._put(record)
-        self._frames += 1
-
-    def _put(self, data: bytes) -> None:
-        """Write data, whole or not at all."""
         if self._file is None:
             raise SinkError(f"the recording {self.path} is closed")
-        rest = memoryview(data)
-        try:
-            self._syncing.check()
-            while rest:
-                rest = rest[self._file.write(rest) :]
-        except OSError as error:
-            with suppress(OSError):
-                self._file.truncate(self._size)
-            raise cannot_write(self.path or "", error) from None
-        self._size += len(data)
-
-
-def _sync(descriptor: int, folder: Path) -> None:
-    sync_open(descriptor)
-    sync_folder(folder)
+        self._file.append(record)
+        self._frames += 1

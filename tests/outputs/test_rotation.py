@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ssd_edge.errors import SinkError
-from ssd_edge.outputs import json_lines, video
+from ssd_edge.outputs import growing, video
 from ssd_edge.outputs.json_lines import JsonLines
 from ssd_edge.outputs.limits import NO_LIMIT, Limit
 from ssd_edge.outputs.pieces import Pieces
@@ -197,7 +197,7 @@ def test_json_rotates_by_size_in_whole_lines(tmp_path: Path) -> None:
 
 def test_json_rotates_by_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(json_lines, "monotonic", lambda: now[0])
+    monkeypatch.setattr(growing, "monotonic", lambda: now[0])
     path = tmp_path / "out.jsonl"
     with JsonLines(path, (), Pieces(path, Limit(seconds=10))) as sink:
         for index in range(25):
