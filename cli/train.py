@@ -112,7 +112,8 @@ def train(
     val_split: Annotated[
         str,
         typer.Option(
-            help="Split to validate on; 'val' if there is one, else 'held-out': a fifth of the training images."
+            help="Split to validate on; 'val' if there is one, else 'held-out': a fifth of the training images; 'none' "
+            "to learn from all and keep the last epoch's weights."
         ),
     ] = "",
     backbone_weights: Annotated[
@@ -339,6 +340,10 @@ def _architecture(detector: Path) -> str:
 
 
 def _show(trained: Trained, measure: str) -> None:
+    if not trained.validation["images"]:
+        say(f"{trained.checkpoint}: after {trained.epochs} epochs, {trained.seconds:.0f} s; validated on nothing")
+        say(f"next: {command('export', trained.checkpoint)}")
+        return
     before = "" if trained.ap50_at_start is None else f"{trained.ap50_at_start:.3f} → "
     after = "undefined" if trained.ap50 is None else f"{trained.ap50:.3f}"
     if trained.ap50_interval:

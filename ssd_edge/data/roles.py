@@ -14,6 +14,9 @@ Role = Literal["train", "val", "test"]
 HELD_OUT = "held-out"
 """The name under which the images that a training held out can be asked for."""
 
+NO_SPLIT = "none"
+"""The name that asks a training to validate on nothing."""
+
 WORDS: dict[Role, tuple[str, ...]] = {
     "train": ("train", "training", "trainval"),
     "val": ("val", "valid", "validation", "eval", "evaluation", "minival"),

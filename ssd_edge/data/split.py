@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ssd_edge.data.dataset import Dataset, Sample
 from ssd_edge.data.held_out import HeldOut, digest_of, held_out_of
 from ssd_edge.data.readers import declared_splits, open_dataset
-from ssd_edge.data.roles import HELD_OUT, find_split, role_of
+from ssd_edge.data.roles import HELD_OUT, NO_SPLIT, find_split, role_of
 from ssd_edge.errors import DataError
 from ssd_edge.spec import ModelSpec
 
@@ -22,7 +22,8 @@ class Parts(NamedTuple):
 
     Attributes:
         training: images to learn from.
-        validation: images to choose the best epoch by; None if they are to be held out of the training images.
+        validation: images to choose the best epoch by; None if they are to be held out of the training images; without
+            a sample to validate on nothing.
         kept_back: the other splits to measure on, whose pictures are not learnt from either.
     """
 
@@ -40,8 +41,8 @@ def training_and_validation(
         path: as in ``open_dataset``.
         split: split to train on. If empty, it is that for training, or everything that no split for validation or test
             holds.
-        validation_split: split to validate on; ``held-out`` for a share of the training part. If empty, it is that for
-            validation, or ``held-out`` if there is none.
+        validation_split: split to validate on; ``held-out`` for a share of the training part, ``none`` to validate on
+            nothing and learn from everything. If empty, it is that for validation, or ``held-out`` if there is none.
         classes: the classes to learn, in this order; objects of others are left out and reported. All if empty.
 
     Raises:
@@ -56,7 +57,9 @@ def training_and_validation(
     if not validation_split:
         validation_split = find_split("val", declared.keys() - {split, training.split}, path, "--val-split")
     validation = None
-    if validation_split and validation_split != HELD_OUT:
+    if validation_split == NO_SPLIT:
+        validation = replace(training, samples=[], issues=[], part=NO_SPLIT)
+    elif validation_split and validation_split != HELD_OUT:
         try:
             validation = open_dataset(path, validation_split, training.labels)
         except DataError as error:
@@ -65,8 +68,9 @@ def training_and_validation(
                 f"--val-split {HELD_OUT}"
             ) from None
     used = {training.split, validation.split if validation else ""}
-    # Whoever asks for images to be held out in place of a split may do so because that split cannot be read.
-    roles = ("test",) if validation_split == HELD_OUT else ("val", "test")
+    # Whoever asks for images to be held out in place of a split may do so because that split cannot be read; and whoever
+    # asks for no validation learns from that split, as the paper does from VOC's trainval.
+    roles = ("test",) if validation_split in (HELD_OUT, NO_SPLIT) else ("val", "test")
     others = [name for name, source in declared.items() if role_of(name) in roles and source.exists()]
     kept_back = tuple(open_dataset(path, name, training.labels) for name in others if name not in used)
     return Parts(training, validation, kept_back)

@@ -77,7 +77,8 @@ def check_parts(
     reports = [learnt]
     if validation is not None:
         reports.append(check_dataset(validation, part(progress, len(training), total)))
-        _require_images(reports[1], 1, "validate")
+        if validation.samples:
+            _require_images(reports[1], 1, "validate")
     measured = [*_twins(reports[1:]), *_twins_of_files(kept_back)]
     some_are_usable = bool(learnt.clean.samples)
     reports[0] = learnt = without_copies(learnt, dict(reversed(measured)))

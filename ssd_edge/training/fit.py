@@ -110,7 +110,8 @@ def _usable(run: TrainingRun, parent: ModelSpec | None) -> Usable:
         earlier=_held_out_before(run, parent),
         progress=run.progress,
     )
-    run.note(f"learns from {described(usable.training)}; validates on {described(usable.validation)}")
+    measured = f"validates on {described(usable.validation)}" if usable.validation.samples else "validates on nothing"
+    run.note(f"learns from {described(usable.training)}; {measured}")
     run.note(usable.summary())
     _require_ap(run, usable)
     _name_classes_without_object(run, usable.training)
@@ -141,7 +142,8 @@ def _train(run: TrainingRun, trainer: pl.Trainer, module: DetectorModule, batche
     """Train and validate; raise ModelError if the loss diverges, KeyboardInterrupt after Ctrl-C."""
     try:
         with quiet_lightning():
-            if module.starts_trained and not run.resume:
+            validates = len(batches.validation) > 0
+            if module.starts_trained and validates and not run.resume:
                 trainer.validate(module, batches.validation, verbose=False)
                 best.at_start = defined(best.ap50)
             trainer.fit(
@@ -151,7 +153,10 @@ def _train(run: TrainingRun, trainer: pl.Trainer, module: DetectorModule, batche
                 ckpt_path=str(run.last) if run.resume else None,
                 weights_only=True,
             )
-            if best.step != trainer.global_step:  # time is up, or the last epochs are fewer than validate_every
+            if not validates:
+                if not trainer.interrupted:
+                    best.keep_last(trainer, module)
+            elif best.step != trainer.global_step:  # time is up, or the last epochs are fewer than validate_every
                 trainer.validate(module, batches.validation, verbose=False)
     except FloatingPointError as error:
         raise ModelError(str(error)) from None
@@ -173,6 +178,10 @@ def _train(run: TrainingRun, trainer: pl.Trainer, module: DetectorModule, batche
 def _require_ap(run: TrainingRun, usable: Usable) -> None:
     """Say that AP is undefined where the validation images show no object; DataError if it is needed."""
     if any(sample.target.to_find.any() for sample in usable.validation):
+        return
+    if not usable.validation.samples:
+        if run.recipe.patience:
+            raise DataError("--patience cannot tell when to stop without images to validate on: drop --val-split none")
         return
     sentence = f"the {counted(len(usable.validation), 'image')} to validate on show no object, so AP is undefined"
     if run.recipe.patience:

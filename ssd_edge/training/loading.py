@@ -157,7 +157,7 @@ def batches_of(
     Raises:
         ModelError: the batch or the validation images cannot be divided among the processes.
     """
-    if len(validation) < share.of:
+    if 0 < len(validation) < share.of:
         raise ModelError(
             f"{share.of} processes cannot share {len(validation)} validation images: start fewer, or give more images"
         )

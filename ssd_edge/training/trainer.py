@@ -66,6 +66,12 @@ class BestModel(Callback):
                 shown = "undefined" if defined(ap50) is None else f"{ap50:.4f}"
                 module.save(self.path, module.network.spec.with_provenance(validation_ap50=shown))
 
+    def keep_last(self, trainer: pl.Trainer, module: DetectorModule) -> None:
+        """Write ``model.pt`` at the end of a training that validates on nothing; an average is in place by then."""
+        self.step = trainer.global_step
+        if trainer.is_global_zero:
+            module.save(self.path, module.network.spec)
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state that ``last.ckpt`` keeps."""
         return {"ap50": self.ap50, "step": self.step, "at_start": self.at_start, "interval": self.interval}

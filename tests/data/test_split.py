@@ -91,6 +91,15 @@ def test_images_can_be_held_out_in_place_of_a_split(tmp_path):
     assert (len(training), len(validation), sorted(training + validation)) == (4, 1, list("abcde"))
 
 
+def test_to_validate_on_nothing_learns_from_the_validation_images_too(tmp_path):
+    """As the paper learns from trainval and measures on test; those of test stay out."""
+    root = voc(tmp_path / "data", train="abcde", val="fg", trainval="abcdefgh", test="hij")
+    parts = training_and_validation(root, "trainval", "none")
+    assert parts.validation is not None
+    usable = check_parts(*parts)
+    assert (names(usable.training), names(usable.validation), usable.held_out) == ("abcdefg", "", None)
+
+
 def test_nothing_but_what_is_measured_on(tmp_path):
     with pytest.raises(
         DataError, match=r"nothing is left .*: every image is in split 'test', split 'val'; name a split"

@@ -19,6 +19,7 @@ from ssd_edge.cli.main import app
 from ssd_edge.data.dataset import Dataset, Sample, Target
 from ssd_edge.data.decoded import DecodedImages
 from ssd_edge.data.held_out import digest_of, held_out_of
+from ssd_edge.data.roles import NO_SPLIT
 from ssd_edge.errors import DataError, ModelError
 from ssd_edge.models.registry import make_network, make_spec
 from ssd_edge.training.checkpoints import load_checkpoint, read_torch_file, save_checkpoint
@@ -322,6 +323,26 @@ def test_validation_without_an_object_is_undefined_and_not_0(pictures, tmp_path)
     assert load_checkpoint(trained.checkpoint).spec.provenance["validation_ap50"] == "undefined"
     assert_equal_weights(trained.checkpoint, tmp_path / "run" / "last.ckpt")
     with pytest.raises(DataError, match="--patience cannot tell when to stop"):
+        train(replace(started, recipe=replace(RECIPE, patience=1)))
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_to_validate_on_nothing_keeps_the_last_weights(pictures, tmp_path, ema):
+    """The file holds the last epoch's average where there is one."""
+    nothing = replace(pictures[1], samples=[], part=NO_SPLIT)
+    notes: list[str] = []
+    recipe = replace(RECIPE, ema=ema)
+    started = TrainingRun(pictures[0], nothing, tmp_path / "run", recipe, show_bar=False, note=notes.append)
+    trained = train(started)
+    assert (trained.ap50, trained.ap50_interval, trained.validation["images"]) == (None, None, 0)
+    assert notes[0].endswith("; validates on nothing")
+    last = read_torch_file(tmp_path / "run" / "last.ckpt")
+    name = "network.backbone.features.0.0.weight"
+    kept = load_checkpoint(trained.checkpoint).state_dict()[name.removeprefix("network.")]
+    assert torch.equal(kept, last["state_dict"][name])
+    if ema:
+        assert not torch.equal(kept, last["current_model_state"][name])
+    with pytest.raises(DataError, match="--patience cannot tell when to stop without images"):
         train(replace(started, recipe=replace(RECIPE, patience=1)))
 
 
