@@ -419,9 +419,17 @@ main()
 
 def limited(size, *arguments):
     pytest.importorskip("resource")
-    done = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(size), *map(str, arguments)], capture_output=True, text=True, check=False
+    return subprocess.run(
+        [sys.executable, "-c", LIMITED, str(size), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
+
+
+def refused(size, *arguments):
+    done = limited(size, *arguments)
     assert (done.returncode, done.stdout) == (2, ""), done
     assert "Traceback" not in done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("ssd-edge: ")]
@@ -429,14 +437,24 @@ def limited(size, *arguments):
     return line
 
 
+def recorded(size, bundle, frames, *options):
+    """Run for some frames on a disk that is full after ``size`` bytes: detecting goes on, and what is lost is said."""
+    done = limited(size, "run", bundle, "-c", "synthetic", "--frames", frames, *LOOP, *options)
+    assert done.returncode == 0, done
+    assert "Traceback" not in done.stderr
+    assert f" FPS, {frames} frames of " in done.stderr
+    return done.stderr
+
+
 @pytest.mark.slow
 def test_a_full_disk_while_recording_json(bundle, tmp_path):
     path = tmp_path / "a.jsonl"
-    line = limited(20_000, "run", bundle, "-c", "synthetic", "--min-score", "0", *LOOP, "--save-json", path)
-    assert f"cannot write {path}" in line
+    said = recorded(20_000, bundle, 60, "--min-score", "0", "--save-json", path)
+    assert f"output json: cannot write {path}: File too large" in said
+    assert "output json: could not be written until the end" in said
     lines = path.read_text().splitlines()
-    assert len(lines) >= 1
-    assert all(json.loads(text)["index"] >= 0 for text in lines)
+    assert 1 <= len(lines) < 60
+    assert [json.loads(text)["index"] for text in lines] == list(range(len(lines)))
 
 
 @pytest.mark.slow
@@ -444,8 +462,8 @@ def test_a_full_disk_while_recording_json(bundle, tmp_path):
 def test_a_full_disk_while_recording_a_video(bundle, tmp_path, name):
     """The part that is on the disk by then can be played."""
     path = tmp_path / name
-    line = limited(250_000, "run", bundle, "-c", "synthetic", *LOOP, "--save-video", path)
-    assert f"cannot write {path}" in line
+    said = recorded(250_000, bundle, 120, "--save-video", path)
+    assert f"output video: cannot write {path}: File too large; what was written until then can be played" in said
     capture = cv2.VideoCapture(str(path))
     good, image = capture.read()
     capture.release()
@@ -455,8 +473,8 @@ def test_a_full_disk_while_recording_a_video(bundle, tmp_path, name):
 
 @pytest.mark.slow
 def test_a_full_disk_while_saving_pictures(bundle, tmp_path):
-    line = limited(500, "run", bundle, "-c", "synthetic", *LOOP, "--save-images", tmp_path / "images")
-    assert "cannot write" in line
+    said = recorded(500, bundle, 30, "--save-images", tmp_path / "images")
+    assert "output images: cannot write" in said
     assert not list((tmp_path / "images").iterdir())  # half a picture is deleted
 
 
@@ -465,7 +483,7 @@ def test_a_full_disk_while_building(heads_onnx, bundle, tmp_path):
     """The old bundle stays."""
     folder = shutil.copytree(bundle, tmp_path / "a.engine")
     for backend in ("openvino", "onnxruntime"):
-        limited(4000, "build-engine", heads_onnx, "-o", folder, "--backend", backend)
+        refused(4000, "build-engine", heads_onnx, "-o", folder, "--backend", backend)
         load_bundle(folder).close()
         assert [path.name for path in tmp_path.iterdir()] == ["a.engine"]
 
@@ -474,7 +492,7 @@ def test_a_full_disk_while_building(heads_onnx, bundle, tmp_path):
 def test_a_full_disk_while_calibrating(heads_onnx, pictures, tmp_path):
     """The old file stays."""
     path = write_tiny(tmp_path / "int8.onnx")
-    limited(4000, "calibrate", heads_onnx, pictures, "--force", "-o", path, "--no-eval")
+    refused(4000, "calibrate", heads_onnx, pictures, "--force", "-o", path, "--no-eval")
     assert read_spec(path) == small_spec()
     assert [path.name for path in tmp_path.iterdir()] == ["int8.onnx"]
 
