@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from functools import cache
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ssd_edge.stream.gstreamer import lacking, libraries
 
 INSTALL = "sudo apt install python3-gi gir1.2-gst-rtsp-server-1.0"
 _ROLE = "viewer"
+_GOODBYE = 2.0  # seconds
 _THREADS = 16  # a client that waits for a camera's first picture occupies one
 
 
@@ -173,8 +175,6 @@ class RtspServer:
 
     def close(self) -> None:
         """Hang up, and free the port."""
-        server, _, _ = _server_libraries()
-        self._server.client_filter(lambda *_: server.RTSPFilterResult.REMOVE)
         source = self._context.find_source_by_id(self._attached)
         if source is not None:
             source.destroy()
@@ -182,6 +182,27 @@ class RtspServer:
         last.set_callback(lambda *_: self._loop.quit())
         last.attach(self._context)
         self._thread.join(5)
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        """End the clients' connections at their sockets, so that each client's own thread closes it.
+
+        To remove a client from here would close its streams under the thread that reads them: GStreamer then reads
+        nothing for ever, which takes a core.
+        """
+        server, _, _ = _server_libraries()
+        sockets = []
+
+        def note(_: Any, client: Any) -> Any:
+            sockets.append(client.get_connection().get_read_socket())
+            return server.RTSPFilterResult.REF
+
+        until = monotonic() + _GOODBYE
+        while self._server.client_filter(note) and monotonic() < until:
+            while sockets:
+                with suppress(Exception):  # GLib.Error: it has gone by itself
+                    sockets.pop().shutdown(True, True)
+            sleep(0.01)
 
     def _refresh(self, *_: object) -> None:
         for stream in list(self._streams.values()):

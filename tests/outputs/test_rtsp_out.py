@@ -7,8 +7,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from time import monotonic
+from contextlib import ExitStack, contextmanager, suppress
+from time import monotonic, process_time, sleep
 from typing import Any
 
 import av
@@ -20,7 +20,9 @@ from ssd_edge.errors import SinkError
 from ssd_edge.outputs import encoders, rtsp_server
 from ssd_edge.outputs.catalogue import open_sink
 from ssd_edge.outputs.encoders import ENCODERS, Encoder, best_encoder
+from ssd_edge.outputs.endpoint import Endpoint
 from ssd_edge.outputs.rtsp_out import RtspOut, parse_target
+from ssd_edge.outputs.rtsp_server import RtspServer
 from ssd_edge.stream import gstreamer
 from ssd_edge.stream.frames import Frame
 from tests.outputs.broker import free_port, wait_for
@@ -210,6 +212,32 @@ def test_after_the_last_output_the_port_is_free(serve: Callable[..., tuple[str, 
     with Camera(again):
         assert moves(watch(f"rtsp://{place}"))
     assert [thread.name for thread in threading.enumerate()].count("rtsp") == 1
+
+
+def ask_often(port: int) -> None:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as client:
+        for number in range(50):
+            client.sendall(b"OPTIONS rtsp://127.0.0.1/ RTSP/1.0\r\nCSeq: %d\r\n\r\n" % number)
+            client.recv(1000)
+
+
+@needs_server
+@pytest.mark.slow
+def test_closing_under_busy_clients_leaves_no_thread_that_reads_for_ever() -> None:
+    """Such a thread took a core, and wrote a line to the screen for each attempt."""
+    for _ in range(40):
+        port = free_port()
+        server = RtspServer(Endpoint("rtsp", "127.0.0.1", port))
+        clients = [threading.Thread(target=ask_often, args=(port,)) for _ in range(3)]
+        for client in clients:
+            client.start()
+        sleep(0.005)
+        server.close()
+        for client in clients:
+            client.join()
+    before = process_time()
+    sleep(0.5)
+    assert process_time() - before < 0.25
 
 
 @needs_server
