@@ -41,7 +41,7 @@ STARTS = {
         "weights/mobilenet_v2_imagenet/mobilenet_v2-b0353104.pth",
     ),
 }
-SEEDS, EPOCHS, INPUT = (0, 1), 50, "512x384"
+SEEDS, EPOCHS, INPUT = (0, 1), 32, "512x384"
 CALIBRATION_IMAGES = 128
 CORES, MINUTES, GOAL = 2, 60, 0.90
 
