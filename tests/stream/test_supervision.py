@@ -287,3 +287,22 @@ def test_what_the_opening_kept_is_as_old_as_the_opening() -> None:
     assert [estimate.at(101.0, 0.0, 0.04 * n) for n in range(3)] == [100.0] * 3
     assert estimate.at(101.1, 0.1, 0.5) == 101.1
     assert estimate.at(101.1, 0.0, 0.54) == 101.1
+
+
+@pytest.mark.parametrize("behind", [1, 2])
+@pytest.mark.parametrize("first", [0.01, 0.7])
+def test_what_a_busy_machine_did_not_read_is_not_told_as_new(behind: int, first: float) -> None:
+    """It opens a stream, stands still for 0.7 s, and reads what came meanwhile, with pauses of 10 ms."""
+    kept = [(100.9 + 0.01 * n, 0.01 if n else first, 0.066 * n) for n in range(11)]
+    after = [(101.0 + 0.066 * n, 0.05, 0.66 + 0.066 * n) for n in range(1, 20)]
+    estimate = Arrivals(100.0, 100.1, behind)
+    too_new = [estimate.at(*packet) - (100.34 + packet[2]) for packet in kept + after]  # they came 100.34 s after that
+    assert max(too_new) <= 1e-9
+    assert too_new[-1] == pytest.approx(-0.066 * behind, abs=1e-6)
+
+
+def test_a_sender_whose_clock_is_too_fast_is_not_held_for_old() -> None:
+    """Its packets seem to come faster than they were sent, for ever."""
+    estimate = Arrivals(0.0, 0.0, behind=1)
+    ages = [0.04 * n - estimate.at(0.04 * n, 0.03, 0.12 * n) for n in range(1, 100)]
+    assert max(ages[5:]) <= 0.04 + 1e-9
