@@ -45,15 +45,17 @@ def ended(number: int, name: str, stall: float, engine: Path, folder: Path) -> R
 
 def killed(engine: Path, folder: Path) -> Row:
     """Kill the program and start it again as a service does: what was recorded stays, and can be read."""
-    lines, video = folder / "lines.jsonl", folder / "video.mp4"
-    options = "--save-video", str(video)
+    # As a service has it by default; without it a run begins its files anew, as the user asked.
+    options = "--save-video", str(folder / "video.mp4"), "--rotate-every", "1h"
+    lines = folder / "lines.jsonl"
     with rtsp() as server:
         with Program(engine, server.address, *options, lines_to=lines) as program:
             _wait_for_lines(program, lines, 150)
             program.end(signal.SIGKILL)
         row = Row("ssd-edge killed (SIGKILL) and started again")
-        row.wrong = [*_whole(lines), *unreadable([video])]
-        row.lost = len(lines.read_text().splitlines()) - frames_in([video])
+        (written,), (video,) = _pieces(lines), _pieces(folder / "video.mp4")
+        row.wrong = [*_whole(written), *unreadable([video])]
+        row.lost = len(written.read_text().splitlines()) - frames_in([video])
         before = {path.name: _digest(path) for path in folder.iterdir()}
         began = monotonic()
         with Program(engine, server.address, *options, lines_to=lines) as program:
@@ -119,10 +121,15 @@ def clock_set(seconds: float, name: str, engine: Path, folder: Path) -> Row:
 
 def _wait_for_lines(program: Program, lines: Path, number: int) -> None:
     def there() -> bool:
-        return lines.exists() and lines.read_bytes().count(b"\n") >= number
+        return sum(path.read_bytes().count(b"\n") for path in _pieces(lines)) >= number
 
     if not program.wait_until(there, 60):
         raise RuntimeError("ssd-edge run gave no frames: " + " / ".join(text for _, text in program.said))
+
+
+def _pieces(path: Path) -> list[Path]:
+    """List the files of a recording that are there: itself, or its pieces."""
+    return [path] if path.exists() else sorted(path.parent.glob(f"{path.stem}-*{path.suffix}"))
 
 
 def _another_line(folder: Path, before: dict[str, str]) -> bool:
