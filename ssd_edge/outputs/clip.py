@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from fractions import Fraction
 from io import FileIO
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from ssd_edge.files import write_text_whole
 from ssd_edge.outputs.happenings import Happening
+from ssd_edge.outputs.plain import time_of, utc
 from ssd_edge.outputs.preroll import Shot
 from ssd_edge.outputs.recording import Recording
 from ssd_edge.outputs.sink import cannot_write
@@ -64,10 +64,13 @@ class Clip:
         self._last, self._frames = shot, self._frames + 1
 
     def note(self, happening: Happening, shot: Shot) -> None:
-        """Note what happened in the last frame; the clip goes on from there."""
+        """Note what happened in the last frame, or before it in one that is lacking; the clip goes on from the last."""
         self.until = shot.at + self._after
-        at = {"at": round(shot.at - self._first.at, 3), "time": _utc(shot.wall), "index": shot.index}
-        self._events.append({**at, **happening.fields})
+        at, when, index, late = shot.at, utc(shot.wall), shot.index, happening.late
+        if late is not None:
+            at = late.captured if late.position is None else late.position
+            when, index = time_of(late), late.index
+        self._events.append({"at": round(at - self._first.at, 3), "time": when, "index": index, **happening.fields})
 
     def encode_some(self) -> None:
         """Encode some of the frames that wait for it."""
@@ -89,7 +92,7 @@ class Clip:
         about = {
             "camera": self._camera,
             "video": self.path.name,
-            "began": _utc(self._first.wall),
+            "began": utc(self._first.wall),
             "seconds": round(self.length, 3),
             "before": round(self._event.at - self._first.at, 3),
             "frames": self._frames,
@@ -114,7 +117,3 @@ class Clip:
         finally:
             self._recording.close()
         self._write_about(complete=True)
-
-
-def _utc(wall: float) -> str:
-    return datetime.fromtimestamp(wall, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

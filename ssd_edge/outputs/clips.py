@@ -70,6 +70,7 @@ class Clips(Sink):
     """
 
     heavy = True
+    tells_events = True
 
     def __init__(
         self,

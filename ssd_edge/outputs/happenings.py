@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ssd_edge.detections import Detections
+from ssd_edge.tracking.events import LateEvent
 from ssd_edge.tracking.watch import Watched
 
 KINDS = ("entered", "dwelt", "crossed")
@@ -16,10 +17,11 @@ GONE = 2.0
 
 
 class Happening(NamedTuple):
-    """What happened: a name such as ``entered-gate``, and its fields for ``json.dumps``."""
+    """What happened: a name such as ``entered-gate``, its fields for ``json.dumps``, and its frame if it is late."""
 
     name: str
     fields: dict[str, Any]
+    late: LateEvent | None = None
 
 
 class Happenings:
@@ -38,9 +40,10 @@ class Happenings:
     def of(self, detections: Detections, time: float) -> list[Happening]:
         """Return what happened in a frame at ``time`` seconds; frames come in order, or begin anew."""
         if isinstance(detections, Watched) and detections.places:
+            told = [*((late.event, late) for late in detections.late), *((event, None) for event in detections.events)]
             return [
-                Happening(f"{event.kind}-{event.place}", event.to_json(self._labels))
-                for event in detections.events
+                Happening(f"{event.kind}-{event.place}", event.to_json(self._labels), late)
+                for event, late in told
                 if event.kind in KINDS
             ]
         found = []

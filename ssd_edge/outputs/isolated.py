@@ -10,6 +10,7 @@ from time import monotonic
 
 from ssd_edge.detections import Detections
 from ssd_edge.errors import SinkError, SsdEdgeError
+from ssd_edge.outputs.carried import Carried, Item
 from ssd_edge.outputs.journal import Journal
 from ssd_edge.outputs.sink import DiskFullError, OutputReport, Sink, StopLoop
 from ssd_edge.pixels import size_of
@@ -31,14 +32,13 @@ CLOSING = 5.0
 
 _BEAT = 0.25  # seconds between calls of the output's ``idle``
 
-Item = tuple[Frame, Detections]
-
 
 class Isolated(Sink):
     """Sink that writes to another in a thread of its own, and never makes the loop wait or end.
 
-    A frame that finds the queue full is dropped and counted. After an error the sink is closed, and opened again with
-    growing delays until it can be written. Each change of its state is told in one line.
+    A frame that finds the queue full is dropped and counted; its events are told with the next one that is not. After
+    an error the sink is closed, and opened again with growing delays until it can be written. Each change of its state
+    is told in one line.
 
     Args:
         open: opens the sink; called here, and by the thread after an error. It must not overwrite what was written.
@@ -63,18 +63,21 @@ class Isolated(Sink):
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.name, self._open, self._clock = name, open, clock
-        self._journal = Journal(name, say, clock)
+        self._carried = Carried()
+        self._journal = Journal(name, say, clock, self._carried)
         self._ahead = ahead
         self._items: deque[Item] = deque()
-        self._bytes = self._busy = 0
+        self._bytes = 0
+        self._writing: Item | None = None
         self._back_off, self._due = BackOff(), 0.0
         self._stop: StopLoop | None = None
         self._ending = False
         self._changed = threading.Condition()
         self._sink: Sink | None = None
+        self.tells_events = True  # until it is known
         try:
             self._sink = open()
-            self.path, self.every = self._sink.path, self._sink.every
+            self._take_on(self._sink)
         except SinkError as error:
             if not patient and not isinstance(error, DiskFullError):
                 raise
@@ -87,13 +90,13 @@ class Isolated(Sink):
         self.idle()
         with self._changed:
             size = _size(frame)
-            count = len(self._items) + self._busy
+            count = self._queued
             if self._sink is None:
-                self._journal.dropped("failed")
+                self._drop(frame, detections, "failed")
             elif count >= self._ahead or (count >= 2 and self._bytes + size > AHEAD_BYTES):
-                self._journal.dropped("slow")
+                self._drop(frame, detections, "slow")
             else:
-                self._items.append((frame, detections))
+                self._items.append((frame, self._carried.hand_on(detections)))
                 self._bytes += size
                 self._changed.notify_all()
 
@@ -107,8 +110,7 @@ class Isolated(Sink):
         """See ``Sink``."""
         with self._changed:
             state = "waiting" if self._sink is None else "slow" if self._journal.slow else "writing"
-            queued = len(self._items) + self._busy
-            return self._journal.report("closed" if self._thread is None else state, queued)
+            return self._journal.report("closed" if self._thread is None else state, self._queued)
 
     def close(self) -> None:
         """Wait until the queued frames are written, but not for ever; what is lost is told."""
@@ -121,11 +123,32 @@ class Isolated(Sink):
         thread.join(CLOSING)
         with self._changed:
             if thread.is_alive():
-                lost = len(self._items) + self._busy
+                lost = self._queued
+                self._carried.lose(self._unwritten() if self.tells_events else ())
                 self._items.clear()
                 self._journal.late(lost, CLOSING)
             else:
+                self._carried.lose()
                 self._journal.ended()
+
+    @property
+    def _queued(self) -> int:
+        return len(self._items) + (self._writing is not None)
+
+    def _unwritten(self) -> list[Item]:
+        return [*([] if self._writing is None else [self._writing]), *self._items]
+
+    def _take_on(self, sink: Sink) -> None:
+        """Write to a sink that was opened."""
+        self._sink, self.path, self.every, self.tells_events = sink, sink.path, sink.every, sink.tells_events
+        if not self.tells_events:
+            self._carried.forget()
+
+    def _drop(self, frame: Frame, detections: Detections, reason: str) -> None:
+        self._journal.dropped(reason)
+        if self.tells_events:
+            self._carried.keep(frame, detections)
+            self._journal.look_for_lost_events()
 
     def _run(self) -> None:
         while not self._over():
@@ -139,7 +162,7 @@ class Isolated(Sink):
                 else:
                     self._sink.write(*item)
                     self._done(item)
-                    self._wrote(item[0])
+                    self._wrote(*item)
                 self.path = self._sink.path
             except StopLoop as stop:
                 self._stop = stop
@@ -158,15 +181,18 @@ class Isolated(Sink):
             self._changed.wait_for(lambda: self._items or self._ending, _BEAT)
             if not self._items:
                 return None
-            self._busy = 1
-            return self._items.popleft()
+            frame, detections = self._items.popleft()
+            # The last that waits: who knows when another comes.
+            self._writing = item = frame, detections if self._items else self._carried.hand_on(detections)
+            return item
 
     def _done(self, item: Item | None) -> None:
         with self._changed:
-            self._busy, self._bytes = 0, self._bytes - (_size(item[0]) if item else 0)
+            self._writing, self._bytes = None, self._bytes - (_size(item[0]) if item else 0)
 
-    def _wrote(self, frame: Frame) -> None:
+    def _wrote(self, frame: Frame, detections: Detections) -> None:
         with self._changed:
+            self._carried.tell(detections)
             if self._journal.wrote(frame):
                 self._back_off.reset()
 
@@ -177,10 +203,13 @@ class Isolated(Sink):
             delay = self._back_off.delay()
             self._due = self._clock() + delay
             self._journal.failed(_sentence(error), delay)
-            for _ in range(len(self._items) + self._busy):
+            for _ in range(self._queued):
                 self._journal.dropped("failed")
+            if self.tells_events:
+                self._carried.take_back(self._writing, self._items)
+                self._journal.look_for_lost_events()
             self._items.clear()
-            self._bytes = self._busy = 0
+            self._bytes, self._writing = 0, None
         if sink is not None:
             with suppress(Exception):  # it has failed already
                 sink.close()
@@ -196,7 +225,7 @@ class Isolated(Sink):
             self._fail(error)
             return
         with self._changed:
-            self._sink, self.every = sink, sink.every
+            self._take_on(sink)
             self._journal.reopened += 1
 
     def _end(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from ssd_edge.outputs.carried import Carried
 from ssd_edge.outputs.sink import OutputReport
 from ssd_edge.stream.durations import Durations
 from ssd_edge.stream.frames import Frame
@@ -14,10 +15,21 @@ _KEEPS_UP = 10.0  # seconds without a frame dropped after which an output counts
 
 
 class Journal:
-    """What happened to an output: counted, and told where it changed."""
+    """What happened to an output: counted, and told where it changed.
 
-    def __init__(self, name: str, say: Callable[[str], None], clock: Callable[[], float]) -> None:
-        self._name, self._tell, self._clock = name, say, clock
+    Args:
+        name: the output's name for people.
+        say: takes the lines.
+        clock: monotonic seconds.
+        carried: counts its events.
+    """
+
+    def __init__(self, name: str, say: Callable[[str], None], clock: Callable[[], float], carried: Carried) -> None:
+        self._name, self._tell, self._clock, self._carried = name, say, clock, carried
+        self._said_lost, self._saying_lost = (
+            0,
+            False,
+        )  # events lost that were told, and whether it was told that some are
         self._written = self.reopened = 0
         self._dropped: Counter[str] = Counter()
         self._age = Durations()
@@ -42,6 +54,8 @@ class Journal:
             self._last_error,
             queued,
             self._age.percentiles(),
+            self._carried.told,
+            self._carried.lost,
         )
 
     def dropped(self, reason: str) -> None:
@@ -53,6 +67,12 @@ class Journal:
                 self._say("does not keep up; frames are dropped")
             self._slow_since = self._clock()
 
+    def look_for_lost_events(self) -> None:
+        """Tell that events are being lost, once until their number is told."""
+        if self._carried.lost > self._said_lost and not self._saying_lost:
+            self._saying_lost = True
+            self._say("events are lost too: too many wait, or they were refused again and again")
+
     def wrote(self, frame: Frame) -> bool:
         """Count a frame; return whether this ends an outage."""
         now = self._clock()
@@ -60,7 +80,7 @@ class Journal:
         self._age.add(now - frame.captured)
         if self._slow_since is not None and now - self._slow_since >= _KEEPS_UP:
             self._slow_since = None
-            self._say(f"keeps up again, {_frames(self._dropped['slow'] - self._slow_before)} dropped")
+            self._say(f"keeps up again, {_frames(self._dropped['slow'] - self._slow_before)} dropped{self._events()}")
         if self._outage is None:
             return False
         if self._outage.over is None:
@@ -81,17 +101,19 @@ class Journal:
         self._last_error = sentence
 
     def ended(self) -> None:
-        """Tell of an outage that the end of the run cut short."""
+        """Tell of an outage that the end of the run cut short, and of events that nothing told."""
         if self._outage is not None and self._outage.over is not None:
             self._tell_end(self._outage)
         elif self._outage is not None:
             lost = self._dropped["failed"] - self._outage.before
-            self._say(f"could not be written until the end, {_frames(lost)} dropped")
+            self._say(f"could not be written until the end, {_frames(lost)} dropped{self._events()}")
+        if self._carried.lost > self._said_lost:
+            self._say(f"has ended{self._events()}")
 
     def late(self, lost: int, seconds: float) -> None:
         """Note that the output did not end in time."""
         self._dropped["late"] += lost
-        self._say(f"did not end within {seconds:.0f} s, {_frames(lost)} lost")
+        self._say(f"did not end within {seconds:.0f} s, {_frames(lost)} lost{self._events()}")
 
     def lost_end(self, sentence: str) -> None:
         """Note that the end could not be written."""
@@ -100,7 +122,14 @@ class Journal:
 
     def _tell_end(self, outage: _Outage) -> None:
         self._outage = None
-        self._say(f"writes again after {(outage.over or 0) - outage.began:.0f} s, {_frames(outage.lost)} dropped")
+        seconds = (outage.over or 0) - outage.began
+        self._say(f"writes again after {seconds:.0f} s, {_frames(outage.lost)} dropped{self._events()}")
+
+    def _events(self) -> str:
+        """Say how many events were lost since this was said; empty for none."""
+        lost, self._said_lost = self._carried.lost - self._said_lost, self._carried.lost
+        self._saying_lost = False
+        return f", {lost} event{'s' * (lost != 1)} lost" if lost else ""
 
     def _say(self, what: str) -> None:
         self._tell(f"output {self._name}: {what}")

@@ -38,6 +38,8 @@ class JsonLines(Sink):
         SinkError: the file cannot be created.
     """
 
+    tells_events = True
+
     def __init__(self, path: str | Path, labels: Sequence[str], pieces: Pieces | None = None, camera: str = "") -> None:
         self._labels, self._camera = labels, {"camera": camera} if camera else {}
         self._file: _File | None = None

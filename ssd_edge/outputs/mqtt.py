@@ -17,7 +17,7 @@ from ssd_edge.outputs.home_assistant import Discovery, Entity
 from ssd_edge.outputs.mqtt_connection import MqttConnection
 from ssd_edge.outputs.mqtt_topics import Topics
 from ssd_edge.outputs.news import News
-from ssd_edge.outputs.plain import plain, time_of
+from ssd_edge.outputs.plain import plain, plain_late, time_of
 from ssd_edge.outputs.sharing import Shared
 from ssd_edge.outputs.sink import Sink
 from ssd_edge.stream.frames import Frame
@@ -70,6 +70,8 @@ class Mqtt(Sink):
         SinkError: the address is wrong, or the broker cannot be reached or refuses.
     """
 
+    tells_events = True
+
     def __init__(self, settings: MqttSettings, labels: Sequence[str], camera: str = "camera") -> None:
         endpoint, prefix = _place(settings.address)
         self._settings, self._labels = settings, labels
@@ -112,6 +114,8 @@ class Mqtt(Sink):
             self._told = numbers
         if isinstance(detections, Watched):
             self._tell_places(detections)
+            for late in detections.late:
+                self._publish(self._topics.events, plain_late(late, self._labels))
             for event in detections.events:
                 self._publish(self._topics.events, {"captured": time_of(frame), **event.to_json(self._labels)})
         if self._news.passes(detections):

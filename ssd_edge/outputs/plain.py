@@ -9,6 +9,7 @@ from typing import Any
 
 from ssd_edge.detections import Detections
 from ssd_edge.stream.frames import Frame
+from ssd_edge.tracking.events import LateEvent
 from ssd_edge.tracking.watch import Watched
 
 
@@ -22,16 +23,34 @@ def plain(frame: Frame, detections: Detections, labels: Sequence[str]) -> dict[s
     """
     return {
         "index": frame.index,
-        "time": None if frame.position is None else round(frame.position, 3),
+        "time": _seconds(frame.position),
         "file": frame.file,
         **_found(detections, labels),
     }
 
 
-def time_of(frame: Frame) -> str:
+def time_of(frame: Frame | LateEvent) -> str:
     """Return when a frame was captured by the system's clock: ISO 8601 in UTC, with milliseconds."""
-    captured = datetime.fromtimestamp(time() - (monotonic() - frame.captured), timezone.utc)
-    return captured.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return utc(time() - (monotonic() - frame.captured))
+
+
+def utc(wall: float) -> str:
+    """Write a time of ``time.time`` in ISO 8601 in UTC, with milliseconds."""
+    return datetime.fromtimestamp(wall, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def plain_late(late: LateEvent, labels: Sequence[str]) -> dict[str, Any]:
+    """Convert an event of an earlier frame, with that frame's number and times, to plain values for ``json.dumps``."""
+    return {
+        "captured": time_of(late),
+        "index": late.index,
+        "time": _seconds(late.position),
+        **late.event.to_json(labels),
+    }
+
+
+def _seconds(position: float | None) -> float | None:
+    return None if position is None else round(position, 3)
 
 
 def _found(detections: Detections, labels: Sequence[str]) -> dict[str, Any]:
@@ -47,5 +66,6 @@ def _found(detections: Detections, labels: Sequence[str]) -> dict[str, Any]:
         "detections": [{"id": number, **one} for number, one in zip(detections.ids.tolist(), found, strict=True)],
         "num_cut": detections.num_cut,
         "events": [event.to_json(labels) for event in detections.events],
+        **({"late_events": [plain_late(one, labels) for one in detections.late]} if detections.late else {}),
         "counts": detections.counts,
     }

@@ -39,6 +39,8 @@ class OutputReport:
         last_error: sentence on its last error; empty if there was none.
         queued: number of frames that wait to be written.
         age: time from a frame's capture until it was written, in seconds.
+        late_events: number of events of frames that it lacks which a later frame told.
+        lost_events: number of events that it never told.
     """
 
     name: str
@@ -49,6 +51,8 @@ class OutputReport:
     last_error: str
     queued: int
     age: Percentiles
+    late_events: int = 0
+    lost_events: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values for ``json.dumps``."""
@@ -60,6 +64,7 @@ class Sink(AbstractContextManager["Sink"]):
 
     Attributes:
         every: whether it gets every detection, down to the lowest score that anyone reads, not only what is shown.
+        tells_events: whether it tells what happened, so that events of frames which it lacks are to be told later.
         heavy: whether writing is slow enough to be worth a thread of its own.
         name: name for people, such as ``video``; ``open_sink`` gives it.
         path: the file or folder that it writes, if any.
@@ -67,6 +72,7 @@ class Sink(AbstractContextManager["Sink"]):
     """
 
     every: bool = False
+    tells_events: bool = False
     heavy: bool = False
     name: str = ""
     loop_thread: bool = False

@@ -74,6 +74,7 @@ class Webhook(Sink):
     """
 
     heavy = True
+    tells_events = True
 
     def __init__(self, settings: WebhookSettings, labels: Sequence[str], camera: str = "camera") -> None:
         endpoint = _place(settings.address)
@@ -102,7 +103,7 @@ class Webhook(Sink):
 
     def write(self, frame: Frame, detections: Detections) -> None:
         """Post a frame, if there is something to tell."""
-        happened = isinstance(detections, Watched) and bool(detections.events)
+        happened = isinstance(detections, Watched) and bool(detections.events or detections.late)
         if self._news.passes(detections) or happened:
             self._send(frame, detections)
 

@@ -92,6 +92,8 @@ def _histogram(counted: Durations, camera: str) -> Iterator[Sample]:
 _OF_OUTPUT: tuple[tuple[str, Kind, str, Callable[[OutputReport], float]], ...] = (
     ("output_written_frames_total", "counter", "Frames that an output wrote.", lambda one: one.written),
     ("output_reopened_total", "counter", "Times that an output was opened again.", lambda one: one.reopened),
+    ("output_late_events_total", "counter", "Events told with a later frame.", lambda one: one.late_events),
+    ("output_lost_events_total", "counter", "Events that an output never told.", lambda one: one.lost_events),
     ("output_queued_frames", "gauge", "Frames that wait for an output.", lambda one: one.queued),
     ("output_up", "gauge", "1 while an output can be written.", lambda one: one.state in ("writing", "slow")),
 )

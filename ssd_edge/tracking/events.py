@@ -48,6 +48,23 @@ class Event:
         return {name: value for name, value in plain.items() if value is not None}
 
 
+@dataclass(frozen=True)
+class LateEvent:
+    """An event of an earlier frame that an output lacks, told with a later one.
+
+    Attributes:
+        event: what happened.
+        index, position, captured: those of its ``Frame``.
+        attempts: how often an output failed to tell it.
+    """
+
+    event: Event
+    index: int
+    position: float | None
+    captured: float
+    attempts: int = 0
+
+
 class Tally:
     """Numbers of one place, by what is counted and by label."""
 

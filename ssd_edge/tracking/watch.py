@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ssd_edge.detections import Detections
 from ssd_edge.errors import WatchError
 from ssd_edge.parsing import as_text
-from ssd_edge.tracking.events import Counts, Event
+from ssd_edge.tracking.events import Counts, Event, LateEvent
 from ssd_edge.tracking.places import Size, WatchedLine, WatchedZone
 from ssd_edge.tracking.plan import Line, Plan, Zone
 from ssd_edge.tracking.tracker import State, Track, Tracker
@@ -24,12 +24,14 @@ class Watched(Detections):
     Attributes:
         ids: (N,) int64, the objects.
         events: what happened in this frame.
+        late: what happened in earlier frames that the output to which this is given lacks; empty elsewhere.
         counts: what has been counted up to this frame.
         places: the zones and lines.
     """
 
     ids: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     events: tuple[Event, ...] = ()
+    late: tuple[LateEvent, ...] = ()
     counts: Counts = field(default_factory=dict)
     places: tuple[Zone | Line, ...] = ()
 

@@ -81,6 +81,12 @@ def test_frames_are_written_in_order(output: Isolated, place: Place) -> None:
     assert (now.state, now.written, now.dropped, now.reopened, now.last_error) == ("closed", 5, {}, 0, "")
 
 
+def test_its_file_is_known_at_once(tmp_path: Path, lines: list[str]) -> None:
+    """Before a frame is written the loop compares it with the source, which must not be overwritten."""
+    with Isolated(lambda: JsonLines(tmp_path / "out.jsonl", ()), "json", lines.append) as output:
+        assert output.path == tmp_path / "out.jsonl"
+
+
 def test_an_error_is_told_once_and_the_output_goes_on(
     output: Isolated, place: Place, lines: list[str], clock: Clock
 ) -> None:

@@ -23,6 +23,7 @@ import pytest
 
 from ssd_edge.errors import SinkError
 from ssd_edge.outputs import http_post
+from ssd_edge.outputs.carried import Carried
 from ssd_edge.outputs.catalogue import open_sink
 from ssd_edge.outputs.webhook import Webhook, WebhookSettings
 from ssd_edge.tracking.events import Event
@@ -132,6 +133,19 @@ def test_an_event(receive: Callable[..., Receiver]) -> None:
     assert headers["Content-Type"] == "application/json"
     assert "X-SsdEdge-Signature" not in headers
     assert "Authorization" not in headers
+
+
+def test_an_event_of_a_frame_that_is_lacking(receive: Callable[..., Receiver]) -> None:
+    receiver, carried = receive(200), Carried()
+    carried.keep(frame(2), HAPPENED)
+    with opened(receiver) as sink:
+        sink.write(frame(30), carried.hand_on(watched(0)))
+        sink.write(frame(31), watched(0))
+    (message,) = receiver.messages()
+    ((late,), events) = message["late_events"], message["events"]
+    assert events == []
+    assert (message["index"], late["index"], late["time"]) == (30, 2, 0.08)
+    assert late.items() >= EVENT.to_json(LABELS).items()
 
 
 def test_a_signature(receive: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,11 +102,13 @@ def test_latency_and_age_are_histograms():
 
 
 def test_each_output_has_its_numbers():
-    output = OutputReport("video", "waiting", 5, {"slow": 2}, 1, "disk full", 3, NONE)
+    output = OutputReport("video", "waiting", 5, {"slow": 2}, 1, "disk full", 3, NONE, 4, 1)
     told = values(output_families({"a": report(outputs=(output,)), "b": report()}))
     assert told == {
         ("ssd_edge_output_written_frames_total", "a", "video"): 5,
         ("ssd_edge_output_reopened_total", "a", "video"): 1,
+        ("ssd_edge_output_late_events_total", "a", "video"): 4,
+        ("ssd_edge_output_lost_events_total", "a", "video"): 1,
         ("ssd_edge_output_queued_frames", "a", "video"): 3,
         ("ssd_edge_output_up", "a", "video"): 0,
         ("ssd_edge_output_dropped_frames_total", "a", "video", "slow"): 2,
