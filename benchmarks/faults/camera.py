@@ -17,19 +17,19 @@ _FPS = 15
 
 
 def vanishes(engine: Path, folder: Path) -> Row:
-    """Pull the plug for 4 s."""
+    """Pull the plug for 12 s."""
     from faults.streams import watched
 
     plug = folder / "plugged in"
     plug.touch()
     row = watched(
-        "USB camera pulled, back after 4 s",
+        "USB camera pulled, back after 12 s",
         engine,
         folder,
         "0",
         lambda _: plug.unlink(),
         lambda _: plug.touch(),
-        4.0,
+        12.0,
         before="from faults.camera import emulate; emulate()",
         environment={_VARIABLE: str(plug)},
         fps=_FPS,

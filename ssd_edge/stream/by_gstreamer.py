@@ -11,7 +11,6 @@ from ssd_edge.stream import gstreamer
 from ssd_edge.stream.addresses import shown
 from ssd_edge.stream.camera_mode import CameraMode
 from ssd_edge.stream.cameras import (
-    CAMERA_PATIENCE,
     Opener,
     checked,
     name_of,
@@ -40,7 +39,7 @@ def camera(number: str, mode: CameraMode, reader: Reader) -> Source:
         return GStreamerConnection(text, reader)
 
     try:
-        return LiveSource(name_of(number, mode), connect, no_frames_of(number), CAMERA_PATIENCE)
+        return LiveSource(name_of(number, mode), connect, no_frames_of(number))
     except SourceError as error:
         if not str(mode):
             raise

@@ -16,7 +16,6 @@ from ssd_edge.machine.cameras import INSTALL_GSTREAMER
 from ssd_edge.stream import gstreamer
 from ssd_edge.stream.camera_mode import CAMERA_FORMATS, CameraMode
 from ssd_edge.stream.cameras import (
-    CAMERA_PATIENCE,
     Opener,
     checked,
     name_of,
@@ -42,12 +41,11 @@ def camera(number: str, mode: CameraMode, reader: Reader) -> Source:
         capture = cv2.VideoCapture(int(number), cv2.CAP_V4L2 if linux else cv2.CAP_ANY)
         _ask(capture, mode)
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        if capture.isOpened() and (given := _other_than(capture, mode)):
-            capture.release()
-            raise SourceError(f"camera {number} gives {given} where {mode} was asked for: ask for what it gives")
-        return OpenCvConnection(capture, reader, timed=linux)
+        given = _other_than(capture, mode) if capture.isOpened() else ""
+        refused = f"camera {number} gives {given} where {mode} was asked for: ask for what it gives" if given else ""
+        return OpenCvConnection(capture, reader, timed=linux, refused=refused)
 
-    return LiveSource(name_of(number, mode), connect, no_frames_of(number), CAMERA_PATIENCE)
+    return LiveSource(name_of(number, mode), connect, no_frames_of(number))
 
 
 def _ask(capture: cv2.VideoCapture, mode: CameraMode) -> None:

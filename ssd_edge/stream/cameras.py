@@ -19,9 +19,6 @@ Opener = Callable[[str, CameraMode, Reader], Source]
 """Function that opens a source from a camera's number, an address, a pipeline or a file's path; the mode is for cameras
 only, and the reader is who reads the frames."""
 
-CAMERA_PATIENCE = 10.0
-"""Seconds after which a camera that gives no more frames is given up."""
-
 
 def checked(number: str, mode: CameraMode) -> CameraMode:
     """Check that there is a camera of this number that this user may use, and that it has the mode.

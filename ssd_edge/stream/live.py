@@ -59,15 +59,14 @@ class Connection(Protocol):
 
 
 class LiveSource(Source):
-    """A camera or network stream; when it gives no more frames, it is opened again, at growing intervals.
+    """A camera or network stream; when it gives no more frames, it is opened again, at growing intervals, for ever.
 
     Only frames that are new pass: what a decoder or a network held through a stall is left out and counted.
 
     Args:
         name: name for people.
         connect: opens the camera or stream.
-        lost: error sentence for when it gives no frames.
-        patience: seconds without a frame after which to give up; None for never, since a camera may come back any time.
+        lost: error sentence for when it gives no frame at all.
         supervision: its state; made here if not given.
 
     Raises:
@@ -79,14 +78,13 @@ class LiveSource(Source):
         name: str,
         connect: Callable[[], Connection],
         lost: str,
-        patience: float | None = None,
         supervision: Supervision | None = None,
     ) -> None:
         super().__init__()
         self.name = name
         self.supervision = self._state = supervision or Supervision(name)
         self._clock = self._state.clock
-        self._connect, self._lost, self._patience = connect, lost, patience
+        self._connect = connect
         self._skipped_before = 0  # in earlier connections
         self._said, self._say_after = 0, -_SAY_EVERY
         self._connection = connect()
@@ -103,11 +101,7 @@ class LiveSource(Source):
         self._index = 0
 
     def read(self) -> Frame | None:
-        """Wait for the next frame, and reconnect as often as necessary; None at a recording's end.
-
-        Raises:
-            SourceError: there was no frame for ``patience`` seconds.
-        """
+        """Wait for the next frame, and reconnect as often as necessary; None at a recording's end or after a stop."""
         taken, self._pending = self._pending or self._take(), None
         if taken is None and self.live:
             taken = self._reconnect()
@@ -147,13 +141,8 @@ class LiveSource(Source):
             self._said, self._say_after = self.skipped, self._clock() + _SAY_EVERY
 
     def _reconnect(self) -> Taken | None:
-        silent_since, unusable = self._clock(), ""
         reason = self._connection.ended or "it gives no more frames"
         while not self._stopping.is_set():
-            if self._patience is not None and self._clock() - silent_since > self._patience:
-                raise SourceError(
-                    f"{self._lost}; it came back with frames of another kind: {unusable}" if unusable else self._lost
-                )
             self._connection.release()
             self._skipped_before = self.skipped
             # Before the first attempt too, or a camera that hangs up after each frame is called without a pause.
@@ -168,8 +157,8 @@ class LiveSource(Source):
             try:
                 taken = self._take()
             except SourceError as error:  # it is back, with frames that cannot be used
-                unusable = reason = str(error)
-                self.skipped, self.trouble = self.skipped + 1, unusable
+                self.trouble = reason = str(error)
+                self.skipped += 1
                 continue
             if taken is not None:
                 self.reconnects += 1

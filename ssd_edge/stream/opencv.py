@@ -28,13 +28,14 @@ class OpenCvConnection:
         capture: what OpenCV opened.
         reader: gives the memory that frames are decoded into.
         timed: whether it is a camera of V4L2, which tells when the driver had a frame.
+        refused: why its frames are not wanted, as a sentence; empty if they are.
     """
 
     live, way = True, "OpenCV"
     unreadable, ended = 0, ""
 
-    def __init__(self, capture: cv2.VideoCapture, reader: Reader, timed: bool = False) -> None:
-        self._capture, self._reader = capture, reader
+    def __init__(self, capture: cv2.VideoCapture, reader: Reader, timed: bool = False, refused: str = "") -> None:
+        self._capture, self._reader, self._refused = capture, reader, refused
         self._shape: tuple[int, ...] | None = None
         self._timed = timed
         self.fps = frame_rate(capture)
@@ -44,6 +45,8 @@ class OpenCvConnection:
 
         A frame that cannot be decoded, as where a USB cable loses bytes, is left out and counted.
         """
+        if self._refused:
+            raise SourceError(self._refused)
         for _ in range(_GIVE_UP):
             if stopping() or not self._capture.grab():
                 return None

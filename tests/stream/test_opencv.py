@@ -169,6 +169,27 @@ def test_what_a_camera_gives_instead_is_an_error(asked: list[tuple[Any, ...]], m
         open_source("3", mode=mode)
 
 
+def test_a_camera_that_comes_back_in_another_mode_is_said(
+    asked: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As behind another hub; it is asked again until it gives what it gave."""
+    monkeypatch.setattr("ssd_edge.stream.supervision.FIRST_DELAY", 0.001)
+    grabs, lines, usual = iter([True, False, True]), [], Camera.get  # type: ignore[var-annotated]
+    monkeypatch.setattr(Camera, "grab", lambda self: next(grabs))
+    with open_source("3", mode=CameraMode((1280, 720), 30)) as source:
+        source.listen(lines.append)
+        assert source.read() is not None
+        widths = iter([640.0])
+
+        def get(self: Camera, what: int) -> float:
+            return next(widths, usual(self, what)) if what == cv2.CAP_PROP_FRAME_WIDTH else usual(self, what)
+
+        monkeypatch.setattr(Camera, "get", get)
+        assert source.read() is not None
+    assert "gives MJPG 640×720 at 30 FPS where MJPG 1280×720 at 30 FPS was asked for" in source.trouble
+    assert any(source.trouble in line for line in lines)
+
+
 @pytest.mark.parametrize(("broken", "reconnects"), [({2}, 0), (set(range(2, 31)), 0), (set(range(2, 32)), 1)])
 def test_frames_that_cannot_be_decoded_are_counted(
     asked: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch, broken: set[int], reconnects: int
