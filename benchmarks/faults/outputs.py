@@ -17,6 +17,7 @@ from faults.truth import frames_in, unreadable
 _DISK = 6 << 20  # bytes of the small disk
 _FULL = 5.0  # seconds for which it is full
 _BLOCKED = 10.0  # seconds for which the pipe is; it and the output's queue hold the lines of the first six
+_HEAD = 4096  # bytes that a recording has before its first second
 _GAP = 0.5  # seconds without a line from which on the loop counts as stopped
 
 
@@ -52,6 +53,9 @@ def _full_disk(name: str, engine: Path, folder: Path, disk: Path, address: str) 
     filler = disk / "filler"
     with Program(engine, address, "--save-video", str(disk / "video.mp4")) as program:
         program.wait_for_start(2 * FPS)
+        # A busy machine writes the first second later; of a piece that holds none, nothing can be played.
+        if not program.wait_until(lambda: _bytes_of(disk) > _HEAD, 15.0):
+            raise RuntimeError("the recording did not begin")
         began = monotonic()
         _fill(filler)
         until = began + _FULL
