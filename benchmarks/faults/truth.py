@@ -94,7 +94,7 @@ def unreadable(videos: Sequence[Path]) -> list[str]:
     for video in videos:
         by_packet = _frames_by_packet(video)
         if not any(number > 0 for number in by_packet):
-            wrong.append(f"{video.name} cannot be read")
+            wrong.append(f"{video.name} of {video.stat().st_size} bytes cannot be read")
         elif -1 in by_packet[:-_CUT]:
             wrong.append(f"{video.name} is damaged")
     return wrong
