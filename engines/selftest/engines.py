@@ -10,9 +10,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from ssd_edge.boxes import iou
 from ssd_edge.detections import Detections
 from ssd_edge.detector import Engine
 from ssd_edge.engines.backends import GPU_BACKENDS
@@ -20,6 +17,7 @@ from ssd_edge.engines.base import BuildOptions
 from ssd_edge.engines.plugins.forms import AHEAD_OF_TIME_SINCE, FORMS
 from ssd_edge.engines.plugins.library_plugin import VARIABLE
 from ssd_edge.engines.selftest import available
+from ssd_edge.engines.selftest.compared import LEAST, agreement, graph_of, require, without_graph
 from ssd_edge.engines.selftest.sections import FailedError, NotRunError, Setting
 from ssd_edge.engines.tensorrt.fitness import installed_version
 from ssd_edge.engines.tensorrt.versions import release_of
@@ -28,12 +26,6 @@ from ssd_edge.machine.examine import PROBES, examine
 from ssd_edge.machine.host import UnansweredError, this_host
 from ssd_edge.pixels import Image
 from ssd_edge.stream.durations import Durations
-
-SURE = 0.3
-"""Detections of at least this score are compared."""
-
-LEAST = {"FP32": 0.99, "FP16": 0.97, "INT8": 0.95}
-"""Share of detections that the other engine must find too: same class, IoU of at least 0.5, score within 0.1."""
 
 _WARMUP = 10
 _STATE = ("Jetson", "power mode", "GPU state", "processor", "temperature")
@@ -96,7 +88,7 @@ def precisions(setting: Setting) -> tuple[str, Mapping[str, Any]]:
                 asked = _Asked(name.replace(" ", "-"), onnx, backend, BuildOptions(precision))
                 comparisons.compare(name, name, LEAST[precision], reference, setting, asked)
     sentence = f"GPU engines agree with the CPU ({comparisons.summary()})"
-    sentence += f"{_without_graph(comparisons.details)}{_not_run(left_out)}"
+    sentence += f"{without_graph(comparisons.details)}{_not_run(left_out)}"
     return sentence, {**comparisons.details, "not run": left_out}
 
 
@@ -112,11 +104,11 @@ def latency(setting: Setting) -> tuple[str, Mapping[str, Any]]:
             if onnx is not None:
                 with setting.engine(f"latency-{backend}-{kind}", onnx, backend, None) as engine:
                     times = _latency(engine, setting.frames, 30 if setting.quick else 200)
-                    details[f"{backend} {kind}"] = {**times, **_graph(engine)}
+                    details[f"{backend} {kind}"] = {**times, **graph_of(engine)}
     if not details:
         raise NotRunError("; ".join(f"{backend}: {why}" for backend, why in left_out.items()))
     medians = ", ".join(f"{name} {one['p50']:.1f}" for name, one in details.items())
-    return f"median milliseconds of a frame: {medians}{_without_graph(details)}{_not_run(left_out)}", {
+    return f"median milliseconds of a frame: {medians}{without_graph(details)}{_not_run(left_out)}", {
         **details,
         "not run": left_out,
         "machine before": before,
@@ -152,9 +144,9 @@ class _Comparisons:
         """Build an engine, and compare its detections with the wanted ones."""
         try:
             with setting.engine(*asked) as engine:
-                agreement = _agreement(wanted, _detections(engine, setting.frames))
-                self.details[name] = {**agreement, **_graph(engine)}
-            _require(agreement, least, who)
+                agreed = agreement(wanted, _detections(engine, setting.frames))
+                self.details[name] = {**agreed, **graph_of(engine)}
+            require(agreed, least, who)
         except NotRunError:
             raise
         except SsdEdgeError as error:
@@ -208,42 +200,6 @@ def _detected(setting: Setting, asked: _Asked) -> list[Detections]:
 def _detections(engine: Engine, frames: Sequence[Image]) -> list[Detections]:
     with engine.detector() as detector:
         return [detector(frame).above(0.05) for frame in frames]
-
-
-def _graph(engine: Engine) -> dict[str, str]:
-    """Whether an engine's work is launched as CUDA graphs, for the details; empty without a GPU."""
-    return {} if engine.graph is None else {"CUDA graph": engine.graph}
-
-
-def _without_graph(details: Mapping[str, Mapping[str, Any]]) -> str:
-    """Part of a section's sentence that lists engines whose work is no CUDA graph; the reasons are in its details."""
-    names = [name for name, one in details.items() if one.get("CUDA graph", "yes") != "yes"]
-    return f"; no CUDA graph: {', '.join(names)}" if names else ""
-
-
-def _agreement(wanted: Sequence[Detections], actual: Sequence[Detections]) -> dict[str, float]:
-    """Share of two engines' detections that the other finds too, in both directions; see ``LEAST``."""
-    pairs = zip(wanted, actual, strict=True)
-    shares = [_matched(one, other) for pair in pairs for one, other in (pair, pair[::-1])]
-    total = sum(number for number, _ in shares)
-    again = sum(number for _, number in shares)
-    return {"compared": total, "alike": again / total if total else 1.0}
-
-
-def _matched(one: Detections, other: Detections) -> tuple[int, int]:
-    sure = one.above(SURE)
-    if not len(sure) or not len(other):
-        return len(sure), 0
-    close = (iou(sure.boxes[:, None], other.boxes[None]) >= 0.5) & (sure.labels[:, None] == other.labels[None])
-    close &= np.abs(sure.scores[:, None] - other.scores[None]) <= 0.1
-    return len(sure), int(close.any(axis=1).sum())
-
-
-def _require(agreement: Mapping[str, float], least: float, who: str) -> None:
-    if agreement["compared"] == 0:
-        raise NotRunError(f"{who}: the model finds nothing in these frames: give --images that show its classes")
-    if agreement["alike"] < least:
-        raise FailedError(f"{who} agrees on {100 * agreement['alike']:.1f} % of detections, below {100 * least:.0f} %")
 
 
 def _not_run(left_out: Mapping[str, str]) -> str:

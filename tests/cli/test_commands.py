@@ -417,7 +417,7 @@ def test_selftest_without_a_gpu(cli, heads_onnx, tmp_path, pictures):
 def test_selftest_that_fails(cli, heads_onnx, tmp_path, pictures, monkeypatch):
     from ssd_edge.engines.selftest import engines
 
-    monkeypatch.setattr(engines, "_agreement", lambda wanted, detected: {"compared": 10, "alike": 0.5})
+    monkeypatch.setattr(engines, "agreement", lambda wanted, detected: {"compared": 10, "alike": 0.5})
     done = cli("selftest", heads_onnx, "--images", pictures, "-o", tmp_path / "results", "--only", "cpu")
     assert done.code == 1
     assert "failed   cpu: OpenVINO in FP32 agrees on 50.0 % of detections, below 99 %" in done.err
