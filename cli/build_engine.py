@@ -68,7 +68,14 @@ def build_engine(
             rich_help_panel=_TENSORRT,
         ),
     ] = None,
-    max_batch: Annotated[int, typer.Option(min=1, help="Maximum batch size.", rich_help_panel=_TENSORRT)] = 1,
+    max_batch: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Maximum batch size: run with several cameras takes up to so many frames at once.",
+            rich_help_panel=_TENSORRT,
+        ),
+    ] = 1,
     version_compatible: Annotated[
         bool,
         typer.Option(

@@ -219,7 +219,7 @@ class HostDetector(Detector):
         return results
 
 
-def check_batch(frames: Sequence[Pixels], most: int) -> None:
+def check_batch(frames: Sequence[object], most: int) -> None:
     """Raise ValueError unless there are 1 … ``most`` frames."""
     if not 1 <= len(frames) <= most:
         raise ValueError(f"a batch must have 1 to {most} frames, but got {len(frames)}")

@@ -1,13 +1,14 @@
 """Frame → detections on a GPU; decode is either part of the network's plan or launched after it.
 
-A detector has two slots that take turns. Each slot has its own stream, buffers and execution of the network, so that
-one frame is copied or decoded while the network works on the other. Several detectors of an engine share only the
+A detector has two slots that take turns. Each slot has its own stream, buffers and executions of the network, so that
+one frame is copied or decoded while the network works on the other. If the network takes batches, a slot takes up to
+``max_batch`` frames at once. Several detectors of an engine share only the
 network's weights, so each can serve its own camera in its own thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from threading import Lock
@@ -17,20 +18,21 @@ import numpy as np
 import numpy.typing as npt
 
 from ssd_edge.boxes import default_boxes
-from ssd_edge.detector import Detector, Engine, RawHeads, Result
+from ssd_edge.detector import Detector, Engine, RawHeads, Result, check_batch
 from ssd_edge.engines.cuda.device import Device
 from ssd_edge.engines.gpu.frames import DeviceFrame, FramePool
 from ssd_edge.engines.gpu.graph import Captured, in_words
-from ssd_edge.engines.gpu.network import DeviceNetwork, decode_after, gives_heads
+from ssd_edge.engines.gpu.heads_slot import HeadsSlot
+from ssd_edge.engines.gpu.network import DeviceNetwork, gives_heads
 from ssd_edge.engines.gpu.pipeline import Pipeline
-from ssd_edge.engines.gpu.slots import FrameSlot, HeadsSlot
+from ssd_edge.engines.gpu.slots import FrameSlot
 from ssd_edge.engines.kernels.launch import check_limits
 from ssd_edge.errors import BackendError, NoHeadsError
 from ssd_edge.pixels import FORMATS, Pixels, RawFrame
 from ssd_edge.preprocess import check_frame
 
 DEPTH = 2
-"""Slots of a detector: one frame is copied while the network works on another."""
+"""Slots of a detector: frames are copied while the network works on others."""
 
 _Slot = TypeVar("_Slot", bound=FrameSlot | HeadsSlot)
 
@@ -52,19 +54,19 @@ class GpuEngine(Engine):
 
     def __init__(self, backend: str, network: DeviceNetwork, device: Device, kernels: bytes) -> None:
         self.backend, self.spec, self.precision = backend, network.spec, network.precision
+        self.max_batch = network.max_batch
         self._slots_lock = Lock()  # several threads may ask for slots at once
         self._heads: _Turns[HeadsSlot] | None = None
-        self._captures: list[Captured] = []
+        self._captures: list[Sequence[Captured]] = []  # of each slot; they grow with each new size of batch
         with ExitStack() as stack:
             stack.enter_context(device)
             stack.callback(network.close)
-            check_limits(self.spec)
+            check_limits(self.spec, self.max_batch)
             module = stack.enter_context(device.module(kernels))
-            launches = decode_after(network)
-            defaults = _constant(stack, device, default_boxes(self.spec)) if launches else 0
+            defaults = _constant(stack, device, default_boxes(self.spec)) if gives_heads(network) else 0
             pool = FramePool(device)
             stack.callback(pool.close)
-            self._pipeline = Pipeline(device, module, network, launches, defaults, pool)
+            self._pipeline = Pipeline(device, module, network, defaults, pool)
             self._open: set[_Turns[Any]] = set()
             stack.callback(self._close_slots)
             # Allocated now, so that a lack of memory is reported here and not at the first frame.
@@ -74,14 +76,14 @@ class GpuEngine(Engine):
     @property
     def graph(self) -> str:
         """See ``Engine``."""
-        return in_words(self._captures)
+        return in_words([piece for pieces in self._captures for piece in pieces])
 
     def submit(self, images: npt.NDArray[np.float32]) -> Callable[[], RawHeads]:
         """Run the network alone, with copies to and from the host; see ``Heads``. One thread at a time may call it.
 
         Raises:
             NoHeadsError: the plan carries its decode, so it has no heads to return.
-            BackendError: the GPU lacks memory for this beside the detectors.
+            BackendError: the GPU lacks memory for this beside the detectors, or the images do not fit the network.
         """
         if not gives_heads(self._pipeline.network):
             raise NoHeadsError(
@@ -103,12 +105,11 @@ class GpuEngine(Engine):
         """
         with self._slots_lock:
             first, self._first = self._first, None
-        launches = decode_after(self._pipeline.network, min_score)
-        if launches == self._pipeline.launches:
+        pipeline = replace(self._pipeline, min_score=min_score)
+        if pipeline.launches(1) == self._pipeline.launches(1):
             return GpuDetector(self._pipeline, first or self._turns(FrameSlot), min_score)
         if first is not None:
             first.close()  # its captured graphs decode from another score on
-        pipeline = replace(self._pipeline, launches=launches)
         return GpuDetector(pipeline, self._turns(FrameSlot, pipeline), min_score)
 
     def close(self) -> None:
@@ -137,6 +138,7 @@ class GpuDetector(Detector):
 
     def __init__(self, pipeline: Pipeline, slots: _Turns[FrameSlot], min_score: float = 0.0) -> None:
         self.spec = pipeline.network.spec
+        self.max_batch = pipeline.network.max_batch
         self._take = pipeline.frames.take
         self._slots, self._min_score = slots, min_score
 
@@ -146,15 +148,31 @@ class GpuDetector(Detector):
 
     def submit(self, frame: Pixels | DeviceFrame) -> Callable[[], Result]:
         """See ``Detector``; a frame may also lie in memory of the GPU."""
-        if not isinstance(frame, (RawFrame, DeviceFrame)):
-            check_frame(frame)
-        finish = self._slots.next().submit(frame)
+        finish = self._start([frame])
+        return lambda: finish()[0]
 
-        def result() -> Result:
-            finished = finish()
-            return finished._replace(detections=finished.detections.above(self._min_score))
+    def submit_batch(self, frames: Sequence[Pixels | DeviceFrame]) -> Callable[[], list[Result]]:
+        """See ``Detector``; frames may also lie in memory of the GPU.
 
-        return result
+        The first batch of each size takes longer: the network runs once more, and its graph is captured.
+
+        Raises:
+            ValueError: see ``Detector``.
+            BackendError: the GPU lacks memory for a size of batch that is new.
+        """
+        check_batch(frames, self.max_batch)
+        return self._start(frames)
+
+    def _start(self, frames: Sequence[Pixels | DeviceFrame]) -> Callable[[], list[Result]]:
+        for frame in frames:
+            if not isinstance(frame, (RawFrame, DeviceFrame)):
+                check_frame(frame)
+        finish = self._slots.next().submit(frames)
+
+        def results() -> list[Result]:
+            return [one._replace(detections=one.detections.above(self._min_score)) for one in finish()]
+
+        return results
 
     def close(self) -> None:
         """Release the detector's memory on the GPU; see ``Detector``."""
@@ -187,9 +205,9 @@ class _Turns(Generic[_Slot]):
         self._slots.append(self._slots.pop(0))
         return self._slots[-1]
 
-    def captures(self) -> list[Captured]:
-        """List the pieces of work of all slots."""
-        return [piece for slot in self._slots for piece in slot.captures]
+    def captures(self) -> list[Sequence[Captured]]:
+        """List each slot's pieces of work, to which a slot may add."""
+        return [slot.captures for slot in self._slots]
 
     def close(self) -> None:
         """Wait for the work under way, then release the slots. Idempotent."""

@@ -39,12 +39,22 @@ class Exchange(ABC):
         """The host's view of the memory."""
 
     @abstractmethod
-    def to_device(self, stream: Stream) -> None:
-        """Make the host's writes visible to later work of the stream. Do not write until that work is done."""
+    def to_device(self, stream: Stream, number: int) -> None:
+        """Make the host's writes visible to later work of the stream. Do not write until that work is done.
+
+        Args:
+            stream: the stream.
+            number: how many of the array's first items are needed.
+        """
 
     @abstractmethod
-    def to_host(self, stream: Stream) -> None:
-        """Make the writes of the stream's earlier work visible to the host, once the stream reaches this point."""
+    def to_host(self, stream: Stream, number: int) -> None:
+        """Make the writes of the stream's earlier work visible to the host, once the stream reaches this point.
+
+        Args:
+            stream: the stream.
+            number: how many of the array's first items are needed.
+        """
 
     def __enter__(self: _Self) -> _Self:
         return self
@@ -70,13 +80,13 @@ class Copied(Exchange):
         """See ``Exchange``."""
         return self._pinned.array
 
-    def to_device(self, stream: Stream) -> None:
+    def to_device(self, stream: Stream, number: int) -> None:
         """See ``Exchange``."""
-        stream.upload(self._buffer, self._pinned.array)
+        stream.upload(self._buffer, self._pinned.array[:number])
 
-    def to_host(self, stream: Stream) -> None:
+    def to_host(self, stream: Stream, number: int) -> None:
         """See ``Exchange``."""
-        stream.download(self._pinned.array, self._buffer)
+        stream.download(self._pinned.array[:number], self._buffer)
 
 
 class Shared(Exchange):
@@ -93,10 +103,10 @@ class Shared(Exchange):
         """See ``Exchange``."""
         return self._mapped.array
 
-    def to_device(self, stream: Stream) -> None:
+    def to_device(self, stream: Stream, number: int) -> None:
         """Do nothing: the memory is shared. See ``Exchange``."""
 
-    def to_host(self, stream: Stream) -> None:
+    def to_host(self, stream: Stream, number: int) -> None:
         """Do nothing: the memory is shared. See ``Exchange``."""
 
 

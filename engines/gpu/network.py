@@ -17,7 +17,10 @@ class DeviceContext(Protocol):
     """An execution of a network, for one run at a time, on fixed addresses."""
 
     def bind(self, addresses: Mapping[str, int]) -> None:
-        """Set the device addresses of the network's tensors, by name; other names are ignored."""
+        """Set the device addresses of the network's tensors, by name; other names are ignored.
+
+        The images of a batch follow each other without a gap, and so do an output's values of each image.
+        """
 
     def enqueue(self, stream: int) -> None:
         """Start a run on a stream, given by its handle; from the second run on, also while a graph is captured.
@@ -39,10 +42,21 @@ class DeviceNetwork(Protocol):
     spec: ModelSpec
     precision: str
     bound: Mapping[str, Buffer]
-    """Its tensors: ``image``, and either ``loc`` and ``logits`` or the results of decode. See ``launch.py``."""
+    """Its tensors for one image: ``image``, and either ``loc`` and ``logits`` or the results of decode. See
+    ``launch.py``."""
+    max_batch: int
+    """Most images of one run."""
+    memory: int
+    """Bytes of device memory that ``context`` asks for; 0 if each execution brings its own."""
 
-    def context(self) -> DeviceContext:
-        """Make another execution, independent of the others."""
+    def context(self, batch: int = 1, memory: int = 0) -> DeviceContext:
+        """Make another execution, independent of the others.
+
+        Args:
+            batch: number of images of each of its runs, 1 … ``max_batch``.
+            memory: address of device memory to work in, of ``memory`` bytes; executions that never run at the same
+                time may share it.
+        """
 
     def close(self) -> None:
         """Release the network and its executions."""
@@ -53,21 +67,27 @@ def carrying_decode(spec: ModelSpec, half: bool, batch: int = 1) -> Mapping[str,
     return {"image": heads_buffers(spec, batch, half)["image"], **result_tensors(spec, batch)}
 
 
+def of_batch(bound: Mapping[str, Buffer], batch: int) -> Mapping[str, Buffer]:
+    """Describe a network's tensors for several images, given those for one."""
+    return {name: Buffer((batch, *buffer.shape[1:]), buffer.dtype) for name, buffer in bound.items()}
+
+
 def gives_heads(network: DeviceNetwork) -> bool:
     """Whether the network's outputs are loc and logits."""
     return {"loc", "logits"} <= network.bound.keys()
 
 
-def decode_after(network: DeviceNetwork, min_score: float = 0.0) -> tuple[Launch, ...]:
+def decode_after(network: DeviceNetwork, batch: int, min_score: float = 0.0) -> tuple[Launch, ...]:
     """List the launches that turn the network's outputs into results: all of decode, or none if the plan carries it.
 
     Args:
         network: the network.
+        batch: number of images.
         min_score: least score that the caller reads, see ``Heads.detector``.
     """
     if not gives_heads(network):
         return ()
-    return decode_launches(for_reader(network.spec, min_score), 1, is_half(network.bound["loc"]))
+    return decode_launches(for_reader(network.spec, min_score), batch, is_half(network.bound["loc"]))
 
 
 def is_half(buffer: Buffer) -> bool:

@@ -15,12 +15,12 @@ from ssd_edge.engines.cuda.module import Module
 from ssd_edge.engines.cuda.resource import Resource
 from ssd_edge.engines.cuda.stream import Stream
 from ssd_edge.engines.gpu.frames import FramePool, Held
-from ssd_edge.engines.gpu.network import DeviceNetwork, is_half
+from ssd_edge.engines.gpu.network import DeviceNetwork, decode_after, is_half
 from ssd_edge.engines.kernels.launch import Launch, preprocess_launch, preprocess_taps, words
 from ssd_edge.pixels import Layout
 
 _KEPT = 4
-"""Layouts whose launches stay prepared."""
+"""Layouts whose launches stay prepared, or as many as a batch may have."""
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,21 @@ class Pipeline:
         device: the GPU.
         module: the kernels.
         network: the network; each slot gets its own execution of it.
-        launches: kernel launches that turn the network's outputs into results.
         defaults: address of the default boxes; 0 if no launch reads them.
         frames: memory for frames.
+        min_score: least score that the caller reads, see ``Heads.detector``.
     """
 
     device: Device
     module: Module
     network: DeviceNetwork
-    launches: tuple[Launch, ...]
     defaults: int
     frames: FramePool
+    min_score: float = 0.0
+
+    def launches(self, batch: int) -> tuple[Launch, ...]:
+        """List the launches that turn the network's outputs into results for so many images."""
+        return decode_after(self.network, batch, self.min_score)
 
 
 def prepared(pipeline: Pipeline, launch: Launch, addresses: Mapping[str, int]) -> Prepared:
@@ -56,15 +60,15 @@ def prepared(pipeline: Pipeline, launch: Launch, addresses: Mapping[str, int]) -
 class _OfLayout(Resource):
     """Preprocess of frames of one layout: its launch, and the tables that it reads."""
 
-    def __init__(self, pipeline: Pipeline, layout: Layout, image: int) -> None:
+    def __init__(self, pipeline: Pipeline, layout: Layout) -> None:
         spec = pipeline.network.spec
         launch = preprocess_launch(spec, layout, is_half(pipeline.network.bound["image"]))
-        self.frame = launch.arguments.index("frame")
+        self.frame, self.image = launch.arguments.index("frame"), launch.arguments.index("image")
         self.taps = preprocess_taps(spec, layout.size)
         self.is_uploaded = False
         with ExitStack() as stack:
             self.buffer = stack.enter_context(pipeline.device.buffer(self.taps.nbytes))
-            self.launch = prepared(pipeline, launch, {"frame": 0, "taps": self.buffer.address, "image": image})
+            self.launch = prepared(pipeline, launch, {"frame": 0, "taps": self.buffer.address, "image": 0})
             super().__init__(stack.pop_all().close)
 
 
@@ -73,44 +77,57 @@ class Preprocess(Resource):
 
     Args:
         pipeline: the slot's.
-        image: address of the network's input.
+        image: address of the network's input, with room for the largest batch.
     """
 
     def __init__(self, pipeline: Pipeline, image: int) -> None:
         self._pipeline, self._image = pipeline, image
+        self._image_bytes = pipeline.network.bound["image"].nbytes
         self._layouts: dict[Layout, _OfLayout] = {}
         self._frame: DeviceBuffer | None = None
         super().__init__(self._release)
 
-    def prepared(self, layout: Layout) -> _OfLayout:
-        """Look up or prepare the launch for a layout. The slot must have no work under way."""
-        found = self._layouts.get(layout)
+    def prepared(self, held: Held) -> _OfLayout:
+        """Look up or prepare the launch for a frame's layout, and room for its copy.
+
+        The slot must have no work under way: prepare all frames of a batch, then start them.
+        """
+        if held.data is not None:
+            self._make_room(words(held.data.size))
+        found = self._layouts.pop(held.layout, None)
         if found is None:
-            while len(self._layouts) >= _KEPT:
+            while len(self._layouts) >= max(_KEPT, self._pipeline.network.max_batch):
                 self._layouts.pop(next(iter(self._layouts))).close()
-            found = self._layouts[layout] = _OfLayout(self._pipeline, layout, self._image)
+            found = _OfLayout(self._pipeline, held.layout)
+        self._layouts[held.layout] = found  # the last one, since the first is the next to go
         return found
 
-    def start(self, layout: _OfLayout, held: Held, stream: Stream) -> None:
-        """Start preprocess of a frame, with the copies that it needs."""
+    def start(self, layout: _OfLayout, held: Held, place: int, stream: Stream) -> None:
+        """Start preprocess of a prepared frame, with the copies that it needs.
+
+        Args:
+            layout: from ``prepared``.
+            held: the frame.
+            place: its place in the batch, from 0.
+            stream: the slot's.
+        """
         if not layout.is_uploaded:
             stream.upload(layout.buffer, layout.taps)
             layout.is_uploaded = True
         address = held.address
-        if held.data is not None:
-            buffer = self._copy_of(held.data.size)
-            stream.upload(buffer, held.data)
-            address = buffer.address
+        if held.data is not None and self._frame is not None:
+            stream.upload(self._frame, held.data)  # after the kernel that reads the frame before it
+            address = self._frame.address
         layout.launch.set_address(layout.frame, address)
+        layout.launch.set_address(layout.image, self._image + place * self._image_bytes)
         layout.launch.launch(stream.handle)
 
-    def _copy_of(self, nbytes: int) -> DeviceBuffer:
-        if self._frame is None or self._frame.nbytes < words(nbytes):
+    def _make_room(self, nbytes: int) -> None:
+        if self._frame is None or self._frame.nbytes < nbytes:
             frame, self._frame = self._frame, None
             if frame is not None:
                 frame.close()
-            self._frame = self._pipeline.device.buffer(words(nbytes))
-        return self._frame
+            self._frame = self._pipeline.device.buffer(nbytes)
 
     def _release(self) -> None:
         with ExitStack() as stack:

@@ -56,9 +56,9 @@ def _milliseconds(device: Device, module: Module, spec: ModelSpec, layout: Layou
     with ExitStack() as stack:
         stack.callback(pool.close)
         bound = heads_buffers(spec, 1, half=False)
-        network: Any = SimpleNamespace(spec=spec, bound=bound)
+        network: Any = SimpleNamespace(spec=spec, bound=bound, max_batch=1)
         image = stack.enter_context(device.buffer(bound["image"].nbytes))
-        pipeline = Pipeline(device, module, network, (), 0, pool)
+        pipeline = Pipeline(device, module, network, 0, pool)
         preprocess = stack.enter_context(Preprocess(pipeline, image.address))
         stream = stack.enter_context(device.stream())
         began, ended = (stack.enter_context(device.event()) for _ in range(2))
@@ -68,7 +68,7 @@ def _milliseconds(device: Device, module: Module, spec: ModelSpec, layout: Layou
             memory[:] = np.uint8(number & 255)  # as a source does, so that nothing is in a cache that a frame is not
             held = pool.hold(RawFrame(memory, layout))
             stream.record(began)
-            preprocess.start(preprocess.prepared(layout), held, stream)
+            preprocess.start(preprocess.prepared(held), held, 0, stream)
             stream.record(ended)
             ended.synchronize()
             took.append(ended.milliseconds_since(began))

@@ -50,7 +50,7 @@ def open_engine(folder: Path, plan: PlanEntry, spec: ModelSpec, library: Any | N
 
 
 class TensorRtRtxNetwork:
-    """A loaded plan. See ``ssd_edge.engines.gpu.network.DeviceNetwork``.
+    """A loaded plan, which takes one image at a time. See ``ssd_edge.engines.gpu.network.DeviceNetwork``.
 
     Bound to the CUDA context that is current at construction.
 
@@ -65,6 +65,9 @@ class TensorRtRtxNetwork:
     Raises:
         BackendError: the library refused the plan, or the plan holds other heads.
     """
+
+    max_batch = 1
+    memory = 0
 
     def __init__(
         self,
@@ -96,8 +99,10 @@ class TensorRtRtxNetwork:
         self._config.set_runtime_cache(self._cache)
         self._contexts: list[_Execution] = []
 
-    def context(self) -> _Execution:
+    def context(self, batch: int = 1, memory: int = 0) -> _Execution:
         """Make another execution; the first one on a GPU compiles the plan, and the result is cached.
+
+        Each allocates memory of its own, and runs with one image.
 
         Raises:
             BackendError: the GPU lacks memory, or the library failed.

@@ -19,7 +19,7 @@ from ssd_edge.detector import Heads
 from ssd_edge.engines.cuda.device import Device
 from ssd_edge.engines.cuda.driver import refused
 from ssd_edge.engines.cuda.memory import PinnedArray
-from ssd_edge.engines.gpu.network import carrying_decode
+from ssd_edge.engines.gpu.network import carrying_decode, of_batch
 from ssd_edge.engines.kernels.launch import Buffer, heads_buffers
 from ssd_edge.engines.plugins.decode_graph import node_attributes
 from ssd_edge.spec import ModelSpec
@@ -28,7 +28,8 @@ from tests.engines.decoded import decoded
 _HOST_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
-"""Image (1, 3, H, W) as it is on the device → the other tensors by name."""
+"""Image (1, 3, H, W) as it is on the device → the other tensors by name. A batch is run image by image, since a library
+may add up in another order for several images."""
 
 
 class HostNetwork:
@@ -39,17 +40,22 @@ class HostNetwork:
         bound: the network's tensors.
         run: computes the network on the CPU.
         device: the device that images come from.
+        max_batch: most images of a run.
     """
 
     precision = "FP32"
+    memory = 0
 
-    def __init__(self, spec: ModelSpec, bound: Mapping[str, Buffer], run: Run, device: Device) -> None:
-        self.spec, self.bound, self.run, self.device = spec, bound, run, device
+    def __init__(
+        self, spec: ModelSpec, bound: Mapping[str, Buffer], run: Run, device: Device, max_batch: int = 1
+    ) -> None:
+        self.spec, self.bound, self.run, self.device, self.max_batch = spec, bound, run, device, max_batch
         self.contexts: list[HostContext] = []
         self.closed = 0
 
-    def context(self) -> HostContext:
-        self.contexts.append(HostContext(self.bound, self.run, self.device))
+    def context(self, batch: int = 1, memory: int = 0) -> HostContext:
+        assert 1 <= batch <= self.max_batch
+        self.contexts.append(HostContext(of_batch(self.bound, batch), self.run, self.device))
         return self.contexts[-1]
 
     def close(self) -> None:
@@ -66,25 +72,28 @@ class HostHeads(HostNetwork):
         heads: the engine.
         device: the device that images come from.
         half: whether image, loc and logits are FP16 on the device.
+        max_batch: most images of a run.
     """
 
-    def __init__(self, heads: Heads, device: Device, half: bool = False) -> None:
-        bound = heads_buffers(heads.spec, 1, half)
-        super().__init__(heads.spec, bound, lambda image: heads.submit(image.astype(np.float32))()._asdict(), device)
+    def __init__(self, heads: Heads, device: Device, half: bool = False, max_batch: int = 1) -> None:
+        def run(image: np.ndarray) -> Mapping[str, np.ndarray]:
+            return heads.submit(image.astype(np.float32))()._asdict()
+
+        super().__init__(heads.spec, heads_buffers(heads.spec, 1, half), run, device, max_batch)
         self.precision = "FP16" if half else "FP32"
 
 
 class HostDetections(HostNetwork):
     """A network with decode inside: its outputs are the results."""
 
-    def __init__(self, heads: Heads, device: Device, half: bool = False) -> None:
+    def __init__(self, heads: Heads, device: Device, half: bool = False, max_batch: int = 1) -> None:
         spec = heads.spec
         defaults, attributes = default_boxes(spec), node_attributes(spec)
 
         def run(image: np.ndarray) -> Mapping[str, np.ndarray]:
             return decoded(*heads.submit(image.astype(np.float32))(), defaults, attributes)
 
-        super().__init__(spec, carrying_decode(spec, half), run, device)
+        super().__init__(spec, carrying_decode(spec, half), run, device, max_batch)
 
 
 class HostContext:
@@ -119,8 +128,9 @@ class HostContext:
 
     def _work(self, _: object) -> None:
         self.runs += 1
-        for name, value in self._run(self._arrays["image"].array).items():
-            self._arrays[name].array[:] = value
+        for place, image in enumerate(self._arrays["image"].array):
+            for name, value in self._run(image[None]).items():
+                self._arrays[name].array[place] = value[0]
 
     def close(self) -> None:
         self._held.close()

@@ -54,6 +54,11 @@ class NetworkDefinitionCreationFlag(enum.IntEnum):
     STRONGLY_TYPED = 0
 
 
+class ExecutionContextAllocationStrategy(enum.Enum):
+    STATIC = 0
+    USER_MANAGED = 2
+
+
 class IProgressMonitor:
     def __init__(self):
         pass
@@ -71,6 +76,7 @@ class FakeTensorRt:
     ProfilingVerbosity, HardwareCompatibilityLevel = ProfilingVerbosity, HardwareCompatibilityLevel
     LayerInformationFormat, NetworkDefinitionCreationFlag = LayerInformationFormat, NetworkDefinitionCreationFlag
     ILogger, IProgressMonitor = ILogger, IProgressMonitor
+    ExecutionContextAllocationStrategy = ExecutionContextAllocationStrategy
 
     def __init__(self, run=lambda context, stream: None, released=lambda context: None, version="10.16.1.11"):
         self.__version__ = version
@@ -86,7 +92,11 @@ class FakeTensorRt:
         """Whether the built engine runs on the DLA what it can."""
         self.on_dla = False
         self.gpu = b"this GPU"
+        self.max_batch = 1
+        """Largest batch of the profile of a plan that is loaded; the plan itself does not tell."""
         self.configs, self.networks, self.runtimes = [], [], []
+        self.given = []
+        """Address and size of the memory of each context that did not bring its own."""
 
     def Builder(self, logger):  # noqa: N802 - its name
         return _started(Builder(self, logger))
@@ -274,6 +284,11 @@ class ICudaEngine(Part):
         kinds = {1: DataType.FLOAT, 10: DataType.HALF, 6: DataType.INT32}
         return kinds[self.tensors[name].type.tensor_type.elem_type]
 
+    def get_tensor_profile_shape(self, name, profile_index):
+        assert (name, profile_index) == ("image", 0)
+        most = self.library.max_batch
+        return [[batch, *self.get_tensor_shape(name)[1:]] for batch in (1, most, most)]
+
     def outputs(self, image):
         """What the network gives."""
         kinds = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
@@ -288,10 +303,10 @@ class ICudaEngine(Part):
     def create_engine_inspector(self):
         return EngineInspector(self)
 
-    def create_execution_context(self):
+    def create_execution_context(self, strategy=ExecutionContextAllocationStrategy.STATIC):
         if self.failed("create_execution_context"):
             return None
-        return IExecutionContext(self, self.library)
+        return IExecutionContext(self, self.library, strategy is ExecutionContextAllocationStrategy.STATIC)
 
 
 class EngineInspector:
@@ -321,25 +336,35 @@ class EngineInspector:
 
 
 class IExecutionContext:
-    def __init__(self, engine, library):
-        self.engine, self.library = engine, library
+    def __init__(self, engine, library, has_memory):
+        self.engine, self.library, self._has_memory = engine, library, has_memory
         self.addresses, self.shapes = {}, {}
 
     def __del__(self):
         self.library.released(self)
 
     def buffers(self):
-        """The tensors by name."""
+        """The tensors by name, for the batch that was set."""
+        batch = self.shapes["image"][0]
         kinds = {DataType.FLOAT: "float32", DataType.HALF: "float16", DataType.INT32: "int32"}
         return {
             name: Buffer(
-                tuple(1 if size == -1 else size for size in self.engine.get_tensor_shape(name)),
+                tuple(batch if size == -1 else size for size in self.engine.get_tensor_shape(name)),
                 np.dtype(kinds[self.engine.get_tensor_dtype(name)]),
             )
             for name in self.engine.tensors
         }
 
+    def set_device_memory(self, memory, size):
+        assert size >= self.engine.device_memory_size_v2
+        assert memory % 256 == 0
+        self._has_memory = True
+        self.library.given.append((memory, size))
+
     def set_input_shape(self, name, shape):
+        free = self.engine.get_tensor_shape(name)[0] == -1
+        if not 1 <= shape[0] <= (self.library.max_batch if free else 1):
+            return False
         self.shapes[name] = tuple(shape)
         return "set_input_shape" not in self.library.fails
 
@@ -348,7 +373,7 @@ class IExecutionContext:
         return "set_tensor_address" not in self.library.fails
 
     def execute_async_v3(self, stream_handle):
-        if "execute_async_v3" in self.library.fails:
+        if "execute_async_v3" in self.library.fails or not self._has_memory:
             return False
         self.library.run(self, stream_handle)
         return True

@@ -177,8 +177,8 @@ def test_each_failing_call_where_memory_is_shared(emulated: Emulated, cpu: OnnxR
 class Uncapturable(HostHeads):
     """Refuses to be captured, like a library whose work waits for something; its first run comes before the capture."""
 
-    def context(self) -> HostContext:
-        made = super().context()
+    def context(self, batch: int = 1, memory: int = 0) -> HostContext:
+        made = super().context(batch, memory)
         enqueue, calls = made.enqueue, []
 
         def refuse_the_second(stream: int) -> None:
@@ -232,8 +232,8 @@ def test_a_plan_that_decodes_leaves_nothing_to_capture(
 class Refused(HostHeads):
     """Says before the capture that it cannot be captured."""
 
-    def context(self) -> HostContext:
-        made = super().context()
+    def context(self, batch: int = 1, memory: int = 0) -> HostContext:
+        made = super().context(batch, memory)
         made.why_no_graph = lambda stream: f"not on {'a stream' if stream else 'none'}"
         return made
 

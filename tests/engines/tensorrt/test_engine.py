@@ -22,6 +22,7 @@ from ssd_edge.engines.tensorrt import fitness, runtime
 from ssd_edge.engines.tensorrt.fitness import why_unfit
 from ssd_edge.engines.tensorrt.runtime import open_engine
 from ssd_edge.errors import BackendError, NoHeadsError
+from ssd_edge.graph.free_batch import with_free_batch
 from ssd_edge.graph.half import to_half
 from ssd_edge.preprocess import preprocess
 from tests.cuda.emulated import Emulated
@@ -87,6 +88,47 @@ def test_frames_become_detections(emulated: Emulated, model, form, known, tmp_pa
         with pytest.raises(NoHeadsError, match="carries its decode"):
             engine.submit(preprocess(frame, small_spec()))
     engine.close()
+
+
+def in_batches_of(most: int, plan: PlanEntry) -> PlanEntry:
+    return plan_entry(**{**vars(plan), "facts": {**plan.facts, "max_batch": str(most)}})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
+def test_batches_of_a_plan_that_takes_them(emulated: Emulated, model, form, known, tmp_path: Path) -> None:
+    """Reference: each frame alone; to the last bit. All executions of a slot work in the memory of that slot."""
+    library, rng = OnTheStream(FakeTensorRt).library, np.random.default_rng(5)
+    library.max_batch, frames = 3, rng.integers(0, 256, (3, 60, 80, 3), np.uint8)
+    plan = in_batches_of(3, bundled(with_free_batch(model), form, tmp_path))
+    with open_engine(tmp_path, plan, small_spec(), library) as engine:
+        detector = engine.detector()
+        assert (engine.max_batch, detector.max_batch) == (3, 3)
+        wanted = [detector(frame) for frame in frames]
+        assert min(map(len, wanted)) > 5
+        for batch in ([0, 1], [2, 1, 0], [2], [0, 2, 1], [1, 2]):
+            results = detector.submit_batch([frames[number] for number in batch])()
+            for number, result in zip(batch, results, strict=True):
+                np.testing.assert_array_equal(result.detections.boxes, wanted[number].boxes)
+                np.testing.assert_array_equal(result.detections.scores, wanted[number].scores)
+                np.testing.assert_array_equal(result.detections.labels, wanted[number].labels)
+        with pytest.raises(ValueError, match="a batch must have 1 to 3 frames, but got 4"):
+            detector.submit_batch([frames[0]] * 4)
+        assert len(library.given) == 4  # one image in both slots, then two in one, and three in the other
+        assert len({address for address, _ in library.given}) == 2
+        assert {size for _, size in library.given} == {ICudaEngine.device_memory_size_v2}
+        if form == "host-launch":
+            images = np.concatenate([preprocess(frame, small_spec()) for frame in frames])
+            heads = engine.submit(images)()
+            assert (len(heads.loc), len(heads.logits)) == (3, 3)
+
+
+def test_a_plan_that_takes_fewer_images_than_its_manifest_says(emulated: Emulated, heads_onnx, tmp_path: Path) -> None:
+    library = OnTheStream(FakeTensorRt).library
+    library.max_batch = 4
+    plan = in_batches_of(8, bundled(with_free_batch(onnx.load(heads_onnx)), "host-launch", tmp_path))
+    with pytest.raises(BackendError, match=r"its manifest: it must take 8 images at once, but takes 4$"):
+        open_engine(tmp_path, plan, small_spec(), library)
 
 
 @pytest.mark.slow
