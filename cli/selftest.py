@@ -41,7 +41,7 @@ def selftest(
     quick: Annotated[bool, typer.Option("--quick", help="Run fewer rounds.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Test this device: kernels, capture, decode, precisions, sanitizers, trtexec, latency with clocks and heat.
+    """Test this device: kernels, capture, decode, precisions, batches, sanitizers, trtexec, latency, clocks and heat.
 
     A section that cannot run here is listed as not run, never as passed; without a GPU, those for CPUs run. The
     results go to one folder: selftest.html, selftest.json, and the engines. Exit code 0: nothing failed; 1: something
@@ -94,7 +94,7 @@ def selftest(
 
 
 def _works(only: list[str]) -> Mapping[str, Work]:
-    from ssd_edge.engines.selftest import capture, engines, frame_memory, kernels, proof, tools
+    from ssd_edge.engines.selftest import batches, capture, engines, frame_memory, kernels, proof, tools
 
     works: dict[str, Work] = {
         "proof": proof.proof,
@@ -105,6 +105,7 @@ def _works(only: list[str]) -> Mapping[str, Work]:
         "capture": capture.capture,
         "decode-forms": engines.decode_forms,
         "precisions": engines.precisions,
+        "batches": batches.batches,
         "sanitizer": tools.sanitizer,
         "trtexec": tools.trtexec,
         "latency": engines.latency,
