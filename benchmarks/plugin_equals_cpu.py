@@ -76,7 +76,7 @@ def compared(trt: Any, form: str) -> None:
         heads = Path(folder) / "heads.onnx"
         spec = import_onnx(real_data("weights/pedestrian_ssdlite/pedestrian_300_raw.onnx"), description, heads)
         cpu = OpenVinoEngine(heads, spec, "FP32")
-        result = compare(trt, form, cpu, heads, _frames(), Path(folder))
+        result = compare(trt, form, cpu, heads, list(_frames()), Path(folder))
         cpu.close()
     print(json.dumps({"equal frames": result.equal, "boxes": result.boxes, "leaks": result.leaks}))
 

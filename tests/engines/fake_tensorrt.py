@@ -93,7 +93,7 @@ class FakeTensorRt:
         self.on_dla = False
         self.gpu = b"this GPU"
         self.max_batch = 1
-        """Largest batch of the profile of a plan that is loaded; the plan itself does not tell."""
+        """Largest batch of the profile that was built last; the fake's plan does not tell."""
         self.configs, self.networks, self.runtimes = [], [], []
         self.given = []
         """Address and size of the memory of each context that did not bring its own."""
@@ -219,6 +219,7 @@ class IBuilderConfig(Part):
         if self.failed("add_optimization_profile"):
             return -1
         self.profiles.append(profile)
+        _, _, (self.library.max_batch, *_) = profile.shapes["image"]
         return len(self.profiles) - 1
 
     def can_run_on_DLA(self, layer):  # noqa: N802 - its name

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from ssd_edge.detections import Detections
 from ssd_edge.detector import Heads
 from ssd_edge.engines.cuda.device import Device
 from ssd_edge.engines.kernels.compiler import compile_kernels
-from ssd_edge.engines.kernels.launch import heads_buffers
+from ssd_edge.engines.kernels.launch import Buffer, heads_buffers
 from ssd_edge.engines.plugins import forms
 from ssd_edge.engines.tensorrt.compile import compile_plan
 from ssd_edge.engines.tensorrt.request import Request
@@ -47,7 +47,7 @@ class BothTensorRts(FakeTensorRt):
         self._trt, self._heads = trt, heads
         self.form: Form
         self.registry = Registry()
-        self._nodes: list[Node] = []
+        self._nodes: dict[int, list[Node]] = {}  # by number of images
         self._working: dict[int, tuple[Device, PluginContext]] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -60,12 +60,14 @@ class BothTensorRts(FakeTensorRt):
 
     def _execute(self, context: Any, stream: int) -> None:
         spec, model = self._heads.spec, context.engine.model
-        before = heads_buffers(spec, 1, False)
-        self._nodes = self._nodes or parsed(self, self.form, model, before)
+        batch = context.buffers()["image"].shape[0]
+        before = heads_buffers(spec, batch, False)
+        if batch not in self._nodes:
+            self._nodes[batch] = parsed(self, self.form, model, before)
         if id(context) not in self._working:
             device = Device()
             host = HostContext(before, lambda image: self._heads.submit(image)()._asdict(), device)
-            made = PluginContext(self.form, self._nodes, context.buffers(), host, device)
+            made = PluginContext(self.form, self._nodes[batch], context.buffers(), host, device)
             made.fill({one.name: numpy_helper.to_array(one) for one in model.graph.initializer})
             self._working[id(context)] = device, made
         _, made = self._working[id(context)]
@@ -82,7 +84,9 @@ class BothTensorRts(FakeTensorRt):
 class PluginContext:
     """See ``ssd_edge.engines.gpu.network.DeviceContext``."""
 
-    def __init__(self, form: Form, nodes: list[Node], bound: Iterable[str], heads: HostContext, device: Device) -> None:
+    def __init__(
+        self, form: Form, nodes: list[Node], bound: Mapping[str, Buffer], heads: HostContext, device: Device
+    ) -> None:
         self._heads, self._device, self._nodes, self._bound = heads, device, nodes, bound
         self._resources = ExitStack()
         self._resources.callback(heads.close)
@@ -123,7 +127,9 @@ class Compared(NamedTuple):
     leaks: dict[str, int]
 
 
-def compare(trt: Any, form: str, heads: Heads, source: Path, frames: Iterable[np.ndarray], folder: Path) -> Compared:
+def compare(
+    trt: Any, form: str, heads: Heads, source: Path, frames: Sequence[np.ndarray], folder: Path, batch: int = 1
+) -> Compared:
     """Compare the detections of a CPU engine with those of its heads and plugins for decode, frame by frame.
 
     Args:
@@ -133,6 +139,7 @@ def compare(trt: Any, form: str, heads: Heads, source: Path, frames: Iterable[np
         source: the heads as an ONNX file.
         frames: frames, BGR.
         folder: folder in which the plan is built.
+        batch: largest batch of the plan, and frames that it gets at once.
     """
     library = BothTensorRts(trt, heads)
     sys.modules["tensorrt"] = trt
@@ -151,18 +158,23 @@ def compare(trt: Any, form: str, heads: Heads, source: Path, frames: Iterable[np
         kernels=kernels,
         precision="FP32",
         form=form,
+        max_batch=batch,
     )
     facts = compile_plan(request, lambda done, total: None, library)
     if form in forms.NEEDED_AT_RUN_TIME:  # what runs a plan is another process
         forms._known.clear()
         library.registry.creators.clear()
-    entry = plan_entry(backend="tensorrt", files=("model.plan", *files), facts={**facts, "decode": form})
+    entry = plan_entry(
+        backend="tensorrt", files=("model.plan", *files), facts={**facts, "decode": form, "max_batch": str(batch)}
+    )
     gpu = open_engine(folder, entry, heads.spec, library)
     on_cpu, on_gpu = heads.detector(), gpu.detector()
     count = equal = boxes = 0
-    for frame in frames:
-        wanted, got = on_cpu(frame), on_gpu(frame)
-        count, boxes, equal = count + 1, boxes + len(wanted), equal + _equal(got, wanted)
+    for first in range(0, len(frames), batch):
+        together = list(frames[first : first + batch])
+        for frame, result in zip(together, on_gpu.submit_batch(together)(), strict=True):
+            wanted, got = on_cpu(frame), result.detections
+            count, boxes, equal = count + 1, boxes + len(wanted), equal + _equal(got, wanted)
     gpu.close()
     gc.collect()  # contexts of the fake end with their last reference
     return Compared(count, equal, boxes, emulated.leaks())

@@ -23,7 +23,7 @@ heads = Path({heads!r})
 engine = open_model(heads)
 frames = np.random.default_rng(0).integers(0, 256, (5, 48, 64, 3), np.uint8)
 with tempfile.TemporaryDirectory() as folder:
-    compared = compare(trt, {form!r}, engine, heads, frames, Path(folder))
+    compared = compare(trt, {form!r}, engine, heads, frames, Path(folder), {batch})
 engine.close()
 assert compared.boxes > 0
 assert not compared.leaks, compared
@@ -31,9 +31,9 @@ print(compared.frames, compared.equal)
 """
 
 
-def equal_frames(major: int, form: str, heads: Path, fault: str = "") -> int:
+def equal_frames(major: int, form: str, heads: Path, fault: str = "", batch: int = 1) -> int:
     """Count the frames of five whose detections are equal."""
-    printed = run_over(major, COMPARE.format(form=form, heads=str(heads), fault=fault))
+    printed = run_over(major, COMPARE.format(form=form, heads=str(heads), fault=fault, batch=batch))
     frames, equal = map(int, printed.splitlines()[-1].split())  # the bindings print warnings before
     assert frames == 5
     return equal
@@ -44,6 +44,13 @@ def equal_frames(major: int, form: str, heads: Path, fault: str = "") -> int:
 @pytest.mark.parametrize("form", ["ahead-of-time", "python"])
 def test_detections_are_the_cpus(heads_onnx: Path, major: int, form: str) -> None:
     assert equal_frames(major, form, heads_onnx) == 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["ahead-of-time", "python"])
+def test_detections_of_a_batch_are_the_cpus(heads_onnx: Path, form: str) -> None:
+    """A batch of three, then one of two, by one plan."""
+    assert equal_frames(11, form, heads_onnx, batch=3) == 5
 
 
 @pytest.mark.slow
