@@ -68,8 +68,8 @@ def training_and_validation(
                 f"--val-split {HELD_OUT}"
             ) from None
     used = {training.split, validation.split if validation else ""}
-    # Whoever asks for images to be held out in place of a split may do so because that split cannot be read; and whoever
-    # asks for no validation learns from that split, as the paper does from VOC's trainval.
+    # Whoever asks for images to be held out in place of a split may do so because that split cannot be read; whoever
+    # asks for no validation learns from that split too, as the paper does from VOC's trainval.
     roles = ("test",) if validation_split in (HELD_OUT, NO_SPLIT) else ("val", "test")
     others = [name for name, source in declared.items() if role_of(name) in roles and source.exists()]
     kept_back = tuple(open_dataset(path, name, training.labels) for name in others if name not in used)
