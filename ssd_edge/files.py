@@ -10,6 +10,7 @@ import ctypes
 import errno
 import hashlib
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,11 +79,18 @@ def written_whole(path: Path) -> Iterator[Path]:
 def write_text_whole(path: Path, text: str) -> None:
     """Write text as UTF-8, whole or not at all; of names that are no text, the bytes are spelt out.
 
+    A file that is replaced leaves the new one its permissions: who could not read it cannot read that.
+
     Raises:
         OSError: it cannot be written.
     """
     with written_whole(path) as partial:
+        is_there = path.exists()
+        if is_there:
+            partial.touch(0o600)
         partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+        if is_there:
+            shutil.copymode(path, partial)
 
 
 def sync(file: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ssd_edge import files
-from ssd_edge.files import replace_folder, sha256, shortened, written_whole
+from ssd_edge.files import replace_folder, sha256, shortened, write_text_whole, written_whole
 from ssd_edge.machine.host import this_host
 
 
@@ -52,6 +52,17 @@ def test_an_error_leaves_the_old_file(tmp_path, error):
         fail()
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "old"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path, mode):
+    file = tmp_path / "a.txt"
+    file.write_text("old")
+    file.chmod(mode)
+    write_text_whole(file, "new")
+    assert file.read_text() == "new"
+    assert file.stat().st_mode & 0o777 == mode
 
 
 @pytest.mark.parametrize("name", ["가" * 85, "a" * 255, "x" * 251 + ".txt"])
