@@ -21,7 +21,8 @@ def with_places(text: str, places: Mapping[str, Sequence[Place]], inside: Sequen
     """Return a YAML file with other zones and lines.
 
     Comments and everything else stay, to the letter. A zone or line that is the same keeps its lines too; one that
-    changed keeps the comments above it and loses those within; one that is gone takes its comments with it.
+    changed keeps the comments above it and loses those within; one that is gone takes its comments with it. Where
+    ``inside`` leads to nothing yet, the watch is written behind the settings beside which it is to stand.
 
     Args:
         text: the file.
@@ -31,13 +32,18 @@ def with_places(text: str, places: Mapping[str, Sequence[Place]], inside: Sequen
     Raises:
         WatchError: the file is written in a way in which they cannot be replaced, such as by aliases.
     """
-    new, wanted = text, _at(yaml.safe_load(text), inside)
-    if not isinstance(wanted, dict):
+    new, old = text, _at(yaml.safe_load(text), inside)
+    is_new = old is None and isinstance(_at(yaml.safe_load(text), inside[:-1]), dict)
+    if not (is_new or isinstance(old, dict)):
         raise WatchError(f"there are no settings to change at {'.'.join(inside) or 'the top of the file'}")
-    wanted = {**wanted, **{key: [dict(one) for one in ones] for key, ones in places.items() if ones or key in wanted}}
+    changed = {key: [dict(one) for one in ones] for key, ones in places.items() if ones or key in (old or {})}
+    wanted = None if is_new and not changed else {**(old or {}), **changed}
     try:
-        for key, ones in places.items():
-            new = _with_list(new, inside, key, ones)
+        if is_new:
+            new = _with_watch(text, inside, changed)
+        else:
+            for key, ones in places.items():
+                new = _with_list(new, inside, key, ones)
         content = yaml.safe_load(new)
         same = _at(content, inside) == wanted and _without(content, inside) == _without(yaml.safe_load(text), inside)
     except yaml.YAMLError:
@@ -60,18 +66,43 @@ def _without(content: Any, inside: Sequence[str]) -> Any:
     if not inside:
         return None
     first, *rest = inside
-    return {**content, first: _without(content[first], rest)}
+    return {**content, first: _without(content.get(first), rest)}
 
 
-def _with_list(text: str, inside: Sequence[str], key: str, ones: Sequence[Place]) -> str:
+def _settings(text: str, inside: Sequence[str]) -> yaml.MappingNode:
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     for step in inside:
         node = _value(node, step)
     if not isinstance(node, yaml.MappingNode):
         raise WatchError("zones and lines are settings by name")
+    return node
+
+
+def _with_watch(text: str, inside: Sequence[str], places: Mapping[str, Sequence[Place]]) -> str:
+    """Write a watch where there is none, or an empty one."""
+    if not places:
+        return text
+    node, key = _settings(text, inside[:-1]), inside[-1]
     value = _value(node, key)
     if node.flow_style:
-        return _with_flow(text, node, key, value, ones)
+        return _with_flow(text, node, key, value, json.dumps(places, ensure_ascii=False))
+    column = int(node.start_mark.column)
+    lines = "".join(listed(name, ones, column + 2) for name, ones in places.items())
+    if value is None:
+        at, lines = _line_end(text, _end(node)), f"{' ' * column}{key}:\n{lines}"
+    else:  # nothing, null or ~
+        text = text[: value.start_mark.index] + text[value.end_mark.index :]
+        at = _line_end(text, value.start_mark.index)
+    return f"{_ended(text[:at])}{lines}{text[at:]}"
+
+
+def _with_list(text: str, inside: Sequence[str], key: str, ones: Sequence[Place]) -> str:
+    node = _settings(text, inside)
+    value = _value(node, key)
+    if node.flow_style:
+        if value is None and not ones:
+            return text
+        return _with_flow(text, node, key, value, json.dumps([dict(one) for one in ones], ensure_ascii=False))
     if value is None:
         return _appended(text, node, key, ones)
     if isinstance(value, yaml.SequenceNode) and not value.flow_style and ones:
@@ -104,12 +135,10 @@ def _line_end(text: str, index: int) -> int:
     return len(text) if found < 0 else found + 1
 
 
-def _with_flow(text: str, node: yaml.MappingNode, key: str, value: yaml.Node | None, ones: Sequence[Place]) -> str:
-    plain = json.dumps([dict(one) for one in ones], ensure_ascii=False)
+def _with_flow(text: str, node: yaml.MappingNode, key: str, value: yaml.Node | None, plain: str) -> str:
     if value is not None:
-        return f"{text[: value.start_mark.index]}{plain}{text[value.end_mark.index :]}"
-    if not ones:
-        return text
+        space = " " * text[: value.start_mark.index].endswith(":")
+        return f"{text[: value.start_mark.index]}{space}{plain}{text[value.end_mark.index :]}"
     at = node.end_mark.index - 1  # the closing bracket
     return f"{text[:at].rstrip()}{', ' if node.value else ''}{key}: {plain}{text[at:]}"
 
@@ -118,8 +147,7 @@ def _appended(text: str, node: yaml.MappingNode, key: str, ones: Sequence[Place]
     if not ones:
         return text
     at = _line_end(text, _end(node))
-    before = text[:at] if text[:at].endswith("\n") else f"{text[:at]}\n"
-    return f"{before}{listed(key, ones, int(node.start_mark.column))}{text[at:]}"
+    return f"{_ended(text[:at])}{listed(key, ones, int(node.start_mark.column))}{text[at:]}"
 
 
 def listed(key: str, ones: Sequence[Place], column: int = 0) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,37 +22,48 @@ class WatchStore:
     Args:
         path: the file.
         inside: keys that lead to the watch in it, such as ``cameras``, ``door``, ``watch``.
+        known: what the file held of the watch when somebody read it; None for no watch. A watch file is read by default.
+        writing: held while the file is replaced, so that who holds it finds ``part`` in the file.
+
+    Attributes:
+        part: what the file holds of the watch; None if it holds none.
 
     Raises:
         WatchError: it cannot be read, or holds something that cannot be watched.
     """
 
-    def __init__(self, path: Path, inside: Sequence[str] = ()) -> None:
-        self.path, self._inside = path, tuple(inside)
-        self._text = read_text(path, KIND, WatchError)
-        self.reader = self._parsed(self._text, str(path))
+    def __init__(
+        self,
+        path: Path,
+        inside: Sequence[str] = (),
+        known: Mapping[str, Any] | None = None,
+        writing: AbstractContextManager[object] | None = None,
+    ) -> None:
+        self.path, self._inside, self._writing = path, tuple(inside), writing or nullcontext()
+        self.part, lines = known, None
+        if known is None and not inside:
+            self.part, lines = parse_settings(read_text(path, KIND, WatchError), str(path), KIND, WatchError)
+        self.reader = None if self.part is None else WatchReader(path, self.part, lines)
 
     @property
     def name(self) -> str:
         """The file's name, without its folder."""
         return self.path.name
 
-    @property
-    def content(self) -> Mapping[str, Any]:
-        """What the file holds of the watch."""
-        return self.reader.content
-
     def changed(self, places: Mapping[str, Sequence[Place]]) -> tuple[str, WatchReader]:
         """Return the file's text with other zones and lines, and its reader; nothing is written.
 
         Raises:
             WatchError: they cannot be watched, or the file is written in a way in which they cannot be replaced.
-            PageError: somebody else has changed the file.
+            PageError: somebody else has changed the watch.
         """
-        if read_text(self.path, KIND, WatchError) != self._text:
-            raise PageError(f"{self.name} was changed by someone else since it was read: start again to read it")
-        text = with_places(self._text, places, self._inside)
-        return text, self._parsed(text, self.name)
+        text = read_text(self.path, KIND, WatchError)
+        if self._part(text) != self.part:
+            raise PageError(
+                f"{self.name} was changed by someone else since it was read: start again to read it, or reload a service"
+            )
+        text = with_places(text, places, self._inside)
+        return text, WatchReader(Path(self.name), self._part(text) or {})
 
     def write(self, text: str, reader: WatchReader) -> None:
         """Replace the file, whole or not at all.
@@ -59,20 +71,19 @@ class WatchStore:
         Raises:
             PageError: it cannot be written.
         """
-        try:
-            # What a link names is replaced, not the link.
-            write_text_whole(self.path.resolve(), text)
-        except OSError as error:
-            raise PageError(f"{self.name} cannot be written: {error.strerror or error}") from None
-        self._text, self.reader = text, reader
+        with self._writing:
+            try:
+                # What a link names is replaced, not the link.
+                write_text_whole(self.path.resolve(), text)
+            except OSError as error:
+                raise PageError(f"{self.name} cannot be written: {error.strerror or error}") from None
+            self.part, self.reader = self._part(text), reader
 
-    def _parsed(self, text: str, source: str) -> WatchReader:
-        content, lines = parse_settings(text, source, KIND, WatchError)
-        if not self._inside:
-            return WatchReader(Path(source), content, lines)
+    def _part(self, text: str) -> Any:
+        part: Any = parse_settings(text, self.name, KIND, WatchError)[0]
         for key in self._inside:
-            content = content.get(key, {}) if isinstance(content, dict) else {}
-        return WatchReader(Path(source), content)
+            part = part.get(key) if isinstance(part, dict) else None
+        return part
 
 
 def as_yaml(content: Mapping[str, Any]) -> str:

@@ -99,7 +99,7 @@ class Tuning:
         """
         _check_number(places)
         with self._lock:
-            old = self.store.content if self.store else self._reader.content if self._reader else {}
+            old = self._reader.content if self._reader else {}
             wanted = _as_written(places, old)
             if self.store is not None:
                 text, reader = self.store.changed(wanted)

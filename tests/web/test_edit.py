@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -95,6 +97,37 @@ def test_a_watch_that_is_a_part_of_another_file():
         with_places(text, {"zones": [TRIANGLE], "lines": []}, ("cameras", "b", "watch"))
 
 
+PARENTS = [
+    "cameras:\n  a:\n    source: x   # there\n    # of b\n  b:\n    source: y\n",
+    "cameras:\n  a:\n    outputs:\n      json:   # none\n# end",
+    "cameras:\n  a:\n    watch:   # nothing yet\n    source: x\n",
+    "cameras:\n  a:\n    watch: ~  # nothing yet\n    source: x\n",
+    "cameras:\n  a: {source: x}   # a\n  b: {source: y}\n",
+    "cameras:\n  a: {source: x, watch: , fps: 3}\n",
+    '{"cameras": {"a": {"source": "x"}}}',
+    "cameras:\n  a:\n    source: x",
+]
+
+
+@pytest.mark.parametrize("text", PARENTS)
+def test_a_watch_that_is_not_there_yet_is_written_beside_the_other_settings(text):
+    inside = ("cameras", "a", "watch")
+    before = yaml.safe_load(text)
+    assert with_places(text, {"zones": [], "lines": []}, inside) == text
+    new = with_places(text, {"zones": [TRIANGLE], "lines": []}, inside)
+    after = yaml.safe_load(new)
+    assert after["cameras"]["a"].pop("watch") == {"zones": [TRIANGLE]}
+    before["cameras"]["a"].pop("watch", None)
+    assert after == before
+    assert re.findall("#.*", new) == re.findall("#.*", text)
+
+
+def test_a_camera_that_is_all_alias_gets_no_watch_in_the_wrong_place():
+    text = "usual: &usual {source: x}\ncameras:\n  a: *usual\n"
+    with pytest.raises(WatchError, match="without aliases"):
+        with_places(text, {"zones": [TRIANGLE], "lines": []}, ("cameras", "a", "watch"))
+
+
 def test_a_file_with_aliases_is_refused_and_not_spoilt():
     text = "zones: &all\n- name: x\n  points: [[0,0],[1,0],[1,1]]\nlines: *all\n"
     with pytest.raises(WatchError, match="without aliases"):
@@ -175,6 +208,30 @@ def test_a_file_that_someone_else_changed_is_not_overwritten(mine):
     with pytest.raises(PageError, match="changed by someone else"):
         tuning.change_places({"zones": [], "lines": []})
     assert mine.read_text() == MINE + "margin: 0.05\n"
+
+
+def test_what_someone_else_changed_beside_the_watch_stays(tmp_path):
+    """Two cameras of one file each write their own part of it, and a person a third one."""
+    path = tmp_path / "service.yaml"
+    path.write_text("cameras:\n  a: {source: x}\n  b:\n    source: y\n    watch: {margin: 0.02}\n")
+    first = Tuning(small_spec(), None, WatchStore(path, ("cameras", "a", "watch")))
+    second = Tuning(small_spec(), None, WatchStore(path, ("cameras", "b", "watch"), {"margin": 0.02}))
+    assert first.watch is None
+    first.change_places({"zones": [TRIANGLE], "lines": []})
+    path.write_text(path.read_text() + "  c: {source: z}   # new\n")
+    second.change_places({"zones": [TRIANGLE], "lines": []})
+    written = {key: TRIANGLE[key] for key in ("name", "points")}
+    assert yaml.safe_load(path.read_text())["cameras"] == {
+        "a": {"source": "x", "watch": {"zones": [written]}},
+        "b": {"source": "y", "watch": {"margin": 0.02, "zones": [written]}},
+        "c": {"source": "z"},
+    }
+    assert path.read_text().endswith("  c: {source: z}   # new\n")
+    path.write_text(path.read_text().replace("0.02", "0.03"))
+    with pytest.raises(PageError, match="service.yaml was changed by someone else"):
+        second.change_places({"zones": [], "lines": []})
+    first.change_places({"zones": [], "lines": []})
+    assert first.store.part == {"zones": []}
 
 
 def test_a_file_that_cannot_be_written_stays_and_so_does_what_is_watched(mine, monkeypatch):
