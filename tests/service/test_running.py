@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
 import socket
 import threading
-from collections.abc import Callable
 from contextlib import closing, suppress
-from http.client import HTTPConnection
 from itertools import pairwise
-from time import monotonic, sleep
+from time import sleep
 
 import pytest
 
@@ -21,122 +18,13 @@ from ssd_edge.loop.degrade import Patience, Policy
 from ssd_edge.machine.heat import HeatRecorder
 from ssd_edge.machine.limits import Limit
 from ssd_edge.machine.readings import Readings
-from ssd_edge.service import cameras, health
+from ssd_edge.service import health
 from ssd_edge.service import running as service_running
-from ssd_edge.service.log import Log
-from ssd_edge.service.reading import read_service
-from ssd_edge.service.running import Service
 from ssd_edge.stream.frames import Frame
 from tests.cameras import Ticking
+from tests.service.running import SECONDS, Unplugged, free_port, indices, synthetic, until
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals of POSIX")
-
-SECONDS = 60  # after which a test has failed, however slow the machine is
-
-
-class Kept(Log):
-    def __init__(self) -> None:
-        self.lines: list[tuple[str, str]] = []
-
-    def line(self, message, event, level="info", camera=None):
-        self.lines.append((event if camera is None else camera, message))
-
-    def has(self, words):
-        return any(words in message for _, message in self.lines)
-
-
-def until(holds: Callable[[], object]) -> None:
-    deadline = monotonic() + SECONDS
-    while not holds():
-        assert monotonic() < deadline, "it never came"
-        sleep(0.02)
-
-
-def free_port():
-    with closing(socket.socket()) as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
-@pytest.fixture
-def service(tmp_path, bundle):
-    """``service(cameras, script)`` runs a service in this thread and a script in another; returns report and log."""
-    model = shutil.copytree(bundle, tmp_path / "tiny.engine")
-    path, port = tmp_path / "service.yaml", free_port()
-
-    def write(described, **settings):
-        path.write_text(json.dumps({"model": str(model), "metrics": port, "cameras": described, **settings}))
-
-    def run(described, script, wait=False, **settings):
-        write(described, **settings)
-        running = Running(write, port, Kept())
-        failed: list[BaseException] = []
-
-        def act():
-            try:
-                script(running)
-            except BaseException as error:
-                failed.append(error)
-            finally:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-        thread = threading.Thread(target=act)
-        one = Service(read_service(path), running.log, wait)
-        try:
-            report = one.run(on_report=lambda now: running.begin(thread, now), duration=SECONDS)
-        finally:
-            if thread.ident is not None:
-                thread.join()
-        if failed:
-            raise failed[0]
-        return report, running.log
-
-    run.model, run.write = model, write
-    return run
-
-
-class Running:
-    """What a script sees of a service."""
-
-    def __init__(self, write, port, log):
-        self.write, self.port, self.log = write, port, log
-        self.report = None
-
-    def begin(self, thread, report):
-        if self.report is None:
-            thread.start()
-        self.report = report
-
-    def health(self):
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
-        connection.request("GET", "/healthz")
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
-
-    def metrics(self):
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
-        connection.request("GET", "/metrics")
-        return connection.getresponse().read().decode()
-
-    def processed(self, name):
-        return self.health()[1]["cameras"].get(name, {}).get("processed", 0)
-
-    def reload(self, described=None, **settings):
-        if described is not None:
-            self.write(described, **settings)
-        before = len(self.log.lines)
-        os.kill(os.getpid(), signal.SIGHUP)
-        until(lambda: any(event == "config" for event, _ in self.log.lines[before:]))
-
-
-def synthetic(seed, **more):
-    """A camera that loses no frame, however busy the machine is."""
-    return {"source": f"synthetic:{seed}", "size": "96x72", "fps": 20, "buffer": "drop-oldest:1000", **more}
-
-
-def indices(folder, name):
-    lines = [line for path in sorted(folder.glob(f"{name}-*.jsonl")) for line in path.read_text().splitlines()]
-    return [json.loads(line)["index"] for line in lines]
 
 
 def test_a_reload_costs_the_other_cameras_no_frame(service, tmp_path):
@@ -246,16 +134,6 @@ def test_a_lower_score_makes_another_detector(service):
     assert set(report.cameras["a"].ledger) <= {"left"}
 
 
-@pytest.fixture
-def sources(monkeypatch):
-    """Sources by what the file calls them; each is a function, called at each opening."""
-    known = {}
-    monkeypatch.setattr(cameras, "open_source", lambda uri, **_: known[uri]())
-    monkeypatch.setattr(cameras, "FIRST_DELAY", 0.05)
-    monkeypatch.setattr("ssd_edge.service.running.problems_of_camera", lambda camera: [])
-    return known
-
-
 class Stalling(Ticking):
     """Gives no frame from its fifth on, until it is stopped."""
 
@@ -263,16 +141,6 @@ class Stalling(Ticking):
         if self._index == 5:
             self._stopping.wait(SECONDS)
         return super().read()
-
-
-class Unplugged(Ticking):
-    """Fails after its last frame."""
-
-    def read(self) -> Frame | None:
-        frame = super().read()
-        if frame is None and not self._stopping.is_set():
-            raise SourceError("it was unplugged")
-        return frame
 
 
 def test_health_turns_red_when_frames_stop(service, sources):

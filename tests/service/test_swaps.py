@@ -18,7 +18,7 @@ from ssd_edge.service.reading import read_service
 from ssd_edge.service.running import Service
 from ssd_edge.swap.remote import PROGRAM
 from tests.helpers import ROOT
-from tests.service.test_running import Kept, until
+from tests.service.running import Kept, until
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals of POSIX")
 

@@ -149,6 +149,16 @@ class Chromium(AbstractContextManager["Chromium"]):
         self.mouse("mousePressed", x, y)
         self.mouse("mouseReleased", x, y)
 
+    def drag(self, selector: str, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Drag with the mouse from one point of an element to another, in fractions of it."""
+        left, top, width, height = self.place(selector)
+        points = [(left + x * width, top + y * height) for x, y in (start, end)]
+        self.mouse("mousePressed", *points[0])
+        for share in (0.3, 0.7, 1.0):
+            x, y = (a + share * (b - a) for a, b in zip(*points, strict=True))
+            self.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y, buttons=1)
+        self.mouse("mouseReleased", *points[1])
+
     def key(self, name: str, text: str = "") -> None:
         """Press a key and let it go."""
         codes = {"Tab": 9, "Enter": 13, "Escape": 27, "ArrowRight": 39, "ArrowLeft": 37, "Delete": 46, " ": 32}

@@ -46,17 +46,6 @@ def pixels(browser):
     )
 
 
-def drag(browser, start, end):
-    """Drag with the mouse from one point of the picture to another, in fractions of it."""
-    left, top, width, height = browser.place(".editor")
-    points = [(left + x * width, top + y * height) for x, y in (start, end)]
-    browser.mouse("mousePressed", *points[0])
-    for share in (0.3, 0.7, 1.0):
-        between = [a + share * (b - a) for a, b in zip(*points, strict=True)]
-        browser.send("Input.dispatchMouseEvent", type="mouseMoved", x=between[0], y=between[1], buttons=1)
-    browser.mouse("mouseReleased", *points[1])
-
-
 def test_the_picture_moves_and_boxes_are_those_of_its_frame(shown, browser):
     frame, before = browser.run(FRAME), pixels(browser)
     browser.wait(f"{FRAME} > {frame + 3}")
@@ -105,7 +94,7 @@ def test_a_zone_drawn_with_the_mouse_is_a_zone_counted(run_page, browser, tmp_pa
     browser.wait(f"{FRAME} > 3")
     browser.click("[data-do=edit]")
     browser.click("[data-do=zone]")
-    drag(browser, (0.1, 0.02), (0.95, 0.98))
+    browser.drag(".editor", (0.1, 0.02), (0.95, 0.98))
     browser.wait("document.querySelectorAll('.places li').length === 1")
     browser.click(".editing .primary")
     browser.wait("document.querySelector('#said').textContent.startsWith('Saved in watch.yaml')")
