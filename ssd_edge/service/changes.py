@@ -37,10 +37,11 @@ class Changes:
             f"{what} {', '.join(names)}" for what, names in (("new", new), ("changed", anew), ("gone", gone)) if names
         ]
         parts += ["another model"] * self.model
-        told = "; ".join(parts) or "nothing changed"
-        if self.at_restart:
-            told += f"; {' and '.join(self.at_restart)}: changed by a restart only"
-        return told
+        return "; ".join(parts) or "nothing changed"
+
+    def restarts(self) -> list[str]:
+        """Say of each setting that only a restart changes that it changed."""
+        return [f"{name} was changed in the file: restart the service to have it so" for name in self.at_restart]
 
 
 def changes_between(old: ServiceConfig, new: ServiceConfig, model: bool = False, scores: bool = False) -> Changes:

@@ -276,6 +276,8 @@ class Service:
             self._cameras.close(name)
         for camera in changes.opened:
             self._cameras.open_or_wait(camera)
+        for sentence in changes.restarts():
+            self._log.line(sentence, "config", "warning")
         self._log.line(f"the file was read again: {changes.sentence()}", "config")
 
     def _take_over(self, model: RunningModel, new: ServiceConfig) -> None:

@@ -77,6 +77,32 @@ def test_a_bad_file_is_refused_and_the_old_one_goes_on(service, settings, senten
     assert set(report.cameras["a"].ledger) <= {"left"}
 
 
+def test_each_setting_that_needs_a_restart_is_said(service):
+    other = free_port()
+    settings = {
+        "metrics": other,
+        "log": "json",
+        "disk": {"quota": "1GB"},
+        "degrade": "engine",
+        "fallback": str(service.model),
+    }
+
+    def script(running):
+        until(lambda: running.processed("a") >= 3)
+        for name, value in settings.items():
+            needed = {"degrade": "engine"} if name == "fallback" else {}
+            running.log.lines.clear()
+            running.reload({"a": synthetic(1)}, **{name: value}, **needed)
+            until(lambda: running.log.has("the file was read again: nothing changed"))
+            assert [message for _, message in running.log.lines] == [
+                *(f"{one} was changed in the file: restart the service to have it so" for one in (*needed, name)),
+                "the file was read again: nothing changed",
+            ]
+        assert running.health()[0] == 200  # where it was from the start
+
+    service({"a": synthetic(1)}, script)
+
+
 def test_another_model_takes_over_between_two_frames(service):
     def script(running):
         until(lambda: running.processed("a") >= 3)
