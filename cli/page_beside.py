@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -57,9 +56,8 @@ class PageBeside:
 
         spec, min_score, file, reader = self._watching
         tuning = Tuning(spec, min_score, None if file is None else WatchStore(file), reader)
-        view = self._page.view(name, camera.source, tuning)
         self._tunings[camera.name], self._names[camera.name] = tuning, name
-        return replace(camera, sinks=[view, *camera.sinks], shown=view.shown)
+        return self._page.with_view(camera, name, tuning)
 
     def watches(self) -> dict[str, Watch | None]:
         """Return what watches each camera now."""

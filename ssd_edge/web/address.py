@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from typing import NamedTuple
 
 from ssd_edge.errors import PageError
@@ -22,6 +23,11 @@ class Address(NamedTuple):
     def __str__(self) -> str:
         """Write it as in an address: ``127.0.0.1:8080``, ``[::1]:8080``."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        """The family of its sockets."""
+        return socket.AF_INET6 if ":" in self.host else socket.AF_INET
 
     @property
     def is_loopback(self) -> bool:

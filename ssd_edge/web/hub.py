@@ -103,7 +103,15 @@ class Hub:
         if now >= self._numbers_due:
             self._numbers_due = now + _NUMBERS_EVERY
             await self._post_numbers()
+        self._drop_gone()
         await self._post_frames()
+
+    def _drop_gone(self) -> None:
+        """Forget what was posted of cameras that the page shows no more."""
+        for name, key in [sent for sent in self._sent if sent[0] not in self.views]:
+            del self._sent[name, key]
+            if key != "boxes":  # which are those of all cameras
+                self.board.remove(key)
 
     def _say_once(self, line: str) -> None:
         if line != self._said:

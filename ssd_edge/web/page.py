@@ -7,13 +7,15 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ssd_edge.errors import MissingDependencyError, PageError
+from ssd_edge.loop.camera import Camera
 from ssd_edge.stream.frames import Source
 from ssd_edge.web.address import Address
 from ssd_edge.web.hub import Hub, Machine, Reports
-from ssd_edge.web.tokens import VARIABLE, Door
+from ssd_edge.web.tokens import VARIABLE, Door, refuse_without_token
 from ssd_edge.web.tuning import Tuning
 from ssd_edge.web.view import View
 
@@ -49,6 +51,17 @@ class Page(AbstractContextManager["Page"]):
         with self._lock:
             self._hub.views = {**self._hub.views, name: view}
         return view
+
+    def with_view(self, camera: Camera, name: str, tuning: Tuning) -> Camera:
+        """Return a camera that the page shows too; arguments as of ``view``."""
+        view = self.view(name, camera.source, tuning)
+        return replace(camera, sinks=[view, *camera.sinks], shown=view.shown)
+
+    def lose(self, name: str) -> None:
+        """Show a camera as lost: it has failed, and is opened again."""
+        view = self._hub.views.get(name)
+        if view is not None:
+            view.lose()
 
     def forget(self, name: str) -> None:
         """Show a camera no more."""
@@ -115,8 +128,7 @@ def open_page(
     from ssd_edge.web.serving import make_server
 
     try:
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        listening = socket.create_server((address.host, address.port), family=family, backlog=64)
+        listening = socket.create_server((address.host, address.port), family=address.family, backlog=64)
     except OSError as error:
         raise PageError(
             f"the page cannot be served on {address}: {error.strerror or error}; choose another port, or end the "
@@ -129,11 +141,9 @@ def open_page(
 
 def check_page(address: Address, token: str | None) -> None:
     """Check that a page may and can be served, before anything starts; raises as ``open_page``."""
-    if token is None and not address.is_loopback:
-        raise PageError(
-            f"{address} can be reached from other machines, so the page needs a token: --page-token-file FILE, or the "
-            f"environment's variable {VARIABLE}; make one with: openssl rand -hex 16"
-        )
+    refuse_without_token(
+        address, token is not None, f"--page-token-file FILE, or the environment's variable {VARIABLE}"
+    )
     for package in ("starlette", "uvicorn"):
         try:
             __import__(package)

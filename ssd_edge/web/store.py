@@ -22,7 +22,8 @@ class WatchStore:
     Args:
         path: the file.
         inside: keys that lead to the watch in it, such as ``cameras``, ``door``, ``watch``.
-        known: what the file held of the watch when somebody read it; None for no watch. A watch file is read by default.
+        known: what the file held of the watch when somebody read it; None for no watch. A watch file is read by
+            default.
         writing: held while the file is replaced, so that who holds it finds ``part`` in the file.
 
     Attributes:
@@ -60,7 +61,8 @@ class WatchStore:
         text = read_text(self.path, KIND, WatchError)
         if self._part(text) != self.part:
             raise PageError(
-                f"{self.name} was changed by someone else since it was read: start again to read it, or reload a service"
+                f"{self.name} was changed by someone else since it was read: start again, or reload the service, to "
+                "read it"
             )
         text = with_places(text, places, self._inside)
         return text, WatchReader(Path(self.name), self._part(text) or {})

@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic
 
 from ssd_edge.errors import PageError
+from ssd_edge.web.address import Address
 
 VARIABLE = "SSD_EDGE_PAGE_TOKEN"
 SHORTEST = 16
@@ -26,21 +27,55 @@ def read_token(file: Path | None) -> str | None:
         PageError: the file cannot be read, or the token is too short to be safe.
     """
     if file is not None:
-        try:
-            token, where = file.read_text("utf-8").strip(), str(file)
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise PageError(f"cannot read the page's token in {file}: {reason}") from None
-    else:
-        token, where = os.environ.get(VARIABLE, "").strip(), VARIABLE
-        if VARIABLE not in os.environ:
-            return None
+        return token_in(file)
+    return safe_token(os.environ[VARIABLE], VARIABLE) if VARIABLE in os.environ else None
+
+
+def token_in(file: Path) -> str:
+    """Return the page's token that a file holds; raises as ``read_token``."""
+    try:
+        text = file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise PageError(f"cannot read the page's token in {file}: {reason}") from None
+    return safe_token(text, str(file))
+
+
+def safe_token(text: str, where: str) -> str:
+    """Return a token without the blanks around it.
+
+    Args:
+        text: the token.
+        where: where it stands, for errors.
+
+    Raises:
+        PageError: it is too short to be safe.
+    """
+    token = text.strip()
     if len(token) < SHORTEST:
         raise PageError(
             f"the page's token in {where} has {len(token)} characters, but needs at least {SHORTEST}: "
             "make one with: openssl rand -hex 16"
         )
     return token
+
+
+def refuse_without_token(address: Address, has_token: bool, how: str) -> None:
+    """Refuse to show the page to other machines without a token.
+
+    Args:
+        address: where the page is served.
+        has_token: whether there is a token.
+        how: how one is given, for the error.
+
+    Raises:
+        PageError: other machines reach the address, and there is no token.
+    """
+    if not has_token and not address.is_loopback:
+        raise PageError(
+            f"{address} can be reached from other machines, so the page needs a token: {how}; make one with: openssl "
+            "rand -hex 16"
+        )
 
 
 class Door:

@@ -57,6 +57,7 @@ class Tuning:
         self._lock = threading.Lock()
         self._by_page = False  # whether the score was chosen on the page, and so is stronger than the file's
         self.score, self._reader = min_score, store.reader if store else reader
+        self._min_score = min_score
         self.watch: Watch | None = None
         self._shown = self._apply(min_score, self._reader)
 
@@ -74,6 +75,14 @@ class Tuning:
     def thresholds(self) -> npt.NDArray[np.float32]:
         """(L,) score from which on each class counts."""
         return self._thresholds(self.score)
+
+    def anew(self, spec: ModelSpec) -> Tuning:
+        """Return one for the same camera that is opened again: score and places stay, and counting begins at 0."""
+        with self._lock:
+            tuning = Tuning(spec, self._min_score, self.store, self._reader)
+            if self._by_page:
+                tuning.change_score(self.score)
+        return tuning
 
     def change_score(self, score: float | None) -> None:
         """Count detections from another score on; None for each class's own.

@@ -42,7 +42,7 @@ class View(Sink):
     def __init__(self, name: str, source: Source, tuning: Tuning) -> None:
         self.name, self.tuning = name, tuning
         self.newest: Shot | None = None
-        self._source, self._closed, self._number = source, False, 0
+        self._source, self._closed, self._lost, self._number = source, False, False, 0
         self._found = Detections.empty()
         self._latencies: deque[tuple[float, float]] = deque(maxlen=_KEPT_LATENCIES)
         self._events: deque[dict[str, Any]] = deque(maxlen=_KEPT_EVENTS)
@@ -68,9 +68,15 @@ class View(Sink):
         """Note that the camera has ended."""
         self._closed = True
 
+    def lose(self) -> None:
+        """Note that the camera has failed, and is opened again; another view shows it then."""
+        self._lost = True
+
     def condition(self) -> Condition:
         """Tell how the camera is now; any thread may ask."""
         supervision = self._source.supervision
+        if self._lost:
+            return "lost"
         if self._closed:
             return "ended"
         if supervision is None:

@@ -143,6 +143,20 @@ def test_nobody_compresses_pictures_when_nobody_looks(running, monkeypatch):
     wait_for(lambda: hub.board.readers["picture belt"] == 0)
 
 
+def test_a_camera_that_is_forgotten_leaves_no_picture(running, ask):
+    board = running.page._hub.board
+    for name in ("dock", "belt"):
+        if name not in running.views:
+            running.add(name)
+        wait_for(lambda name=name: running.views[name].newest)
+        ask("GET", f"/api/stream?camera={name}")
+        assert f"picture {name}" in board._values
+    running.page.forget("dock")
+    wait_for(lambda: "picture dock" not in board._values)
+    assert "picture belt" in board._values
+    assert ask("GET", "/api/stream?camera=dock")[0] == 404
+
+
 def test_events_tell_history_state_numbers_and_boxes(running):
     connection = http.client.HTTPConnection(*running.page.address, timeout=30)
     connection.request("GET", "/api/events")

@@ -228,7 +228,7 @@ def test_what_someone_else_changed_beside_the_watch_stays(tmp_path):
     }
     assert path.read_text().endswith("  c: {source: z}   # new\n")
     path.write_text(path.read_text().replace("0.02", "0.03"))
-    with pytest.raises(PageError, match="service.yaml was changed by someone else"):
+    with pytest.raises(PageError, match=r"service\.yaml was changed by someone else"):
         second.change_places({"zones": [], "lines": []})
     first.change_places({"zones": [], "lines": []})
     assert first.store.part == {"zones": []}
