@@ -136,7 +136,9 @@ def _check(config: ServiceConfig, as_json: bool) -> None:
 
 def _plan(config: ServiceConfig) -> list[str]:
     where = f"metrics and health on {config.metrics}" if config.metrics else "no metrics"
-    if config.metrics and not config.metrics.is_loopback:
+    if config.page:
+        where += f", page on {config.page.address}"
+    if any(not address.is_loopback for address in (config.metrics, config.page and config.page.address) if address):
         where += ", which other machines can reach"
     return [
         f"{config.path} is right: {config.model}, {where}",

@@ -16,13 +16,15 @@ from ssd_edge.loop.chosen import chosen, thresholds_of
 from ssd_edge.loop.run import CameraLoop
 from ssd_edge.outputs.collect.settings import lowest_score as lowest_collected
 from ssd_edge.outputs.opening import open_outputs
-from ssd_edge.service.config import CameraConfig
+from ssd_edge.service.config import CameraConfig, ServiceConfig
+from ssd_edge.service.live_page import LivePage
 from ssd_edge.service.log import Log
 from ssd_edge.service.outputs import Openers
 from ssd_edge.spec import ModelSpec
 from ssd_edge.stream.backoff import BackOff
 from ssd_edge.stream.sources import open_source
 from ssd_edge.tracking.watch_file import WatchReader
+from ssd_edge.web.tuning import LOWEST_SCORE
 
 FIRST_DELAY, LAST_DELAY = 1.0, 10.0
 """Seconds before a camera that failed is opened again, and the most seconds between two attempts."""
@@ -30,19 +32,21 @@ FIRST_DELAY, LAST_DELAY = 1.0, 10.0
 _CLOSING = 10.0  # seconds
 
 
-def lowest_score(cameras: tuple[CameraConfig, ...], spec: ModelSpec, path: Path) -> float:
-    """Return the lowest score that any camera reads.
+def lowest_score(config: ServiceConfig, spec: ModelSpec) -> float:
+    """Return the lowest score that any camera or the live page reads.
 
     Raises:
         WatchError: a camera watches a class that the model does not have.
     """
+    lowest = min(lowest_of(camera, spec, config.path) for camera in config.cameras)
+    return lowest if config.page is None else min(lowest, LOWEST_SCORE)
 
-    def lowest(camera: CameraConfig) -> float:
-        score = chosen(spec, camera.min_score, watch_of(camera, path)).lowest_score
-        collects = any(output.kind == "collect" for output in camera.outputs)
-        return min(score, lowest_collected(thresholds_of(spec, camera.min_score))) if collects else score
 
-    return min(map(lowest, cameras))
+def lowest_of(camera: CameraConfig, spec: ModelSpec, path: Path) -> float:
+    """Return the lowest score that a camera reads; arguments and errors as of ``lowest_score``."""
+    score = chosen(spec, camera.min_score, watch_of(camera, path)).lowest_score
+    collects = any(output.kind == "collect" for output in camera.outputs)
+    return min(score, lowest_collected(thresholds_of(spec, camera.min_score))) if collects else score
 
 
 def watch_of(camera: CameraConfig, path: Path) -> WatchReader | None:
@@ -73,10 +77,11 @@ class Cameras:
         openers: gives what opens their outputs.
         path: the service's file, for sentences.
         log: takes lines.
+        page: shows them; None for no page.
     """
 
-    def __init__(self, loop: CameraLoop, openers: Openers, path: Path, log: Log) -> None:
-        self._loop, self._openers, self._path, self._log = loop, openers, path, log
+    def __init__(self, loop: CameraLoop, openers: Openers, path: Path, log: Log, page: LivePage | None = None) -> None:
+        self._loop, self._openers, self._path, self._log, self._page = loop, openers, path, log, page
         self._running: dict[str, CameraConfig] = {}
         self._waiting: dict[str, _Waiting] = {}
         self._lock = threading.Lock()
@@ -111,6 +116,11 @@ class Cameras:
         """Close a camera, or stop trying to open it."""
         with self._lock:
             self._waiting.pop(name, None)
+        self._release(name)
+        if self._page is not None:
+            self._page.forget(name)
+
+    def _release(self, name: str) -> None:
         if self._running.pop(name, None) is not None:
             # A device must be free before it can be opened anew.
             self._loop.remove(name).wait(_CLOSING)
@@ -120,7 +130,9 @@ class Cameras:
         for name, report in self._loop.report().cameras.items():
             if report.error and name in self._running:
                 config = self._running[name]
-                self.close(name)
+                self._release(name)
+                if self._page is not None:
+                    self._page.lose(name)
                 self._wait(_Waiting(config, report.error))
         due = next((one for one in self._waiting.values() if monotonic() >= one.due), None)
         if due is None:
@@ -162,7 +174,12 @@ class Cameras:
             }
             say = self._log.note("output", "warning", name)
             sinks = open_outputs(openers, say, wait=False, patient=patient)
+            for sink in sinks:
+                stack.push(sink)
+            camera = Camera(name, source, sinks, shown, config.buffer, config.max_age)
+            if self._page is not None:
+                camera = self._page.with_view(camera, config, spec)
             stack.pop_all()
         by = f" by {source.way}" if source.way else ""
         self._log.line(f"{source.name}{by}", "source", camera=name)
-        return Camera(name, source, sinks, shown, config.buffer, config.max_age)
+        return camera

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from ssd_edge.service.config import CameraConfig, ServiceConfig
 
-RESTART = ("metrics", "log", "disk", "degrade", "fallback")
+RESTART = ("metrics", "page", "log", "disk", "degrade", "fallback")
 """Settings that only a restart changes."""
 
 

@@ -10,14 +10,16 @@ from urllib.parse import urlsplit
 
 from ssd_edge.engines.opening import open_model
 from ssd_edge.errors import SsdEdgeError
-from ssd_edge.service.cameras import lowest_score
-from ssd_edge.service.config import CameraConfig, OutputConfig, ServiceConfig
+from ssd_edge.service.cameras import lowest_of
+from ssd_edge.service.config import CameraConfig, OutputConfig, PageConfig, ServiceConfig
 from ssd_edge.service.folders import file_written
+from ssd_edge.service.live_page import token_of
 from ssd_edge.service.output_forms import FOLDERS
 from ssd_edge.spec import ModelSpec
 from ssd_edge.stream.sources import check_source
 from ssd_edge.swap.journal import journal_of
 from ssd_edge.swap.versions import start_model
+from ssd_edge.web.page import check_page
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883, "http": 80, "https": 443}
 _PATIENCE = 3.0
@@ -30,6 +32,8 @@ def problems(config: ServiceConfig) -> Iterator[str]:
     """
     for camera in config.cameras:
         yield from problems_of_camera(camera)
+    if config.page is not None:
+        yield from _problems_of_page(config.page)
     try:
         with open_model(start_model(config.model, journal_of(config.path))) as engine:
             yield from _problems_of_watches(config, engine.spec)
@@ -52,9 +56,20 @@ def problems_of_camera(camera: CameraConfig) -> Iterator[str]:
 def _problems_of_watches(config: ServiceConfig, spec: ModelSpec) -> Iterator[str]:
     for camera in config.cameras:
         try:
-            lowest_score((camera,), spec, config.path)
+            lowest_of(camera, spec, config.path)
         except SsdEdgeError as error:
             yield f"{camera.name}: {error}"
+
+
+def _problems_of_page(page: PageConfig) -> Iterator[str]:
+    """Yield what is wrong with the live page; another program, such as this service itself, may have its port now."""
+    try:
+        check_page(page.address, token_of(page))
+        socket.create_server((page.address.host, 0), family=page.address.family).close()
+    except SsdEdgeError as error:
+        yield str(error)
+    except OSError as error:
+        yield f"the page cannot be served on {page.address}: {error.strerror or error}"
 
 
 def _problem_of_output(output: OutputConfig) -> str:

@@ -40,6 +40,8 @@ class CameraConfig:
         max_age: seconds; None for no limit.
         buffer: which frames wait.
         watch: content of a watch file; None to follow nothing.
+        watch_file: the file of ``watch``; None if that stands in the service's own file, or nothing is followed.
+        watch_as_written: whether ``watch`` stands so in its file, and names no variable of the environment.
         min_score: score threshold for all classes; None for each class's own.
         outputs: its outputs.
     """
@@ -51,6 +53,8 @@ class CameraConfig:
     max_age: float | None = None
     buffer: BufferPolicy = NEWEST
     watch: Mapping[str, Any] | None = None
+    watch_file: Path | None = None
+    watch_as_written: bool = True
     min_score: float | None = None
     outputs: tuple[OutputConfig, ...] = ()
 
@@ -69,6 +73,21 @@ class DiskConfig:
 
 
 @dataclass(frozen=True)
+class PageConfig:
+    """Where the live page is served, and to whom.
+
+    Attributes:
+        address: where.
+        token: what a visitor has to know.
+        token_file: the file that holds it instead; without either, everybody on this machine sees the page.
+    """
+
+    address: Address
+    token: str | None = field(default=None, repr=False)
+    token_file: Path | None = None
+
+
+@dataclass(frozen=True)
 class ServiceConfig:
     """A service's file.
 
@@ -84,6 +103,7 @@ class ServiceConfig:
         fallback: the smaller engine; None for a plan in fewer bits of the model's bundle.
         contract: what an engine must keep to that is to take over.
         watch_models: whether a newer engine in the folder ``model`` is tried by itself.
+        page: the live page; None for none.
     """
 
     path: Path
@@ -97,3 +117,4 @@ class ServiceConfig:
     fallback: Path | None = None
     contract: Contract = field(default_factory=Contract)
     watch_models: bool = False
+    page: PageConfig | None = None

@@ -22,6 +22,8 @@ def folders_written(config: ServiceConfig) -> list[Path]:
     """
     folders = {config.path.resolve().parent}
     for camera in config.cameras:
+        if config.page is not None and camera.watch_file is not None:
+            folders.add(camera.watch_file.resolve().parent)  # zones drawn on the page are written there
         for output in camera.outputs:
             path = file_written(output)
             if path is None:

@@ -15,16 +15,18 @@ from msgspec import UNSET
 from ssd_edge.errors import ServiceError, SsdEdgeError
 from ssd_edge.outputs.catalogue import check_target
 from ssd_edge.parsing import parse_bytes, parse_duration, shown
-from ssd_edge.service.config import CameraConfig, DiskConfig, OutputConfig, ServiceConfig
+from ssd_edge.service.config import CameraConfig, DiskConfig, OutputConfig, PageConfig, ServiceConfig
 from ssd_edge.service.environment import filled_in, variables_in
 from ssd_edge.service.output_forms import FILES, FOLDERS, FORMS, OutputsForm
-from ssd_edge.service.service_file import CameraForm, ServiceForm
+from ssd_edge.service.service_file import CameraForm, PageForm, ServiceForm
 from ssd_edge.service.web import parse_address
 from ssd_edge.stream.buffers import parse_buffer
 from ssd_edge.stream.camera_mode import parsed_mode
 from ssd_edge.stream.sources import same_source
 from ssd_edge.swap.contract import Contract
 from ssd_edge.tracking.watch_file import WatchReader
+from ssd_edge.web.address import parse_address as page_address
+from ssd_edge.web.tokens import refuse_without_token
 from ssd_edge.yaml_files import Lines, converted, line_of, parse_settings, read_text, where
 
 KIND = "service file"
@@ -63,7 +65,7 @@ class _Reader:
         for name, place in variables_in(content):
             if name not in environment:
                 raise self._error(place, f"the environment has no variable {name}: set it before the start")
-        self._content = filled_in(content, environment)
+        self._written, self._content = content, filled_in(content, environment)
         self._form = converted(self._content, ServiceForm, str(path), lines, ServiceError)
 
     def config(self) -> ServiceConfig:
@@ -87,6 +89,7 @@ class _Reader:
             None if form.fallback is None else self._folder / form.fallback,
             self._contract(),
             form.watch_models,
+            self._page(),
         )
 
     def _camera(self, name: str, form: CameraForm) -> CameraConfig:
@@ -103,6 +106,7 @@ class _Reader:
             raise self._error(f"{place}.fps", f"{place}.fps must lie between 0.1 and 1000, but is {form.fps:g}")
         self._parsed(f"{place}.format", lambda: parsed_mode(None, None, form.format))
         self._refuse_silence(place, form)
+        watch, watch_file, as_written = self._watch(name)
         return CameraConfig(
             name,
             self._source(str(form.source)),
@@ -110,7 +114,9 @@ class _Reader:
             form.capture,
             self._parsed(f"{place}.max_age", lambda: None if form.max_age is None else parse_duration(form.max_age)),
             self._parsed(f"{place}.buffer", lambda: parse_buffer(form.buffer)),
-            self._watch(place),
+            watch,
+            watch_file,
+            as_written,
             form.min_score,
             tuple(self._outputs(name, form.outputs)),
         )
@@ -123,15 +129,16 @@ class _Reader:
         except (OSError, ValueError):  # a pipeline is no path
             return source
 
-    def _watch(self, place: str) -> Mapping[str, Any] | None:
-        watch = self._content["cameras"][place.removeprefix("cameras.")].get("watch")
-        if watch is None:
-            return None
+    def _watch(self, camera: str) -> tuple[Mapping[str, Any] | None, Path | None, bool]:
+        """Return what a camera watches, its file if it has one, and whether it stands so in the file."""
+        watch, written = (content["cameras"][camera].get("watch") for content in (self._content, self._written))
         if isinstance(watch, str):
-            return WatchReader(self._folder / watch).content
-        start = f"{place}.watch."
-        lines = {inner.removeprefix(start): line for inner, line in self._lines.items() if inner.startswith(start)}
-        return WatchReader(self._path, watch, lines).content
+            return WatchReader(self._folder / watch).content, self._folder / watch, True
+        if watch is not None:
+            start = f"cameras.{camera}.watch."
+            lines = {inner.removeprefix(start): line for inner, line in self._lines.items() if inner.startswith(start)}
+            WatchReader(self._path, watch, lines)
+        return watch, None, watch == written
 
     def _outputs(self, camera: str, own: OutputsForm) -> Iterator[OutputConfig]:
         for kind in FORMS:
@@ -169,6 +176,22 @@ class _Reader:
             else value
             for name, value in settings.items()
         }
+
+    def _page(self) -> PageConfig | None:
+        form = self._form.page
+        if form is None:
+            return None
+        settings = form if isinstance(form, PageForm) else PageForm(address=form)
+        if settings.token is not None and settings.token_file is not None:
+            raise self._error("page.token_file", "page has token and token_file: give one of them")
+        address = self._parsed("page.address", lambda: page_address(str(settings.address)))
+        if self._form.metrics is not None and address.port and address == parse_address(str(self._form.metrics)):
+            raise self._error("page.address", f"page and metrics are both served on {address}: give one another port")
+        has_token = settings.token is not None or settings.token_file is not None
+        how = "token: ${NAME}, a variable of the environment, or token_file: FILE"
+        self._parsed("page.address", lambda: refuse_without_token(address, has_token, how))
+        file = None if settings.token_file is None else self._folder / settings.token_file
+        return PageConfig(address, settings.token, file)
 
     def _disk(self) -> DiskConfig:
         quota, free = self._form.disk.quota, self._form.disk.free

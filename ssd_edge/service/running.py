@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -25,6 +25,7 @@ from ssd_edge.service.config import CameraConfig, ServiceConfig
 from ssd_edge.service.control import Control
 from ssd_edge.service.exposition import Family, exposition
 from ssd_edge.service.health import Health
+from ssd_edge.service.live_page import LivePage
 from ssd_edge.service.log import Log
 from ssd_edge.service.metrics import (
     camera_families,
@@ -46,6 +47,7 @@ from ssd_edge.service.web import Pages
 from ssd_edge.swap.journal import identity, journal_of
 from ssd_edge.swap.remote import PROGRAM
 from ssd_edge.swap.versions import Watched, is_folder_of_models, start_model
+from ssd_edge.web.machine import machine_at
 
 _TICK = 0.25
 _STATUS_EVERY = 10.0
@@ -116,7 +118,8 @@ class Service:
         with ExitStack() as stack, signal_events(self._events, self._started):
             self._sit_down(stack)
             self._heat = stack.enter_context(HeatRecorder(listen=self._heed))
-            self._cameras = Cameras(self._loop, self._openers, self._config.path, self._log)
+            self._page = self._opened_page(stack)
+            self._cameras = Cameras(self._loop, self._openers, self._config.path, self._log, self._page)
             for camera in self._config.cameras:
                 (self._cameras.open_or_wait if self._wait else self._cameras.open)(camera)
             if self._config.metrics is not None:
@@ -141,7 +144,7 @@ class Service:
         config, journal = self._config, journal_of(self._config.path)
         model = self._opened(start_model(config.model, journal))
         try:
-            score = lowest_score(config.cameras, model.engine.spec, config.path)
+            score = lowest_score(config, model.engine.spec)
             detector = model.detector(score)
             self._loop = CameraLoop(detector, self._log.note("service", "warning"), lasting=True)
             policy, note = Policy(ladder(config.degrade == "engine")), self._log.note("machine", "warning")
@@ -162,6 +165,15 @@ class Service:
         self._log.line(str(model), "model")
         with suppress(OSError):  # said by the first trial
             journal.write("started", model.path, identity(model.path))
+
+    def _opened_page(self, stack: ExitStack) -> LivePage | None:
+        if self._config.page is None:
+            return None
+        say = self._log.note("page", "warning")
+        page = LivePage(self._config.page, self._loop.detector.spec.labels, lambda: self._config, say)
+        page.measure(lambda: self._loop.report().cameras, lambda: machine_at(self._heat.latest))
+        self._log.line(f"page: http://{page.address}/", "service")
+        return stack.enter_context(page)
 
     def _open_control(self, stack: ExitStack) -> None:
         """Let ``ssd-edge swap`` ask; a service whose folder cannot be written runs without."""
@@ -237,7 +249,10 @@ class Service:
     def _reload(self) -> None:
         self._notifier.reloading()
         try:
-            self._apply(read_service(self._config.path))
+            with nullcontext() if self._page is None else self._page.saving:
+                read = read_service(self._config.path)
+                old = self._config if self._page is None else self._page.as_saved(self._config)
+            self._apply(old, read)
             self._reloads["done"] += 1
         except SsdEdgeError as error:
             self._reloads["refused"] += 1
@@ -247,13 +262,17 @@ class Service:
             self._log.line(f"the file was refused: {type(error).__name__}: {error}", "config", "error")
         self._notifier.ready(self._status())
 
-    def _apply(self, read: ServiceConfig) -> None:
+    def _apply(self, old: ServiceConfig, read: ServiceConfig) -> None:
         """Change what differs; nothing is changed if any of it cannot be.
+
+        Args:
+            old: what runs.
+            read: what the file holds now.
 
         Raises:
             SsdEdgeError: it cannot be.
         """
-        old, new = self._config, without_restart(self._config, read)
+        new = without_restart(old, read)
         of_file = new.model, stamp_of(new.model)
         working = self._seat.model
         anew = of_file not in (self._of_file, (working.path, working.stamp)) and not is_folder_of_models(new.model)
@@ -282,7 +301,7 @@ class Service:
 
     def _take_over(self, model: RunningModel, new: ServiceConfig) -> None:
         """Have a model take over, or another detector of the present one if lower scores are read from now on."""
-        score = lowest_score(new.cameras, model.engine.spec, new.path)
+        score = lowest_score(new, model.engine.spec)
         if model is not self._seat.model:
             self._seat.take_over(model, score)
             self._log.line(str(model), "model")
@@ -290,7 +309,7 @@ class Service:
             self._seat.take_over(model, score)
 
     def _score(self, config: ServiceConfig) -> float:
-        return lowest_score(config.cameras, self._seat.model.engine.spec, config.path)
+        return lowest_score(config, self._seat.model.engine.spec)
 
     def _verdict(self) -> tuple[bool, dict[str, object]]:
         return self._health.verdict(self._loop.report().cameras)

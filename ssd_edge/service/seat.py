@@ -51,7 +51,7 @@ class EngineSeat:
     def working(self) -> Working:
         """See ``Seat``."""
         config, model = self._config(), self.model
-        lowest = lowest_score(config.cameras, model.engine.spec, config.path)
+        lowest = lowest_score(config, model.engine.spec)
         own = [camera.min_score for camera in config.cameras if camera.min_score is not None]
         scores = min(own) if len(own) == len(config.cameras) else np.asarray(model.scores, np.float32)
         return Working(model.path, self._detector, model.stamp == stamp_of(model.path), lowest, scores)
@@ -77,9 +77,8 @@ class EngineSeat:
     def keep(self, model: Path) -> threading.Event:
         """See ``Seat``."""
         new = self._open_model(model)
-        config = self._config()
         try:
-            return self.take_over(new, lowest_score(config.cameras, new.engine.spec, config.path))
+            return self.take_over(new, lowest_score(self._config(), new.engine.spec))
         except BaseException:
             new.close()
             raise

@@ -9,6 +9,7 @@ import msgspec
 from ssd_edge.service.output_forms import OutputsForm
 from ssd_edge.stream.ways import DEFAULT_WAY
 from ssd_edge.tracking.watch_file import WatchFile
+from ssd_edge.web.address import DEFAULT_ADDRESS
 
 
 class CameraForm(msgspec.Struct, forbid_unknown_fields=True):
@@ -49,6 +50,20 @@ class DiskForm(msgspec.Struct, forbid_unknown_fields=True):
     free: str | None = None
 
 
+class PageForm(msgspec.Struct, forbid_unknown_fields=True):
+    """The live page.
+
+    Attributes:
+        address: port, or address and port; a port alone is for this machine only.
+        token: what visitors have to know: ``${NAME}``, a variable of the environment.
+        token_file: the file that holds it, in the place of ``token``.
+    """
+
+    address: str | int = DEFAULT_ADDRESS
+    token: str | None = None
+    token_file: str | None = None
+
+
 class SwapForm(msgspec.Struct, forbid_unknown_fields=True):
     """What an engine must keep to that is to take over; see ``swap.contract.Contract``.
 
@@ -84,6 +99,7 @@ class ServiceForm(msgspec.Struct, forbid_unknown_fields=True):
         cameras: the cameras by name.
         outputs: outputs that each camera has.
         metrics: port, or address and port, of ``/metrics`` and ``/healthz``.
+        page: the live page: its port, or address and port, or these with a token.
         log: form of the lines on stderr.
         unhealthy_after: how long a camera may give no results before ``/healthz`` turns red.
         disk: room for recordings.
@@ -98,6 +114,7 @@ class ServiceForm(msgspec.Struct, forbid_unknown_fields=True):
     cameras: dict[str, CameraForm]
     outputs: OutputsForm = msgspec.field(default_factory=OutputsForm)
     metrics: str | int | None = None
+    page: str | int | PageForm | None = None
     log: Literal["text", "json"] = "text"
     unhealthy_after: str = "10s"
     disk: DiskForm = msgspec.field(default_factory=DiskForm)
@@ -118,6 +135,7 @@ EXAMPLE = """\
 model: parts.engine
 log: text                       # json: one JSON object a line
 metrics: 127.0.0.1:9090         # /metrics and /healthz
+# page: 127.0.0.1:8080          # pictures, numbers and zones in a browser: docs/page.md
 unhealthy_after: 10s            # without results, /healthz turns red
 degrade: skip                   # while heat slows the machine down: off, skip frames, or engine, a smaller one at last
 disk:

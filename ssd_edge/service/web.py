@@ -77,7 +77,7 @@ class _Server(ThreadingHTTPServer):
         self, address: Address, metrics: Callable[[], str], health: Callable[[], tuple[bool, dict[str, Any]]]
     ) -> None:
         self.metrics, self.health = metrics, health
-        self.address_family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        self.address_family = address.family
         self._clients: dict[Any, float] = {}
         self._lock = threading.Lock()
         super().__init__((address.host, address.port), _Handler)

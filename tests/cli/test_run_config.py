@@ -126,6 +126,27 @@ def test_metrics_for_other_machines_are_said(cli, config):
     )
 
 
+@pytest.mark.parametrize(
+    ("page", "code", "sentence"),
+    [
+        (8080, 0, "no metrics, page on 127.0.0.1:8080\n"),
+        ({"address": "0.0.0.0:8080", "token_file": "t"}, 0, "page on 0.0.0.0:8080, which other machines can reach"),
+        ({"address": "192.0.2.1:8080", "token_file": "t"}, 1, "the page cannot be served on 192.0.2.1:8080: "),
+        ({"token_file": "gone"}, 1, "cannot read the page's token in "),
+        ({"token": "short"}, 1, "page.token of the service's file has 5 characters, but needs at least 16"),
+        ("0.0.0.0:8080", 2, "0.0.0.0:8080 can be reached from other machines, so the page needs a token: token: "),
+        ("here", 2, "the address of the page is a port or IP:PORT, such as 8080"),
+    ],
+)
+def test_a_page_is_checked(cli, config, tmp_path, page, code, sentence):
+    pytest.importorskip("uvicorn", reason="the extra page is not installed")
+    (tmp_path / "t").write_text("0123456789abcdef")
+    done = cli("run", "--config", config(page=page), "--check-config")
+    assert (done.code, done.out) == (code, "")
+    assert sentence in done.err
+    assert len(done.err.splitlines()) == (2 if code == 0 else 1)
+
+
 def test_all_that_is_wrong_is_listed(cli, config, tmp_path, monkeypatch):
     monkeypatch.setenv("PASSWORD", "s3cret")
     with closing(socket.socket()) as free:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from ssd_edge.errors import SsdEdgeError
-from ssd_edge.service.config import CameraConfig, DiskConfig, OutputConfig
+from ssd_edge.service.config import CameraConfig, DiskConfig, OutputConfig, PageConfig
 from ssd_edge.service.reading import read_service, variables_of
 from ssd_edge.service.service_file import EXAMPLE, ServiceForm, json_schema
 from ssd_edge.service.web import Address
@@ -76,6 +77,61 @@ def test_a_dollar_can_be_written(read):
 def test_a_variable_brings_no_settings_of_its_own(read):
     with pytest.raises(SsdEdgeError, match=r"line 3: cameras\.a is of the wrong type: Expected settings by name"):
         read(SMALL.replace("{source: synthetic}", "${A}"), {"A": "{source: synthetic}"})
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        ("8080", PageConfig(Address("127.0.0.1", 8080))),
+        ("'[::1]:8000'", PageConfig(Address("::1", 8000))),
+        ("{}", PageConfig(Address("127.0.0.1", 8080))),
+        ("{address: 0.0.0.0:80, token: '${LINE3_PASSWORD}'}", PageConfig(Address("0.0.0.0", 80), "p@ss/w:#{x}${HOME}")),
+        ("{address: 0.0.0.0:80, token_file: t}", PageConfig(Address("0.0.0.0", 80), None, Path("t"))),
+    ],
+)
+def test_the_page(read, tmp_path, page, expected):
+    got = read(f"{SMALL}page: {page}\n").page
+    if expected.token_file is not None:
+        expected = replace(expected, token_file=tmp_path / expected.token_file)
+    assert got == expected
+    assert "p@ss" not in repr(got)
+
+
+@pytest.mark.parametrize(
+    ("page", "sentence"),
+    [
+        ("somewhere:80", "the address of the page is a port or IP:PORT"),
+        ("70000", "the address of the page is a port or IP:PORT"),
+        ("0.0.0.0:80", "0.0.0.0:80 can be reached from other machines, so the page needs a token: token: ${NAME}, a"),
+        ("{token: '${LINE3_PASSWORD}', token_file: t}", "page has token and token_file: give one of them"),
+        ("9090", "page and metrics are both served on 127.0.0.1:9090: give one another port"),
+        ("{adress: 80}", "there is no setting 'adress'; did you mean address?"),
+        ("{token: '${NO}'}", "the environment has no variable NO: set it before the start"),
+        ("[80]", "page is of the wrong type: Expected "),
+    ],
+)
+def test_a_page_that_cannot_be(read, page, sentence):
+    with pytest.raises(SsdEdgeError) as error:
+        read(f"{SMALL}metrics: 9090\npage: {page}\n")
+    assert f"service.yaml, line 5: {sentence}" in str(error.value)
+    assert "p@ss" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("watch", "file", "as_written"),
+    [
+        ("null", None, True),
+        ("watch.yaml", "watch.yaml", True),
+        ("{margin: 0.03}", None, True),
+        ("{zones: [{name: '${LINE3_PASSWORD}', points: [[0, 0], [1, 0], [1, 1]]}]}", None, False),
+        ("{zones: [{name: '$${A}', points: [[0, 0], [1, 0], [1, 1]]}]}", None, False),
+    ],
+)
+def test_where_zones_of_the_page_are_kept(read, tmp_path, watch, file, as_written):
+    (tmp_path / "watch.yaml").write_text("margin: 0.02\n")
+    (camera,) = read(SMALL.replace("synthetic", f"synthetic, watch: {watch}")).cameras
+    assert camera.watch_file == (None if file is None else tmp_path / file)
+    assert camera.watch_as_written == as_written
 
 
 def test_what_lies_beside_the_file_is_found(read, tmp_path):

@@ -81,6 +81,7 @@ def test_each_setting_that_needs_a_restart_is_said(service):
     other = free_port()
     settings = {
         "metrics": other,
+        "page": free_port(),
         "log": "json",
         "disk": {"quota": "1GB"},
         "degrade": "engine",

@@ -18,7 +18,7 @@ from ssd_edge.service.reading import read_service
 from ssd_edge.service.running import Service
 from ssd_edge.swap.remote import PROGRAM
 from tests.helpers import ROOT
-from tests.service.running import Kept, until
+from tests.service.running import Kept, Running, until
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals of POSIX")
 
@@ -152,6 +152,34 @@ def test_the_newest_of_a_folder_starts_and_a_newer_one_is_tried(swapping, tmp_pa
         until(lambda: next(ask(path, {"status": True}))["model"] == str(folder / "v11.engine"))
 
     swapping(script, folder, watch_models=True)
+
+
+@pytest.mark.slow
+def test_the_live_page_goes_on_over_an_exchange(swapping, tmp_path, proven_bundle):
+    """Zones can be drawn while the engine is tried, while it is on probation, and after it was kept."""
+    pytest.importorskip("uvicorn", reason="the extra page is not installed")
+    new = shutil.copytree(proven_bundle, tmp_path / "new.engine")
+    happened = []
+
+    def script(service, path, log):
+        running = Running(None, None, log)
+        for one in ask(path, {"swap": str(new)}):
+            happened.append(one["event"])
+            zone = {"name": f"{len(happened)}", "points": [[0, 0], [1, 0], [1, 1]]}
+            status, _ = running.page("PUT", "/api/cameras/a/places", {"zones": [zone], "lines": []})
+            assert status == 200, one
+        assert running.page("PUT", "/api/cameras/a/score", {"score": 0.1})[0] == 200
+        seen = running.number("a")
+        until(lambda: running.number("a") > seen + 10)
+        assert running.condition("a") == "live"
+        os.kill(os.getpid(), signal.SIGHUP)
+        until(lambda: log.has("the file was read again: nothing changed"))
+
+    log = swapping(script, page=0)
+    assert happened[-2:] == ["took over", "kept"]
+    (camera,) = read_service(tmp_path / "s.yaml").cameras
+    assert [zone["name"] for zone in camera.watch["zones"]] == [f"{len(happened)}"]
+    assert not log.has("a mistake in ssd-edge")
 
 
 def test_an_end_of_the_service_is_no_verdict(swapping, tmp_path, proven_bundle):
