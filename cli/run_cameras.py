@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from ssd_edge.cli.network_output_options import NetworkOutputs
     from ssd_edge.cli.page_beside import Watching
     from ssd_edge.cli.page_options import PageChoice
-    from ssd_edge.cli.recording import Recordings
     from ssd_edge.cli.relieving import Relieving
     from ssd_edge.cli.run_report import Ran
     from ssd_edge.detector import Engine, Reader
     from ssd_edge.loop.camera import Camera
     from ssd_edge.outputs.rules import Rules
+    from ssd_edge.replay.recordings import Recordings
     from ssd_edge.service.log import Log
     from ssd_edge.spec import ModelSpec
     from ssd_edge.stream.buffers import BufferPolicy

@@ -27,19 +27,28 @@ LIMIT = Limit(2_000_000_000, 3600.0)
 """A section ends after an hour or 2 GB, unless something else is asked for."""
 
 
-def opener(folder: Path, head: Head, notes: Notes, limit: Limit, space: Space) -> Callable[[], Recorder]:
-    """Return what opens the recorder of a camera, again after an error; sections are named after the camera.
+def pieces_of(folder: Path, camera: str, limit: Limit, space: Space) -> Pieces:
+    """Return the files of a camera's recording, which are named after it.
 
     Args:
-        folder: where the sections lie, of all cameras; made if it does not exist.
-        head: how it is recorded.
-        notes: what is known of its frames.
+        folder: where they lie, of all cameras.
+        camera: its name.
         limit: when a section ends; ``LIMIT`` holds for what it leaves open.
         space: the room that recordings may take.
     """
     limit = Limit(limit.size or LIMIT.size, limit.seconds or LIMIT.seconds)
-    pieces = Pieces(folder / f"{head.camera}{SUFFIX}", limit, space=space)
-    begun = 0
+    return Pieces(folder / f"{camera}{SUFFIX}", limit, space=space)
+
+
+def opener(pieces: Pieces, head: Head, notes: Notes) -> Callable[[], Recorder]:
+    """Return what opens the recorder of a camera, again after an error.
+
+    Args:
+        pieces: its files; their folder is made if it does not exist.
+        head: how it is recorded.
+        notes: what is known of its frames.
+    """
+    folder, begun = pieces.path.parent, 0
 
     def next_head() -> Head:
         nonlocal begun

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +16,12 @@ from ssd_edge.loop.chosen import chosen, thresholds_of
 from ssd_edge.loop.run import CameraLoop
 from ssd_edge.outputs.collect.settings import lowest_score as lowest_collected
 from ssd_edge.outputs.opening import open_outputs
+from ssd_edge.replay.recordings import Recordings
+from ssd_edge.replay.schema import Identity
 from ssd_edge.service.config import CameraConfig, ServiceConfig
 from ssd_edge.service.live_page import LivePage
 from ssd_edge.service.log import Log
-from ssd_edge.service.outputs import Openers
+from ssd_edge.service.outputs import Asked, Openers
 from ssd_edge.spec import ModelSpec
 from ssd_edge.stream.backoff import BackOff
 from ssd_edge.stream.sources import open_source
@@ -77,10 +79,20 @@ class Cameras:
         openers: gives what opens their outputs.
         path: the service's file, for sentences.
         log: takes lines.
+        working: gives which engine detects, and the lowest score that it is asked for.
         page: shows them; None for no page.
     """
 
-    def __init__(self, loop: CameraLoop, openers: Openers, path: Path, log: Log, page: LivePage | None = None) -> None:
+    def __init__(
+        self,
+        loop: CameraLoop,
+        openers: Openers,
+        path: Path,
+        log: Log,
+        working: Callable[[], tuple[Identity, float]],
+        page: LivePage | None = None,
+    ) -> None:
+        self._working = working
         self._loop, self._openers, self._path, self._log, self._page = loop, openers, path, log, page
         self._running: dict[str, CameraConfig] = {}
         self._waiting: dict[str, _Waiting] = {}
@@ -171,7 +183,11 @@ class Cameras:
             openers = {
                 output.kind: self._openers.opener(output, name, spec.labels, source.fps, thresholds)
                 for output in config.outputs
+                if output is not config.record
             }
+            recordings = self._recordings(config, spec)
+            if recordings is not None:
+                openers |= recordings.opener(name, source)
             say = self._log.note("output", "warning", name)
             sinks = open_outputs(openers, say, wait=False, patient=patient)
             for sink in sinks:
@@ -179,7 +195,18 @@ class Cameras:
             camera = Camera(name, source, sinks, shown, config.buffer, config.max_age)
             if self._page is not None:
                 camera = self._page.with_view(camera, config, spec)
+            if recordings is not None:
+                camera = recordings.with_notes(camera)
             stack.pop_all()
         by = f" by {source.way}" if source.way else ""
         self._log.line(f"{source.name}{by}", "source", camera=name)
         return camera
+
+    def _recordings(self, config: CameraConfig, spec: ModelSpec) -> Recordings | None:
+        if config.record is None:
+            return None
+        engine, lowest = self._working()
+        # On the page zones may be drawn anew.
+        reader = None if self._page is not None else watch_of(config, self._path)
+        asked = Asked(spec.labels, thresholds_of(spec, config.min_score), lowest, reader)
+        return self._openers.recordings(config.record, engine, asked)

@@ -44,7 +44,9 @@ class Changes:
         return [f"{name} was changed in the file: restart the service to have it so" for name in self.at_restart]
 
 
-def changes_between(old: ServiceConfig, new: ServiceConfig, model: bool = False, scores: bool = False) -> Changes:
+def changes_between(
+    old: ServiceConfig, new: ServiceConfig, model: bool = False, scores: bool = False, detector: bool = False
+) -> Changes:
     """Compare two contents of a file.
 
     Args:
@@ -52,14 +54,16 @@ def changes_between(old: ServiceConfig, new: ServiceConfig, model: bool = False,
         new: what is wanted.
         model: whether the model is another one, by its name or its content.
         scores: whether it has other scores for its classes, so that cameras without a score of their own change.
+        detector: whether another detector works, also of the same model, so that recordings of frames begin anew.
     """
+
+    def stays(name: str, camera: CameraConfig) -> bool:
+        begins_anew = (scores and camera.min_score is None) or (detector and camera.record is not None)
+        return before.get(name) == camera and not begins_anew
+
     before = {camera.name: camera for camera in old.cameras}
     wanted = {camera.name: camera for camera in new.cameras}
-    kept = tuple(
-        name
-        for name, camera in wanted.items()
-        if before.get(name) == camera and not (scores and camera.min_score is None)
-    )
+    kept = tuple(name for name, camera in wanted.items() if stays(name, camera))
     at_restart = tuple(name for name in RESTART if getattr(old, name) != getattr(new, name))
     return Changes(
         tuple(name for name in before if name not in kept),

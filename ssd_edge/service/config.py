@@ -18,7 +18,7 @@ class OutputConfig:
     """One output of one camera.
 
     Attributes:
-        kind: a key of ``outputs.catalogue.SINKS``.
+        kind: a key of ``outputs.catalogue.SINKS``, or ``record`` for a recording of frames as they arrived.
         target: the file, folder or address that it writes.
         settings: its further settings by name; sizes in bytes, times in seconds.
     """
@@ -57,6 +57,11 @@ class CameraConfig:
     watch_as_written: bool = True
     min_score: float | None = None
     outputs: tuple[OutputConfig, ...] = ()
+
+    @property
+    def record(self) -> OutputConfig | None:
+        """How its frames are recorded as they arrive; None if they are not."""
+        return next((output for output in self.outputs if output.kind == "record"), None)
 
 
 @dataclass(frozen=True)
@@ -118,3 +123,8 @@ class ServiceConfig:
     contract: Contract = field(default_factory=Contract)
     watch_models: bool = False
     page: PageConfig | None = None
+
+    @property
+    def records(self) -> bool:
+        """Whether a camera's frames are recorded as they arrive."""
+        return any(camera.record for camera in self.cameras)

@@ -10,6 +10,7 @@ from ssd_edge.detector import Detector, Engine
 from ssd_edge.engines.opening import open_model, open_smaller
 from ssd_edge.loop.chosen import DEFAULT_SCORE
 from ssd_edge.progress import Note
+from ssd_edge.replay.stages import traced
 
 _Stamp = tuple[tuple[str, int, int], ...]
 
@@ -63,9 +64,14 @@ class RunningModel(AbstractContextManager["RunningModel"]):
         """The score from which on each class is shown, where a camera has none of its own."""
         return tuple(self.engine.spec.operating_score_of_each(DEFAULT_SCORE))
 
-    def detector(self, min_score: float) -> Detector:
-        """Make a detector for readers of scores from ``min_score`` on."""
-        return self._kept(self.engine.detector(min_score))
+    def detector(self, min_score: float, traces: bool = False) -> Detector:
+        """Make a detector.
+
+        Args:
+            min_score: lowest score that is read.
+            traces: whether it keeps what recordings of frames have digests of.
+        """
+        return self._kept(traced(self.engine, min_score) if traces else self.engine.detector(min_score))
 
     def smaller_detector(self, min_score: float) -> Detector | None:
         """Make a detector of the smaller engine; None if there is none."""

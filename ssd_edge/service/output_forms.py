@@ -12,10 +12,10 @@ from ssd_edge.outputs.webhook import WebhookSettings
 
 
 class RecordingForm(msgspec.Struct, forbid_unknown_fields=True):
-    """A video, or lines of JSON.
+    """A video, lines of JSON, or a recording of frames as they arrived.
 
     Attributes:
-        to: the file.
+        to: the file; of frames as they arrived, the folder.
         rotate_size: begin a new file at this size, such as ``500MB``.
         rotate_every: begin a new file after this time, such as ``10m``.
     """
@@ -98,14 +98,15 @@ FORMS: dict[str, type[msgspec.Struct]] = {
     "clips": ClipsForm,
     "collect": CollectForm,
     "json": RecordingForm,
+    "record": RecordingForm,
     "mqtt": _form("MqttForm", MqttSettings),
     "webhook": _form("WebhookForm", WebhookSettings),
     "rtsp": RtspForm,
 }
-"""The form of each kind of output that a service may have, by its key in ``outputs.catalogue.SINKS``."""
+"""The form of each kind of output that a service may have: a key of ``outputs.catalogue.SINKS``, or ``record``."""
 
 FILES = ("video", "json")
-FOLDERS = ("images", "clips", "collect")
+FOLDERS = ("images", "clips", "collect", "record")
 """Outputs that write a file, and into a folder of their own; all others use the network."""
 
 OutputsForm: Any = msgspec.defstruct(

@@ -4,22 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from ssd_edge.engines.opening import open_model
 from ssd_edge.outputs.catalogue import open_sink
 from ssd_edge.outputs.collect.settings import CollectSettings
 from ssd_edge.outputs.limits import Limit
 from ssd_edge.outputs.opening import Opener
+from ssd_edge.outputs.pieces import Pieces
 from ssd_edge.outputs.rules import Rules, pieces_within
 from ssd_edge.outputs.space import Space
+from ssd_edge.replay.recorder import pieces_of
+from ssd_edge.replay.recordings import Recordings
+from ssd_edge.replay.schema import Identity
 from ssd_edge.service.config import DiskConfig, OutputConfig
 from ssd_edge.service.log import Log
 from ssd_edge.service.output_forms import FILES, FOLDERS
+from ssd_edge.tracking.watch_file import WatchReader
 
 USUAL = Limit(seconds=3600)
 """When a recording begins a new file where the service's file does not say it. Only then nothing is overwritten by a
 service that is started again."""
+
+
+class Asked(NamedTuple):
+    """What a camera asks of the engine; see ``replay.recordings.Recordings``."""
+
+    labels: Sequence[str]
+    thresholds: Sequence[float]
+    lowest_score: float
+    reader: WatchReader | None
 
 
 class Openers:
@@ -33,6 +48,7 @@ class Openers:
     def __init__(self, disk: DiskConfig, log: Log) -> None:
         self._disk, self._log = disk, log
         self._space = Space(disk.quota, disk.free, log.note("output", "warning"))
+        self._recorded: dict[tuple[Path, str, Limit], Pieces] = {}
         self._known: list[tuple[OutputConfig, tuple[object, ...], Opener]] = []
 
     def opener(
@@ -63,6 +79,28 @@ class Openers:
         opener = made(output, *used)
         self._known.append((output, used, opener))
         return opener
+
+    def recordings(self, output: OutputConfig, engine: Identity, asked: Asked) -> Recordings:
+        """Return how a camera's frames are recorded as they arrive, from now until it is closed.
+
+        Args:
+            output: the output ``record``.
+            engine: the engine that detects.
+            asked: what was asked of it.
+
+        Raises:
+            SinkError: its files would be too large for the quota.
+        """
+        settings = output.settings
+        limit = pieces_within(self._disk.quota, Limit(settings.get("rotate_size"), settings.get("rotate_every")))
+
+        def pieces(camera: str) -> Pieces:
+            key = Path(output.target), camera, limit
+            if key not in self._recorded:
+                self._recorded[key] = pieces_of(*key, self._space)
+            return self._recorded[key]
+
+        return Recordings(engine, asked.labels, asked.thresholds, asked.lowest_score, asked.reader, pieces)
 
     def _collection(
         self, output: OutputConfig, camera: str, labels: Sequence[str], fps: float | None, thresholds: Sequence[float]

@@ -75,6 +75,7 @@ class _Reader:
         cameras = tuple(self._camera(name, camera) for name, camera in form.cameras.items())
         self._refuse_equal_sources(cameras)
         self._refuse_equal_targets(cameras)
+        self._refuse_several_engines(cameras)
         if form.fallback is not None and form.degrade != "engine":
             raise self._error("fallback", "fallback is the engine of degrade: engine; give both, or neither")
         return ServiceConfig(
@@ -218,6 +219,18 @@ class _Reader:
                 "second, with rate: 1",
             )
 
+    def _refuse_several_engines(self, cameras: tuple[CameraConfig, ...]) -> None:
+        """Refuse to record what another engine may find in the middle."""
+        settings = {"degrade: engine": self._form.degrade == "engine", "watch_models: true": self._form.watch_models}
+        for setting, exchanges in settings.items():
+            name = next((camera.name for camera in cameras if camera.record), None)
+            if exchanges and name is not None:
+                own = f"cameras.{name}.outputs.record"
+                raise self._error(
+                    own if own in self._lines else "outputs.record",
+                    f"record keeps the run of one engine, which {setting} may exchange: leave one of them out",
+                )
+
     def _refuse_equal_sources(self, cameras: tuple[CameraConfig, ...]) -> None:
         for index, camera in enumerate(cameras):
             for other in cameras[:index]:
@@ -230,7 +243,8 @@ class _Reader:
         seen: dict[str, str] = {}
         for camera in cameras:
             for output in camera.outputs:
-                if output.kind not in (*FILES, *FOLDERS) or output.target == "-":
+                # Recordings of frames are named after their camera.
+                if output.kind not in (*FILES, *FOLDERS) or output.kind == "record" or output.target == "-":
                     continue
                 if output.target in seen:
                     own = f"cameras.{camera.name}.outputs.{output.kind}"

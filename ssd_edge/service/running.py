@@ -11,6 +11,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 
 from ssd_edge import __version__
+from ssd_edge.engines.identity import identity_of
 from ssd_edge.errors import ServiceError, SsdEdgeError
 from ssd_edge.loop.degrade import Policy, ladder
 from ssd_edge.loop.relief import Relief
@@ -18,6 +19,7 @@ from ssd_edge.loop.run import CameraLoop
 from ssd_edge.loop.stats import RunReport
 from ssd_edge.machine.heat import HeatRecorder
 from ssd_edge.machine.readings import Readings
+from ssd_edge.replay.schema import Identity
 from ssd_edge.service.cameras import Cameras, lowest_score
 from ssd_edge.service.changes import changes_between, without_restart
 from ssd_edge.service.check import problems_of_camera
@@ -53,6 +55,10 @@ _TICK = 0.25
 _STATUS_EVERY = 10.0
 _AFTER_MISTAKE = 1.0
 _WATCH_EVERY = 1.0
+_ONE_ENGINE = (
+    "record keeps the run of one engine, so that none can be exchanged by a trial: take record out of the service's "
+    "file, or name the new engine there"
+)
 _ENDING = 5.0  # seconds that work on a change has to end
 
 
@@ -119,7 +125,7 @@ class Service:
             self._sit_down(stack)
             self._heat = stack.enter_context(HeatRecorder(listen=self._heed))
             self._page = self._opened_page(stack)
-            self._cameras = Cameras(self._loop, self._openers, self._config.path, self._log, self._page)
+            self._cameras = Cameras(self._loop, self._openers, self._config.path, self._log, self._working, self._page)
             for camera in self._config.cameras:
                 (self._cameras.open_or_wait if self._wait else self._cameras.open)(camera)
             if self._config.metrics is not None:
@@ -145,7 +151,7 @@ class Service:
         model = self._opened(start_model(config.model, journal))
         try:
             score = lowest_score(config, model.engine.spec)
-            detector = model.detector(score)
+            detector = model.detector(score, config.records)
             self._loop = CameraLoop(detector, self._log.note("service", "warning"), lasting=True)
             policy, note = Policy(ladder(config.degrade == "engine")), self._log.note("machine", "warning")
             self._relief = Relief(self._loop, policy, model.smaller_detector(score), note)
@@ -157,7 +163,12 @@ class Service:
         stack.enter_context(self._loop)
         self._of_file = config.model, model.stamp
         self._swaps = Swaps(
-            self._seat, lambda: self._config.contract, journal, self._log, lambda: self.candidates_program
+            self._seat,
+            lambda: self._config.contract,
+            journal,
+            self._log,
+            lambda: self.candidates_program,
+            lambda: _ONE_ENGINE if self._config.records else "",
         )
         self._watched = Watched(journal)
         stack.callback(self._swaps.close)
@@ -276,16 +287,17 @@ class Service:
         of_file = new.model, stamp_of(new.model)
         working = self._seat.model
         anew = of_file not in (self._of_file, (working.path, working.stamp)) and not is_folder_of_models(new.model)
-        if anew or self._score(new) != self._score(old):
+        if anew or self._asked(new) != self._asked(old):
             self._swaps.cancel("the service's file was read again")
         working = self._seat.model
         model = self._opened(new.model) if anew else working
         try:
-            changes = changes_between(old, read, anew, model.scores != working.scores)
+            other = anew or self._asked(new) != self._asked(old)
+            changes = changes_between(old, read, anew, model.scores != working.scores, other)
             for camera in changes.opened:
                 if not self._wait:
                     self._refuse_problems(camera)
-            self._take_over(model, new)
+            self._take_over(model, new, [camera for camera in old.cameras if other and camera.record])
         except BaseException:
             if anew:
                 model.close()
@@ -299,17 +311,35 @@ class Service:
             self._log.line(sentence, "config", "warning")
         self._log.line(f"the file was read again: {changes.sentence()}", "config")
 
-    def _take_over(self, model: RunningModel, new: ServiceConfig) -> None:
-        """Have a model take over, or another detector of the present one if lower scores are read from now on."""
-        score = lowest_score(new, model.engine.spec)
-        if model is not self._seat.model:
-            self._seat.take_over(model, score)
-            self._log.line(str(model), "model")
-        elif score != self._score(self._config):
-            self._seat.take_over(model, score)
+    def _take_over(self, model: RunningModel, new: ServiceConfig, recorded: Sequence[CameraConfig]) -> None:
+        """Have a model take over, or another detector of the present one if other things are asked of it from now on.
 
-    def _score(self, config: ServiceConfig) -> float:
-        return lowest_score(config, self._seat.model.engine.spec)
+        Args:
+            model: the model.
+            new: what is asked.
+            recorded: cameras that are closed first, since their recordings are of one detector.
+        """
+        score = lowest_score(new, model.engine.spec)
+        for camera in recorded:
+            self._cameras.close(camera.name)
+        try:
+            if model is not self._seat.model:
+                self._seat.take_over(model, score, new.records)
+                self._log.line(str(model), "model")
+            elif self._asked(new) != self._asked(self._config):
+                self._seat.take_over(model, score, new.records)
+        except BaseException:
+            for camera in recorded:
+                self._cameras.open_or_wait(camera)
+            raise
+
+    def _asked(self, config: ServiceConfig) -> tuple[float, bool]:
+        """Return what is asked of a detector of the model that works: the lowest score, and whether it keeps traces."""
+        return lowest_score(config, self._seat.model.engine.spec), config.records
+
+    def _working(self) -> tuple[Identity, float]:
+        model = self._seat.model
+        return identity_of(model.path, model.engine), self._asked(self._config)[0]
 
     def _verdict(self) -> tuple[bool, dict[str, object]]:
         return self._health.verdict(self._loop.report().cameras)

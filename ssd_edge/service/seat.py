@@ -83,8 +83,8 @@ class EngineSeat:
             new.close()
             raise
 
-    def take_over(self, model: RunningModel, score: float) -> threading.Event:
-        """Have a model take over, or another detector of the present one, which reads from this score on.
+    def take_over(self, model: RunningModel, score: float, traces: bool = False) -> threading.Event:
+        """Have a model take over, or another detector of the present one; ``score`` and ``traces`` as of a detector.
 
         Returns:
             What is set once the one before has no more work; it is closed then if it is another model.
@@ -93,7 +93,7 @@ class EngineSeat:
             ModelError: the labels differ.
         """
         with self.lock:
-            old, idle, detector = self.model, threading.Event(), model.detector(score)
+            old, idle, detector = self.model, threading.Event(), model.detector(score, traces)
 
             def when_idle(_: Detector) -> None:
                 if old is not model:

@@ -28,6 +28,7 @@ class Swaps:
         journal: takes what happens.
         log: takes lines.
         program: gives the candidate's process; see ``swap.remote.Remote``.
+        hindrance: says why no engine may take over now; empty if one may.
     """
 
     def __init__(
@@ -37,9 +38,10 @@ class Swaps:
         journal: Journal,
         log: Log,
         program: Callable[[], Sequence[str]] = lambda: PROGRAM,
+        hindrance: Callable[[], str] = str,
     ) -> None:
         self._seat, self._contract, self._journal, self._log = seat, contract, journal, log
-        self._program = program
+        self._program, self._hindrance = program, hindrance
         self._lock = threading.Lock()
         self._now: Exchange | None = None
         self._last: News | None = None
@@ -58,13 +60,15 @@ class Swaps:
             listen: takes news, by the trial's thread.
 
         Raises:
-            SwapError: another one runs, or there is no such bundle.
+            SwapError: another one runs, there is no such bundle, or no engine may take over.
         """
         with self._lock:
             if self._closed:
                 raise SwapError("the service is ending")
             if self._now is not None and self.busy:
                 raise SwapError(f"{self._now.candidate} is being tried: wait for its end")
+            if self._hindrance():
+                raise SwapError(self._hindrance())
             if not model.is_dir():
                 raise SwapError(f"there is no engine {model}: give a folder NAME.engine of ssd-edge build-engine")
 

@@ -17,7 +17,7 @@ from ssd_edge.outputs.limits import NO_LIMIT, Limit
 from ssd_edge.outputs.space import Space
 from ssd_edge.pixels import Pixels
 from ssd_edge.replay.notes import Notes
-from ssd_edge.replay.recorder import opener
+from ssd_edge.replay.recorder import opener, pieces_of
 from ssd_edge.replay.schema import VERSION, Head
 from ssd_edge.replay.stages import traced
 from ssd_edge.stream.buffers import EVERY
@@ -93,7 +93,7 @@ def record(
             watch=watch,
         )
         notes = Notes()
-        recorder = opener(folder, head, notes, limit, Space())()
+        recorder = opener(pieces_of(folder, head.camera, limit, Space()), head, notes)()
         kept = recorder.write
         recorder.write = lambda frame, shown: None if lost(frame.index) else kept(frame, shown)  # type: ignore[method-assign]
         shown = notes.made_by(choice.shown)

@@ -134,6 +134,23 @@ def test_where_zones_of_the_page_are_kept(read, tmp_path, watch, file, as_writte
     assert camera.watch_as_written == as_written
 
 
+RECORD = "outputs: {record: {to: rec, rotate_size: 1GB, rotate_every: 10m}}\n"
+
+
+def test_cameras_may_record_into_one_folder(read, tmp_path):
+    config = read(f"{SMALL}  b: {{source: 'synthetic:1'}}\n{RECORD}")
+    wanted = OutputConfig("record", str(tmp_path / "rec"), {"rotate_size": 10**9, "rotate_every": 600.0})
+    assert [camera.record for camera in config.cameras] == [wanted, wanted]
+    assert config.records
+    assert not read(SMALL).records
+
+
+@pytest.mark.parametrize("setting", ["degrade: engine", "watch_models: true"])
+def test_what_is_recorded_is_of_one_engine(read, setting):
+    with pytest.raises(SsdEdgeError, match=f"line 4: record keeps the run of one engine, which {setting} may exchange"):
+        read(f"{SMALL}{RECORD}{setting}\n")
+
+
 def test_what_lies_beside_the_file_is_found(read, tmp_path):
     (tmp_path / "clip.mp4").touch()
     (tmp_path / "watch.yaml").write_text("margin: 0.02\n")
