@@ -32,6 +32,7 @@ def problems(config: ServiceConfig) -> Iterator[str]:
     """
     for camera in config.cameras:
         yield from problems_of_camera(camera)
+        yield from _problems_of_collection(camera, config.model)
     if config.page is not None:
         yield from _problems_of_page(config.page)
     try:
@@ -61,6 +62,23 @@ def _problems_of_watches(config: ServiceConfig, spec: ModelSpec) -> Iterator[str
             yield f"{camera.name}: {error}"
 
 
+def _problems_of_collection(camera: CameraConfig, model: Path) -> Iterator[str]:
+    """Yield what is wrong with the second engine by which hard frames are found."""
+    for output in camera.outputs:
+        against = _against(output)
+        if against is not None and against.resolve() == model.resolve():
+            yield (
+                f"{camera.name}, output collect: against {against}: it is the engine that runs: name another one, such "
+                "as FP32 beside INT8"
+            )
+
+
+def _against(output: OutputConfig) -> Path | None:
+    """Return the second engine by which an output finds hard frames; None if it has none."""
+    against = output.settings.get("against") if output.kind == "collect" else None
+    return None if against is None else Path(against)
+
+
 def _problems_of_page(page: PageConfig) -> Iterator[str]:
     """Yield what is wrong with the live page; another program, such as this service itself, may have its port now."""
     try:
@@ -73,7 +91,9 @@ def _problems_of_page(page: PageConfig) -> Iterator[str]:
 
 
 def _problem_of_output(output: OutputConfig) -> str:
-    path = file_written(output)
+    path, against = file_written(output), _against(output)
+    if against is not None and not against.exists():
+        return f"against {against}: there is no such model"
     if path is not None:
         return _problem_of_path(path, output.kind in FOLDERS)
     # What is served here needs nobody to answer.

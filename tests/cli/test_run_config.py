@@ -147,6 +147,15 @@ def test_a_page_is_checked(cli, config, tmp_path, page, code, sentence):
     assert len(done.err.splitlines()) == (2 if code == 0 else 1)
 
 
+@pytest.mark.parametrize("against", ["gone.engine", None])
+def test_the_second_engine_of_a_collection_is_checked(cli, config, bundle, tmp_path, against):
+    path = config(outputs={"collect": {"to": "hard-{camera}", "against": against or str(bundle)}})
+    done = cli("run", "--config", path, "--check-config")
+    assert done.code == 1
+    assert f"a, output collect: against {tmp_path / against if against else bundle}: " in done.err
+    assert ("there is no such model" if against else "it is the engine that runs: name another one") in done.err
+
+
 def test_all_that_is_wrong_is_listed(cli, config, tmp_path, monkeypatch):
     monkeypatch.setenv("PASSWORD", "s3cret")
     with closing(socket.socket()) as free:
