@@ -214,6 +214,7 @@ def test_a_browser_sees_cameras_come_and_go_and_draws_into_the_file(service):
             running.reload()
             browser.wait(names, lambda text: text == "a,c")
             browser.run("location.hash = '#camera=c'")
+            browser.wait(names, lambda text: text == "c")
             browser.wait("Number(document.querySelector('.picture')?.dataset.frame ?? 0) > 3")
             browser.click("[data-do=edit]")
             browser.click("[data-do=zone]")
