@@ -5,6 +5,7 @@ from two seeds, with the imported detector of pedestrians as a start and with Im
 recipe, input and epochs was made on ``train`` and ``val``.
 
 python bccd.py START SEED [FOLDER]         trains one of the four in FOLDER, or goes on with it, and prints its figures
+python bccd.py keep                        keeps the best of those that are trained as the sample model
 python show.py --only bccd                 measures the sample model
 python show.py --only bccd --retrain       trains all four, an hour each on two cores, and keeps the best as the sample
 """
@@ -16,6 +17,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +82,7 @@ def measure(retrain: bool = False) -> Figure:
     """Evaluate the sample model; with ``retrain``, train all four first."""
     data = real_data("data/bccd")
     if retrain:
-        _keep_the_best()
+        keep_the_best([(start, seed) for start in STARTS for seed in SEEDS])
     network = load_checkpoint(SAMPLE_CHECKPOINT)
     with tempfile.TemporaryDirectory() as scratch:
         heads, int8 = Path(scratch) / "heads.onnx", Path(scratch) / "heads.int8.onnx"
@@ -108,15 +110,21 @@ def measure(retrain: bool = False) -> Figure:
     )
 
 
-def _keep_the_best() -> None:
-    names = {(start, seed): f"{start} start, seed {seed}" for start in STARTS for seed in SEEDS}
+def keep_the_best(trainings: Sequence[tuple[str, int]]) -> None:
+    """Keep the better start's first seed as the sample model, with the figures of all these trainings."""
+    names = {(start, seed): f"{start} start, seed {seed}" for start, seed in trainings}
     trained = {names[which]: train(*which, folder_of(*which)) for which in names}
     # The better start is kept, by the mean of its seeds, and of it the first seed: not whichever was luckiest.
-    best = max(STARTS, key=lambda start: sum(float(trained[names[start, seed]]["AP50"]) for seed in SEEDS))
+    best = max(STARTS, key=lambda start: mean_of([trained[names[one]]["AP50"] for one in names if one[0] == start]))
     network = load_checkpoint(folder_of(best, SEEDS[0]) / "model.pt")
     facts = {"trainings": json.dumps(trained), "sample_of": best}
     # FP16 halves the file, and changes the results far less than INT8 does.
     save_checkpoint(SAMPLE_CHECKPOINT, network, network.spec.with_provenance(**facts), half=True)
+
+
+def mean_of(values: Sequence[float]) -> float:
+    """Return the mean; 0 of nothing."""
+    return sum(values) / max(1, len(values))
 
 
 def folder_of(start: str, seed: int) -> Path:
@@ -125,5 +133,8 @@ def folder_of(start: str, seed: int) -> Path:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["keep"]:
+        keep_the_best([(a, b) for a in STARTS for b in SEEDS if (folder_of(a, b) / "model.pt").exists()])
+        sys.exit()
     start, seed = sys.argv[1], int(sys.argv[2])
     print(json.dumps(train(start, seed, Path(sys.argv[3]) if len(sys.argv) > 3 else folder_of(start, seed)), indent=1))
