@@ -58,14 +58,15 @@ def test_two_inferences_overlap(make_detector: MakeDetector) -> None:
     detector = make_detector(0.03, depth=2)
     report = run_loop(detector, Ticking(40, live=False), buffer=EVERY)
     assert detector.heads.most_under_way == 2  # type: ignore[attr-defined]
-    assert report.fps > 1.6 / 0.03
+    assert report.processed == 40
 
 
 @pytest.mark.slow
 def test_two_inferences_overlap_with_a_camera_faster_than_one_of_them(make_detector: MakeDetector) -> None:
-    report = run_loop(make_detector(0.05, depth=2), Ticking(60, 0.03))
-    # One inference at a time would give 20 FPS; the camera gives 33.
-    assert report.fps > 26
+    """A frame that comes while one is inferred begins at once, as far as two may run."""
+    detector = make_detector(0.05, depth=2)
+    run_loop(detector, Ticking(60, 0.03))
+    assert detector.heads.most_under_way == 2  # type: ignore[attr-defined]
 
 
 @pytest.mark.slow
