@@ -91,7 +91,8 @@ def measure(retrain: bool = False) -> Figure:
         calibrate_closest(Job(heads, lambda: preprocessed(images, spec), spec), int8)
         ap = {name: exact_ap(onnx, data, "test") for name, onnx in (("FP32", heads), ("INT8", int8))}
     fp32, int8_ap = ap["FP32"].voc_map50 or 0.0, ap["INT8"].voc_map50 or 0.0
-    trained: dict[str, dict[str, Any]] = json.loads(spec.provenance["trainings"])
+    # A sample model that was trained before has none of this recipe.
+    trained: dict[str, dict[str, Any]] = json.loads(spec.provenance.get("trainings", "{}"))
     detail: dict[str, Any] = {
         name: {"AP50 (VOC)": one.voc_map50, "AP": one.ap, **{c.label: c.voc_ap50 for c in one.per_class}}
         for name, one in ap.items()
@@ -99,14 +100,15 @@ def measure(retrain: bool = False) -> Figure:
     rows = [f"{name} {one['AP50']:.3f} in {one['minutes']:.0f} min" for name, one in trained.items()]
     low, high = ap["FP32"].intervals.overall["voc_map50"] or (0.0, 1.0)
     best = [one for name, one in trained.items() if name.startswith(spec.provenance["sample_of"])]
+    met = bool(best) and all(one["AP50"] >= GOAL and one["minutes"] <= MINUTES for one in best)
     return Figure(
         "bccd",
         fp32,
         "AP50 (VOC) on the test images, FP32",
         f">= {GOAL:.2f} from each of two seeds after <= {MINUTES} minutes of two cores, INT8 within 0.01",
-        all(one["AP50"] >= GOAL and one["minutes"] <= MINUTES for one in best) and abs(fp32 - int8_ap) <= 0.01,
+        met and abs(fp32 - int8_ap) <= 0.01,
         {**detail, "trainings": trained},
-        f"[{low:.3f}, {high:.3f}]; INT8 {int8_ap:.3f}; all trainings: {', '.join(rows)}",
+        f"[{low:.3f}, {high:.3f}]; INT8 {int8_ap:.3f}; by this recipe: {', '.join(rows) or 'not trained yet'}",
     )
 
 
