@@ -20,7 +20,7 @@ def main() -> int:
     if not arguments.json:
         print("\n".join(table([])), flush=True)
     missed = 0
-    for row in run_faults(arguments.only or list(FAULTS)):
+    for row in run_faults(list(dict.fromkeys(arguments.only or FAULTS))):
         missed += not row.met
         print(json.dumps({**asdict(row), "met": row.met}) if arguments.json else line(row), flush=True)
     return 1 if missed else 0

@@ -81,7 +81,7 @@ class Space:
     def _keep_quota(self) -> None:
         if self._quota is None:
             return
-        used = sum(recording.size for series in self._series for recording in series.listed())
+        used = sum(recording.size for recordings in self._listed() for recording in recordings)
         for oldest in self._oldest_first():
             if used <= self._quota:
                 return
@@ -118,9 +118,19 @@ class Space:
     def _oldest_first(self) -> Iterator[Recording]:
         """Go through all recordings that may be removed: in each series by number, since a clock may jump."""
         in_use = {path for series in self._series for path in series.in_use}
-        waiting = [[one for one in series.listed() if in_use.isdisjoint(one.paths)] for series in self._series]
+        waiting = [[one for one in recordings if in_use.isdisjoint(one.paths)] for recordings in self._listed()]
         while any(waiting):
             yield min((recordings for recordings in waiting if recordings), key=lambda each: each[0].modified).pop(0)
+
+    def _listed(self) -> list[list[Recording]]:
+        """List the recordings of each series; an output that was opened anew has its old one's, which count once."""
+        lists = [series.listed() for series in self._series]
+        seen: set[tuple[Path, ...]] = set()
+        once = []
+        for recordings in lists:
+            once.append([one for one in recordings if one.paths not in seen])
+            seen.update(one.paths for one in recordings)
+        return once
 
     def _remove(self, recording: Recording, reason: str) -> None:
         for path in recording.paths:

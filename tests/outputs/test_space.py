@@ -97,6 +97,20 @@ def test_in_a_series_numbers_count_since_the_clock_may_jump(tmp_path: Path, make
     assert names(tmp_path) == set(recorded[1:])
 
 
+def test_an_output_that_is_opened_anew_counts_once(tmp_path: Path, make_space: MakeSpace) -> None:
+    """As by a reload; what the old one still writes stays."""
+    space, old, new = make_space(quota=3000), Series(tmp_path, "a", [".mp4"]), Series(tmp_path, "a", [".mp4"])
+    space.watch(old)
+    space.watch(new)
+    recorded = [record(old, 1000, 1), record(new, 1000, 2)]
+    path, file = old.begin(".mp4")
+    with file:
+        file.write(bytes(1000))
+        space.check(tmp_path)
+        assert names(tmp_path) == {*recorded, path.name}
+        assert space.removed == 0
+
+
 def test_what_is_being_written_stays(tmp_path: Path, make_space: MakeSpace) -> None:
     space, series = make_space(quota=1500), Series(tmp_path, "a", [".mp4"])
     space.watch(series)
