@@ -3,7 +3,7 @@
 The truth is the AP over all images of a population; each repetition draws a few of them at random and computes the
 interval as ``eval`` does. Two detectors, good and poor, each with a slightly worse copy for the paired change.
 
-python benchmarks/intervals.py                  prints the table of docs/evaluation.md, in Markdown: some 10 minutes
+python benchmarks/intervals.py                  prints the table of docs/evaluation.md, in Markdown: over 15 minutes
 python benchmarks/intervals.py --percentiles    the same for percentiles of images drawn with replacement
 """
 
