@@ -340,15 +340,15 @@ def _architecture(detector: Path) -> str:
 
 
 def _show(trained: Trained, measure: str) -> None:
-    if not trained.validation["images"]:
-        say(f"{trained.checkpoint}: after {trained.epochs} epochs, {trained.seconds:.0f} s; validated on nothing")
-        say(f"next: {command('export', trained.checkpoint)}")
-        return
-    before = "" if trained.ap50_at_start is None else f"{trained.ap50_at_start:.3f} → "
-    after = "undefined" if trained.ap50 is None else f"{trained.ap50:.3f}"
-    if trained.ap50_interval:
-        after += " [{:.3f}, {:.3f}]".format(*trained.ap50_interval)
-    say(f"{trained.checkpoint}: {measure} {before}{after} after {trained.epochs} epochs, {trained.seconds:.0f} s")
+    took = f"after {trained.epochs} epochs, {trained.seconds:.0f} s"
+    if trained.validation["images"]:
+        before = "" if trained.ap50_at_start is None else f"{trained.ap50_at_start:.3f} → "
+        after = "undefined" if trained.ap50 is None else f"{trained.ap50:.3f}"
+        if trained.ap50_interval:
+            after += " [{:.3f}, {:.3f}]".format(*trained.ap50_interval)
+        say(f"{trained.checkpoint}: {measure} {before}{after} {took}")
+    else:
+        say(f"{trained.checkpoint}: {took}; validated on nothing")
     say(f"next: {command('export', trained.checkpoint)}")
 
 

@@ -26,10 +26,8 @@ class Journal:
 
     def __init__(self, name: str, say: Callable[[str], None], clock: Callable[[], float], carried: Carried) -> None:
         self._name, self._tell, self._clock, self._carried = name, say, clock, carried
-        self._said_lost, self._saying_lost = (
-            0,
-            False,
-        )  # events lost that were told, and whether it was told that some are
+        self._said_lost = 0  # events lost whose number was told
+        self._saying_lost = False  # whether it was told that some are being lost
         self._written = self.reopened = 0
         self._dropped: Counter[str] = Counter()
         self._age = Durations()

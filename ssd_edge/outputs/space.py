@@ -124,13 +124,12 @@ class Space:
 
     def _listed(self) -> list[list[Recording]]:
         """List the recordings of each series; an output that was opened anew has its old one's, which count once."""
-        lists = [series.listed() for series in self._series]
         seen: set[tuple[Path, ...]] = set()
-        once = []
-        for recordings in lists:
-            once.append([one for one in recordings if one.paths not in seen])
-            seen.update(one.paths for one in recordings)
-        return once
+        lists = []
+        for series in self._series:
+            lists.append([one for one in series.listed() if one.paths not in seen])
+            seen.update(one.paths for one in lists[-1])
+        return lists
 
     def _remove(self, recording: Recording, reason: str) -> None:
         for path in recording.paths:

@@ -221,9 +221,9 @@ class _Reader:
 
     def _refuse_several_engines(self, cameras: tuple[CameraConfig, ...]) -> None:
         """Refuse to record what another engine may find in the middle."""
+        name = next((camera.name for camera in cameras if camera.record), None)
         settings = {"degrade: engine": self._form.degrade == "engine", "watch_models: true": self._form.watch_models}
         for setting, exchanges in settings.items():
-            name = next((camera.name for camera in cameras if camera.record), None)
             if exchanges and name is not None:
                 own = f"cameras.{name}.outputs.record"
                 raise self._error(
