@@ -32,8 +32,9 @@ def with_places(text: str, places: Mapping[str, Sequence[Place]], inside: Sequen
     Raises:
         WatchError: the file is written in a way in which they cannot be replaced, such as by aliases.
     """
-    new, old = text, _at(yaml.safe_load(text), inside)
-    is_new = old is None and isinstance(_at(yaml.safe_load(text), inside[:-1]), dict)
+    new, before = text, yaml.safe_load(text)
+    old = _at(before, inside)
+    is_new = old is None and isinstance(_at(before, inside[:-1]), dict)
     if not (is_new or isinstance(old, dict)):
         raise WatchError(f"there are no settings to change at {'.'.join(inside) or 'the top of the file'}")
     changed = {key: [dict(one) for one in ones] for key, ones in places.items() if ones or key in (old or {})}
@@ -45,7 +46,7 @@ def with_places(text: str, places: Mapping[str, Sequence[Place]], inside: Sequen
             for key, ones in places.items():
                 new = _with_list(new, inside, key, ones)
         content = yaml.safe_load(new)
-        same = _at(content, inside) == wanted and _without(content, inside) == _without(yaml.safe_load(text), inside)
+        same = _at(content, inside) == wanted and _without(content, inside) == _without(before, inside)
     except yaml.YAMLError:
         same = False
     if not same:
