@@ -19,7 +19,7 @@ from ssd_edge.stream.frames import Frame
 from ssd_edge.tracking.events import Event
 from ssd_edge.tracking.watch import Watched
 from tests.outputs.seen import LABELS, frame, watched
-from tests.outputs.worlds import GONE, Place, until
+from tests.outputs.worlds import GONE, Clock, Place, until
 
 
 class Told:
@@ -52,26 +52,9 @@ class _Teller(Sink):
         self._told.times += [late.position for late in detections.late]
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def sink() -> Told:
     return Told()
-
-
-@pytest.fixture
-def lines() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

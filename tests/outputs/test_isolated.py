@@ -24,32 +24,14 @@ from ssd_edge.outputs.sink import DiskFullError, OutputReport, Sink, StopLoop
 from ssd_edge.stream.buffers import EVERY
 from ssd_edge.stream.frames import Frame
 from tests.cameras import Ticking
-from tests.outputs.worlds import GONE, NOTHING, Place, blank, until
+from tests.outputs.worlds import GONE, NOTHING, Clock, Place, blank, until
 
 MakeDetector = Callable[..., Detector]
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
 def place() -> Place:
     return Place()
-
-
-@pytest.fixture
-def lines() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

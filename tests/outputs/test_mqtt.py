@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -393,51 +393,52 @@ def test_discovery_is_kept_and_may_be_left_out(
     assert not any("quiet" in config["name"] for config in configs)
 
 
-@needs_broker
-def test_isolated_it_returns_by_itself(tmp_path: Path) -> None:
-    """The loop only writes; what became of the broker is told, and everything retained is there again."""
+@contextmanager
+def outage(folder: Path) -> Iterator[tuple[Broker, Isolated]]:
+    """Give a broker that was killed, and an isolated output that has noticed it."""
     said: list[str] = []
-    with running(tmp_path) as broker:
+    with running(folder) as broker:
         settings = MqttSettings(broker.address, "line3")
         with Isolated(lambda: Mqtt(settings, LABELS, "cam"), "mqtt", said.append) as sink:
             sink.write(frame(0), watched(0))
             broker.kill()
             wait_for(lambda: any("is lost: it hung up" in line for line in said))
-            broker.start()
-            with Listener(broker.port) as heard:
+            yield broker, sink
 
-                def told() -> bool:
-                    sink.write(frame(1), watched(0, 0))
-                    return bool(heard.of("ssd-edge/line3/cam/objects"))
 
-                wait_for(told)
-                assert heard.last("ssd-edge/line3/cam/objects")["bolt"] == 2
-                assert heard.last("ssd-edge/line3/availability") == "online"
+@needs_broker
+def test_isolated_it_returns_by_itself(tmp_path: Path) -> None:
+    """The loop only writes; what became of the broker is told, and everything retained is there again."""
+    with outage(tmp_path) as (broker, sink):
+        broker.start()
+        with Listener(broker.port) as heard:
+
+            def told() -> bool:
+                sink.write(frame(1), watched(0, 0))
+                return bool(heard.of("ssd-edge/line3/cam/objects"))
+
+            wait_for(told)
+            assert heard.last("ssd-edge/line3/cam/objects")["bolt"] == 2
+            assert heard.last("ssd-edge/line3/availability") == "online"
 
 
 @needs_broker
 def test_a_crossing_during_an_outage_is_told_after_it(tmp_path: Path) -> None:
-    said: list[str] = []
     crossing = Event("crossed", "gate 1", 7, 0, 0.04, to="left")
-    with running(tmp_path) as broker:
-        settings = MqttSettings(broker.address, "line3")
-        with Isolated(lambda: Mqtt(settings, LABELS, "cam"), "mqtt", said.append) as sink:
-            sink.write(frame(0), watched(0))
-            broker.kill()
-            wait_for(lambda: any("is lost: it hung up" in line for line in said))
-            missed = frame(1)
-            sink.write(missed, watched(0, events=(crossing,)))
-            broker.start()
-            with Listener(broker.port) as heard:
+    with outage(tmp_path) as (broker, sink):
+        missed = frame(1)
+        sink.write(missed, watched(0, events=(crossing,)))
+        broker.start()
+        with Listener(broker.port) as heard:
 
-                def told() -> bool:
-                    sink.write(frame(2), watched(0))
-                    return bool(heard.of("ssd-edge/line3/cam/events"))
+            def told() -> bool:
+                sink.write(frame(2), watched(0))
+                return bool(heard.of("ssd-edge/line3/cam/events"))
 
-                wait_for(told)
-                event = heard.last("ssd-edge/line3/cam/events")
-                assert event.items() >= {**crossing.to_json(LABELS), "index": 1, "time": 0.04}.items()
-                assert datetime.fromisoformat(event["captured"].replace("Z", "+00:00")).timestamp() == pytest.approx(
-                    time() - (monotonic() - missed.captured), abs=0.1
-                )
-            assert sink.report().late_events == 1
+            wait_for(told)
+            event = heard.last("ssd-edge/line3/cam/events")
+            assert event.items() >= {**crossing.to_json(LABELS), "index": 1, "time": 0.04}.items()
+            assert datetime.fromisoformat(event["captured"].replace("Z", "+00:00")).timestamp() == pytest.approx(
+                time() - (monotonic() - missed.captured), abs=0.1
+            )
+        assert sink.report().late_events == 1

@@ -28,6 +28,16 @@ def until(happened: Callable[[], bool], seconds: float = 20.0) -> None:
         sleep(0.005)
 
 
+class Clock:
+    """Monotonic seconds that pass as a test says."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class Place:
     """Where an output writes: it can be broken, blocked or slow, and keeps what it got, by opening."""
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +16,6 @@ from ssd_edge.engines.gpu.engine import GpuDetector, GpuEngine
 from ssd_edge.engines.gpu.slots import FrameSlot
 from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine
 from ssd_edge.errors import BackendError
-from ssd_edge.graph.heads import read_spec
 from ssd_edge.loop.camera import Camera
 from ssd_edge.loop.run import CameraLoop
 from ssd_edge.pixels import Pixels, RawFrame, packed
@@ -26,24 +23,12 @@ from ssd_edge.stream.buffers import EVERY
 from tests.cameras import Kept, Ticking
 from tests.cuda.emulated import Emulated
 from tests.cuda.host_heads import HostContext, HostDetections, HostHeads, HostNetwork
+from tests.engines.gpu.failing import each_call_fails_cleanly
 from tests.engines.gpu.test_gpu import assert_equal, cubin, frames
 
 MOST = 3
 
 Network = Callable[..., HostNetwork]
-
-
-@pytest.fixture
-def cpu(heads_onnx: Path) -> Iterator[OnnxRuntimeEngine]:
-    engine = OnnxRuntimeEngine(heads_onnx, read_spec(heads_onnx), "FP32")
-    yield engine
-    engine.close()
-
-
-@pytest.fixture(params=[HostHeads, HostDetections])
-def network(request: pytest.FixtureRequest) -> Network:
-    made: Network = request.param
-    return made
 
 
 def open_gpu(cpu: OnnxRuntimeEngine, network: Network, max_batch: int = MOST, half: bool = False) -> GpuEngine:
@@ -287,18 +272,7 @@ def test_each_failing_call_is_one_sentence_and_leaks_nothing(
             engine.close()
 
     scenario()
-    emulated.reset()
-    scenario()
-    assert emulated.leaks() == {}
-    for number in range(emulated.calls()):
-        emulated.reset()
-        emulated.fail(call=number, result=2)  # CUDA_ERROR_OUT_OF_MEMORY
-        with pytest.raises(BackendError, match=r"^[^\n]*out of memory[^\n]*$"):
-            scenario()
-        if emulated.leaks():
-            gc.collect()  # the error's traceback may hold the frames, and so their memory
-        leaks = emulated.leaks()
-        assert sum(leaks.values()) <= emulated.refused_releases(), f"call {number}: {leaks}"
+    each_call_fails_cleanly(emulated, scenario, emulated.reset)
 
 
 # Heads.

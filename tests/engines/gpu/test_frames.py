@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,20 +14,12 @@ from ssd_edge.engines.cuda.device import Device
 from ssd_edge.engines.gpu.engine import GpuDetector, GpuEngine
 from ssd_edge.engines.gpu.frames import DeviceFrame
 from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine
-from ssd_edge.graph.heads import read_spec
 from ssd_edge.pixels import COEFFICIENTS, FORMATS, Layout, RawFrame, packed, to_bgr_in_integers
 from tests.cuda.emulated import Emulated
 from tests.cuda.host_heads import HostHeads
 from tests.engines.gpu.test_gpu import assert_equal, cubin, frames
 
 SIZE = (60, 81)
-
-
-@pytest.fixture
-def cpu(heads_onnx: Path) -> Iterator[OnnxRuntimeEngine]:
-    engine = OnnxRuntimeEngine(heads_onnx, read_spec(heads_onnx), "FP32")
-    yield engine
-    engine.close()
 
 
 @pytest.fixture(params=[0, 1], ids=["own memory", "shared memory"])

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 from collections import deque
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,18 +14,11 @@ from ssd_edge.engines.gpu.engine import GpuEngine
 from ssd_edge.engines.kernels.compiler import compile_kernels
 from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine
 from ssd_edge.errors import BackendError
-from ssd_edge.graph.heads import read_spec
 from tests.cuda.emulated import Emulated
 from tests.cuda.host_heads import HostHeads
+from tests.engines.gpu.failing import each_call_fails_cleanly
 
 KERNELS = "sm_86"
-
-
-@pytest.fixture
-def cpu(heads_onnx: Path) -> Iterator[OnnxRuntimeEngine]:
-    engine = OnnxRuntimeEngine(heads_onnx, read_spec(heads_onnx), "FP32")
-    yield engine
-    engine.close()
 
 
 def cubin() -> bytes:
@@ -133,19 +123,7 @@ def test_each_failing_call_is_one_sentence_and_leaks_nothing(emulated: Emulated,
             engine.close()
 
     scenario()
-    emulated.reset()
-    scenario()
-    calls = emulated.calls()
-    assert calls > 60
-    for number in range(calls):
-        emulated.reset()
-        emulated.fail(call=number, result=2)  # CUDA_ERROR_OUT_OF_MEMORY
-        with pytest.raises(BackendError, match=r"^[^\n]*out of memory[^\n]*$"):
-            scenario()
-        if emulated.leaks():
-            gc.collect()  # the error's traceback may hold the frame, and so its memory
-        leaks = emulated.leaks()
-        assert sum(leaks.values()) <= emulated.refused_releases(), f"call {number}: {leaks}"
+    assert each_call_fails_cleanly(emulated, scenario, emulated.reset) > 60
 
 
 @pytest.mark.slow

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -17,25 +15,12 @@ from ssd_edge.engines.cuda.device import Device
 from ssd_edge.engines.gpu.engine import GpuEngine
 from ssd_edge.engines.onnxruntime import OnnxRuntimeEngine
 from ssd_edge.errors import BackendError, NoHeadsError
-from ssd_edge.graph.heads import read_spec
 from tests.cuda.emulated import Emulated
 from tests.cuda.host_heads import HostContext, HostDetections, HostHeads, HostNetwork
+from tests.engines.gpu.failing import each_call_fails_cleanly
 from tests.engines.gpu.test_gpu import assert_equal, cubin, frames
 
 Network = Callable[..., HostNetwork]
-
-
-@pytest.fixture
-def cpu(heads_onnx: Path) -> Iterator[OnnxRuntimeEngine]:
-    engine = OnnxRuntimeEngine(heads_onnx, read_spec(heads_onnx), "FP32")
-    yield engine
-    engine.close()
-
-
-@pytest.fixture(params=[HostHeads, HostDetections])
-def network(request: pytest.FixtureRequest) -> Network:
-    made: Network = request.param
-    return made
 
 
 def open_gpu(cpu: OnnxRuntimeEngine, network: Network, half: bool = False) -> GpuEngine:
@@ -157,18 +142,7 @@ def test_each_failing_call_where_memory_is_shared(emulated: Emulated, cpu: OnnxR
         emulated.reset()
         emulated.machine(integrated=1)
 
-    reset()
-    scenario()
-    assert emulated.leaks() == {}
-    for number in range(emulated.calls()):
-        reset()
-        emulated.fail(call=number, result=2)  # CUDA_ERROR_OUT_OF_MEMORY
-        with pytest.raises(BackendError, match=r"^[^\n]*out of memory[^\n]*$"):
-            scenario()
-        if emulated.leaks():
-            gc.collect()  # the error's traceback may hold the frame, and so its memory
-        leaks = emulated.leaks()
-        assert sum(leaks.values()) <= emulated.refused_releases(), f"call {number}: {leaks}"
+    each_call_fails_cleanly(emulated, scenario, reset)
 
 
 # Graphs.
