@@ -31,8 +31,8 @@ def until(happened: Callable[[], bool], seconds: float = 20.0) -> None:
 class Clock:
     """Monotonic seconds that pass as a test says."""
 
-    def __init__(self) -> None:
-        self.now = 1000.0
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
 
     def __call__(self) -> float:
         return self.now

@@ -29,8 +29,8 @@ from ssd_edge.outputs.space import Space
 from ssd_edge.stream.encoded import Encoded
 from tests.additions import StillEngine
 from tests.helpers import small_spec
-from tests.outputs.collect.worlds import BOX, NAMES, OTHER_BOX, SURE, UNSURE, Clock, found, frame, picture, problems
-from tests.outputs.worlds import NOTHING, until
+from tests.outputs.collect.worlds import BOX, NAMES, OTHER_BOX, SURE, UNSURE, found, frame, picture, problems
+from tests.outputs.worlds import NOTHING, Clock, until
 
 ALWAYS = CollectSettings(gap=0.0, share=1.0, camera="door 1")
 
@@ -38,7 +38,7 @@ ALWAYS = CollectSettings(gap=0.0, share=1.0, camera="door 1")
 def collect(folder: Path, scenes: list[int], settings: CollectSettings = ALWAYS, start: int = 0) -> list[str]:
     """Show unsure detections in these scenes, far apart in time; return what was said."""
     said: list[str] = []
-    clock = Clock()
+    clock = Clock(0.0)
     with Collect(folder, NAMES, settings, say=said.append, clock=clock) as sink:
         for index, scene in enumerate(scenes, start):
             clock.now += 100.0
@@ -96,7 +96,7 @@ def test_what_is_collected_at_random(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     settings = CollectSettings(gap=20.0, share=1.0)
     for run in range(6):
-        folder, clock = tmp_path / str(run), Clock()
+        folder, clock = tmp_path / str(run), Clock(0.0)
         expected, scenes, due = [], set[int](), float("-inf")
         with Collect(folder, NAMES, settings, clock=clock) as sink:
             for index in range(60):
@@ -123,7 +123,7 @@ def test_a_full_folder_stops_collecting_and_says_it_once(tmp_path: Path, setting
 
 
 def test_a_folder_that_is_emptied_is_filled_again(tmp_path: Path) -> None:
-    said, clock = list[str](), Clock()
+    said, clock = list[str](), Clock(0.0)
     with Collect(tmp_path, NAMES, CollectSettings(frames=1, gap=0, share=1), say=said.append, clock=clock) as sink:
         for index in range(4):
             clock.now += 100
@@ -179,7 +179,7 @@ def test_a_folder_that_cannot_be_one(tmp_path: Path) -> None:
 
 
 def test_work_keeps_to_its_share_of_the_time() -> None:
-    rng, clock = np.random.default_rng(1), Clock()
+    rng, clock = np.random.default_rng(1), Clock(0.0)
     budget, worked, longest = Budget(0.05, clock), 0.0, 0.0
     for _ in range(5000):
         clock.now += float(rng.exponential(0.02))
@@ -193,7 +193,7 @@ def test_work_keeps_to_its_share_of_the_time() -> None:
 
 
 def test_a_night_without_work_is_not_made_up_for() -> None:
-    clock = Clock()
+    clock = Clock(0.0)
     budget = Budget(0.05, clock)
     clock.now += 36_000
     worked = 0.0
@@ -241,7 +241,7 @@ def test_frames_in_which_two_engines_disagree(tmp_path: Path) -> None:
 
 
 def test_the_second_engine_has_its_share_of_the_time(tmp_path: Path) -> None:
-    clock = Clock()
+    clock = Clock(0.0)
 
     def takes() -> None:
         clock.now += 0.5
@@ -311,7 +311,7 @@ def test_a_page_of_what_is_damaged_or_empty(tmp_path: Path) -> None:
 
 
 def test_a_source_that_begins_anew_is_collected_from_at_once(tmp_path: Path) -> None:
-    clock = Clock()
+    clock = Clock(0.0)
     with Collect(tmp_path, NAMES, CollectSettings(gap=50.0, share=1.0), clock=clock) as sink:
         sink.write(frame(1, 1, every=1000.0), UNSURE)
         clock.now += 1

@@ -20,16 +20,6 @@ NAMES = ("bolt", "nut")
 BOX, OTHER_BOX = (20.0, 20.0, 60.0, 60.0), (100.0, 30.0, 150.0, 90.0)
 
 
-class Clock:
-    """Monotonic seconds that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def picture(scene: int, size: tuple[int, int] = (120, 160)) -> npt.NDArray[np.uint8]:
     """Draw a scene: the same number is the same scene, up to noise."""
     coarse = np.random.default_rng(scene).integers(0, 256, (6, 8, 3), np.uint8)
