@@ -94,12 +94,14 @@ class Preprocess(Resource):
         """
         if held.data is not None:
             self._make_room(words(held.data.size))
-        found = self._layouts.pop(held.layout, None)
+        found = self._layouts.get(held.layout)
         if found is None:
             while len(self._layouts) >= max(_KEPT, self._pipeline.network.max_batch):
                 self._layouts.pop(next(iter(self._layouts))).close()
-            found = _OfLayout(self._pipeline, held.layout)
-        self._layouts[held.layout] = found  # the last one, since the first is the next to go
+            found = self._layouts[held.layout] = _OfLayout(self._pipeline, held.layout)
+        elif found is not next(reversed(self._layouts.values())):
+            # The last one now, since the first is the next to go; most frames have the layout of the one before.
+            self._layouts[held.layout] = self._layouts.pop(held.layout)
         return found
 
     def start(self, layout: _OfLayout, held: Held, place: int, stream: Stream) -> None:
