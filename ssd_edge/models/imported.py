@@ -7,6 +7,8 @@ from ssd_edge.models.registry import (
     SSD300_GRIDS,
     SSD300_RATIOS,
     SSDLITE_STRIDES,
+    TENSORFLOW_NMS_IOU,
+    TORCHVISION_NMS_IOU,
     Architecture,
     network,
     ssdlite300_levels,
@@ -34,18 +36,21 @@ SSDLITE320_MOBILENET_V3_TORCHVISION = Architecture(
     {"torchvision": no_larger_than_the_image(ssdlite320_levels())},
     network("ssdlite_mobilenet_v3_torchvision"),
     SSDLITE_STRIDES,
+    TORCHVISION_NMS_IOU,
 )
 SSDLITE320_MOBILENET_V3_REDUCED = Architecture(
     (320, 320),
     {"torchvision": no_larger_than_the_image(ssdlite320_levels())},
     network("ssdlite_mobilenet_v3_reduced"),
     SSDLITE_STRIDES,
+    TORCHVISION_NMS_IOU,
 )
 SSDLITE300_MOBILENET_V2_TENSORFLOW = Architecture(
     (300, 300),
     {"mobilenet": ssdlite300_levels()},
     network("ssdlite_mobilenet_v2_tensorflow"),
     SSDLITE_STRIDES,
+    TENSORFLOW_NMS_IOU,
 )
 SSD300_VGG16_BATCHNORM = Architecture(
     (300, 300),
@@ -59,5 +64,5 @@ MB2_SSD_LITE = Architecture(
     SSDLITE_STRIDES,
 )
 ULTRAFACE_RFB320 = Architecture(
-    (240, 320), {"faces": _ultraface_levels()}, network("ultraface_rfb", "ultraface"), (8, 16, 32, 64)
+    (240, 320), {"faces": _ultraface_levels()}, network("ultraface_rfb", "ultraface"), (8, 16, 32, 64), nms_iou=0.3
 )

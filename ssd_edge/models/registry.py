@@ -39,12 +39,14 @@ class Architecture:
         network: makes the untrained network of a spec.
         strides: pixels between neighbouring cells of each feature map, if the network takes other inputs too: any whose
             sides are multiples of ``INPUT_STEP``; empty if it takes ``input_size`` only.
+        nms_iou: IoU from which on a box is a duplicate of a better one of its class, as published.
     """
 
     input_size: tuple[int, int]
     levels: dict[str, tuple[DefaultBoxLevel, ...]]
     network: Callable[[ModelSpec], SSD]
     strides: tuple[int, ...] = ()
+    nms_iou: float = 0.45  # SSD paper, arXiv 1512.02325 v5, section 3.7
 
     def takes(self, input_size: tuple[int, int]) -> bool:
         """Tell whether the network takes an input of (height, width)."""
@@ -77,7 +79,8 @@ def make_spec(
             f"{name} has default-box sizes {', '.join(published.levels)}, but not {table!r}: choose one of these, or "
             f"{FIT}"
         )
-    spec = ModelSpec(name, published.input_size, tuple(labels), published.levels[table])
+    levels = published.levels[table]
+    spec = ModelSpec(name, published.input_size, tuple(labels), levels, nms_iou=published.nms_iou)
     return with_input(spec, input_size or published.input_size)
 
 
@@ -150,6 +153,10 @@ SSD300_RATIOS = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))
 SSD512_GRIDS = ((64, 32, 16, 8, 4, 2, 1), (8, 16, 32, 64, 128, 256, 512))
 SSD512_RATIOS = ((2,), (2, 3), (2, 3), (2, 3), (2, 3), (2,), (2,))
 SSDLITE_STRIDES = (16, 32, 64, 128, 256, 512)
+TENSORFLOW_NMS_IOU = 0.6
+"""TensorFlow's Object Detection API: its frozen SSDLite300-MobileNetV2 holds it."""
+TORCHVISION_NMS_IOU = 0.55
+"""torchvision's ``ssdlite320_mobilenet_v3_large``."""
 
 
 def paper_levels(grids: Sequence[int], ratios: Sequence[Sequence[float]]) -> tuple[DefaultBoxLevel, ...]:
@@ -201,12 +208,14 @@ SSDLITE300_MOBILENET_V2 = Architecture(
     {"mobilenet": ssdlite300_levels()},
     network("ssdlite_mobilenet_v2"),
     SSDLITE_STRIDES,
+    TENSORFLOW_NMS_IOU,
 )
 SSDLITE320_MOBILENET_V3_LARGE = Architecture(
     (320, 320),
     {"mobilenet": ssdlite320_levels()},
     network("ssdlite_mobilenet_v3_large"),
     SSDLITE_STRIDES,
+    TORCHVISION_NMS_IOU,
 )
 SSD300_VGG16 = Architecture(
     (300, 300),

@@ -88,7 +88,6 @@ def _spec(labels: Sequence[str]) -> ModelSpec:
         mean=(127.5, 127.5, 127.5),
         std=(127.5, 127.5, 127.5),
         score_function="softmax" if len(labels) == 1 else "sigmoid",
-        nms_iou=0.6,
         top_k=100,
         max_detections=100,
     )

@@ -57,7 +57,6 @@ def _ssdlite(architecture: str, labels: Sequence[str]) -> ModelSpec:
         std=(127.5, 127.5, 127.5),
         clip_boxes="before-nms",
         score_threshold=0.001,
-        nms_iou=0.55,
         top_k=300,
         max_detections=300,
     )

@@ -32,7 +32,6 @@ def _spec(labels: Sequence[str]) -> ModelSpec:
         make_spec("ultraface_rfb320", labels),
         mean=(127.0, 127.0, 127.0),
         std=(128.0, 128.0, 128.0),
-        nms_iou=0.3,
         top_k=200,
     )
 

@@ -16,7 +16,7 @@ from ssd_edge.models.catalogue import MODELS
 from ssd_edge.models.mobilenet_v2 import MobileNetV2
 from ssd_edge.models.mobilenet_v3 import MobileNetV3Large
 from ssd_edge.models.networks import load_backbone, parameters
-from ssd_edge.models.registry import make_network, make_spec
+from ssd_edge.models.registry import architecture, make_network, make_spec
 from ssd_edge.models.ssd import SSD
 from ssd_edge.models.vgg16 import VGG16, L2Norm
 from ssd_edge.preprocess import preprocess
@@ -359,3 +359,17 @@ def test_heads_grow_with_the_classes(name):
         last = [list(head.modules())[-1] for head in made.class_heads]
         assert [layer.out_channels for layer in last] == [classes * n for n in per_level]
         assert [list(head.modules())[-1].out_channels for head in made.loc_heads] == [4 * n for n in per_level]
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("ssdlite300_mobilenet_v2", 0.6),  # iou_threshold of TensorFlow's ssdlite_mobilenet_v2_coco
+        ("ssdlite320_mobilenet_v3_large", 0.55),  # torchvision's nms_thresh
+        ("ssd300_vgg16", 0.45),  # arXiv 1512.02325 v5, section 3.7
+        ("ssd512_vgg16", 0.45),
+    ],
+)
+def test_overlap_of_duplicates_is_the_published_one_of_each_model(name: str, published: float) -> None:
+    assert make_spec(name, ["thing"]).nms_iou == published
+    assert make_spec(name, ["thing"], input_size=architecture(name).input_size).nms_iou == published
