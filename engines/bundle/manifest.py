@@ -61,11 +61,21 @@ def read_manifest(folder: Path) -> Manifest:
     return read_steadily(folder, lambda: _checked(folder))
 
 
+def _refuse_folder_of_bundles(folder: Path) -> None:
+    inside = min(folder.glob(f"*/{MANIFEST}"), default=None)
+    if inside is not None:
+        raise BundleIntegrityError(
+            f"{folder} is a folder of engine bundles: name one of them, such as {inside.parent}; in the file of a "
+            "service, model may be the folder"
+        )
+
+
 def _checked(folder: Path) -> Manifest:
     try:
         text = (folder / MANIFEST).read_bytes()
         content = parse_json(text)
     except (FileNotFoundError, NotADirectoryError):
+        _refuse_folder_of_bundles(folder)
         what = "has no manifest.json" if folder.is_dir() else "is no folder" if folder.exists() else "is not there"
         raise BundleIntegrityError(f"{folder} {what}, so it is no engine bundle: {_REBUILD}") from None
     except (OSError, ValueError) as error:

@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
-import cv2
-
 from ssd_edge import __version__
 from ssd_edge.detections import Detections
+from ssd_edge.errors import SinkError
 from ssd_edge.outputs.draw import annotate
 from ssd_edge.outputs.endpoint import Endpoint, parse_endpoint
 from ssd_edge.outputs.http_post import HttpPost
+from ssd_edge.outputs.jpeg import as_jpeg
 from ssd_edge.outputs.news import News
 from ssd_edge.outputs.plain import plain, time_of
 from ssd_edge.outputs.sink import Sink
@@ -127,5 +127,7 @@ class Webhook(Sink):
     def _jpeg(self, frame: Frame, detections: Detections) -> str | None:
         """Return the annotated frame in base64; None for one larger than JPEG allows."""
         picture = annotate(frame.image, detections, self._labels)
-        done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-        return base64.b64encode(data.tobytes()).decode() if done else None
+        try:
+            return base64.b64encode(as_jpeg(picture, _QUALITY, "a picture")).decode()
+        except SinkError:
+            return None

@@ -114,6 +114,8 @@ class Cameras:
         Raises:
             SourceError, SinkError, WatchError: it cannot be opened.
         """
+        if self._page is not None:
+            self._page.expect(config, self._loop.detector.spec)
         self._loop.add(self._opened(config, self._loop.detector, patient))
         self._running[config.name] = config
 
@@ -143,8 +145,6 @@ class Cameras:
             if report.error and name in self._running:
                 config = self._running[name]
                 self._release(name)
-                if self._page is not None:
-                    self._page.lose(name)
                 self._wait(_Waiting(config, report.error))
         due = next((one for one in self._waiting.values() if monotonic() >= one.due), None)
         if due is None:
@@ -164,6 +164,8 @@ class Cameras:
             self._log.line("opened again", "source", camera=due.config.name)
 
     def _wait(self, waiting: _Waiting) -> None:
+        if self._page is not None:
+            self._page.lose(waiting.config.name)
         delay = waiting.postpone()
         with self._lock:
             self._waiting[waiting.config.name] = waiting

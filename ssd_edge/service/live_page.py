@@ -60,6 +60,12 @@ class LivePage(AbstractContextManager["LivePage"]):
         self._page = open_page(config.address, labels, token_of(config), say)
         self.address: Address = self._page.address
 
+    def expect(self, config: CameraConfig, spec: ModelSpec) -> None:
+        """Show a camera that is about to be opened, unless it is shown already; arguments as of ``with_view``."""
+        if config.name not in self._tunings:
+            tuning = self._tunings[config.name] = self._tuning(config, spec)
+            self._page.view(config.name, None, tuning)
+
     def with_view(self, camera: Camera, config: CameraConfig, spec: ModelSpec) -> Camera:
         """Return a camera that the page shows too; one that is opened again goes on as it was moved and drawn.
 
@@ -74,7 +80,7 @@ class LivePage(AbstractContextManager["LivePage"]):
         return self._page.with_view(camera, config.name, tuning)
 
     def lose(self, name: str) -> None:
-        """Show that a camera has failed, and is opened again."""
+        """Show that a camera has failed or cannot be opened, and is tried again."""
         self._page.lose(name)
 
     def forget(self, name: str) -> None:

@@ -180,11 +180,13 @@ class Service:
     def _opened_page(self, stack: ExitStack) -> LivePage | None:
         if self._config.page is None:
             return None
-        say = self._log.note("page", "warning")
-        page = LivePage(self._config.page, self._loop.detector.spec.labels, lambda: self._config, say)
+        say, spec = self._log.note("page", "warning"), self._loop.detector.spec
+        page = stack.enter_context(LivePage(self._config.page, spec.labels, lambda: self._config, say))
+        for camera in self._config.cameras:
+            page.expect(camera, spec)
         page.measure(lambda: self._loop.report().cameras, lambda: machine_at(self._heat.latest))
         self._log.line(f"page: http://{page.address}/", "service")
-        return stack.enter_context(page)
+        return page
 
     def _open_control(self, stack: ExitStack) -> None:
         """Let ``ssd-edge swap`` ask; a service whose folder cannot be written runs without."""

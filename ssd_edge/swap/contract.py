@@ -29,7 +29,7 @@ class Contract:
     disagreement: float = 0.2
     slower: float = 1.5
     late: float = 0.02
-    growth: int = 64 << 20
+    growth: int = 64_000_000
     probation_frames: int = 1000
     probation_seconds: float = 60.0
     patience: float = 1800.0

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Literal, NamedTuple
 
+from ssd_edge.parsing import bytes_as_text
 from ssd_edge.swap.contract import Contract
 
 Action = Literal["take over", "refuse", "keep", "go back"]
@@ -169,7 +170,8 @@ class Trial:
         if now.slower is not None and now.slower > contract.slower:
             return f"a frame takes {now.slower:.2f} times as long as before; at most {contract.slower:g} are allowed"
         if now.growth > contract.growth:
-            return f"its memory grew by {now.growth >> 20} MiB; at most {contract.growth >> 20} are allowed"
+            grown, allowed = bytes_as_text(now.growth), bytes_as_text(contract.growth)
+            return f"its memory grew by {grown}; at most {allowed} are allowed"
         if self._processed(frames) + frames.late - now.before.late >= ENOUGH:
             late = _late_share(now.before, frames)
             if late > self._usual + contract.late:

@@ -37,14 +37,14 @@ class Page(AbstractContextManager["Page"]):
         self._thread: threading.Thread | None = threading.Thread(target=self._run, name="page", daemon=True)
         self._thread.start()
 
-    def view(self, name: str, source: Source, tuning: Tuning) -> View:
+    def view(self, name: str, source: Source | None, tuning: Tuning) -> View:
         """Show a camera, in the place of one with the same name.
 
         The view is to be one of the camera's sinks, and ``View.shown`` what chooses its detections.
 
         Args:
             name: what the page calls it: no address and no path.
-            source: its source.
+            source: its source; None while it is being opened.
             tuning: what counts, and is watched.
         """
         view = View(name, source, tuning)
@@ -58,7 +58,7 @@ class Page(AbstractContextManager["Page"]):
         return replace(camera, sinks=[view, *camera.sinks], shown=view.shown)
 
     def lose(self, name: str) -> None:
-        """Show a camera as lost: it has failed, and is opened again."""
+        """Show a camera as lost: it has failed or cannot be opened, and is tried again."""
         view = self._hub.views.get(name)
         if view is not None:
             view.lose()

@@ -35,11 +35,11 @@ class View(Sink):
 
     Args:
         name: the camera's name, which the page shows.
-        source: the camera's source, of which only the state is shown.
+        source: the camera's source, of which only the state is shown; None while it is being opened.
         tuning: what counts, and is watched.
     """
 
-    def __init__(self, name: str, source: Source, tuning: Tuning) -> None:
+    def __init__(self, name: str, source: Source | None, tuning: Tuning) -> None:
         self.name, self.tuning = name, tuning
         self.newest: Shot | None = None
         self._source, self._closed, self._lost, self._number = source, False, False, 0
@@ -69,12 +69,12 @@ class View(Sink):
         self._closed = True
 
     def lose(self) -> None:
-        """Note that the camera has failed, and is opened again; another view shows it then."""
+        """Note that the camera has failed or cannot be opened, and is tried again; another view shows it then."""
         self._lost = True
 
     def condition(self) -> Condition:
         """Tell how the camera is now; any thread may ask."""
-        supervision = self._source.supervision
+        supervision = None if self._source is None else self._source.supervision
         if self._lost:
             return "lost"
         if self._closed:

@@ -9,7 +9,8 @@ import numpy as np
 
 from ssd_edge.loop.stats import LoopReport
 from ssd_edge.outputs.draw import PALETTE, annotate
-from ssd_edge.pixels import Image, size_of
+from ssd_edge.outputs.jpeg import as_jpeg
+from ssd_edge.pixels import size_of
 from ssd_edge.stream.ledger import REASONS
 from ssd_edge.tracking.watch import Watched
 from ssd_edge.web.tuning import LOWEST_SCORE
@@ -30,18 +31,13 @@ def picture_of(shot: Shot) -> bytes:
             cv2.resize(image, (_WIDEST, max(1, round(height * _WIDEST / width))), interpolation=cv2.INTER_AREA),
             np.uint8,
         )
-    return _jpeg(image, _QUALITY)
+    return as_jpeg(image, _QUALITY, "a picture")
 
 
 def snapshot_of(shot: Shot, labels: tuple[str, ...], boxes: bool) -> bytes:
     """Compress a frame in full size, with the boxes that count, or without."""
     image = annotate(shot.frame.image, shot.counted, labels) if boxes else shot.frame.image
-    return _jpeg(image, _SNAPSHOT_QUALITY)
-
-
-def _jpeg(image: Image, quality: int) -> bytes:
-    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return bytes(data)
+    return as_jpeg(image, _SNAPSHOT_QUALITY, "a snapshot")
 
 
 def boxes_of(shot: Shot, view: View) -> dict[str, Any]:

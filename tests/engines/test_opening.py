@@ -52,6 +52,12 @@ def test_paths_that_are_no_model(tmp_path, checkpoint):
         open_model(tmp_path)
 
 
+def test_a_folder_of_bundles(bundle, tmp_path):
+    shutil.copytree(bundle, tmp_path / "v1.engine")
+    with pytest.raises(BundleIntegrityError, match=r"is a folder of engine bundles: name one of them.*/v1\.engine"):
+        open_model(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["model.pt", "model.ckpt", "model.onnx"])
 @pytest.mark.parametrize("content", [b"", b"no model at all", b"PK\x03\x04 half a zip"])
 def test_a_damaged_file(tmp_path, name, content):

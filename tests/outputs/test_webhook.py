@@ -212,6 +212,14 @@ def test_a_picture(receive: Callable[..., Receiver]) -> None:
     assert np.abs(picture.astype(int) - 90).max() > 60, "boxes are drawn"
 
 
+def test_what_happens_in_a_frame_too_large_for_a_picture_is_told_without_one(receive: Callable[..., Receiver]) -> None:
+    receiver = receive(200)
+    with opened(receiver, picture=True) as sink:
+        sink.write(frame(size=(1, 65_501)), HAPPENED)
+    (message,) = receiver.messages()
+    assert (message["jpeg"], message["index"]) == (None, 0)
+
+
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 def test_a_busy_server_gets_it_again_with_the_same_id(receive: Callable[..., Receiver], status: int) -> None:
     receiver = receive(status, status, 200)

@@ -30,7 +30,7 @@ def service(tmp_path, bundle, monkeypatch):
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         write(described, **settings)
-        running = Running(write, port, Kept())
+        running = run.running = Running(write, port, Kept())
         failed: list[BaseException] = []
 
         def act():

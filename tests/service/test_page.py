@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("starlette", reason="the extra page is not installed")
 pytest.importorskip("uvicorn", reason="the extra page is not installed")
 
-from ssd_edge.errors import PageError
+from ssd_edge.errors import PageError, SourceError
 from ssd_edge.service.reading import read_service
 from tests.service.running import SECONDS, Unplugged, indices, synthetic, until
 from tests.web import chromium
@@ -175,6 +175,39 @@ def test_a_camera_that_fails_is_lost_on_the_page_and_comes_back_as_it_was(servic
     service({"a": {"source": "it"}}, script, page=0)
 
 
+def test_a_camera_that_was_never_there_is_lost_on_the_page_and_takes_zones_until_it_comes(service, sources):
+    plugged_in, begun = threading.Event(), []
+
+    def absent():
+        begun.append(service.running.condition("a"))
+        if not plugged_in.is_set():
+            raise SourceError("nobody answers at rtsp://admin:hunter2@10.1.2.3/")
+        return Unplugged(10000, 0.05)
+
+    sources.update({"it": absent, "another": absent})
+
+    def script(running):
+        assert begun[0] == "starting"
+        until(lambda: running.condition("a") == "lost")
+        assert running.page("GET", "/api/cameras/a/snapshot")[0] == 404
+        assert running.page("PUT", "/api/cameras/a/places", {"zones": [EVERYWHERE], "lines": []})[0] == 200
+        running.reload()
+        assert running.log.has("the file was read again: nothing changed")
+        running.write({"a": read_as_written(), "b": {"source": "another"}}, page=0)
+        running.reload()
+        until(lambda: running.condition("b") == "lost")
+        assert "hunter2" not in json.dumps(running.page("GET", "/api/state")[1])
+        plugged_in.set()
+        until(lambda: (running.condition("a"), running.condition("b")) == ("live", "live"))
+        assert [zone["name"] for zone in running.shown()["a"]["zones"]] == ["all of it"]
+
+    def read_as_written():
+        (camera,) = read_service(service.path).cameras
+        return {"source": "it", "watch": camera.watch}
+
+    service({"a": {"source": "it"}}, script, wait=True, page=0)
+
+
 def test_a_token_of_a_file_or_of_the_environment_opens_the_page(service, tmp_path):
     (tmp_path / "page.token").write_text(f"{TOKEN}\n")
 
@@ -229,3 +262,31 @@ def test_a_browser_sees_cameras_come_and_go_and_draws_into_the_file(service):
     service(MINE, script)
     assert re.findall("#.*", service.path.read_text()) == re.findall("#.*", MINE)
     assert read_service(service.path).cameras[1].watch["zones"][0]["name"] == "zone 1"
+
+
+@pytest.mark.skipif(chromium.found() is None, reason="no Chromium is installed")
+def test_a_browser_sees_a_camera_that_was_never_there_as_lost_and_then_its_pictures(service, sources):
+    plugged_in = threading.Event()
+
+    def source():
+        if not plugged_in.is_set():
+            raise SourceError("nobody answers")
+        return Unplugged(10000, 0.05)
+
+    sources["absent"] = source
+
+    def script(running):
+        with chromium.Chromium() as browser:
+            browser.size(1280, 900)
+            browser.open(f"http://{running.page_address()}/#camera=a")
+            badge, frame = "document.querySelector('.camera .badge')?.textContent", "document.querySelector('.picture')"
+            browser.wait(badge, lambda text: text == "lost")
+            note = browser.run("document.querySelector('.note').textContent")
+            assert note == "Camera not there; ssd-edge keeps trying."
+            plugged_in.set()
+            browser.wait(badge, lambda text: text == "live")
+            browser.wait(f"Number({frame}.dataset.frame ?? 0) > 3")
+            assert browser.run("document.querySelector('.note').hidden")
+            assert browser.errors == []
+
+    service({"a": {"source": "absent"}}, script, wait=True, page=0)

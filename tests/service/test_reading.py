@@ -15,6 +15,7 @@ from ssd_edge.service.reading import read_service, variables_of
 from ssd_edge.service.service_file import EXAMPLE, ServiceForm, json_schema
 from ssd_edge.service.web import Address
 from ssd_edge.stream.camera_mode import CameraMode
+from ssd_edge.swap.contract import Contract
 
 SECRET = {"LINE3_PASSWORD": "p@ss/w:#{x}${HOME}"}
 OUTPUT = 'json: "{camera}.jsonl"'
@@ -58,6 +59,7 @@ def test_the_smallest_file(read, tmp_path):
     config = read(SMALL)
     assert config.cameras == (CameraConfig("a", "synthetic"),)
     assert (config.metrics, config.log, config.unhealthy_after) == (None, "text", 10.0)
+    assert config.contract == Contract()
 
 
 def test_a_secret_is_never_shown(read):

@@ -77,7 +77,7 @@ def test_memory_that_grows_is_seen_in_each_phase():
     run = Run()
     assert run.go(ENOUGH, FINE._replace(resident=9000)) is None
     assert run.go(1, FINE._replace(resident=10_000)) is None
-    assert run.go(1, FINE._replace(resident=10_001)).why.startswith("its memory grew")
+    assert run.go(1, FINE._replace(resident=10_001)).why.startswith("its memory grew by 1 KB;")
 
 
 def test_frames_that_become_too_old_count_beyond_what_was_usual():

@@ -87,8 +87,8 @@ function showStatus(name, status) {
   const isOld = condition === "live" && status.age > OLD;
   card.badge.className = `badge ${isOld ? "late" : condition}`;
   setText(card.badge, isOld ? `${milliseconds(status.age)} old` : WORDS[condition]);
-  const since = status.age === null ? "" : ` Last picture ${milliseconds(status.age)} ago.`;
-  const notes = { lost: `Camera lost.${since}`, ended: "The camera has ended.", starting: "Waiting for the first picture.", live: "" };
+  const lost = status.age === null ? "Camera not there; ssd-edge keeps trying." : `Camera lost. Last picture ${milliseconds(status.age)} ago.`;
+  const notes = { lost, ended: "The camera has ended.", starting: "Waiting for the first picture.", live: "" };
   card.stage.say(page.isUp ? notes[condition] : "No connection to ssd-edge.");
   if (page.panel?.name === name) page.panel.status(status);
 }
