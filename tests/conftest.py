@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -19,6 +20,11 @@ os.environ["XDG_CACHE_HOME"] = str(Path(__file__).resolve().parents[1] / "build"
 
 # A shell's background jobs ignore Ctrl-C, and so would the processes that tests start there and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Keep modules and tests out of garbage collections: a million objects that stay take a third of a second each."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
