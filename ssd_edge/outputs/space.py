@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
+from ssd_edge.outputs.gallery import Gallery
 from ssd_edge.outputs.series import Recording, Series
 from ssd_edge.outputs.sink import DiskFullError, cannot_write
 from ssd_edge.parsing import bytes_as_text
@@ -46,8 +47,8 @@ class Stock(Protocol):
 class Space:
     """The room that recordings of one run may take; shared by all its outputs, and usable by any thread.
 
-    Nothing is ever removed unless a quota or a floor is asked for; then the oldest recordings of ``series`` go
-    first. A file that is being written stays, and so do all if others have filled the disk so far that
+    Nothing is ever removed unless a quota or a floor is asked for; then the oldest recordings of ``series`` and
+    ``gallery`` go first. A file that is being written stays, and so do all if others have filled the disk so far that
     removing them would not help. An output that is opened anew, as by a reload, asks for the same again, so that its
     files count once; those of one that is taken out of a service count until the service ends.
 
@@ -71,6 +72,7 @@ class Space:
         self._quota, self._floor, self._say, self._usage, self._clock = quota, floor, say, usage, clock
         self._removes = quota is not None or floor is not None
         self._series: list[Series] = []
+        self._galleries: dict[Path, Gallery] = {}
         self._checked: dict[Path, float] = {}
         self._full: set[Path] = set()
         self._lock = threading.Lock()
@@ -84,6 +86,16 @@ class Space:
                     return known
             self._series.append(Series(folder, stem, suffixes))
             return self._series[-1]
+
+    def gallery(self, folder: Path) -> Gallery | None:
+        """Return the images of a folder, one gallery however often it is asked for; None if nothing is ever removed."""
+        with self._lock:
+            if not self._removes:
+                return None
+            key = folder.resolve()
+            if key not in self._galleries:
+                self._galleries[key] = Gallery(folder)
+            return self._galleries[key]
 
     def check(self, folder: Path, now: bool = False) -> None:
         """Make room in a folder if that is due; cheap enough for each frame.
@@ -148,7 +160,7 @@ class Space:
 
     @property
     def _stocks(self) -> list[Stock]:
-        return [*self._series]
+        return [*self._series, *self._galleries.values()]
 
     def _remove(self, stock: Stock, recording: Recording, reason: str) -> None:
         if stock.remove(recording):
