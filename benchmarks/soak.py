@@ -94,6 +94,7 @@ def broker(folder: Path) -> Iterator[str | None]:
 def run(bundle: Path, folder: Path, frames: int) -> dict[str, Any]:
     """Run the loop in this process; return its samples and report."""
     from ssd_edge.engines.opening import open_model
+    from ssd_edge.loop.arenas import share_arenas
     from ssd_edge.loop.run import run_loop
     from ssd_edge.outputs.catalogue import open_sink
     from ssd_edge.outputs.limits import Limit
@@ -104,6 +105,7 @@ def run(bundle: Path, folder: Path, frames: int) -> dict[str, Any]:
     from ssd_edge.stream.camera_mode import CameraMode
     from ssd_edge.stream.sources import open_source
 
+    share_arenas()  # as ssd-edge run does
     targets = {"video": str(folder / "out.mp4"), "clips": str(folder / "clips"), "json": str(folder / "out.jsonl")}
     rules = Rules(Limit(4_000_000), space=Space(100_000_000))
     gauge, before, lines = Gauge(), threading.active_count(), list[str]()

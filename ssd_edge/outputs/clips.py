@@ -24,6 +24,7 @@ LONGEST = 600.0
 """Seconds after which a clip ends, however much goes on happening."""
 
 _QUALITY = 90
+_STEM, _SUFFIXES = "clip", (".mp4", ".json")
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,6 @@ class ClipSettings:
         return at >= clip.until or clip.length >= LONGEST or (self.largest is not None and clip.size >= self.largest)
 
 
-def clip_series(folder: Path) -> Series:
-    """Return the recordings that clips make in a folder."""
-    return Series(folder, "clip", (".mp4", ".json"))
-
-
 class Clips(Sink):
     """Sink that records what happened: ``clip-00000007-20260731T115019Z-door-entered-gate.mp4``, and .json beside it.
 
@@ -62,7 +58,6 @@ class Clips(Sink):
         labels: class names, as in the model's spec.
         fps: frame rate of pictures, which have no time; None means 25.
         settings: what a clip shows.
-        series: the recordings in the folder, if others look at them too.
         space: the room that clips may take; None for all.
 
     Raises:
@@ -78,13 +73,13 @@ class Clips(Sink):
         labels: Sequence[str],
         fps: float | None = None,
         settings: ClipSettings = ClipSettings(),
-        series: Series | None = None,
         space: Space | None = None,
     ) -> None:
         self.path: Path = Path(path)
         self._labels, self._settings, self._space = labels, settings, space
         self._fps = Fraction(fps or 25).limit_denominator(1001)
-        self._series = series or clip_series(self.path)
+        make = Series if space is None else space.series
+        self._series = make(self.path, _STEM, _SUFFIXES)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -104,11 +99,10 @@ class Clips(Sink):
         fps: float | None,
         *,
         settings: ClipSettings = ClipSettings(),
-        series: Series | None = None,
         space: Space | None = None,
     ) -> Clips:
         """See ``catalogue.open_sink``."""
-        return cls(target, labels, fps, settings, series, space)
+        return cls(target, labels, fps, settings, space)
 
     def write(self, frame: Frame, detections: Detections) -> None:
         """Keep a frame, and record it if something happened in it or not long ago."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from ssd_edge.detections import Detections
 from ssd_edge.files import sync, sync_folder
 from ssd_edge.outputs.draw import annotate
 from ssd_edge.outputs.file_names import numbered_name
+from ssd_edge.outputs.gallery import marked
 from ssd_edge.outputs.jpeg import as_jpeg
 from ssd_edge.outputs.sink import Sink, cannot_write
 from ssd_edge.outputs.space import Space
@@ -19,7 +20,7 @@ from ssd_edge.stream.frames import Frame
 
 
 class Images(Sink):
-    """Sink that writes annotated JPEG files, named as in ``numbered_name``.
+    """Sink that writes annotated JPEG files, named as in ``numbered_name`` and marked as in ``gallery``.
 
     Args:
         path: the folder, which is made if it does not exist.
@@ -40,7 +41,9 @@ class Images(Sink):
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise cannot_write(self.path, error) from None
+        self._gallery = None
         if space is not None:
+            self._gallery = space.gallery(self.path)
             space.check(self.path, now=True)
         self._not_synced: deque[Path] = deque()
         self._syncing: Syncing | None = Syncing(self._sync)
@@ -62,13 +65,16 @@ class Images(Sink):
             self._space.check(self.path)
         name = numbered_name(frame.index, frame.file)
         picture = annotate(frame.image, detections, self._labels)
-        data = as_jpeg(picture, self._quality, str(self.path / name))
+        data = marked(as_jpeg(picture, self._quality, str(self.path / name)))
+        noted = nullcontext() if self._gallery is None else self._gallery.writing(name, len(data))
         try:
             if self._syncing is not None:
                 self._syncing.check()
-            (self.path / name).write_bytes(data)
+            with noted:
+                (self.path / name).write_bytes(data)
         except OSError as error:
-            (self.path / name).unlink(missing_ok=True)
+            with suppress(OSError):
+                (self.path / name).unlink()
             raise cannot_write(self.path / name, error) from None
         self._not_synced.append(self.path / name)
 

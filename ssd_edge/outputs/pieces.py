@@ -32,11 +32,10 @@ class Pieces:
     def __init__(self, path: Path, limit: Limit = NO_LIMIT, most: Limit = NO_LIMIT, space: Space | None = None) -> None:
         self.path = path
         self._limit, self._space = limit.within(most), space
-        self._series = Series(path.parent, path.stem, [path.suffix])
+        named = path.parent, path.stem, [path.suffix]
+        self._series = Series(*named) if space is None else space.series(*named)
         self._plain = not limit
         self._begun = False
-        if space is not None:
-            space.watch(self._series)
 
     def full(self, size: int, seconds: float) -> bool:
         """Tell whether the piece that is being written is at its end."""

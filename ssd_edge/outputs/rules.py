@@ -56,7 +56,7 @@ class Rules:
 
     def _settings(self, name: str, target: str, camera: str, label: str) -> dict[str, Any]:
         """Return the settings of an output; its files are known to all its openings, so that none is written twice."""
-        from ssd_edge.outputs.clips import ClipSettings, clip_series
+        from ssd_edge.outputs.clips import ClipSettings
         from ssd_edge.outputs.pieces import Pieces
         from ssd_edge.outputs.video import video_pieces
 
@@ -72,9 +72,8 @@ class Rules:
         if name == "images":
             return {"space": self.space}
         if name == "clips":
-            self.space.watch(series := clip_series(path))
             settings = ClipSettings(camera, self.before, self.after, self.limit.size)
-            return {"settings": settings, "series": series, "space": self.space}
+            return {"settings": settings, "space": self.space}
         return {}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from io import FileIO
@@ -43,11 +43,23 @@ class Series:
     """
 
     def __init__(self, folder: Path, stem: str, suffixes: Sequence[str]) -> None:
-        self.folder, self._stem = folder, shortened(stem, _MOST_BYTES)
-        endings = "|".join(re.escape(suffix) for suffix in suffixes)
-        self._pattern = re.compile(rf"({re.escape(self._stem)}-(\d{{8,}})-{_TIME}(?:-.*)?)(?:{endings})")
+        self.folder, self._stem, self._suffixes = folder, shortened(stem, _MOST_BYTES), set(suffixes)
+        self._pattern = self._compiled()
         self.in_use: set[Path] = set()
         self._last = 0
+
+    def _compiled(self) -> re.Pattern[str]:
+        endings = "|".join(map(re.escape, sorted(self._suffixes)))
+        return re.compile(rf"({re.escape(self._stem)}-(\d{{8,}})-{_TIME}(?:-.*)?)(?:{endings})")
+
+    def takes_on(self, folder: Path, stem: str, suffixes: Sequence[str]) -> bool:
+        """Take on the names of another series if some of them are this one's too; return whether that is so."""
+        same = self.folder.resolve() == folder.resolve() and self._stem == shortened(stem, _MOST_BYTES)
+        if same and not self._suffixes.isdisjoint(suffixes):
+            self._suffixes.update(suffixes)
+            self._pattern = self._compiled()
+            return True
+        return False
 
     def begin(self, suffix: str, about: str = "", at: float | None = None) -> tuple[Path, FileIO]:
         """Make the file of the next recording.
@@ -82,6 +94,28 @@ class Series:
                 if match is not None and entry.is_file(follow_symlinks=False):
                     found.setdefault(match[1], []).append(entry)
         return sorted(filter(None, map(self._recording, found.values())))
+
+    def size(self) -> int:
+        """Bytes of all recordings."""
+        return sum(one.size for one in self.listed())
+
+    def removable(self) -> int:
+        """Bytes of those that are not being written."""
+        return sum(one.size for one in self.oldest_first())
+
+    def oldest_first(self) -> Iterator[Recording]:
+        """Go through those that are not being written."""
+        return (one for one in self.listed() if self.in_use.isdisjoint(one.paths))
+
+    def remove(self, recording: Recording) -> bool:
+        """Remove all files of a recording, and return True.
+
+        Raises:
+            OSError: one cannot be removed.
+        """
+        for path in recording.paths:
+            path.unlink(missing_ok=True)
+        return True
 
     def _recording(self, entries: Sequence[DirEntry[str]]) -> Recording | None:
         try:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import heapq
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from time import monotonic
+from typing import Protocol
 
+from ssd_edge.outputs.gallery import Gallery
 from ssd_edge.outputs.series import Recording, Series
 from ssd_edge.outputs.sink import DiskFullError, cannot_write
 from ssd_edge.parsing import bytes_as_text
@@ -19,12 +22,35 @@ _CHECK_EVERY = 1.0
 _SLACK = 1.05  # a disk that was too full has room again with so many times the floor, lest recordings begin in turns
 
 
+class Stock(Protocol):
+    """What one output has recorded."""
+
+    folder: Path
+
+    def size(self) -> int:
+        """Bytes of all recordings."""
+
+    def removable(self) -> int:
+        """Bytes of those that may be removed."""
+
+    def oldest_first(self) -> Iterator[Recording]:
+        """Go through those that may be removed, which may be done meanwhile."""
+
+    def remove(self, recording: Recording) -> bool:
+        """Remove one of them; return whether that was needed and done.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
+
+
 class Space:
     """The room that recordings of one run may take; shared by all its outputs, and usable by any thread.
 
-    Nothing is ever removed unless a quota or a floor is asked for; then the oldest recordings of the outputs that
-    ``watch`` was told of go first. A file that is being written stays, and so do all if others have filled the disk so
-    far that removing them would not help.
+    Nothing is ever removed unless a quota or a floor is asked for; then the oldest recordings of ``series`` and
+    ``gallery`` go first. A file that is being written stays, and so do all if others have filled the disk so far that
+    removing them would not help. An output that is opened anew, as by a reload, asks for the same again, so that its
+    files count once; those of one that is taken out of a service count until the service ends.
 
     Args:
         quota: most bytes of these recordings together; None for no limit.
@@ -46,15 +72,30 @@ class Space:
         self._quota, self._floor, self._say, self._usage, self._clock = quota, floor, say, usage, clock
         self._removes = quota is not None or floor is not None
         self._series: list[Series] = []
+        self._galleries: dict[Path, Gallery] = {}
         self._checked: dict[Path, float] = {}
         self._full: set[Path] = set()
         self._lock = threading.Lock()
         self.removed = 0
 
-    def watch(self, series: Series) -> None:
-        """Count an output's recordings, and let the oldest of them make room."""
+    def series(self, folder: Path, stem: str, suffixes: Sequence[str]) -> Series:
+        """Return the series of these names, one however often it is asked for; see ``Series`` for the arguments."""
         with self._lock:
-            self._series.append(series)
+            for known in self._series:
+                if known.takes_on(folder, stem, suffixes):
+                    return known
+            self._series.append(Series(folder, stem, suffixes))
+            return self._series[-1]
+
+    def gallery(self, folder: Path) -> Gallery | None:
+        """Return the images of a folder, one gallery however often it is asked for; None if nothing is ever removed."""
+        with self._lock:
+            if not self._removes:
+                return None
+            key = folder.resolve()
+            if key not in self._galleries:
+                self._galleries[key] = Gallery(folder)
+            return self._galleries[key]
 
     def check(self, folder: Path, now: bool = False) -> None:
         """Make room in a folder if that is due; cheap enough for each frame.
@@ -81,12 +122,14 @@ class Space:
     def _keep_quota(self) -> None:
         if self._quota is None:
             return
-        used = sum(recording.size for recordings in self._listed() for recording in recordings)
-        for oldest in self._oldest_first():
+        used = sum(stock.size() for stock in self._stocks)
+        if used <= self._quota:
+            return
+        for stock, oldest in _oldest_first(self._stocks):
+            self._remove(stock, oldest, f"recordings have reached their quota of {bytes_as_text(self._quota)}")
+            used -= oldest.size
             if used <= self._quota:
                 return
-            used -= oldest.size
-            self._remove(oldest, f"recordings have reached their quota of {bytes_as_text(self._quota)}")
 
     def _keep_floor(self, folder: Path) -> None:
         total, _, free = self._usage(folder)
@@ -105,35 +148,31 @@ class Space:
     def _remove_for(self, folder: Path, free: int, wanted: int, reason: str) -> int:
         """Remove recordings from a disk, unless all of them are too few; return the bytes that are free then."""
         device = folder.stat().st_dev
-        there = [one for one in self._oldest_first() if one.paths[0].stat().st_dev == device]
-        if free + sum(one.size for one in there) < wanted:
+        there = [stock for stock in self._stocks if stock.folder.exists() and stock.folder.stat().st_dev == device]
+        if free + sum(stock.removable() for stock in there) < wanted:
             return free
-        for oldest in there:
+        for stock, oldest in _oldest_first(there):
+            self._remove(stock, oldest, reason)
+            free = self._usage(folder)[2]
             if free >= wanted:
                 break
-            self._remove(oldest, reason)
-            free = self._usage(folder)[2]
         return free
 
-    def _oldest_first(self) -> Iterator[Recording]:
-        """Go through all recordings that may be removed: in each series by number, since a clock may jump."""
-        in_use = {path for series in self._series for path in series.in_use}
-        waiting = [[one for one in recordings if in_use.isdisjoint(one.paths)] for recordings in self._listed()]
-        while any(waiting):
-            yield min((recordings for recordings in waiting if recordings), key=lambda each: each[0].modified).pop(0)
+    @property
+    def _stocks(self) -> list[Stock]:
+        return [*self._series, *self._galleries.values()]
 
-    def _listed(self) -> list[list[Recording]]:
-        """List the recordings of each series; an output that was opened anew has its old one's, which count once."""
-        seen: set[tuple[Path, ...]] = set()
-        lists = []
-        for series in self._series:
-            lists.append([one for one in series.listed() if one.paths not in seen])
-            seen.update(one.paths for one in lists[-1])
-        return lists
+    def _remove(self, stock: Stock, recording: Recording, reason: str) -> None:
+        if stock.remove(recording):
+            if not self.removed:
+                self._say(f"{reason}: from now on the oldest recordings are removed, {recording.paths[0]} first")
+            self.removed += 1
 
-    def _remove(self, recording: Recording, reason: str) -> None:
-        for path in recording.paths:
-            path.unlink(missing_ok=True)
-        if not self.removed:
-            self._say(f"{reason}: from now on the oldest recordings are removed, {recording.paths[0]} first")
-        self.removed += 1
+
+def _oldest_first(stocks: Sequence[Stock]) -> Iterator[tuple[Stock, Recording]]:
+    """Go through all recordings that may be removed: in each stock in its own order, since a clock may jump."""
+
+    def pairs(stock: Stock) -> Iterator[tuple[Stock, Recording]]:
+        return ((stock, one) for one in stock.oldest_first())
+
+    return heapq.merge(*map(pairs, stocks), key=lambda pair: pair[1].modified)

@@ -221,3 +221,10 @@ def test_the_way_to_a_file_is_said(cli, bundle, tmp_path):
         assert f"on {path} by {name}; Ctrl-C ends it" in " ".join(done.err.split()).replace("- ", "-")
         times = [json.loads(line)["time"] for line in done.out.splitlines()]
         np.testing.assert_allclose(times, np.arange(6) / 25, atol=1e-6)
+
+
+def test_run_has_its_threads_share_memory_before_it_does_anything_else(cli, monkeypatch):
+    called = []
+    monkeypatch.setattr("ssd_edge.cli.run.share_arenas", lambda: called.append(True))
+    cli("run", "none.engine").sentence()
+    assert called

@@ -77,9 +77,8 @@ def test_the_oldest_recordings_go_first_and_nothing_else(
     target.write_bytes(bytes(9000))
     (tmp_path / "a-00000001-20190101T000000Z.mp4").symlink_to(target)
     before = names(tmp_path)
-    space, a, b = make_space(quota=3000), Series(tmp_path, "a", [".mp4"]), Series(tmp_path, "b", [".mp4"])
-    space.watch(a)
-    space.watch(b)
+    space = make_space(quota=3000)
+    a, b = space.series(tmp_path, "a", [".mp4"]), space.series(tmp_path, "b", [".mp4"])
     recorded = [record(one, 1000, modified) for one, modified in ((a, 10), (b, 20), (a, 30), (b, 40), (a, 50))]
     space.check(tmp_path)
     assert names(tmp_path) == before | set(recorded[2:])
@@ -90,30 +89,52 @@ def test_the_oldest_recordings_go_first_and_nothing_else(
 
 
 def test_in_a_series_numbers_count_since_the_clock_may_jump(tmp_path: Path, make_space: MakeSpace) -> None:
-    space, series = make_space(quota=2000), Series(tmp_path, "a", [".mp4"])
-    space.watch(series)
+    space = make_space(quota=2000)
+    series = space.series(tmp_path, "a", [".mp4"])
     recorded = [record(series, 1000, modified) for modified in (500, 5, 6)]  # a board without a clock starts in 1970
     space.check(tmp_path)
     assert names(tmp_path) == set(recorded[1:])
 
 
 def test_an_output_that_is_opened_anew_counts_once(tmp_path: Path, make_space: MakeSpace) -> None:
-    """As by a reload; what the old one still writes stays."""
-    space, old, new = make_space(quota=3000), Series(tmp_path, "a", [".mp4"]), Series(tmp_path, "a", [".mp4"])
-    space.watch(old)
-    space.watch(new)
-    recorded = [record(old, 1000, 1), record(new, 1000, 2)]
-    path, file = old.begin(".mp4")
-    with file:
+    """As by a reload that rotates at another size; what the old one still writes stays."""
+    space = make_space(quota=3000)
+    old, new = (Pieces(tmp_path / "a.mp4", Limit(size), space=space) for size in (1000, 500))
+    for modified, pieces in enumerate((old, new)):
+        with pieces.begin() as file:
+            file.write(bytes(1000))
+        pieces.end()
+        os.utime(pieces.path, (modified, modified))
+    before = names(tmp_path)
+    with old.begin() as file:
         file.write(bytes(1000))
         space.check(tmp_path)
-        assert names(tmp_path) == {*recorded, path.name}
-        assert space.removed == 0
+        assert names(tmp_path) == {*before, old.path.name}
+        file.write(bytes(1))
+        space.check(tmp_path)
+        assert space.removed == 1
+        os.utime(old.path, (0, 0))
+        file.write(bytes(5000))
+        space.check(tmp_path)
+        assert names(tmp_path) == {old.path.name}
+
+
+def test_series_that_share_names_are_one(tmp_path: Path, make_space: MakeSpace) -> None:
+    """As of a video that is named ``clip.mp4`` in the folder of clips."""
+    space = make_space(quota=3000)
+    clips = space.series(tmp_path, "clip", [".mp4", ".json"])
+    assert space.series(tmp_path / "." / "x" / "..", "clip", [".mp4"]) is clips
+    assert space.series(tmp_path, "clip", [".mkv", ".mp4"]) is clips
+    (tmp_path / "clip-00000001-20190101T000000Z.mkv").write_bytes(bytes(2000))
+    assert clips.size() == 2000
+    others = [space.series(*one) for one in ((tmp_path, "b", [".mp4"]), (tmp_path, "clip", [".avi"]))]
+    others.append(space.series(tmp_path.parent, "clip", [".mp4"]))
+    assert len({id(one) for one in (clips, *others)}) == 4
 
 
 def test_what_is_being_written_stays(tmp_path: Path, make_space: MakeSpace) -> None:
-    space, series = make_space(quota=1500), Series(tmp_path, "a", [".mp4"])
-    space.watch(series)
+    space = make_space(quota=1500)
+    series = space.series(tmp_path, "a", [".mp4"])
     old = record(series, 1000, 1)
     path, file = series.begin(".mp4")
     with file:
@@ -125,8 +146,8 @@ def test_what_is_being_written_stays(tmp_path: Path, make_space: MakeSpace) -> N
 
 
 def test_a_clip_and_its_json_go_together(tmp_path: Path, make_space: MakeSpace) -> None:
-    space, series = make_space(quota=1500), Series(tmp_path, "clip", [".mp4", ".json"])
-    space.watch(series)
+    space = make_space(quota=1500)
+    series = space.series(tmp_path, "clip", [".mp4", ".json"])
     first, second = record(series, 800, 1), record(series, 800, 2)
     (tmp_path / first.replace(".mp4", ".json")).write_bytes(bytes(100))
     space.check(tmp_path)
@@ -134,8 +155,8 @@ def test_a_clip_and_its_json_go_together(tmp_path: Path, make_space: MakeSpace) 
 
 
 def test_the_floor_removes_the_oldest_and_then_stops(tmp_path: Path, disk: Disk, make_space: MakeSpace) -> None:
-    space, series = make_space(floor=10_000), Series(tmp_path, "a", [".mp4"])
-    space.watch(series)
+    space = make_space(floor=10_000)
+    series = space.series(tmp_path, "a", [".mp4"])
     recorded = [record(series, 1000, modified) for modified in range(5)]
     disk.others = disk.total - 13_000
     space.check(tmp_path)
@@ -159,8 +180,8 @@ def test_the_floor_removes_the_oldest_and_then_stops(tmp_path: Path, disk: Disk,
 
 
 def test_nothing_is_removed_unasked(tmp_path: Path, disk: Disk, make_space: MakeSpace) -> None:
-    space, series = make_space(), Series(tmp_path, "a", [".mp4"])
-    space.watch(series)
+    space = make_space()
+    series = space.series(tmp_path, "a", [".mp4"])
     recorded = record(series, 1000, 1)
     disk.others = disk.total - 900_000_000
     with pytest.raises(DiskFullError, match="less than 1 GB are free"):
