@@ -203,6 +203,16 @@ def test_no_address_folder_or_password_is_in_what_the_browser_gets(shown, browse
         assert secret not in text
 
 
+def test_a_page_that_nobody_sees_any_more_holds_no_connection(shown, browser):
+    readers = shown.page._hub.board.readers
+    assert readers["status"] == 1
+    browser.open("about:blank")  # the browser keeps the page for Back
+    deadline = monotonic() + 10
+    while +readers:
+        assert monotonic() < deadline, +readers
+        sleep(0.05)
+
+
 def test_without_the_token_there_is_a_form_and_with_it_the_page(run_page, browser):
     running = run_page("0123456789abcdef")
     browser.size(1280, 900)

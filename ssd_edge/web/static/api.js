@@ -2,7 +2,10 @@
 
 const PATIENCE = 2000; // milliseconds without a sign of life, after which the connection counts as lost
 
-/** Listen to the server's events; `on` has a function for each kind, and `link` for the connection's state. */
+/**
+ * Listen to the server's events while the page can be seen; `on` has a function for each kind, and `link` for the
+ * connection's state. A hidden page, or one that the browser keeps for Back, must not hold one of its six connections.
+ */
 export function listen(on) {
   let source = null;
   let last = 0;
@@ -23,9 +26,11 @@ export function listen(on) {
     }
     source.onerror = () => state(false);
   };
-  open();
+  const look = () => (document.hidden ? source?.close() : open());
+  look();
+  document.addEventListener("visibilitychange", look);
   setInterval(() => {
-    if (performance.now() - last > PATIENCE) {
+    if (!document.hidden && performance.now() - last > PATIENCE) {
       state(false);
       // A run that was started anew wants a token anew.
       fetch("/api/state").then((answer) => {

@@ -23,7 +23,7 @@ export class Panel {
       celsius: new Chart("Temperature", ["celsius"], (value) => `${number(value, 0)} °C`, 60),
       watts: new Chart("Power", ["watts"], (value) => `${number(value, 1)} W`),
     };
-    this.tiles = Object.fromEntries(["fps", "p50", "p99", "age", "dropped", "objects"].map((key) => [key, el("dd", { "data-number": key })]));
+    this.tiles = Object.fromEntries(["fps", "p50", "p99", "age", "dropped", "objects"].map((key) => [key, el("dd", { "data-number": key }, "–")]));
     this.ledger = el("dl", { class: "ledger" });
     this.counts = el("ul", { class: "counts" });
     this.events = el("ol", { class: "events", "aria-label": "Events, the newest first" });
