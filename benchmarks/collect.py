@@ -5,7 +5,7 @@ A model that has seen neither runs on it: 50 frames are collected, and 50 are dr
 get the labels that a person would give them. The model is trained on with its old images and either 50, and measured on
 other belts with gears and all kinds of light. Each seed has other belts; the interval is Student's, of the differences.
 
-python benchmarks/collect.py                       ten seeds: about an hour and a half on two free cores
+python benchmarks/collect.py                       ten seeds: about two hours on two free cores
 python benchmarks/collect.py --seeds 1 --tiny      a few minutes, to see that it works: its AP means nothing
 """
 
@@ -14,14 +14,20 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
+import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import torch
 from figure import Figure
 
 from ssd_edge.data.dataset import Dataset, Image, Sample, Target
@@ -60,12 +66,12 @@ class Size:
         epochs, more: passes of the first training, and of the others.
     """
 
-    old: int = 240
-    tested: int = 240
+    old: int = 100
+    tested: int = 160
     stream: int = 3000
     collected: int = 50
     epochs: int = 14
-    more: int = 8
+    more: int = 6
 
 
 TINY = Size(old=48, tested=40, stream=240, collected=12, epochs=3, more=2)
@@ -148,8 +154,9 @@ def collected(model: Path, line: Line, folder: Path, size: Size) -> list[int]:
     return [int(text or 0) for text in found]
 
 
-def one_seed(seed: int, model: Path, old: Old, size: Size, scratch: Path) -> dict[str, Any]:
+def one_seed(seed: int, model: Path, old: Old, size: Size, root: Path) -> dict[str, Any]:
     """Collect, retrain twice and measure on one seed's belts."""
+    scratch = root / str(seed)
     line = Line(1000 + seed, fps=FPS)
     chosen = collected(model, line, scratch / "hard", size)
     drawn = np.random.default_rng(seed).choice(size.stream, len(chosen), replace=False).tolist()
@@ -163,7 +170,9 @@ def one_seed(seed: int, model: Path, old: Old, size: Size, scratch: Path) -> dic
         result[f"gears {name}"] = int(sum((sample.target.labels == NEW).sum() for sample in samples))
         again = trained(scratch / name / "run", old, samples, model, size.more, seed)
         result[name] = average_precision(again, tested)
-    return {"before": average_precision(model, tested), **result}
+    result = {"before": average_precision(model, tested), **result}
+    print(result, file=sys.stderr, flush=True)
+    return result
 
 
 def average_precision(model: Path, samples: Sequence[Sample]) -> float:
@@ -182,7 +191,10 @@ def measure(seeds: int = 10, size: Size = Size()) -> Figure:
             shots(root / "validated", OldLine, 8, 2, drifting=False),
         )
         model = trained(root / "old" / "run", old, [], SAMPLE_CHECKPOINT, size.epochs, 0)
-        runs = [one_seed(seed, model, old, size, root / str(seed)) for seed in range(seeds)]
+        with ProcessPoolExecutor(
+            min(seeds, os.cpu_count() or 1), get_context("spawn"), torch.set_num_threads, (1,)
+        ) as pool:
+            runs = list(pool.map(partial(one_seed, model=model, old=old, size=size, root=root), range(seeds)))
     gains = np.array([run["collected"] - run["random"] for run in runs])
     mean = float(gains.mean())
     margin = student_quantile(seeds - 1) * float(gains.std(ddof=1)) / math.sqrt(seeds) if seeds > 1 else 1.0

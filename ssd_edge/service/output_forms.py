@@ -69,7 +69,7 @@ class CollectForm(msgspec.Struct, forbid_unknown_fields=True):
         size: most room for it, such as ``1GB``.
         share: most time that collecting takes, in percent of all time.
         quiet: collect a frame after so long without an object.
-        gap: least time between two frames collected for the same reason.
+        gap: time of which the hardest frame for each reason is collected.
     """
 
     to: str

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
 
@@ -15,8 +16,9 @@ from ssd_edge.detections import Detections
 from ssd_edge.outputs.collect.against import OPPONENTS, Opponent, take_opponent
 from ssd_edge.outputs.collect.budget import Budget
 from ssd_edge.outputs.collect.folder import Folder
+from ssd_edge.outputs.collect.hardest import Hardest
 from ssd_edge.outputs.collect.novelty import Novelty
-from ssd_edge.outputs.collect.reasons import KINDS, Chooser, Hard, Shot, disagreement
+from ssd_edge.outputs.collect.reasons import Chooser, Hard, Shot, disagreement
 from ssd_edge.outputs.collect.settings import USUAL, CollectSettings, lowest_score
 from ssd_edge.outputs.file_names import name_part
 from ssd_edge.outputs.jpeg import as_jpeg
@@ -69,7 +71,7 @@ class Collect(Sink):
         self._chooser = Chooser(labels, self._thresholds, settings.quiet)
         self._novelty = Novelty(self._folder.looks())
         self._keeping, self._comparing = (Budget(settings.share / 2, clock) for _ in range(2))
-        self._due = dict.fromkeys(KINDS, float("-inf"))
+        self._hardest = Hardest(settings.gap, self._is_new)
         self._time = self._mean_due = float("-inf")
         self._full = False
         self._count, self._size = self._folder.measure()
@@ -93,7 +95,7 @@ class Collect(Sink):
         return cls(target, labels, settings, space=space, say=say)
 
     def write(self, frame: Frame, detections: Detections) -> None:
-        """Look at a frame, and collect it, or one before it, if it is hard.
+        """Look at a frame, and collect the hardest until now if its time has come.
 
         Args:
             frame: the frame.
@@ -104,39 +106,50 @@ class Collect(Sink):
         shot = Shot(frame, detections)
         time = frame.captured if frame.position is None else frame.position
         if time < self._time:  # the source began anew
-            self._due = dict.fromkeys(KINDS, float("-inf"))
+            self._keep_chosen()
         self._time = time
         hard = self._chooser.update(shot, time)
         if self._opponent is not None and self._comparing.allows:
             with self._comparing.spend():
                 theirs = self._opponent(frame.pixels)
-            if text := disagreement(detections, theirs, self._labels, self._thresholds):
-                hard.append(Hard(shot, "disagree", text))
-        self._keep_some(hard)
+            hard += disagreement(shot, theirs, self._labels, self._thresholds)
+        self._hardest.update(hard, time)
+        while self._keeping.allows and self._keep_next(time):
+            pass
         if self._clock() >= self._mean_due and self._keeping.allows:
             self._mean_due = self._clock() + _MEAN_EVERY
             with self._keeping.spend():
                 self._novelty.see(look_of(frame.image))
 
     def close(self) -> None:
-        """Give the second engine back."""
+        """Collect what is chosen until now, and give the second engine back."""
         opponent, self._opponent = self._opponent, None
         if opponent is not None:
             OPPONENTS.give_back(opponent)
+        self._keep_chosen()
 
-    def _keep_some(self, hard: Iterable[Hard]) -> None:
-        """Collect what may be collected now: each frame once, with all its reasons."""
-        by_frame: dict[Frame, list[Hard]] = {}
-        for one in sorted(hard, key=lambda one: list(KINDS).index(one.kind)):
-            by_frame.setdefault(one.shot.frame, []).append(one)
-        for reasons in by_frame.values():
-            due = any(self._time >= self._due[one.kind] for one in reasons)
-            if due and not self._is_full() and self._keeping.allows:
-                with self._keeping.spend():
-                    self._keep(reasons)
+    def _keep_chosen(self) -> None:
+        """Collect all that is chosen until now."""
+        while self._keep_next(math.inf):
+            pass
+
+    def _keep_next(self, time: float) -> bool:
+        """Collect a frame whose stretch of time has ended, with all its reasons; return whether there was one."""
+        reasons = [] if self._is_full() else self._hardest.due(time)
+        if reasons:
+            with self._keeping.spend():
+                self._keep(reasons)
+        return bool(reasons)
+
+    def _is_new(self, frame: Frame) -> bool:
+        """Tell whether a frame is unlike all that were collected, if there is time to look."""
+        if not self._keeping.allows:
+            return False
+        with self._keeping.spend():
+            return self._novelty.is_new(look_of(frame.image))
 
     def _keep(self, reasons: list[Hard]) -> None:
-        """Collect a frame unless it is like one that was."""
+        """Collect a frame unless it is like one that was since it was chosen."""
         frame, found = reasons[0].shot
         look = look_of(frame.image)
         if not self._novelty.is_new(look):
@@ -148,8 +161,6 @@ class Collect(Sink):
         size = self._folder.add(reasons, jpeg, self._suggested(found, frame), about, look)
         self._novelty.add(look)
         self._count, self._size = self._count + 1, self._size + size
-        for one in reasons:
-            self._due[one.kind] = self._time + self._settings.gap
 
     def _suggested(self, found: Detections, frame: Frame) -> list[Object]:
         """Return the boxes that are shown, inside the frame, in whole pixels; without those that have no area."""

@@ -36,11 +36,19 @@ class Shot(NamedTuple):
 
 
 class Hard(NamedTuple):
-    """A frame that is worth a look: the reason, a key of ``KINDS``, and what was met, in words."""
+    """A frame that is worth a look.
+
+    Attributes:
+        shot: the frame.
+        kind: the reason, a key of ``KINDS``.
+        text: what was met, in words.
+        doubts: number of objects that it was met with.
+    """
 
     shot: Shot
     kind: str
     text: str
+    doubts: int = 1
 
 
 class Chooser:
@@ -68,8 +76,7 @@ class Chooser:
         hard = []
         if shot.frame.file is None:  # pictures need not follow one another
             hard = [Hard(held, kind, text) for kind, held, text in self._flickering.update(shot, shot.found, time)]
-        if text := self._unsure(shot.found):
-            hard.append(Hard(shot, "unsure", text))
+        hard += self._unsure(shot)
         if self._seen is None or time < self._seen or len(shot.found.above(self._thresholds)):
             self._seen = time
         elif time - self._seen >= self._quiet:
@@ -77,24 +84,31 @@ class Chooser:
             self._seen = time
         return hard
 
-    def _unsure(self, found: Detections) -> str:
+    def _unsure(self, shot: Shot) -> list[Hard]:
+        found = shot.found
         thresholds = self._thresholds[found.labels]
         away = np.abs(found.scores - thresholds)
-        if not len(found) or float(away.min()) > CLOSE:
-            return ""
+        close = int((away <= CLOSE).sum())
+        if not close:
+            return []
         k = int(away.argmin())
-        return f"{self._labels[found.labels[k]]} scores {found.scores[k]:.2f}, shown from {thresholds[k]:.2f}"
+        text = f"{self._labels[found.labels[k]]} scores {found.scores[k]:.2f}, shown from {thresholds[k]:.2f}"
+        return [Hard(shot, "unsure", text, close)]
 
 
-def disagreement(ours: Detections, theirs: Detections, labels: Sequence[str], thresholds: Sequence[float]) -> str:
-    """Say what one engine shows and the other does not see, not even with a score somewhat lower; empty if nothing.
+def disagreement(shot: Shot, theirs: Detections, labels: Sequence[str], thresholds: Sequence[float]) -> list[Hard]:
+    """Say what one engine shows and the other does not see, not even with a score somewhat lower.
 
     Args:
-        ours: all detections of the engine that runs, down to ``settings.lowest_score``.
+        shot: all detections of the engine that runs, down to ``settings.lowest_score``.
         theirs: those of the other.
         labels: class names of both.
         thresholds: the score from which on each class is shown.
+
+    Returns:
+        One of ``disagree``, or none.
     """
+    ours = shot.found
     least = np.asarray(thresholds, np.float32)
     told = []
     for what, shown, other in (("only here", ours, theirs), ("only by the other engine", theirs, ours)):
@@ -103,4 +117,5 @@ def disagreement(ours: Detections, theirs: Detections, labels: Sequence[str], th
         alone = ~(same & (sure.labels[:, None] == seen.labels[None])).any(axis=1)
         rows = zip(sure.labels[alone].tolist(), sure.scores[alone].tolist(), strict=True)
         told += [f"{labels[label]} {score:.2f} {what}" for label, score in rows]
-    return ", ".join(told[:3]) + (f" and {len(told) - 3} more" if len(told) > 3 else "")
+    text = ", ".join(told[:3]) + (f" and {len(told) - 3} more" if len(told) > 3 else "")
+    return [Hard(shot, "disagree", text, len(told))] if told else []

@@ -22,7 +22,7 @@ class CollectSettings:
         size: most bytes in the folder.
         share: most time that collecting may take, as a share of all time, 0 … 1.
         quiet: seconds without an object after which a frame is collected.
-        gap: least seconds between two frames collected for the same reason.
+        gap: seconds of which one frame is collected for a reason: the hardest.
         against: path of a second engine that looks at some of the frames; empty for none.
         open_engine: opens it.
         camera: the camera's name.

@@ -91,25 +91,47 @@ def test_a_planted_fault_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert problems(tmp_path)[0].startswith("half: ")
 
 
+def doubtful(number: int) -> Detections:
+    """Make detections of which so many are unsure."""
+    return found(*[(0.55, 0, (30.0 * k, 20.0, 30.0 * k + 20, 60.0)) for k in range(number)])
+
+
 def test_what_is_collected_at_random(tmp_path: Path) -> None:
-    """A frame is there if and only if it is hard, its time has come, and its scene is new."""
+    """Of each stretch of time, which begins with an unsure frame, that with the most doubts whose scene is new."""
     rng = np.random.default_rng(3)
-    settings = CollectSettings(gap=20.0, share=1.0)
+    settings = CollectSettings(gap=40.0, share=1.0)
     for run in range(6):
         folder, clock = tmp_path / str(run), Clock(0.0)
-        expected, scenes, due = [], set[int](), float("-inf")
+        expected, stretch, scenes = list[int](), list[tuple[int, int, int]](), set[int]()
         with Collect(folder, NAMES, settings, clock=clock) as sink:
             for index in range(60):
                 clock.now += 10.0
-                scene, hard = int(rng.integers(12)), bool(rng.random() < 0.5)
-                sink.write(frame(index, scene, every=10.0), UNSURE if hard else SURE)
-                if hard and 10.0 * index >= due and scene not in scenes:
-                    expected.append(index)
-                    scenes.add(scene)
-                    due = 10.0 * index + 20.0
+                scene, doubts = int(rng.integers(12)), int(rng.integers(4))
+                sink.write(frame(index, scene, every=10.0), doubtful(doubts) if doubts else SURE)
+                if doubts and scene not in scenes:
+                    stretch.append((doubts, -index, scene))
+                if stretch and index + stretch[0][1] >= 4:
+                    _, first, chosen = max(stretch)
+                    expected.append(-first)
+                    scenes.add(chosen)
+                    stretch = []
+        expected += [-first for _, first, _ in stretch and [max(stretch)]]  # what is chosen at the end
         roots = [read_root(file) for file in sorted((folder / LABELS).iterdir())]
         assert [int(root.findtext("collected/frame") or "") for root in roots] == expected
         assert problems(folder) == []
+
+
+def test_a_frame_is_collected_once_with_all_its_reasons(tmp_path: Path) -> None:
+    """Also with one that is known a frame later: that an object was seen in this frame only."""
+    engine = Second(found((0.9, 1, OTHER_BOX)))
+    with Collect(tmp_path, NAMES, beside(engine, gap=5.0, share=1.0)) as sink:
+        for index, doubts in enumerate((1, 3, 2)):
+            sink.write(frame(index), doubtful(doubts))
+        assert number(tmp_path) == 0  # a harder one may come
+    (collected,) = read_collection(tmp_path).frames
+    assert [kind for kind, _ in collected.reasons] == ["disagree", "unsure", "flicker"]
+    (file,) = (tmp_path / LABELS).iterdir()
+    assert read_root(file).findtext("collected/frame") == "1"
 
 
 @pytest.mark.parametrize("settings", [CollectSettings(frames=3, gap=0, share=1), CollectSettings(size=20_000, gap=0)])

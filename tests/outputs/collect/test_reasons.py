@@ -90,15 +90,26 @@ def test_quiet_frames_come_so_often_and_never_soon_after_an_object() -> None:
     assert expected
 
 
+def disagreed(ours: Detections, theirs: Detections) -> tuple[str, int]:
+    """What two engines disagree about, and in how many objects."""
+    ((text, doubts),) = [(one.text, one.doubts) for one in disagreement(Shot(blank(0), ours), theirs, NAMES, EACH)] or [
+        ("", 0)
+    ]
+    return text, doubts
+
+
 def test_what_one_engine_shows_and_the_other_does_not_see() -> None:
-    assert disagreement(SURE, SURE, NAMES, EACH) == disagreement(NOTHING, NOTHING, NAMES, EACH) == ""
-    assert disagreement(SURE, NOTHING, NAMES, EACH) == "bolt 0.90 only here"
-    assert disagreement(NOTHING, SURE, NAMES, EACH) == "bolt 0.90 only by the other engine"
+    assert disagreed(SURE, SURE) == disagreed(NOTHING, NOTHING) == ("", 0)
+    assert disagreed(SURE, NOTHING) == ("bolt 0.90 only here", 1)
+    assert disagreed(NOTHING, SURE) == ("bolt 0.90 only by the other engine", 1)
     other_class, elsewhere = found((0.9, 1, BOX)), found((0.9, 0, OTHER_BOX))
     for other in (other_class, elsewhere):
-        assert disagreement(SURE, other, NAMES, EACH).count("only") == 2
+        text, doubts = disagreed(SURE, other)
+        assert text.count("only") == doubts == 2
     many = found(*[(0.9, 0, (50.0 * k, 0.0, 50.0 * k + 20, 20.0)) for k in range(7)])
-    assert disagreement(many, NOTHING, NAMES, EACH).endswith(" and 4 more")
+    text, doubts = disagreed(many, NOTHING)
+    assert text.endswith(" and 4 more")
+    assert doubts == 7
 
 
 @pytest.mark.parametrize("label", [0, 1])
@@ -106,7 +117,14 @@ def test_engines_agree_where_the_other_scores_somewhat_lower(label: int) -> None
     ours = found((EACH[label] + 0.01, label, BOX))
     for below, agrees in ((NEAR - 0.01, True), (NEAR + 0.02, False)):
         theirs = found((EACH[label] - below, label, MOVED))
-        assert (disagreement(ours, theirs, NAMES, EACH) == "") == agrees
+        assert (disagreed(ours, theirs) == ("", 0)) == agrees
+
+
+def test_doubts_are_objects() -> None:
+    """Two of three scores are close to their class's threshold; the nearest is told."""
+    several = found((0.9, 0, BOX), (0.45, 0, OTHER_BOX), (0.33, 1, BOX))
+    (hard,) = Chooser(NAMES, EACH, 600.0).update(Shot(blank(0, position=0.0), several), 0.0)
+    assert (hard.kind, hard.text, hard.doubts) == ("unsure", "nut scores 0.33, shown from 0.30", 2)
 
 
 def test_the_lowest_score_is_enough_for_every_reason() -> None:

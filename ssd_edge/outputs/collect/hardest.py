@@ -1,0 +1,65 @@
+"""Choose the hardest frame of each stretch of time, for each reason."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from ssd_edge.outputs.collect.reasons import KINDS, Hard
+from ssd_edge.stream.frames import Frame
+
+_REMEMBERED = 8  # frames that may still be given more reasons, since what flickered is known a few frames later
+
+
+@dataclass
+class _Stretch:
+    ends: float
+    reasons: list[Hard]
+
+
+class Hardest:
+    """Chooses, of the frames that have a reason within a gap, the one with the most doubts; of equal ones, the first.
+
+    A stretch of time begins with a frame that has the reason, and ends a gap later.
+
+    Args:
+        gap: seconds.
+        is_new: tells whether a frame may be chosen; it is asked only of one that would be.
+    """
+
+    def __init__(self, gap: float, is_new: Callable[[Frame], bool]) -> None:
+        self._gap, self._is_new = gap, is_new
+        self._reasons: OrderedDict[Frame, list[Hard]] = OrderedDict()
+        self._stretches: dict[str, _Stretch] = {}
+
+    def update(self, hard: Iterable[Hard], time: float) -> None:
+        """Take in what is hard now: reasons of the newest frame, or of frames before it."""
+        now = sorted(hard, key=lambda one: list(KINDS).index(one.kind))
+        for one in now:
+            self._reasons.setdefault(one.shot.frame, []).append(one)
+        for one in now:
+            self._compare(one.kind, self._reasons[one.shot.frame], time)
+        while len(self._reasons) > _REMEMBERED:
+            self._reasons.popitem(last=False)
+
+    def _compare(self, kind: str, reasons: list[Hard], time: float) -> None:
+        stretch = self._stretches.get(kind)
+        if stretch is not None and _doubts(reasons) <= _doubts(stretch.reasons):
+            return
+        if not self._is_new(reasons[0].shot.frame):
+            return
+        if stretch is None:
+            self._stretches[kind] = _Stretch(time + self._gap, reasons)
+        else:
+            stretch.reasons = reasons
+
+    def due(self, time: float) -> list[Hard]:
+        """Take out a frame whose stretch has ended, with all its reasons; none if no stretch has ended."""
+        chosen = next((one.reasons for one in self._stretches.values() if time >= one.ends), [])
+        self._stretches = {kind: one for kind, one in self._stretches.items() if one.reasons is not chosen}
+        return chosen
+
+
+def _doubts(reasons: list[Hard]) -> int:
+    return sum(one.doubts for one in reasons)
