@@ -52,17 +52,18 @@ def candidates(loc: Floats, logits: Floats, spec: ModelSpec) -> Candidates:
         logits: (A, C).
         spec: gives score function and threshold.
     """
-    # Four booleans of one byte each are compared as one integer, which is faster than ``all`` along so short an axis.
-    sound = np.isfinite(loc, order="C").view(np.uint32)[:, 0] == np.uint32(0x01010101)
     # A little below the true bound, so that rounding of the bound drops no candidate.
     lowest = np.float32(math.log(spec.score_threshold / (1 - spec.score_threshold)) - 1e-3)
     with np.errstate(invalid="ignore", over="ignore"):
         if spec.score_function == "softmax":  # one NaN makes a whole row NaN
             peak = _highest(logits[:, 1:], np.maximum)
-            rows = np.flatnonzero((peak - logits[:, 0] > lowest) & sound)
+            rows = (peak - logits[:, 0] > lowest).nonzero()[0]
         else:
             peak = _highest(logits[:, 1:], np.fmax)
-            rows = np.flatnonzero((peak > lowest) & sound)
+            rows = (peak > lowest).nonzero()[0]
+    # Four booleans of one byte each are compared as one integer, which is faster than ``all`` along so short an axis.
+    finite = np.isfinite(loc.take(rows, axis=0)).view(np.uint32)[:, 0]
+    rows = rows[finite == np.uint32(0x01010101)]
     scores = _Scores(logits, spec)
     if len(rows) * logits.shape[1] <= _FEW:
         return _Few(scores, rows)
@@ -187,7 +188,7 @@ def _keys(
     Ascending keys mean descending scores, then ascending class and box index: the bits of positive float32 values, read
     as integers, have the same order as the values.
     """
-    flat = np.flatnonzero(candidate)
+    flat = candidate.ravel().nonzero()[0]
     row, label = np.divmod(flat, scores.shape[1])
     # Converted first: NumPy 1 would make uint32 of a scalar uint64 and an array of uint32.
     descending = np.uint64(0xFFFFFFFF) - scores[row, label].view(np.uint32).astype(np.uint64)

@@ -117,6 +117,8 @@ def nms(box: Floats, label: npt.NDArray[np.int64], threshold: float) -> npt.NDAr
     Returns:
         (N,) bool: which boxes are kept.
     """
+    if len(box) < 2:
+        return np.ones(len(box), bool)
     values = _corners_and_areas(box)
     keep = np.zeros(len(box), bool)
     left = np.arange(len(box))  # not yet decided

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -34,10 +36,14 @@ def normalise(image: npt.NDArray[np.uint8], spec: ModelSpec) -> npt.NDArray[np.f
     if spec.channel_order == "rgb":
         planes = planes[::-1]
     for channel, plane in enumerate(planes):
-        # Plane by plane, since NumPy is eight times as fast on contiguous bytes as on every third byte.
-        np.subtract(plane, np.float32(spec.mean[channel]), out=output[0, channel], dtype=np.float32)
-        output[0, channel] /= np.float32(spec.std[channel])
+        cv2.LUT(plane, _levels(spec.mean[channel], spec.std[channel]), output[0, channel])
     return output
+
+
+@cache
+def _levels(mean: float, std: float) -> npt.NDArray[np.float32]:
+    """Normalise each value that a pixel can have, (256,)."""
+    return (np.arange(256, dtype=np.float32) - np.float32(mean)) / np.float32(std)
 
 
 def check_frame(frame: npt.NDArray[np.uint8]) -> None:

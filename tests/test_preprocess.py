@@ -39,6 +39,16 @@ def test_is_resize_then_reorder_then_normalise(frame, size, order, seed):
     np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-5)
 
 
+def test_every_level_is_subtracted_and_divided_in_float32():
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    mean, std = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)
+    spec = small_spec(input_size=(16, 16), channel_order="bgr", mean=mean, std=std)
+    got = preprocess(np.stack([levels] * 3, axis=-1), spec)
+    for channel in range(3):
+        wanted = (levels.astype(np.float32) - np.float32(mean[channel])) / np.float32(std[channel])
+        assert got[0, channel].tobytes() == wanted.tobytes()
+
+
 def test_each_channel_goes_where_the_spec_says():
     blue = np.zeros((8, 8, 3), np.uint8)
     blue[..., 0] = 255

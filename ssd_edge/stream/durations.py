@@ -11,6 +11,7 @@ from time import monotonic
 from typing import NamedTuple
 
 _LOWEST, _GROWTH, _BUCKETS = 1e-6, 1.02, 1050  # 1 µs … 1000 s
+_LOG_GROWTH = math.log(_GROWTH)
 
 
 class Percentiles(NamedTuple):
@@ -38,7 +39,7 @@ class Durations:
 
     def add(self, seconds: float) -> None:
         """Count one duration."""
-        bucket = int(math.log(max(seconds, _LOWEST) / _LOWEST) / math.log(_GROWTH))
+        bucket = int(math.log(max(seconds, _LOWEST) / _LOWEST) / _LOG_GROWTH)
         self._buckets[min(bucket, _BUCKETS - 1)] += 1
         self.count, self.total = self.count + 1, self.total + seconds
 

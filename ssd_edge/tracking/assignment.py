@@ -22,22 +22,22 @@ def assign(costs: Costs, limit: float) -> tuple[Indices, Indices]:
     Returns:
         (K,) rows in ascending order and (K,) columns.
     """
-    gains = np.where(costs < limit, costs - limit, 0.0)
-    possible = gains < 0
-    paired = np.full(len(gains), -1, np.int64)
+    possible = costs < limit
+    rows, columns = np.nonzero(possible)
     # Most objects have one candidate, which has no other.
-    sole = possible & (possible.sum(axis=1, keepdims=True) == 1) & (possible.sum(axis=0, keepdims=True) == 1)
-    rows, columns = np.nonzero(sole)
-    paired[rows] = columns
-    rows = np.flatnonzero(possible.any(axis=1) & (paired < 0))
-    columns = np.flatnonzero(possible[rows].any(axis=0))
-    if len(rows):
-        contested = gains[np.ix_(rows, columns)]
+    sole = (possible.sum(axis=1)[rows] == 1) & (possible.sum(axis=0)[columns] == 1)
+    paired = np.full(len(costs), -1, np.int64)
+    paired[rows[sole]] = columns[sole]
+    if not sole.all():
+        rows = np.flatnonzero(possible.any(axis=1) & (paired < 0))
+        columns = np.flatnonzero(possible[rows].any(axis=0))
+        contested = costs[rows[:, None], columns]
+        contested = np.where(contested < limit, contested - limit, 0.0)
         chosen = _inverse(_solve(contested.T), len(rows)) if len(rows) > len(columns) else _solve(contested)
         kept = chosen >= 0
-        kept[kept] = contested[np.flatnonzero(kept), chosen[kept]] < 0
+        kept[kept] = contested[kept.nonzero()[0], chosen[kept]] < 0
         paired[rows[kept]] = columns[chosen[kept]]
-    rows = np.flatnonzero(paired >= 0)
+    rows = (paired >= 0).nonzero()[0]
     return rows, paired[rows]
 
 

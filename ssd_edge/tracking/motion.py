@@ -99,6 +99,7 @@ def coordinates(boxes: npt.NDArray[np.floating]) -> Numbers:
 
 def _noise(height: Numbers, share: float, ratio: float) -> Numbers:
     """Return the variance of each coordinate: of three it follows the height, (N, 1); of the ratio it is constant."""
-    noise = np.repeat(np.square(share * height), 4, axis=1)
+    noise: Numbers = np.empty((len(height), 4))
+    noise[:] = np.square(share * height)
     noise[:, 2] = ratio**2
     return noise

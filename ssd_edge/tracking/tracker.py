@@ -201,20 +201,25 @@ class Tracker:
 
         high = detections.scores >= self._high[detections.labels]
         low = (detections.scores >= self._low[detections.labels]) & ~high
-        was_present = tracks.are(State.PRESENT)
+        was_present, was_new = tracks.are(State.PRESENT), tracks.are(State.NEW)
         offered_low = tracks.are(*self._rounds.low_finds)
-        self._pair(detections, high, tracks.are(State.PRESENT, State.LOST), self._rounds.high, now)
-        self._pair(detections, high, tracks.are(State.NEW), self._rounds.confirming, now)
-        self._pair(detections, low, offered_low, self._rounds.low, now, by_score=False)
+        # A track that was paired is not sought again, so these stay right.
+        expected = tracks.motion.boxes()
+        self._pair(detections, high, ~was_new, self._rounds.high, now, expected)
+        self._pair(detections, high, was_new, self._rounds.confirming, now, expected)
+        self._pair(detections, low, offered_low, self._rounds.low, now, expected, by_score=False)
 
         unseen = tracks.detections < 0
         tracks.states[unseen & was_present] = State.LOST.value
-        gone = unseen & (tracks.are(State.NEW) | (now - tracks.seen > self._settings.lost + _ROUNDING))
+        gone = unseen & (was_new | (now - tracks.seen > self._settings.lost + _ROUNDING))
         left = high & (detections.scores >= self._begin[detections.labels])
         left[tracks.detections[~unseen]] = False
-        state = State.PRESENT if first else State.NEW
-        begun = _Tracks.of(detections, np.flatnonzero(left), state, now)
-        self._tracks = _without_copies(tracks.select(~gone).joined(begun))
+        if gone.any():
+            tracks = tracks.select(~gone)
+        if left.any():
+            state = State.PRESENT if first else State.NEW
+            tracks = tracks.joined(_Tracks.of(detections, left.nonzero()[0], state, now))
+        self._tracks = _without_copies(tracks)
         return self._report(detections, now)
 
     def _predict(self, frames: float) -> None:
@@ -223,16 +228,28 @@ class Tracker:
         tracks.motion.predict(tracks.are(State.PRESENT, State.LOST), frames)
 
     def _pair(
-        self, detections: Detections, offered: Mask, sought: Mask, limit: float, now: float, *, by_score: bool = True
+        self,
+        detections: Detections,
+        offered: Mask,
+        sought: Mask,
+        limit: float,
+        now: float,
+        expected: npt.NDArray[np.float32],
+        *,
+        by_score: bool = True,
     ) -> None:
-        """Pair tracks ``sought`` that have no detection yet with detections ``offered`` that have no track yet."""
+        """Pair tracks ``sought`` that have no detection yet with detections ``offered`` that have no track yet.
+
+        ``expected`` is where the tracks are expected, (N, 4).
+        """
         tracks = self._tracks
+        paired = tracks.detections >= 0
         free = offered.copy()
-        free[tracks.detections[tracks.detections >= 0]] = False
-        columns, rows = np.flatnonzero(free), np.flatnonzero(sought & (tracks.detections < 0))
+        free[tracks.detections[paired]] = False
+        columns, rows = free.nonzero()[0], (sought & ~paired).nonzero()[0]
         if not (len(rows) and len(columns)):
             return
-        overlaps = iou(tracks.motion.boxes()[rows][:, None], detections.boxes[columns][None]).astype(np.float64)
+        overlaps = iou(expected[rows][:, None], detections.boxes[columns][None]).astype(np.float64)
         if by_score:
             overlaps *= detections.scores[columns]
         costs = np.where(tracks.labels[rows][:, None] == detections.labels[columns], 1 - overlaps, np.inf)
@@ -246,11 +263,11 @@ class Tracker:
 
     def _report(self, detections: Detections, now: float) -> list[Track]:
         tracks = self._tracks
-        unnamed = np.flatnonzero((tracks.ids == 0) & tracks.are(State.PRESENT))
+        unnamed = ((tracks.ids == 0) & tracks.are(State.PRESENT)).nonzero()[0]
         tracks.ids[unnamed] = np.arange(self._next, self._next + len(unnamed))
         self._next += len(unnamed)
-        boxes = tracks.motion.boxes()
         measured = tracks.detections >= 0
+        boxes = np.empty((len(tracks), 4), np.float32) if measured.all() else tracks.motion.boxes()
         boxes[measured] = detections.boxes[tracks.detections[measured]]
         by_value = tuple(State)  # their values are 0, 1, 2
         plain = zip(
@@ -275,10 +292,10 @@ class Tracker:
 
 def _without_copies(tracks: _Tracks) -> _Tracks:
     """Leave out of each pair of a lost and a present track with nearly the same box the one that lived shorter."""
-    lost = np.flatnonzero(tracks.are(State.LOST))
-    if not len(lost):
+    is_lost = tracks.are(State.LOST)
+    lost, here = is_lost.nonzero()[0], (~is_lost).nonzero()[0]
+    if not (len(lost) and len(here)):
         return tracks
-    here = np.flatnonzero(~tracks.are(State.LOST))
     boxes, lived = tracks.motion.boxes(), tracks.seen - tracks.began
     same = iou(boxes[here][:, None], boxes[lost][None]) > _SAME
     same &= tracks.labels[here][:, None] == tracks.labels[lost]

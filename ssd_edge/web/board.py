@@ -12,11 +12,13 @@ class Board:
 
     Attributes:
         readers: number of readers by key.
+        waiting: number of those that have all that is there, and wait for more.
         is_closed: whether readers end.
     """
 
     def __init__(self) -> None:
         self.readers: Counter[str] = Counter()
+        self.waiting: Counter[str] = Counter()
         self.is_closed = False
         self._values: dict[str, tuple[int, bytes]] = {}
         self._version, self._news = 0, asyncio.Event()
@@ -58,6 +60,10 @@ class Board:
                         seen[key] = version
                         yield key, value
                 if news is self._news and not self.is_closed:
-                    await news.wait()
+                    self.waiting.update(keys)
+                    try:
+                        await news.wait()
+                    finally:
+                        self.waiting.subtract(keys)
         finally:
             self.readers.subtract(keys)

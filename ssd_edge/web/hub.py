@@ -1,4 +1,4 @@
-"""Turn the newest frames and numbers into what browsers get: each once, however many look, and only if one does."""
+"""Turn the newest frames and numbers into what browsers get: each once, however many look, and only if one waits."""
 
 from __future__ import annotations
 
@@ -137,7 +137,8 @@ class Hub:
                 self._sent[name, "boxes"] = shot.number
                 boxes[name] = boxes_of(shot, view)
             key = f"picture {name}"
-            if self.board.readers[key] and self._sent.get((name, key)) != shot.number:
+            # None is made while all readers are busy with an earlier one: a slow one then gets a new one, not an old.
+            if self.board.waiting[key] and self._sent.get((name, key)) != shot.number:
                 self._sent[name, key] = shot.number
                 jpeg = await self.work(lambda shot=shot: picture_of(shot))  # type: ignore[misc]
                 self.board.post(key, _part(name, shot.number, jpeg))

@@ -143,6 +143,26 @@ def test_nobody_compresses_pictures_when_nobody_looks(running, monkeypatch):
     wait_for(lambda: hub.board.readers["picture belt"] == 0)
 
 
+def test_no_picture_is_compressed_for_a_client_that_still_has_one_to_read(running, monkeypatch):
+    calls = []
+    real = cv2.imencode
+    monkeypatch.setattr(cv2, "imencode", lambda *arguments: calls.append(1) or real(*arguments))
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(running.page.address)
+        served = next(iter(wait_for(lambda: running.page._server.server_state.connections)))
+        served.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        client.sendall(b"GET /api/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        wait_for(lambda: served.flow is not None and served.flow.write_paused)
+        made, number = len(calls), running.views["belt"].newest.number
+        wait_for(lambda: running.views["belt"].newest.number > number + 5)
+        assert len(calls) <= made + 1  # which begins to wait for the client to read
+        client.settimeout(30)
+        while len(calls) <= made + 1:
+            client.recv(1 << 16)
+    wait_for(lambda: running.page._hub.board.waiting.total() == 0)
+
+
 def test_a_camera_that_is_forgotten_leaves_no_picture(running, ask):
     board = running.page._hub.board
     for name in ("dock", "belt"):
