@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from math import inf
 
-_IDR, _SLICES, _SPS = 5, (1, 5), 7  # kinds of H.264's units
+_IDR, _SLICES, _SPS, _PPS = 5, (1, 5), 7, 8  # kinds of H.264's units
 _WITH_CHROMA = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}  # profiles whose SPS tells the chroma
+_DOUBTED = 5  # packets in a row whose parameter sets are doubted
+_REMEMBERED = 64  # parameter sets
 _GAP = 1.5  # intervals between two frames from which on one is missing
 
 
@@ -50,6 +53,47 @@ class Gaps:
         return interval is not None and time - last > _GAP * interval
 
 
+class ParameterSets:
+    """Notices wrong bytes in H.264's parameter sets, ITU-T H.264 (08/2021), 7.3.2.1 and 7.3.2.2.
+
+    They say how all that follows is to be decoded, so that pictures of another size, colour or order come of wrong ones
+    without an error. A camera sends the same again and again. Others than before are doubted until they come a second
+    time, or those of before come again; and no longer than a few packets, in case a camera always sends others.
+    """
+
+    def __init__(self) -> None:
+        self._trusted: set[bytes] = set()
+        self._new: deque[bytes] = deque(maxlen=_REMEMBERED)
+        self._doubted: set[int] = set()
+        self._in_a_row = 0  # packets with sets that were doubted
+        self._in_band = False
+
+    def doubted(self, data: bytes, described: bool = False) -> bool:
+        """Tell whether pictures from this packet on may lean on wrong sets.
+
+        Args:
+            data: units with start codes (Annex B), such as a packet of RTSP or MPEG-TS.
+            described: whether these come with the stream's description. They are trusted, and so are the first ones in
+                the stream itself, since some cameras describe what they no longer send.
+        """
+        sets = [unit.rstrip(b"\0") for unit in _units(data) if unit[0] & 31 in (_SPS, _PPS)]
+        if not sets:
+            return bool(self._doubted)
+        if described or not self._in_band:
+            self._trusted.update(sets)
+            self._in_band = not described
+        new = set(sets) - self._trusted
+        self._in_a_row = self._in_a_row + 1 if new else 0
+        known = new if self._in_a_row > _DOUBTED else new.intersection(self._new)
+        if len(self._trusted) > _REMEMBERED:
+            self._trusted = set(sets) - new
+        self._trusted |= known
+        self._new.extend(new - known)
+        self._doubted -= {unit[0] & 31 for unit in sets}
+        self._doubted |= {unit[0] & 31 for unit in new - known}
+        return bool(self._doubted)
+
+
 class FrameNumbers:
     """Notices missing pictures in H.264 by ``frame_num``; ITU-T H.264 (08/2021), 7.3.2.1.1, 7.3.3 and 7.4.3.
 
@@ -68,9 +112,7 @@ class FrameNumbers:
             data: units with start codes (Annex B), such as a packet of RTSP or MPEG-TS.
         """
         missing = False
-        for unit in data.replace(b"\0\0\0\1", b"\0\0\1").split(b"\0\0\1")[1:]:
-            if not unit:
-                continue
+        for unit in _units(data):
             kind, refers = unit[0] & 31, unit[0] >> 5 & 3
             if kind == _SPS:
                 self._read_sps(unit)
@@ -105,6 +147,10 @@ class FrameNumbers:
                     if bits.take(1):
                         bits.skip_scaling(16 if number < 6 else 64)
         self._bits = min(16, bits.unsigned() + 4)
+
+
+def _units(data: bytes) -> list[bytes]:
+    return [unit for unit in data.replace(b"\0\0\0\1", b"\0\0\1").split(b"\0\0\1")[1:] if unit]
 
 
 class _Bits:

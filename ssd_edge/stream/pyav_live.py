@@ -13,9 +13,10 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from ssd_edge.errors import SourceError
+from ssd_edge.pixels import Image
 from ssd_edge.stream.arrivals import Arrivals
 from ssd_edge.stream.encoded import Encoded
-from ssd_edge.stream.integrity import FrameNumbers, Gaps, Gate
+from ssd_edge.stream.integrity import FrameNumbers, Gaps, Gate, ParameterSets
 from ssd_edge.stream.live import Taken
 from ssd_edge.stream.packets import OPENING, Packets
 
@@ -48,7 +49,7 @@ class PyAvConnection:
         self._packets = Packets(address, opens_within)
         self._arrived: dict[int | None, float] = {}
         self._frames: deque[tuple[av.VideoFrame, bool, Encoded | None]] = deque()
-        self._gate, self._gaps, self._numbers = Gate(), Gaps(), FrameNumbers()
+        self._gate, self._gaps, self._numbers, self._sets = Gate(), Gaps(), FrameNumbers(), ParameterSets()
         self._opened = False
 
     def opened(self, stopping: Callable[[], bool]) -> bool:
@@ -72,6 +73,7 @@ class PyAvConnection:
         self._arrivals = Arrivals(self._packets.began, self._packets.opened, self._behind())
         self._last_arrival = self._packets.began
         self._numbers.missing_before(context.extradata or b"")
+        self._sets.doubted(context.extradata or b"", described=True)
         self._timed = container.format.name not in _UNTIMED
 
     @property
@@ -103,9 +105,11 @@ class PyAvConnection:
             while self._frames:
                 frame, damaged, encoded = self._frames.popleft()
                 if self._gate.passes(damaged or frame.is_corrupt, bool(frame.key_frame), frame.time):
-                    arrived = self._arrived.get(frame.pts, self._last_arrival)
-                    image = np.ascontiguousarray(frame.to_ndarray(format="bgr24"), np.uint8)
-                    return Taken(image, arrived, monotonic() - began, encoded=encoded)
+                    image = converted(frame)
+                    if image is not None:
+                        arrived = self._arrived.get(frame.pts, self._last_arrival)
+                        return Taken(image, arrived, monotonic() - began, encoded=encoded)
+                    self._gate.passes(True, False, None)
                 self.unreadable += 1
             if monotonic() > until:
                 self.ended = f"only damaged pictures came for {_DAMAGED:.0f} s"
@@ -126,7 +130,7 @@ class PyAvConnection:
         self._last_arrival = self._arrived[packet.pts] = self._arrivals.at(now, waited, sent)
         if len(self._arrived) > _KEPT:
             del self._arrived[next(iter(self._arrived))]
-        damaged = packet.is_corrupt or self._missing_before(packet)
+        damaged = packet.is_corrupt or self._damage_before(packet)
         try:
             frames = packet.decode()
         except (av.error.FFmpegError, OSError):
@@ -144,11 +148,24 @@ class PyAvConnection:
             return 0
         return 2 if self._container.format.name in _IN_PIECES else 1
 
-    def _missing_before(self, packet: Packet[VideoStream]) -> bool:
+    def _damage_before(self, packet: Packet[VideoStream]) -> bool:
         name = self._stream.codec_context.name
         if name == "h264":
-            return self._numbers.missing_before(bytes(packet))
+            data = bytes(packet)
+            missing = self._numbers.missing_before(data)
+            return self._sets.doubted(data) or missing
         if name in _WHOLE or not self._timed:
             return False
         gap = self._gaps.before(None if packet.dts is None else float(packet.dts * packet.time_base))
         return gap and not packet.is_keyframe
+
+
+def converted(frame: av.VideoFrame) -> Image | None:
+    """Convert a picture to (height, width, 3) uint8 BGR; None if its colours are of a kind that cannot be.
+
+    Wrong bytes in what describes them make such a picture.
+    """
+    try:
+        return np.ascontiguousarray(frame.to_ndarray(format="bgr24"), np.uint8)
+    except (av.error.FFmpegError, OSError, ValueError):
+        return None

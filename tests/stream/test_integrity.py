@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from ssd_edge.pixels import FORMATS, RawFrame, packed
-from ssd_edge.stream.integrity import FrameNumbers, Gaps, Gate
+from ssd_edge.stream.integrity import FrameNumbers, Gaps, Gate, ParameterSets
 from ssd_edge.stream.liveness import BLACK_AFTER, FROZEN_AFTER, Liveness
+from ssd_edge.stream.pyav_live import converted
 
 OPTIONS = {"preset": "ultrafast", "tune": "zerolatency", "x264-params": "keyint=10:scenecut=0:repeat-headers=1"}
 
@@ -72,8 +73,9 @@ def units(data: bytes) -> list[bytes]:
 
 def test_noise_instead_of_units_is_no_error() -> None:
     random = np.random.default_rng(1)
-    numbers = FrameNumbers()
+    numbers, sets = FrameNumbers(), ParameterSets()
     for size in range(200):
+        sets.doubted(b"\0\0\1\x67" + random.bytes(size))
         numbers.missing_before(b"\0\0\1\x67" + random.bytes(size))
         numbers.missing_before(b"\0\0\1\x41" + random.bytes(size % 7))
         numbers.missing_before(random.bytes(size))
@@ -122,12 +124,78 @@ def test_nothing_spoilt_passes_of_a_stream_with_holes() -> None:
     assert len(passed) > 35
 
 
+SPS, OTHER_SPS, PPS, SLICE = (b"\0\0\0\1" + unit for unit in (b"\x67abc", b"\x67abd", b"\x68xyz", b"\x41def"))
+
+
+@pytest.mark.parametrize(
+    ("what", "sent", "doubted"),
+    [
+        ("nothing", [b"", SLICE], [False, False]),
+        ("always the same", [SPS + PPS, SLICE, SPS + b"\0" + PPS], [False] * 3),
+        (
+            "wrong ones, once",
+            [SPS + PPS, OTHER_SPS + PPS, SLICE, PPS, SPS, SLICE],
+            [False, True, True, True, False, False],
+        ),
+        ("other wrong ones each time", [SPS, OTHER_SPS, b"\0\0\1\x67q", SPS], [False, True, True, False]),
+        ("a camera set anew", [SPS + PPS, OTHER_SPS + PPS, SLICE, OTHER_SPS, SLICE], [False, True, True, False, False]),
+        ("and back", [SPS, OTHER_SPS, OTHER_SPS, SPS, OTHER_SPS], [False, True, False, False, False]),
+        ("by turns", [SPS, OTHER_SPS, SPS, OTHER_SPS, SPS], [False, True, False, False, False]),
+    ],
+)
+def test_other_parameter_sets_are_doubted_until_they_come_again(
+    what: str, sent: list[bytes], doubted: list[bool]
+) -> None:
+    sets = ParameterSets()
+    assert [sets.doubted(data) for data in sent] == doubted, what
+
+
+def test_a_camera_whose_parameter_sets_always_differ_is_seen() -> None:
+    sets = ParameterSets()
+    doubted = [sets.doubted(b"\0\0\1\x67%d" % number) for number in range(1000, 1300)]
+    assert doubted == [False, *[True] * 5, *[False] * 294]
+    assert not sets.doubted(b"\0\0\1\x671299")
+
+
+def test_the_first_parameter_sets_are_trusted_besides_those_of_the_description() -> None:
+    """Some cameras describe what they no longer send."""
+    sets = ParameterSets()
+    assert not sets.doubted(SPS, described=True)
+    assert not sets.doubted(OTHER_SPS)
+    assert not sets.doubted(SPS)
+    assert sets.doubted(b"\0\0\1\x67q")
+
+
+def test_nothing_passes_that_wrong_parameter_sets_made() -> None:
+    whole = packets({**OPTIONS, "x264-params": "keyint=8:scenecut=0:repeat-headers=1"}, 24)
+    truth = {image.tobytes() for image in decoded(whole, gated=False)}
+    garbled, passed = 0, []
+    for place in range(24):
+        spoilt, changed = list(whole), bytearray(whole[8])
+        changed[8 + place // 8] ^= 1 << place % 8  # of the numbers in the SPS
+        spoilt[8] = bytes(changed)
+        garbled += any(image.tobytes() not in truth for image in decoded(spoilt, gated=False))
+        passed.append([image.tobytes() in truth for image in decoded(spoilt, gated=True)])
+    assert garbled
+    assert all(all(one) for one in passed)
+    assert min(map(len, passed)) >= 13  # not the eight that lean on them, nor what FFmpeg holds back
+
+
+def test_colours_that_cannot_be_converted_make_no_picture() -> None:
+    frame = av.VideoFrame(32, 16, "yuv420p")
+    image = converted(frame)
+    assert image is not None
+    assert image.shape == (16, 32, 3)
+    frame.colorspace = 14  # ICtCp, as wrong bytes may say
+    assert converted(frame) is None
+
+
 def decoded(data: list[bytes], gated: bool) -> list[np.ndarray]:
     context = av.CodecContext.create("h264", "r")
     context.thread_count = 1
-    gate, numbers, images = Gate(), FrameNumbers(), []
+    gate, numbers, sets, images = Gate(), FrameNumbers(), ParameterSets(), []
     for one in data:
-        missing = numbers.missing_before(one)
+        missing = numbers.missing_before(one) | sets.doubted(one)
         try:
             frames = context.decode(av.Packet(one))
         except av.error.FFmpegError:
