@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -50,7 +51,8 @@ def measure() -> Figure:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         first, bad, good = _bundles(folder)
-        verdicts, lost, frames = _tried(folder, first, {**bad, **good})
+        verdicts, reasons, frames = _tried(folder, first, {**bad, **good})
+    lost = sum(reasons.values())
     wrong_in = [name for name in bad if verdicts[name][0] not in ("refused", "went back")]
     good_out = [name for name in good if verdicts[name][0] != "kept"]
     stopped = len(bad) - len(wrong_in)
@@ -60,7 +62,13 @@ def measure() -> Figure:
         f"of {len(bad)} bad candidates that were refused or rolled back",
         "all; each good one in; zero frames lost",
         not wrong_in and not good_out and not lost,
-        {"verdicts": verdicts, "let in though bad": wrong_in, "good but out": good_out, "machine": summary()},
+        {
+            "verdicts": verdicts,
+            "let in though bad": wrong_in,
+            "good but out": good_out,
+            "lost": reasons,
+            "machine": summary(),
+        },
         f"{len(good) - len(good_out)} of {len(good)} good ones in; {lost} of {frames} frames lost",
     )
 
@@ -99,8 +107,8 @@ def _built(folder: Path, name: str, seed: int = 0, proven: bool = True, **change
     return bundle
 
 
-def _tried(folder: Path, first: Path, trials: Trials) -> tuple[dict[str, tuple[str, str]], int, int]:
-    """Return by name how each trial ended and why; the number of lost frames, and of all."""
+def _tried(folder: Path, first: Path, trials: Trials) -> tuple[dict[str, tuple[str, str]], Counter[str], int]:
+    """Return by name how each trial ended and why; frames lost, by reason or gaps of the JSON; its frames."""
     camera = {"size": "96x72", "fps": 40, "buffer": "drop-oldest:1000", "min_score": 0.35}
     file = folder / "service.yaml"
     described = {f"c{k}": {"source": f"synthetic:{k}", **camera} for k in range(CAMERAS)}
@@ -143,15 +151,15 @@ def _tried(folder: Path, first: Path, trials: Trials) -> tuple[dict[str, tuple[s
     thread.join()
     if failed:
         raise failed[0]
-    lost = frames = 0
+    lost, frames = Counter[str](), 0
     for name in described:
         indices = [
             json.loads(line)["index"]
             for path in sorted(folder.glob(f"{name}*.jsonl"))
             for line in path.read_text().splitlines()
         ]
-        lost += sum(abs(after - before - 1) for before, after in pairwise(indices))
-        lost += sum(count for why, count in report.cameras[name].ledger.items() if why != "left")
+        lost["gaps"] += sum(abs(after - before - 1) for before, after in pairwise(indices))
+        lost.update({why: count for why, count in report.cameras[name].ledger.items() if why != "left"})
         frames += len(indices)
     return verdicts, lost, frames
 

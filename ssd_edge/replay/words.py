@@ -19,7 +19,7 @@ def sentences(verdict: Verdict) -> list[str]:
     if verdict.frames:
         said.append(f"compared: {', '.join(STAGES[stage] for stage in verdict.compared)}")
     if verdict.missing:
-        said.append(f"{_frames(verdict.missing)} were shown and are missing from the recording")
+        said.append(f"missing from the recording: {_frames(verdict.missing)} that the run showed")
     if verdict.untracked:
         said.append(
             f"tracks of {_frames(verdict.untracked)} are not compared, since frames before are missing or differ"

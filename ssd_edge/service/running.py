@@ -305,6 +305,8 @@ class Service:
                 model.close()
             raise
         self._config, self._of_file, self._health.patience = new, of_file, new.unhealthy_after
+        if new.model != old.model:
+            self._watched = Watched(journal_of(new.path))
         for name in changes.closed:
             self._cameras.close(name)
         for camera in changes.opened:

@@ -69,10 +69,18 @@ class _Phase:
     @property
     def slower(self) -> float | None:
         """How many times the old engine's time the candidate takes; None while too few were measured."""
-        if len(self.times) < self.wanted:
-            return None
-        old = _quick([other for _, other in self.times])
-        return _quick([own for own, _ in self.times]) / old if old > 0 else None
+        return None if len(self.times) < self.wanted else _ratio(list(self.times))
+
+    @property
+    def surely_slower(self) -> float:
+        """The least of these times in all pairs and in either half of them; 0 while too few were measured.
+
+        Each new pair is a new look at the limit: what only a burst of other work makes slow must not break it.
+        """
+        times, half = list(self.times), len(self.times) // 2
+        if len(times) < self.wanted:
+            return 0.0
+        return min(_ratio(part) for part in (times, times[:half], times[half:]) if part)
 
     @property
     def growth(self) -> int:
@@ -149,12 +157,15 @@ class Trial:
     def _look_at_shadow(self, frames: Frames) -> Step | None:
         now, contract = self._now, self._contract
         enough = now.compared >= contract.frames and now.total >= contract.detections
-        if enough and self._lasted(contract.seconds):
+        is_slow = now.slower is not None and now.slower > contract.slower
+        if enough and not is_slow and self._lasted(contract.seconds):
             why = self.sentence()
             self.phase, self._now = "probation", _Phase(self._clock(), frames, now.wanted)
             return Step("take over", why)
         if self._lasted(contract.patience):
             self.phase = "over"
+            if enough and is_slow:
+                return Step("refuse", f"after {contract.patience:.0f} s, {self._slow(now.slower or 0.0)}")
             return Step(
                 "refuse",
                 f"in {contract.patience:.0f} s, {now.compared} of {contract.frames} frames and {now.total} of "
@@ -167,8 +178,8 @@ class Trial:
         now, contract = self._now, self._contract
         if now.compared >= min(ENOUGH, contract.frames) and now.disagreement > contract.disagreement:
             return f"{self.sentence()}; at most {100 * contract.disagreement:g} % are allowed"
-        if now.slower is not None and now.slower > contract.slower:
-            return f"a frame takes {now.slower:.2f} times as long as before; at most {contract.slower:g} are allowed"
+        if now.surely_slower > contract.slower:
+            return self._slow(now.surely_slower)
         if now.growth > contract.growth:
             grown, allowed = bytes_as_text(now.growth), bytes_as_text(contract.growth)
             return f"its memory grew by {grown}; at most {allowed} are allowed"
@@ -178,11 +189,20 @@ class Trial:
                 return f"{100 * late:.1f} % of the frames became too old, {100 * self._usual:.1f} % before"
         return ""
 
+    def _slow(self, times: float) -> str:
+        return f"a frame takes {times:.2f} times as long as before; at most {self._contract.slower:g} are allowed"
+
     def _processed(self, frames: Frames) -> int:
         return frames.processed - self._now.before.processed
 
     def _lasted(self, seconds: float) -> bool:
         return self._clock() - self._now.began >= seconds
+
+
+def _ratio(times: list[tuple[float, float]]) -> float:
+    """Return how many times the old engine's time the candidate takes; 0 if the old one's cannot be measured."""
+    old = _quick([other for _, other in times])
+    return _quick([own for own, _ in times]) / old if old > 0 else 0.0
 
 
 def _quick(times: list[float]) -> float:

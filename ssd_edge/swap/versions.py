@@ -70,6 +70,7 @@ class Watched:
 
     def __init__(self, journal: Journal, clock: Callable[[], float] = monotonic) -> None:
         self._journal, self._clock = journal, clock
+        self._reached: tuple[tuple[int, int, str], ...] = ()  # the newest of the folder that has worked
         self._seen: tuple[Path, object, float] | None = None
         self._broken: object = None
 
@@ -78,7 +79,8 @@ class Watched:
 
         Args:
             folder: holds bundles.
-            working: the one that works; only newer ones count.
+            working: the one that works; only those count that are newer than each of the folder that has worked, so
+                that nobody's exchange for an older one, or one from elsewhere, is undone.
         """
         try:
             found = self._newer(folder, working)
@@ -97,8 +99,9 @@ class Watched:
         return None
 
     def _newer(self, folder: Path, working: Path) -> Path | None:
-        least = natural(working.name) if working.parent == folder else ()
-        newer = [one for one in versions(folder) if natural(one.name) > least]
+        if working.parent == folder:
+            self._reached = max(self._reached, natural(working.name))
+        newer = [one for one in versions(folder) if natural(one.name) > self._reached]
         unfit = self._journal.unfit() if newer else {}
         return next((one for one in newer if identity(one) not in unfit), None)
 

@@ -86,3 +86,22 @@ def test_a_newer_one_is_noticed_once_it_is_complete(tmp_path, bundle, journal):
     assert manifest["plans"]
     journal.write("refused", new, identity(new), "slow")
     assert [look() for _ in range(3)] == [None] * 3
+
+
+def test_an_exchange_for_an_older_one_or_one_from_elsewhere_is_not_undone(tmp_path, bundle, journal):
+    folder, now = tmp_path / "models", [0.0]
+    for name in ("v0.engine", "v1.engine", "v2.engine"):
+        shutil.copytree(bundle, folder / name)
+
+    def looks(watched, working):
+        for _ in range(2):
+            now[0] += STABLE
+            found = watched.look(folder, working)
+        return found
+
+    watched = Watched(journal, lambda: now[0])
+    assert looks(watched, tmp_path / "first.engine") == folder / "v2.engine", "the folder is new"
+    for working in (folder / "v2.engine", folder / "v1.engine", tmp_path / "other.engine"):
+        assert looks(watched, working) is None
+    shutil.copytree(bundle, folder / "v3.engine")
+    assert looks(watched, tmp_path / "other.engine") == folder / "v3.engine"

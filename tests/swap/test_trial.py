@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -71,6 +72,25 @@ def test_a_bad_one_is_refused_in_the_shadow_and_goes_back_on_probation(one, why)
     assert step.action == "go back"
     assert why in step.why
     assert run.trial.phase == "over"
+
+
+def test_a_burst_of_slow_frames_neither_refuses_nor_lets_in():
+    slow = FINE._replace(seconds=0.02)
+    run = Run()
+    assert run.go(36, slow) is None
+    assert run.go(4) is None, "a tenth of all is slow still, not of the newer half"
+    assert run.trial.sentence().endswith("2.00 times the time of the old engine")
+    assert run.go(1).action == "take over"
+    run = Run(replace(CONTRACT, patience=20))
+    run.go(36, slow)
+    assert run.go(4) == ("refuse", "after 20 s, a frame takes 2.00 times as long as before; at most 1.5 are allowed")
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_few_times_are_enough_if_few_are_wanted(frames):
+    contract = replace(CONTRACT, frames=frames, detections=0, seconds=0)
+    assert Run(contract).go(frames).action == "take over"
+    assert Run(contract).go(frames, FINE._replace(seconds=0.02)).action == "refuse"
 
 
 def test_memory_that_grows_is_seen_in_each_phase():
