@@ -38,9 +38,7 @@ def measure() -> Figure:
             build_bundle(onnx, bundle, "openvino")
             engine = load_bundle(bundle)
             source = open_source("synthetic", realtime=False)
-            times = benchmark(
-                {name: (engine, engine.backend, engine.precision)}, source, frames=frames, warmup=5, rounds=rounds
-            )[0]
+            times = benchmark({name: engine}, source, frames=frames, warmup=5, rounds=rounds)[0]
             engine.close()
         detail[name] = {"efficiency": times.efficiency, "loop FPS": times.loop_fps, "engine FPS": times.engine_fps}
     value = min(one["efficiency"] for one in detail.values())
