@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -45,7 +46,9 @@ def main(folder: Path, epochs: int, resume: bool, stop_after: int) -> None:
     fit.make_trainer = lambda run, callbacks: original(run, [*callbacks, StopAfter(stop_after)])
     torch.set_num_threads(1)
     MODELS["plain"] = Choice("for tests", "tests.training.tiny:PLAIN")
-    parts = draw_dataset(folder / "train", 27), draw_dataset(folder / "val", 5, seed=1)
+    # Each process draws its own, the same: none may read a picture that another is just writing.
+    own = folder / f"process-{os.environ['RANK']}"
+    parts = draw_dataset(own / "train", 27), draw_dataset(own / "val", 5, seed=1)
     recipe = replace(RECIPE, epochs=epochs)
     train(TrainingRun(*parts, folder / "run", recipe, resume=resume, show_bar=False, note=print))
 
