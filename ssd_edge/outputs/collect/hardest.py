@@ -35,24 +35,24 @@ class Hardest:
 
     def update(self, hard: Iterable[Hard], time: float) -> None:
         """Take in what is hard now: reasons of the newest frame, or of frames before it."""
-        now = sorted(hard, key=lambda one: list(KINDS).index(one.kind))
-        for one in now:
+        kinds: dict[Frame, dict[str, None]] = {}
+        for one in sorted(hard, key=lambda one: list(KINDS).index(one.kind)):
             self._reasons.setdefault(one.shot.frame, []).append(one)
-        for one in now:
-            self._compare(one.kind, self._reasons[one.shot.frame], time)
+            kinds.setdefault(one.shot.frame, {})[one.kind] = None
+        for frame, now in kinds.items():
+            self._compare(frame, now, time)
         while len(self._reasons) > _REMEMBERED:
             self._reasons.popitem(last=False)
 
-    def _compare(self, kind: str, reasons: list[Hard], time: float) -> None:
-        stretch = self._stretches.get(kind)
-        if stretch is not None and _doubts(reasons) <= _doubts(stretch.reasons):
+    def _compare(self, frame: Frame, kinds: Iterable[str], time: float) -> None:
+        """Choose a frame for those of its reasons for which none is chosen, or an easier one."""
+        reasons = self._reasons[frame]
+        led = {kind: _doubts(one.reasons) for kind, one in self._stretches.items()}
+        won = [kind for kind in kinds if _doubts(reasons) > led.get(kind, 0)]
+        if not won or not self._is_new(frame):
             return
-        if not self._is_new(reasons[0].shot.frame):
-            return
-        if stretch is None:
-            self._stretches[kind] = _Stretch(time + self._gap, reasons)
-        else:
-            stretch.reasons = reasons
+        for kind in won:
+            self._stretches.setdefault(kind, _Stretch(time + self._gap, reasons)).reasons = reasons
 
     def due(self, time: float) -> list[Hard]:
         """Take out a frame whose stretch has ended, with all its reasons; none if no stretch has ended."""
