@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ssd_edge.engines.opening import open_model
-from ssd_edge.errors import SsdEdgeError
+from ssd_edge.errors import ServiceError, SsdEdgeError
 from ssd_edge.service.cameras import lowest_of
 from ssd_edge.service.config import CameraConfig, OutputConfig, PageConfig, ServiceConfig
 from ssd_edge.service.folders import file_written
@@ -52,6 +52,13 @@ def problems_of_camera(camera: CameraConfig) -> Iterator[str]:
         problem = _problem_of_output(output)
         if problem:
             yield f"{camera.name}, output {output.kind}: {problem}"
+
+
+def refuse_problems(cameras: Iterable[CameraConfig]) -> None:
+    """Raise a ``ServiceError`` with the first thing that is wrong with any camera's source or outputs."""
+    for camera in cameras:
+        for problem in problems_of_camera(camera):
+            raise ServiceError(problem)
 
 
 def _problems_of_watches(config: ServiceConfig, spec: ModelSpec) -> Iterator[str]:

@@ -128,3 +128,18 @@ class ServiceConfig:
     def records(self) -> bool:
         """Whether a camera's frames are recorded as they arrive."""
         return any(camera.record for camera in self.cameras)
+
+
+@dataclass
+class InForce:
+    """The content of a service's file that is in force.
+
+    Attributes:
+        config: it; another one once the file was read again.
+    """
+
+    config: ServiceConfig
+
+    def __call__(self) -> ServiceConfig:
+        """Return it."""
+        return self.config

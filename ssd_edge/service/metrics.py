@@ -40,6 +40,25 @@ _OF_HEALTH: tuple[tuple[str, str, Callable[[Health], float]], ...] = (
 )
 
 
+def families(
+    what_runs: Mapping[str, str],
+    reports: Mapping[str, LoopReport],
+    *,
+    waiting: Collection[str],
+    reloads: Mapping[str, int],
+    healthy: bool,
+    readings: Readings,
+    one_in: int,
+) -> Iterator[Family]:
+    """Yield all that is told of a service; arguments as of the functions below."""
+    yield info_family(**what_runs)
+    for of_cameras in (camera_families, duration_families, output_families):
+        yield from of_cameras(reports)
+    yield from service_families(waiting, reloads, healthy)
+    yield from heat_families(readings, one_in)
+    yield from process_families()
+
+
 def camera_families(reports: Mapping[str, LoopReport]) -> Iterator[Family]:
     """Yield what is counted for each camera."""
     for name, kind, about, value in _PER_CAMERA:

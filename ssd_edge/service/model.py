@@ -12,10 +12,11 @@ from ssd_edge.loop.chosen import DEFAULT_SCORE
 from ssd_edge.progress import Note
 from ssd_edge.replay.stages import traced
 
-_Stamp = tuple[tuple[str, int, int], ...]
+Stamp = tuple[tuple[str, int, int], ...]
+"""See ``stamp_of``."""
 
 
-def stamp_of(path: Path) -> _Stamp:
+def stamp_of(path: Path) -> Stamp:
     """Return what changes when a model is written again: names, sizes and times of its files; empty if it is gone."""
     try:
         files = sorted(path.iterdir()) if path.is_dir() else [path]

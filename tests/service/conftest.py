@@ -62,5 +62,5 @@ def sources(monkeypatch):
     known = {}
     monkeypatch.setattr(cameras, "open_source", lambda uri, **_: known[uri]())
     monkeypatch.setattr(cameras, "FIRST_DELAY", 0.05)
-    monkeypatch.setattr("ssd_edge.service.running.problems_of_camera", lambda camera: [])
+    monkeypatch.setattr("ssd_edge.service.check.problems_of_camera", lambda camera: [])
     return known

@@ -18,7 +18,7 @@ from ssd_edge.loop.degrade import Patience, Policy
 from ssd_edge.machine.heat import HeatRecorder
 from ssd_edge.machine.limits import Limit
 from ssd_edge.machine.readings import Readings
-from ssd_edge.service import health
+from ssd_edge.service import engine_room, health
 from ssd_edge.service import running as service_running
 from ssd_edge.stream.frames import Frame
 from tests.cameras import Ticking
@@ -125,7 +125,7 @@ def test_a_hot_machine_is_relieved_also_while_another_model_comes(service, monke
     """At the last step the smaller engine works; a new model's smaller one takes over, and in the end the full one."""
     now = [Readings(limits=(Limit("GPU", "heat"),))]
     monkeypatch.setattr(service_running, "HeatRecorder", lambda listen: HeatRecorder(lambda: now[0], 0.02, listen))
-    monkeypatch.setattr(service_running, "Policy", lambda steps: Policy(steps, Patience(down=0.1, up=0.1)))
+    monkeypatch.setattr(engine_room, "Policy", lambda steps: Policy(steps, Patience(down=0.1, up=0.1)))
     smaller = shutil.copytree(service.model, tmp_path / "smaller.engine")
     described = {"a": {"source": "synthetic"}}
 
