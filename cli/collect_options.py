@@ -31,10 +31,16 @@ CollectAgainst = Annotated[
     ),
 ]
 CollectFrames = Annotated[
-    int, typer.Option("--collect-frames", min=1, metavar="N", help="Most frames in the folder; then collecting stops.")
+    int,
+    typer.Option(
+        "--collect-frames",
+        min=1,
+        metavar="N",
+        help="Most frames in the folder; then harder ones take the place of easier ones of this run.",
+    ),
 ]
 CollectSize = Annotated[
-    str, typer.Option("--collect-size", metavar="SIZE", help="Most room for the folder; then collecting stops.")
+    str, typer.Option("--collect-size", metavar="SIZE", help="Most room for the folder; then as with --collect-frames.")
 ]
 CollectShare = Annotated[
     float,

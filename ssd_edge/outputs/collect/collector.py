@@ -16,8 +16,9 @@ from ssd_edge.detections import Detections
 from ssd_edge.outputs.collect.against import OPPONENTS, Opponent, take_opponent
 from ssd_edge.outputs.collect.budget import Budget
 from ssd_edge.outputs.collect.folder import Folder
-from ssd_edge.outputs.collect.hardest import Hardest
+from ssd_edge.outputs.collect.hardest import Hardest, doubts_of
 from ssd_edge.outputs.collect.novelty import Novelty
+from ssd_edge.outputs.collect.ranking import Ranked, Ranking
 from ssd_edge.outputs.collect.reasons import Chooser, Hard, Shot, disagreement
 from ssd_edge.outputs.collect.settings import USUAL, CollectSettings, lowest_score
 from ssd_edge.outputs.file_names import name_part
@@ -73,7 +74,7 @@ class Collect(Sink):
         self._keeping, self._comparing = (Budget(settings.share / 2, clock) for _ in range(2))
         self._hardest = Hardest(settings.gap, self._is_new)
         self._time = self._mean_due = float("-inf")
-        self._full = False
+        self._full, self._ranking = False, Ranking()
         self._count, self._size = self._folder.measure()
         self._measured = clock()
         self._opponent: Opponent | None = None
@@ -101,7 +102,7 @@ class Collect(Sink):
             frame: the frame.
             detections: all its detections, down to ``settings.lowest_score``.
         """
-        if self._is_full():
+        if self._is_full() and not self._ranking:
             return
         shot = Shot(frame, detections)
         time = frame.captured if frame.position is None else frame.position
@@ -135,7 +136,7 @@ class Collect(Sink):
 
     def _keep_next(self, time: float) -> bool:
         """Collect a frame whose stretch of time has ended, with all its reasons; return whether there was one."""
-        reasons = [] if self._is_full() else self._hardest.due(time)
+        reasons = self._hardest.due(time)
         if reasons:
             with self._keeping.spend():
                 self._keep(reasons)
@@ -149,18 +150,32 @@ class Collect(Sink):
             return self._novelty.is_new(look_of(frame.image))
 
     def _keep(self, reasons: list[Hard]) -> None:
-        """Collect a frame unless it is like one that was since it was chosen."""
+        """Collect a frame unless it is like one that was since it was chosen, or easier than all of a full folder."""
         frame, found = reasons[0].shot
+        doubts = doubts_of(reasons)
+        going = self._going(doubts) if self._is_full() else []
         look = look_of(frame.image)
-        if not self._novelty.is_new(look):
+        if (self._full and not going) or not self._novelty.is_new(look):
             return
         if self._space is not None:
             self._space.check(self.path)
         jpeg = _own_jpeg(frame) or as_jpeg(frame.image, _QUALITY, f"frames in {self.path}")
         about = {"camera": self._settings.camera, "frame": str(frame.index)}
-        size = self._folder.add(reasons, jpeg, self._suggested(found, frame), about, look)
+        written = self._folder.add(reasons, jpeg, self._suggested(found, frame), about, look)
         self._novelty.add(look)
-        self._count, self._size = self._count + 1, self._size + size
+        self._ranking.add(Ranked(doubts, written, look))
+        self._count, self._size = self._count + 1, self._size + written.size
+        for one in going:
+            self._ranking.remove(one)
+            self._novelty.remove(one.look)
+            self._folder.remove(one.written)
+            self._count, self._size = self._count - 1, self._size - one.written.size
+
+    def _going(self, doubts: int) -> list[Ranked]:
+        """Return frames that give their place to one with so many doubts; none if there is none as easy."""
+        return self._ranking.easier(
+            doubts, self._count - self._settings.frames + 1, self._size - self._settings.size + 1
+        )
 
     def _suggested(self, found: Detections, frame: Frame) -> list[Object]:
         """Return the boxes that are shown, inside the frame, in whole pixels; without those that have no area."""
@@ -180,9 +195,10 @@ class Collect(Sink):
             self._measured = self._clock()
         full: bool = self._count >= self._settings.frames or self._size >= self._settings.size
         if full and not self._full:
+            goes_on = "from now on, a frame is collected only in place of an easier one of this run"
             self._say(
-                f"collecting has stopped: {self.path} holds {self._count} frames, {bytes_as_text(self._size)}: take "
-                "them home, or allow more"
+                f"{goes_on if self._ranking else 'collecting has stopped'}: {self.path} holds {self._count} frames, "
+                f"{bytes_as_text(self._size)}: take them home, or allow more"
             )
         elif self._full and not full:
             self._say(f"collecting goes on: {self.path} has room again")

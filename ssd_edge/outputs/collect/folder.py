@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 import cv2
@@ -28,6 +29,28 @@ COLLECTED = "collected"
 
 _NAME = re.compile(r"(?P<prefix>.*)-(?P<number>\d{8})-\d{8}T\d{6}Z")
 _LOOK = 288
+
+
+class Written(NamedTuple):
+    """A frame as it was written.
+
+    Attributes:
+        picture, labels: its files.
+        size: their bytes.
+        stamp: what changes when its labels are corrected.
+    """
+
+    picture: Path
+    labels: Path
+    size: int
+    stamp: tuple[int, int]
+
+    def is_untouched(self) -> bool:
+        """Tell whether both files are there still, and nobody has corrected the labels."""
+        try:
+            return self.picture.exists() and _stamp(self.labels) == self.stamp
+        except OSError:
+            return False
 
 
 class Folder:
@@ -69,8 +92,8 @@ class Folder:
                 if look is not None:
                     yield look
 
-    def add(self, hard: list[Hard], jpeg: bytes, objects: list[Object], about: dict[str, str], look: Look) -> int:
-        """Write a frame, and return its size in bytes.
+    def add(self, hard: list[Hard], jpeg: bytes, objects: list[Object], about: dict[str, str], look: Look) -> Written:
+        """Write a frame.
 
         Args:
             hard: the reasons, all of one frame.
@@ -98,17 +121,35 @@ class Folder:
                 partial.write_bytes(jpeg)
             with written_whole(labels) as partial:
                 partial.write_bytes(labelled)
+            return Written(picture, labels, len(jpeg) + len(labelled), _stamp(labels))
         except OSError as error:
             picture.unlink(missing_ok=True)
             raise cannot_write(labels, error) from None
-        return len(jpeg) + len(labelled)
+
+    def remove(self, frame: Written) -> None:
+        """Remove a frame.
+
+        Raises:
+            SinkError: it cannot be removed.
+        """
+        half = frame.labels.with_name(f".{frame.labels.name}.part")
+        try:
+            frame.labels.rename(half)  # so that the next start finishes what a power cut ends here
+            frame.picture.unlink(missing_ok=True)
+            half.unlink()
+        except OSError as error:
+            raise cannot_write(frame.labels, error) from None
 
     def _files(self) -> Iterator[Path]:
         for name in (PICTURES, LABELS):
             yield from (self.path / name).glob("[!.]*")
 
     def _remove_halves(self) -> None:
-        """Remove what a power cut left of the frame being written: its picture comes first, then its labels."""
+        """Remove what a power cut left of a frame: its picture comes before its labels, and goes after them."""
+        for file in (self.path / LABELS).glob(".*.xml*.part"):
+            match = _NAME.match(file.name[1:])
+            if match and not (self.path / LABELS / f"{match[0]}.xml").exists():
+                (self.path / PICTURES / f"{match[0]}.jpg").unlink(missing_ok=True)
         labelled = {file.stem for file in (self.path / LABELS).glob("*.xml")}
         last = max((match["number"] for stem in labelled if (match := _NAME.fullmatch(stem))), default="")
         for file in (self.path / PICTURES).glob("*.jpg"):
@@ -128,3 +169,8 @@ class Folder:
 def _look_from(text: str) -> Look | None:
     look = np.frombuffer(b64decode(text), "<f2").astype(np.float32)
     return look if look.shape == (_LOOK,) and np.isfinite(look).all() else None
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    facts = file.stat()
+    return facts.st_size, facts.st_mtime_ns

@@ -47,8 +47,8 @@ class Hardest:
     def _compare(self, frame: Frame, kinds: Iterable[str], time: float) -> None:
         """Choose a frame for those of its reasons for which none is chosen, or an easier one."""
         reasons = self._reasons[frame]
-        led = {kind: _doubts(one.reasons) for kind, one in self._stretches.items()}
-        won = [kind for kind in kinds if _doubts(reasons) > led.get(kind, 0)]
+        led = {kind: doubts_of(one.reasons) for kind, one in self._stretches.items()}
+        won = [kind for kind in kinds if doubts_of(reasons) > led.get(kind, 0)]
         if not won or not self._is_new(frame):
             return
         for kind in won:
@@ -61,5 +61,6 @@ class Hardest:
         return chosen
 
 
-def _doubts(reasons: list[Hard]) -> int:
+def doubts_of(reasons: list[Hard]) -> int:
+    """Return how hard a frame is: the number of its doubtful objects, each counted for each reason."""
     return sum(one.doubts for one in reasons)

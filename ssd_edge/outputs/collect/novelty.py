@@ -37,6 +37,10 @@ class Novelty:
         """Note a frame as collected."""
         self._collected.append(look)
 
+    def remove(self, look: Look) -> None:
+        """Forget a frame that is collected no more."""
+        self._collected = [one for one in self._collected if one is not look]
+
     def _mean(self) -> Look | None:
         looks = [*self._recent, *self._collected[-_RECENT:]]
         return _table(looks).mean(axis=0) if len(looks) >= LEAST_FOR_MEAN else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,9 +139,64 @@ def test_a_full_folder_stops_collecting_and_says_it_once(tmp_path: Path, setting
     (line,) = collect(tmp_path, list(range(20)), settings)
     full = number(tmp_path)
     assert full < 10
-    assert line.startswith(f"collecting has stopped: {tmp_path} holds {full} frames, ")
-    assert collect(tmp_path, [30, 31], settings) == [line]
+    holds = f"{tmp_path} holds {full} frames, "
+    assert line.startswith(f"from now on, a frame is collected only in place of an easier one of this run: {holds}")
+    (line,) = collect(tmp_path, [30, 31], settings)
+    assert line.startswith(f"collecting has stopped: {holds}")
     assert number(tmp_path) == full
+
+
+def harder_and_harder(folder: Path, settings: CollectSettings, doubts: Sequence[int], start: int = 0) -> None:
+    """Show scenes far apart in time with so many doubtful objects."""
+    clock = Clock(0.0)
+    with Collect(folder, NAMES, settings, clock=clock) as sink:
+        for index, number_of in enumerate(doubts, start):
+            clock.now += 100.0
+            sink.write(frame(index, index, every=100.0), doubtful(number_of))
+
+
+def indices(folder: Path) -> list[int]:
+    number(folder)
+    return sorted(int(read_root(file).findtext("collected/frame") or "") for file in (folder / LABELS).iterdir())
+
+
+def test_in_a_full_folder_harder_frames_take_the_place_of_the_easiest(tmp_path: Path) -> None:
+    settings = CollectSettings(frames=3, gap=0, share=1)
+    harder_and_harder(tmp_path, settings, [2, 1, 4, 1, 3, 2, 5])
+    assert indices(tmp_path) == [2, 4, 6]  # of equal ones the first stays
+    harder_and_harder(tmp_path, settings, [9, 9], start=10)
+    assert indices(tmp_path) == [2, 4, 6]  # what earlier runs collected stays
+
+
+def test_a_frame_whose_labels_were_corrected_keeps_its_place(tmp_path: Path) -> None:
+    clock = Clock(0.0)
+    with Collect(tmp_path, NAMES, CollectSettings(frames=2, gap=0, share=1), clock=clock) as sink:
+        for index, doubts in enumerate((1, 2, 3, 4)):
+            clock.now += 100.0
+            sink.write(frame(index, index, every=100.0), doubtful(doubts))
+            if index == 0:
+                clock.now += 100.0
+                sink.write(frame(9, 9, every=100.0), SURE)
+                (file,) = (tmp_path / LABELS).iterdir()
+                file.write_text(file.read_text().replace(NAMES[0], NAMES[1]) + "\n")
+    assert indices(tmp_path) == [0, 3]
+
+
+def test_harder_frames_keep_to_the_size_of_the_folder(tmp_path: Path) -> None:
+    settings = CollectSettings(size=20_000, gap=0, share=1)
+    harder_and_harder(tmp_path, settings, [1 + index // 2 for index in range(12)])
+    sizes = [file.stat().st_size for name in (PICTURES, LABELS) for file in (tmp_path / name).iterdir()]
+    assert sum(sizes) <= 20_000 + 2 * max(sizes)  # as before: the last frame may go beyond
+    assert max(indices(tmp_path)) >= 10
+
+
+def test_a_power_cut_while_a_frame_is_removed(tmp_path: Path) -> None:
+    collect(tmp_path, [1, 2, 3])
+    first = sorted((tmp_path / LABELS).iterdir())[0]
+    first.rename(first.with_name(f".{first.name}.part"))
+    collect(tmp_path, [])
+    assert number(tmp_path) == 2
+    assert not list((tmp_path / LABELS).glob(".*"))
 
 
 def test_a_folder_that_is_emptied_is_filled_again(tmp_path: Path) -> None:
@@ -154,7 +209,8 @@ def test_a_folder_that_is_emptied_is_filled_again(tmp_path: Path) -> None:
                 for name in (PICTURES, LABELS):
                     shutil.rmtree(tmp_path / name)
                     (tmp_path / name).mkdir()
-    assert [line.split(":")[0] for line in said] == ["collecting has stopped", "collecting goes on", said[0][:22]]
+    full, room, again = (line.split(":")[0] for line in said)
+    assert (full[:11], room, again) == ("from now on", "collecting goes on", full)
     assert number(tmp_path) == 1
 
 
