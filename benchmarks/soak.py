@@ -4,8 +4,9 @@ python benchmarks/show.py --only soak                    100 000 frames, into do
 python benchmarks/soak.py --frames 3000 --into FOLDER    a short run
 
 The synthetic camera draws 320×240 as fast as the loop takes frames, the sample SSDLite at 160×128 (FP32, OpenVINO)
-detects, with a score from 0.2 on, and video, clips and JSON are written in pieces of 4 MB within a quota of 100 MB; MQTT too, where
-this version has it and mosquitto is installed. A process of its own does that, so that nothing else is measured.
+detects, with a score from 0.2 on, and video, clips and JSON are written in pieces of 4 MB within a quota of 100 MB;
+MQTT too, where this version has it and mosquitto is installed. A process of its own does that, so that nothing else is
+measured.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ class CollectForm(msgspec.Struct, forbid_unknown_fields=True):
     size: str = "1GB"
     share: Annotated[float, msgspec.Meta(gt=0, le=100)] = 5.0
     quiet: str = "10m"
-    gap: str = "5s"
+    gap: str = "2s"
 
 
 def _form(name: str, settings: type[Any]) -> type[msgspec.Struct]:

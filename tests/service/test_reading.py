@@ -40,7 +40,7 @@ def test_the_example(read, tmp_path):
     assert line3.source == f"rtsp://viewer:{SECRET['LINE3_PASSWORD']}@camera3/stream"
     assert (line3.max_age, line3.watch["zones"][0]["name"]) == (0.5, "press")
     assert line3.outputs == (OutputConfig("json", str(tmp_path / "line3.jsonl")),)
-    collect = {"against": None, "frames": 500, "size": 10**9, "share": 5.0, "quiet": 600.0, "gap": 5.0}
+    collect = {"against": None, "frames": 500, "size": 10**9, "share": 5.0, "quiet": 600.0, "gap": 2.0}
     assert belt == CameraConfig(
         "belt",
         "/dev/video0",

@@ -33,7 +33,7 @@ class CollectSettings:
     size: int = 1_000_000_000
     share: float = 0.05
     quiet: float = 600.0
-    gap: float = 5.0
+    gap: float = 2.0
     against: str = ""
     open_engine: Callable[[Path], Engine] | None = None
     camera: str = ""
