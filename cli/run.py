@@ -61,7 +61,7 @@ from ssd_edge.cli.relieving import Relieving
 from ssd_edge.cli.run_cameras import Wanted, check_paths, read_cameras, run_cameras
 from ssd_edge.cli.run_service import example, live_on, logging_errors, make_log, run_service
 from ssd_edge.cli.service_options import CheckConfig, Config, ExampleConfig, LogForm, Wait
-from ssd_edge.loop.arenas import share_arenas
+from ssd_edge.machine.allocator import share_arenas
 from ssd_edge.stream.buffers import EVERY, NEWEST, parse_buffer
 from ssd_edge.stream.camera_mode import parsed_mode
 from ssd_edge.stream.ways import DEFAULT_WAY

@@ -12,6 +12,7 @@ import av
 from av.video.stream import VideoStream
 
 from ssd_edge.errors import SinkError
+from ssd_edge.machine.allocator import give_back_memory
 from ssd_edge.outputs.fitting import fitted
 from ssd_edge.outputs.sink import cannot_write
 from ssd_edge.outputs.syncing import Syncing, sync_written
@@ -136,6 +137,8 @@ class Recording:
                 self._put(None)
         finally:
             self._container.close()
+            del self._container, self._stream  # with the encoder's memory, tens of megabytes of it
+            give_back_memory()
             self._disk.close()
         self._disk.check()
 
