@@ -5,7 +5,7 @@ A model that has seen neither runs on it: 50 frames are collected, and 50 are dr
 get the labels that a person would give them. The model is trained on with its old images and either 50, and measured on
 other belts with gears and all kinds of light. Each seed has other belts; the interval is Student's, of the differences.
 
-python benchmarks/collect.py                       ten seeds: about an hour on two free cores
+python benchmarks/collect.py                       ten seeds: about 70 minutes on two free cores
 python benchmarks/collect.py --seeds 1 --tiny      a few minutes, to see that it works: its AP means nothing
 """
 
