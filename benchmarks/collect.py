@@ -15,7 +15,6 @@ import argparse
 import json
 import math
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
+from building import built
 from figure import Figure
 
 from ssd_edge.data.dataset import Dataset, Image, Sample, Target
@@ -138,15 +138,6 @@ def trained(folder: Path, old: Old, more: Sequence[Sample], start: Path, epochs:
     learnt, validated = as_dataset(folder, [*old.learnt, *more]), as_dataset(folder, old.validated)
     train(TrainingRun(learnt, validated, folder, recipe, show_bar=False), start_from=start)
     return folder / "model.pt"
-
-
-def built(model: Path) -> Path:
-    """Build an engine of a checkpoint beside it, and return it."""
-    onnx = model.with_suffix(".onnx")
-    for command in (["export", model, "--output", onnx], ["build-engine", onnx, "--backend", "openvino"]):
-        program = [sys.executable, "-c", "from ssd_edge.cli.main import main; main()", *map(str, command)]
-        subprocess.run(program, check=True, capture_output=True)
-    return onnx.with_suffix(".engine")
 
 
 def collected(model: Path, line: Line, folder: Path, size: Size) -> list[int]:

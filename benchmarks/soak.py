@@ -30,6 +30,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, NamedTuple
 
+from building import built
 from figure import Figure
 
 from ssd_edge.detections import Detections
@@ -140,15 +141,7 @@ def soak(frames: int) -> dict[str, Any]:
         model = Path(scratch) / "sample.pt"
         shutil.copyfile(SAMPLE_CHECKPOINT, model)
         replace_spec(model, with_input(load_checkpoint(model).spec, INPUT))
-        onnx = model.with_suffix(".onnx")
-        ssd_edge = [sys.executable, "-c", "from ssd_edge.cli.main import main; main()"]
-        for command in (
-            ["export", model, "--output", onnx],
-            ["build-engine", onnx, "--backend", "openvino"],
-        ):
-            subprocess.run([*ssd_edge, *map(str, command)], check=True, capture_output=True)
-        bundle = onnx.with_suffix(".engine")
-        child = [sys.executable, __file__, "--frames", str(frames), "--bundle", str(bundle), "--into", scratch]
+        child = [sys.executable, __file__, "--frames", str(frames), "--bundle", str(built(model)), "--into", scratch]
         done = subprocess.run(child, check=True, stdout=subprocess.PIPE, text=True)
     result: dict[str, Any] = json.loads(done.stdout)
     result["samples"] = [Sample(*one) for one in result["samples"]]

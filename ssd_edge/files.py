@@ -48,6 +48,16 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def stamp(file: Path) -> tuple[int, int]:
+    """Return what changes when a file is written again: its size in bytes, and when that was in nanoseconds.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    facts = file.stat()
+    return facts.st_size, facts.st_mtime_ns
+
+
 def is_lfs_pointer(path: Path) -> bool:
     """Tell whether a file is Git LFS's pointer to another, as a clone without Git LFS leaves it."""
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ssd_edge.detector import Detector, Engine
 from ssd_edge.engines.opening import open_model, open_smaller
+from ssd_edge.files import stamp
 from ssd_edge.loop.chosen import DEFAULT_SCORE
 from ssd_edge.progress import Note
 from ssd_edge.replay.stages import traced
@@ -20,10 +21,9 @@ def stamp_of(path: Path) -> Stamp:
     """Return what changes when a model is written again: names, sizes and times of its files; empty if it is gone."""
     try:
         files = sorted(path.iterdir()) if path.is_dir() else [path]
-        facts = [(file.name, file.stat()) for file in files]
+        return tuple((file.name, *stamp(file)) for file in files)
     except OSError:
         return ()
-    return tuple((name, fact.st_size, fact.st_mtime_ns) for name, fact in facts)
 
 
 class RunningModel(AbstractContextManager["RunningModel"]):

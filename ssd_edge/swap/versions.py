@@ -9,6 +9,7 @@ from time import monotonic
 
 from ssd_edge.engines.bundle.manifest import MANIFEST, read_manifest
 from ssd_edge.errors import BundleError, ModelError
+from ssd_edge.files import stamp
 from ssd_edge.swap.journal import Journal, identity
 
 _NUMBER = re.compile(r"(\d+)")
@@ -116,4 +117,4 @@ def is_whole(path: Path) -> bool:
 
 
 def _stamp(path: Path) -> object:
-    return sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in path.iterdir())
+    return sorted((file.name, *stamp(file)) for file in path.iterdir())

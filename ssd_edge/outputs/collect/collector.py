@@ -154,8 +154,10 @@ class Collect(Sink):
         frame, found = reasons[0].shot
         doubts = doubts_of(reasons)
         going = self._going(doubts) if self._is_full() else []
+        if self._full and not going:
+            return
         look = look_of(frame.image)
-        if (self._full and not going) or not self._novelty.is_new(look):
+        if not self._novelty.is_new(look):
             return
         if self._space is not None:
             self._space.check(self.path)

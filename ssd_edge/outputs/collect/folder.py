@@ -18,7 +18,7 @@ from ssd_edge.data.files import LabelsError
 from ssd_edge.data.likeness import Look, look_of
 from ssd_edge.data.voc_write import Object, annotation, put
 from ssd_edge.data.voc_xml import read_root
-from ssd_edge.files import written_whole
+from ssd_edge.files import stamp, written_whole
 from ssd_edge.outputs.collect.reasons import Hard
 from ssd_edge.outputs.sink import cannot_write
 
@@ -48,7 +48,7 @@ class Written(NamedTuple):
     def is_untouched(self) -> bool:
         """Tell whether both files are there still, and nobody has corrected the labels."""
         try:
-            return self.picture.exists() and _stamp(self.labels) == self.stamp
+            return self.picture.exists() and stamp(self.labels) == self.stamp
         except OSError:
             return False
 
@@ -121,7 +121,7 @@ class Folder:
                 partial.write_bytes(jpeg)
             with written_whole(labels) as partial:
                 partial.write_bytes(labelled)
-            return Written(picture, labels, len(jpeg) + len(labelled), _stamp(labels))
+            return Written(picture, labels, len(jpeg) + len(labelled), stamp(labels))
         except OSError as error:
             picture.unlink(missing_ok=True)
             raise cannot_write(labels, error) from None
@@ -169,8 +169,3 @@ class Folder:
 def _look_from(text: str) -> Look | None:
     look = np.frombuffer(b64decode(text), "<f2").astype(np.float32)
     return look if look.shape == (_LOOK,) and np.isfinite(look).all() else None
-
-
-def _stamp(file: Path) -> tuple[int, int]:
-    facts = file.stat()
-    return facts.st_size, facts.st_mtime_ns
