@@ -11,7 +11,7 @@ import numpy as np
 
 from ssd_edge.boxes import iou
 from ssd_edge.detections import Detections
-from ssd_edge.outputs.collect.settings import lowest_score
+from ssd_edge.outputs.collect.settings import lowest_followed
 from ssd_edge.tracking.tracker import Settings, State, Track, Tracker
 
 Item = TypeVar("Item")
@@ -48,7 +48,7 @@ class Flickering(Generic[Item]):
 
     def __init__(self, labels: Sequence[str], thresholds: Sequence[float]) -> None:
         self._labels, self._thresholds = labels, np.asarray(thresholds, np.float32)
-        self._settings = Settings(list(thresholds), lowest_score(thresholds))
+        self._settings = Settings(list(thresholds), lowest_followed(thresholds))
         self._last = float("-inf")
         self._begin()
 

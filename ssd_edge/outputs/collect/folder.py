@@ -127,16 +127,17 @@ class Folder:
             raise cannot_write(labels, error) from None
 
     def remove(self, frame: Written) -> None:
-        """Remove a frame.
+        """Remove a frame, unless someone has just taken it away.
 
         Raises:
             SinkError: it cannot be removed.
         """
         half = frame.labels.with_name(f".{frame.labels.name}.part")
         try:
-            frame.labels.rename(half)  # so that the next start finishes what a power cut ends here
-            frame.picture.unlink(missing_ok=True)
-            half.unlink()
+            with suppress(FileNotFoundError):
+                frame.labels.rename(half)  # so that the next start finishes what a power cut ends here
+                frame.picture.unlink(missing_ok=True)
+                half.unlink()
         except OSError as error:
             raise cannot_write(frame.labels, error) from None
 

@@ -10,12 +10,12 @@ import numpy as np
 from ssd_edge.boxes import iou
 from ssd_edge.detections import Detections
 from ssd_edge.outputs.collect.flicker import Flickering
-from ssd_edge.outputs.collect.settings import NEAR
+from ssd_edge.outputs.collect.settings import FAINT, NEAR
 from ssd_edge.stream.frames import Frame
 
 KINDS = {
     "disagree": "the two engines disagree",
-    "class": "an object changes its class",
+    "class": "an object's class is unclear: it changes, or two compete",
     "flicker": "an object is missed, or seen, for a few frames only",
     "unsure": "a score is close to its class's threshold",
     "quiet": "nothing was seen for long",
@@ -76,7 +76,7 @@ class Chooser:
         hard = []
         if shot.frame.file is None:  # pictures need not follow one another
             hard = [Hard(held, kind, text) for kind, held, text in self._flickering.update(shot, shot.found, time)]
-        hard += self._unsure(shot)
+        hard += self._unsure(shot) + self._contested(shot)
         if self._seen is None or time < self._seen or len(shot.found.above(self._thresholds)):
             self._seen = time
         elif time - self._seen >= self._quiet:
@@ -94,6 +94,20 @@ class Chooser:
         k = int(away.argmin())
         text = f"{self._labels[found.labels[k]]} scores {found.scores[k]:.2f}, shown from {thresholds[k]:.2f}"
         return [Hard(shot, "unsure", text, close)]
+
+    def _contested(self, shot: Shot) -> list[Hard]:
+        """Find objects for which two classes compete: what the model has not learnt looks a little like several."""
+        found = shot.found.above(FAINT)
+        rival = (iou(found.boxes[:, None], found.boxes[None]) >= _SAME_PLACE) & (
+            found.labels[:, None] != found.labels[None]
+        )
+        first = np.triu(rival, 1).any(axis=1) & ~np.tril(rival, -1).any(axis=1)
+        if not first.any():
+            return []
+        of = int(first.argmax())
+        other = int(np.flatnonzero(rival[of])[0])
+        told = " or ".join(f"{self._labels[found.labels[k]]} {found.scores[k]:.2f}" for k in (of, other))
+        return [Hard(shot, "class", told, int(first.sum()))]
 
 
 def disagreement(shot: Shot, theirs: Detections, labels: Sequence[str], thresholds: Sequence[float]) -> list[Hard]:

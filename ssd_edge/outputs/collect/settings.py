@@ -12,6 +12,9 @@ from ssd_edge.detector import Engine
 NEAR = TOLERANCES["INT8"].score
 """How far below its class's threshold a score still tells something: an INT8 engine may differ by so much."""
 
+FAINT = 0.05
+"""Score from which on a class competes for an object; with 0.1, fewer errors on rendered belts are collected."""
+
 
 @dataclass(frozen=True)
 class CollectSettings:
@@ -49,4 +52,9 @@ def lowest_score(thresholds: Sequence[float]) -> float:
     Args:
         thresholds: the score from which on each class is shown.
     """
+    return min(FAINT, lowest_followed(thresholds))
+
+
+def lowest_followed(thresholds: Sequence[float]) -> float:
+    """Return the lowest score of an object that is followed from frame to frame; argument as of ``lowest_score``."""
     return max(0.0, min(thresholds) - NEAR)

@@ -19,7 +19,7 @@ from ssd_edge.errors import DataError, SinkError
 from ssd_edge.outputs.collect.against import OPPONENTS
 from ssd_edge.outputs.collect.budget import Budget
 from ssd_edge.outputs.collect.collector import Collect
-from ssd_edge.outputs.collect.folder import LABELS, PICTURES
+from ssd_edge.outputs.collect.folder import LABELS, PICTURES, Folder, Written
 from ssd_edge.outputs.collect.novelty import Novelty
 from ssd_edge.outputs.collect.review import draw_collected, read_collection, review_page
 from ssd_edge.outputs.collect.settings import CollectSettings
@@ -180,6 +180,20 @@ def test_a_frame_whose_labels_were_corrected_keeps_its_place(tmp_path: Path) -> 
                 (file,) = (tmp_path / LABELS).iterdir()
                 file.write_text(file.read_text().replace(NAMES[0], NAMES[1]) + "\n")
     assert indices(tmp_path) == [0, 3]
+
+
+def test_a_frame_that_is_taken_away_as_it_is_to_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Someone takes it between the look at its files and its removal."""
+    remove = Folder.remove
+
+    def take_away(folder: Folder, frame: Written) -> None:
+        frame.picture.unlink()
+        frame.labels.unlink()
+        remove(folder, frame)
+
+    monkeypatch.setattr(Folder, "remove", take_away)
+    harder_and_harder(tmp_path, CollectSettings(frames=1, gap=0, share=1), [1, 2, 3])
+    assert indices(tmp_path) == [2]
 
 
 def test_harder_frames_keep_to_the_size_of_the_folder(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from ssd_edge.detections import Detections
 from ssd_edge.outputs.collect.reasons import CLOSE, Chooser, Hard, Shot, disagreement
-from ssd_edge.outputs.collect.settings import NEAR, lowest_score
+from ssd_edge.outputs.collect.settings import FAINT, NEAR, lowest_followed, lowest_score
 from tests.outputs.collect.worlds import BOX, NAMES, OTHER_BOX, SURE, found, frame
 from tests.outputs.worlds import NOTHING, blank
 
@@ -54,6 +54,20 @@ def test_an_object_of_another_class_in_the_same_place() -> None:
     assert all(kind != "class" for _, kind, _ in hard_of([*[SURE] * 10, *[elsewhere] * 10]))
 
 
+def test_two_classes_compete_for_an_object() -> None:
+    assert hard_of([found((0.9, 0, BOX), (0.06, 1, MOVED))]) == [(0, "class", "bolt 0.90 or nut 0.06")]
+    assert hard_of([found((0.9, 0, BOX), (0.04, 1, MOVED))]) == []  # fainter than what counts
+    assert hard_of([found((0.9, 0, BOX), (0.06, 1, OTHER_BOX))]) == []
+    assert hard_of([found((0.9, 0, BOX), (0.2, 0, MOVED))]) == []
+    chooser = Chooser(NAMES, EACH, 600)
+    picture = blank(0)
+    object.__setattr__(picture, "file", "0.jpg")
+    apart = [(float(x), 0.0, float(x) + 40, 40.0) for x in (0, 100, 200)]
+    several = found(*((0.7, 1, box) for box in apart), *((0.2, 0, box) for box in apart[:2]), (0.1, 0, apart[0]))
+    (hard,) = chooser.update(Shot(picture, several), 0.0)
+    assert (hard.kind, hard.doubts) == ("class", 2)  # objects, not pairs of detections
+
+
 def test_frames_far_apart_and_pictures_say_nothing_of_flicker() -> None:
     sequence = [*[SURE] * 10, NOTHING, *[SURE] * 10]
     assert hard_of(sequence, every=0.5) == []
@@ -71,7 +85,7 @@ def test_unsure_is_a_score_close_to_its_own_threshold() -> None:
         objects = [(float(s), int(k), BOX) for s, k in zip(rng.random(count), rng.integers(0, 2, count), strict=True)]
         detections = found(*objects)
         expected = any(abs(np.float32(s) - np.float32(EACH[k])) <= np.float32(CLOSE) for s, k, _ in objects)
-        kinds = [kind for _, kind, _ in hard_of([detections])]
+        kinds = [kind for _, kind, _ in hard_of([detections]) if kind != "class"]
         assert kinds == ["unsure"] * expected
 
 
@@ -122,14 +136,15 @@ def test_engines_agree_where_the_other_scores_somewhat_lower(label: int) -> None
 
 def test_doubts_are_objects() -> None:
     """Two of three scores are close to their class's threshold; the nearest is told."""
-    several = found((0.9, 0, BOX), (0.45, 0, OTHER_BOX), (0.33, 1, BOX))
+    several = found((0.9, 0, BOX), (0.45, 0, OTHER_BOX), (0.33, 1, (200.0, 20.0, 240.0, 60.0)))
     (hard,) = Chooser(NAMES, EACH, 600.0).update(Shot(blank(0, position=0.0), several), 0.0)
     assert (hard.kind, hard.text, hard.doubts) == ("unsure", "nut scores 0.33, shown from 0.30", 2)
 
 
 def test_the_lowest_score_is_enough_for_every_reason() -> None:
-    assert lowest_score(EACH) == pytest.approx(0.3 - max(NEAR, CLOSE))
-    assert lowest_score([0.05]) == 0.0
+    assert lowest_followed(EACH) == pytest.approx(0.3 - max(NEAR, CLOSE))
+    assert lowest_score(EACH) == FAINT
+    assert lowest_score([0.05]) == lowest_followed([0.05]) == 0.0
 
 
 def test_frames_that_are_held_are_few() -> None:
