@@ -56,7 +56,7 @@ ENTRIES = {
     "swap": "bad engines that a running service refuses or rolls back, good ones in, and lost frames: 6 minutes",
     "web": "the loop's FPS with 200 slow clients on its page, as a share of that without them; memory",
     "tracking": "IDF1 on rendered conveyors with known objects, compared with public trackers; milliseconds a frame",
-    "collect": "AP of a model retrained with 50 collected frames, less that with 50 random ones: 70 minutes",
+    "collect": "AP of a model retrained with 50 collected frames, less that with 50 random ones: half an hour",
     "label-lint": "planted label errors that check-data --model finds, on rendered parts and on BCCD: 40 minutes",
     "faults": "seconds until run recovers from faults of servers, networks, disks and signals: 6 minutes",
     "cases": "small inputs after public reports that are treated right; which are wrong, and why",
