@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import onnx
 import openvino
+from building import SSDLITE300
 from figure import Figure
 
 from ssd_edge.export import export_onnx
 from ssd_edge.graph.free_batch import with_free_batch
 from ssd_edge.machine.summary import summary
-from ssd_edge.samples import SAMPLE_CHECKPOINT
 from ssd_edge.training.checkpoints import load_checkpoint
 
 BATCHES = (2, 4, 8)
@@ -26,8 +26,8 @@ _CONFIG = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}  # 
 
 
 def measure() -> Figure:
-    """Measure the sample SSDLite on OpenVINO: the backend's own form, and a free batch, in turns."""
-    network = load_checkpoint(SAMPLE_CHECKPOINT)
+    """Measure the SSDLite of 300x300 on OpenVINO: the backend's own form, and a free batch, in turns."""
+    network = load_checkpoint(SSDLITE300)
     core = openvino.Core()
     with tempfile.TemporaryDirectory() as scratch:
         single, free = Path(scratch) / "single.onnx", Path(scratch) / "free.onnx"

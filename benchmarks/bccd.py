@@ -28,6 +28,7 @@ from ssd_edge.calibration.job import Job
 from ssd_edge.data.images import preprocessed, sample_images
 from ssd_edge.export import export_onnx
 from ssd_edge.files import write_text_whole
+from ssd_edge.models.catalogue import FIT
 from ssd_edge.samples import SAMPLE_CHECKPOINT
 from ssd_edge.training.checkpoints import load_checkpoint, save_checkpoint
 
@@ -43,7 +44,7 @@ STARTS = {
         "weights/mobilenet_v2_imagenet/mobilenet_v2-b0353104.pth",
     ),
 }
-SEEDS, EPOCHS, INPUT = (0, 1), 32, "512x384"
+SEEDS, EPOCHS, INPUT = (0, 1), 50, "640x480"
 CALIBRATION_IMAGES = 128
 CORES, MINUTES, GOAL = 2, 60, 0.90
 
@@ -57,7 +58,8 @@ def train(start: str, seed: int, folder: Path) -> dict[str, Any]:
         command = [
             *(str(Path(sys.executable).with_name("ssd-edge")), "train", str(real_data("data/bccd")), "-o", str(folder)),
             *("--split", "trainval", "--val-split", "none", "--recipe", "ssdlite_small_data", "--model", model),
-            *(option, str(real_data(weights)), "--input", INPUT, "--epochs", str(EPOCHS), "--seed", str(seed)),
+            *(option, str(real_data(weights)), "--input", INPUT, "--box-sizes", FIT),
+            *("--epochs", str(EPOCHS), "--seed", str(seed)),
             *(["--resume"] if (folder / "last.ckpt").exists() else []),
         ]
         try:

@@ -1,6 +1,6 @@
 """Planted faults in engines: how many the model's proof catches, and how many seconds the check adds to a build.
 
-The model is the sample model on BCCD, FP32 and INT8. Each fault is planted into correctly built engines of each
+The model is an SSDLite trained on BCCD, FP32 and INT8. Each fault is planted into correctly built engines of each
 backend, and each of build-engine, verify and run --verify has to catch it. One engine saturates for real: OpenVINO with
 8-bit weights, in a process that is limited to AVX2.
 """
@@ -20,6 +20,7 @@ from time import perf_counter
 from types import SimpleNamespace
 from typing import Any, cast
 
+from building import SSDLITE300
 from figure import Figure, real_data
 
 from ssd_edge.calibration.closest import calibrate_closest
@@ -38,7 +39,6 @@ from ssd_edge.engines.proof.verify import verify_bundle
 from ssd_edge.errors import DisagreementError
 from ssd_edge.export import export_onnx
 from ssd_edge.graph.heads import add_proof
-from ssd_edge.samples import SAMPLE_CHECKPOINT
 from ssd_edge.spec import ModelSpec
 from ssd_edge.training.checkpoints import load_checkpoint
 
@@ -108,8 +108,8 @@ def measure() -> Figure:
 def _heads(folder: Path, data: Path) -> dict[str, Path]:
     """Write FP32 and INT8 heads with their proofs, and return their paths by precision."""
     fp32, int8 = folder / "model.onnx", folder / "model.int8.onnx"
-    network = load_checkpoint(SAMPLE_CHECKPOINT)
-    spec = export_onnx(network.eval(), fp32, SAMPLE_CHECKPOINT)
+    network = load_checkpoint(SSDLITE300)
+    spec = export_onnx(network.eval(), fp32, SSDLITE300)
     images = list(sample_images(data, 64))
     calibrate_closest(Job(fp32, lambda: preprocessed(images, spec), spec), int8)
     for onnx in (fp32, int8):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from building import SSDLITE300
 from figure import Figure
 
 from ssd_edge.engines.bundle.build import build_bundle
@@ -13,7 +14,6 @@ from ssd_edge.export import export_onnx
 from ssd_edge.loop.camera import Camera
 from ssd_edge.loop.run import CameraLoop
 from ssd_edge.machine.summary import summary
-from ssd_edge.samples import SAMPLE_CHECKPOINT
 from ssd_edge.stream.sources import open_source
 from ssd_edge.training.checkpoints import load_checkpoint
 
@@ -22,13 +22,13 @@ NAMES = ("a", "b", "c", "d")
 
 
 def measure() -> Figure:
-    """Run the sample SSDLite for half a minute; ages are bounded by a frame interval and a turn of each camera.
+    """Run the SSDLite of 300x300 for half a minute; ages are bounded by a frame interval and a turn of each camera.
 
     A frame waits for at most one turn of each other camera, and is inferred beside one more.
     """
     with tempfile.TemporaryDirectory() as scratch:
         onnx, bundle = Path(scratch) / "heads.onnx", Path(scratch) / "heads.engine"
-        export_onnx(load_checkpoint(SAMPLE_CHECKPOINT).eval(), onnx)
+        export_onnx(load_checkpoint(SSDLITE300).eval(), onnx)
         build_bundle(onnx, bundle, "openvino")
         with load_bundle(bundle) as engine, CameraLoop(engine.detector(0.5)) as loop:
             for number, name in enumerate(NAMES):

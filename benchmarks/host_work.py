@@ -33,17 +33,18 @@ def measure() -> Figure:
 
 def compare() -> dict[str, float]:
     """Submit frames from both kinds of memory in turn, and take the median of each."""
+    from building import SSDLITE300
+
     from ssd_edge.engines.cuda.device import Device
     from ssd_edge.engines.gpu.engine import GpuEngine
     from ssd_edge.engines.kernels.compiler import compile_kernels
     from ssd_edge.engines.kernels.launch import heads_buffers
-    from ssd_edge.samples import SAMPLE_CHECKPOINT
     from ssd_edge.training.checkpoints import load_checkpoint
     from tests.cuda.emulated import use_emulated_driver
     from tests.cuda.host_heads import HostNetwork
 
     use_emulated_driver()
-    spec = load_checkpoint(SAMPLE_CHECKPOINT).spec
+    spec = load_checkpoint(SSDLITE300).spec
     cubin = next(content for image, content in compile_kernels("sm_86").images.items() if image.kind == "cubin")
     bound, device = heads_buffers(spec, 1, half=False), Device()
     heads = {name: np.zeros(buffer.shape, buffer.dtype) for name, buffer in bound.items() if name != "image"}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from building import SSDLITE300
 from figure import real_data
 
 from ssd_edge.calibration.job import Job
@@ -24,7 +25,6 @@ from ssd_edge.engines.openvino import OpenVinoEngine
 from ssd_edge.evaluation import evaluate, measure_ap
 from ssd_edge.export import export_onnx
 from ssd_edge.importing import import_onnx
-from ssd_edge.samples import SAMPLE_CHECKPOINT
 from ssd_edge.spec import ModelSpec
 from ssd_edge.training.checkpoints import load_checkpoint
 from ssd_edge.training.recipe import Optimiser, Recipe
@@ -80,7 +80,7 @@ def cases(folder: Path) -> Iterator[Case]:
     """
     bccd, coco128, tiny_coco = (real_data(f"data/{name}") for name in ("bccd", "coco128_yolo", "tiny_coco"))
     heads = folder / "bccd.onnx"
-    spec = export_onnx(load_checkpoint(SAMPLE_CHECKPOINT), heads, SAMPLE_CHECKPOINT)
+    spec = export_onnx(load_checkpoint(SSDLITE300), heads, SSDLITE300)
     yield Case("SSDLite, BCCD", heads, spec, list(sample_images(bccd, 128, "train")), _labelled(bccd, "val", "test"))
 
     heads = folder / "pedestrian.onnx"

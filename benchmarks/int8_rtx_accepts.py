@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from building import SSDLITE300
 from figure import LABELS, Figure, real_data
 
 from ssd_edge.calibration.closest import calibrate_closest
@@ -28,7 +29,6 @@ from ssd_edge.importing import import_onnx
 from ssd_edge.models.catalogue import MODELS
 from ssd_edge.models.registry import make_network, make_spec
 from ssd_edge.progress import no_progress
-from ssd_edge.samples import SAMPLE_CHECKPOINT
 from ssd_edge.spec import ModelSpec
 from ssd_edge.training.checkpoints import load_checkpoint
 
@@ -93,7 +93,7 @@ def _files(folder: Path) -> Iterator[File]:
         for name, policy in POLICIES.items():
             job = replace(plain, policy=policy)
             made[name] = lambda job=job: calibrate_closest(job, int8).file.num_quantised  # type: ignore[misc] # noqa: B023
-        if model == "sample":
+        if model == "trained":
             for method in METHODS:
                 made[method] = lambda method=method: calibrate_closest(plain, int8, method=method).file.num_quantised  # type: ignore[misc] # noqa: B023
         for name, make in made.items():
@@ -112,7 +112,7 @@ def _built(name: str, intended: int, int8: Path) -> File:
 
 
 def _models() -> dict[str, Callable[[Path], ModelSpec]]:
-    """Return functions that write the FP32 heads of a model: the untrained ones, the sample, and imported ones."""
+    """Return functions that write the FP32 heads of a model: the untrained ones, a trained one, and imported ones."""
 
     def untrained(model: str) -> Callable[[Path], ModelSpec]:
         return lambda heads: export_onnx(make_network(make_spec(model, LABELS)), heads)
@@ -122,7 +122,7 @@ def _models() -> dict[str, Callable[[Path], ModelSpec]]:
 
     return {
         **{model: untrained(model) for model in MODELS},
-        "sample": lambda heads: export_onnx(load_checkpoint(SAMPLE_CHECKPOINT), heads, SAMPLE_CHECKPOINT),
+        "trained": lambda heads: export_onnx(load_checkpoint(SSDLITE300), heads, SSDLITE300),
         "pedestrian": imported("pedestrian_ssdlite/pedestrian_300_raw.onnx", "pedestrian_ssdlite.json"),
         "UltraFace": imported("ultraface/version-RFB-320_without_postprocessing.onnx", "ultraface.json"),
     }

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 from urllib.request import urlopen
 
+from building import SSDLITE300
 from figure import Figure
 
 from ssd_edge.detector import Engine
@@ -27,7 +28,6 @@ from ssd_edge.machine.summary import summary
 from ssd_edge.outputs.catalogue import open_sink
 from ssd_edge.outputs.opening import open_outputs
 from ssd_edge.preprocess import preprocess
-from ssd_edge.samples import SAMPLE_CHECKPOINT
 from ssd_edge.service.exposition import exposition
 from ssd_edge.service.metrics import camera_families, duration_families, output_families
 from ssd_edge.service.web import Address, Pages
@@ -47,10 +47,10 @@ WATCH = {
 
 
 def measure() -> Figure:
-    """Measure the sample SSDLite, FP32 on OpenVINO: engine and loop in turns, then the loop on a camera of 30 FPS."""
+    """Measure an SSDLite in FP32 on OpenVINO: engine and loop in turns, then the loop on a camera of 30 FPS."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        export_onnx(load_checkpoint(SAMPLE_CHECKPOINT).eval(), folder / "heads.onnx")
+        export_onnx(load_checkpoint(SSDLITE300).eval(), folder / "heads.onnx")
         build_bundle(folder / "heads.onnx", folder / "heads.engine", "openvino")
         (folder / "watch.yaml").write_text(json.dumps(WATCH))
         with load_bundle(folder / "heads.engine") as engine:

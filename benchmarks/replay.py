@@ -2,7 +2,7 @@
 
 python benchmarks/show.py --only replay
 
-The sample SSDLite (FP32, OpenVINO) detects on the rendered conveyor of 320×240, with a score from 0.1 on, and objects
+An SSDLite (FP32, OpenVINO) detects on the rendered conveyor of 320×240, with a score from 0.1 on, and objects
 are followed. Then, in a recording of 8 frames, each stage's result is changed in one frame of the replay: by one grey
 level of one value, or, of boxes, by their last bit.
 """
@@ -44,6 +44,7 @@ def measure() -> Figure:
 def main(frames: int) -> dict[str, Any]:
     """Measure, and return the numbers."""
     import pytest
+    from building import SSDLITE300
 
     from ssd_edge.engines.bundle.build import build_bundle
     from ssd_edge.engines.opening import open_model
@@ -51,7 +52,6 @@ def main(frames: int) -> dict[str, Any]:
     from ssd_edge.replay.check import replayed
     from ssd_edge.replay.reading import open_recording
     from ssd_edge.replay.stages import STAGES
-    from ssd_edge.samples import SAMPLE_CHECKPOINT
     from ssd_edge.stream.camera_mode import CameraMode
     from ssd_edge.stream.sources import open_source
     from ssd_edge.training.checkpoints import load_checkpoint
@@ -62,7 +62,7 @@ def main(frames: int) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as scratch:
         onnx, bundle = Path(scratch) / "heads.onnx", Path(scratch) / "heads.engine"
-        export_onnx(load_checkpoint(SAMPLE_CHECKPOINT).eval(), onnx)
+        export_onnx(load_checkpoint(SSDLITE300).eval(), onnx)
         build_bundle(onnx, bundle, "openvino")
         long, short = Path(scratch) / "long", Path(scratch) / "short"
         record(long, bundle, camera(frames), watch=WATCH, score=SCORE)

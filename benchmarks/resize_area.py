@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from building import SSDLITE300
 from figure import Figure, real_data
 
 from ssd_edge.engines.cpu.exact import open_exact
@@ -14,14 +15,13 @@ from ssd_edge.evaluation.model import evaluate_model
 from ssd_edge.export import export_onnx
 from ssd_edge.importing import import_onnx
 from ssd_edge.resize import RESIZES
-from ssd_edge.samples import SAMPLE_CHECKPOINT
 from ssd_edge.training.checkpoints import load_checkpoint
 
 SETS = {
     "pedestrian, coco128": ("pedestrian", "data/coco128_yolo", ""),
     "pedestrian, tiny_coco val": ("pedestrian", "data/tiny_coco", "val2017"),
     "pedestrian, tiny_coco train": ("pedestrian", "data/tiny_coco", "train2017"),
-    "sample, BCCD test": ("sample", "data/bccd", "test"),
+    "SSDLite, BCCD test": ("SSDLite", "data/bccd", "test"),
 }
 
 
@@ -29,13 +29,13 @@ def measure() -> Figure:
     """Return the largest gain in AP50, in points."""
     measured: dict[str, dict[str, tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        heads = {"pedestrian": Path(scratch) / "pedestrian.onnx", "sample": Path(scratch) / "sample.onnx"}
+        heads = {"pedestrian": Path(scratch) / "pedestrian.onnx", "SSDLite": Path(scratch) / "ssdlite.onnx"}
         raw = real_data("weights/pedestrian_ssdlite/pedestrian_300_raw.onnx")
         specs = {
             "pedestrian": import_onnx(
                 raw, Path(__file__).parent / "specs" / "pedestrian_ssdlite.json", heads["pedestrian"]
             ),
-            "sample": export_onnx(load_checkpoint(SAMPLE_CHECKPOINT).eval(), heads["sample"]),
+            "SSDLite": export_onnx(load_checkpoint(SSDLITE300).eval(), heads["SSDLite"]),
         }
         for name, (model, data, split) in SETS.items():
             for how in RESIZES:

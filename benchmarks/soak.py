@@ -3,7 +3,7 @@
 python benchmarks/show.py --only soak                    100 000 frames, into docs/soak.csv and docs/images/soak.png
 python benchmarks/soak.py --frames 3000 --into FOLDER    a short run
 
-The synthetic camera draws 320×240 as fast as the loop takes frames, the sample SSDLite at 160×128 (FP32, OpenVINO)
+The synthetic camera draws 320×240 as fast as the loop takes frames, an SSDLite at 160×128 (FP32, OpenVINO)
 detects, with a score from 0.2 on, and video, clips and JSON are written in pieces of 4 MB within a quota of 100 MB;
 MQTT too, where this version has it and mosquitto is installed. A process of its own does that, so that nothing else is
 measured.
@@ -133,13 +133,14 @@ def run(bundle: Path, folder: Path, frames: int) -> dict[str, Any]:
 
 def soak(frames: int) -> dict[str, Any]:
     """Run the loop in a process of its own."""
+    from building import SSDLITE300
+
     from ssd_edge.models.registry import with_input
-    from ssd_edge.samples import SAMPLE_CHECKPOINT
     from ssd_edge.training.checkpoints import load_checkpoint, replace_spec
 
     with tempfile.TemporaryDirectory() as scratch:
         model = Path(scratch) / "sample.pt"
-        shutil.copyfile(SAMPLE_CHECKPOINT, model)
+        shutil.copyfile(SSDLITE300, model)
         replace_spec(model, with_input(load_checkpoint(model).spec, INPUT))
         child = [sys.executable, __file__, "--frames", str(frames), "--bundle", str(built(model)), "--into", scratch]
         done = subprocess.run(child, check=True, stdout=subprocess.PIPE, text=True)

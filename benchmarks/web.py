@@ -55,11 +55,12 @@ def _asking(address: tuple[str, int]) -> socket.socket:
 
 
 def measure() -> Figure:
-    """Measure the sample model in turns with and without clients, so that other work on the machine meets both."""
+    """Measure an SSDLite in turns with and without clients, so that other work on the machine meets both."""
+    from building import SSDLITE300
+
     from ssd_edge.engines.bundle.build import build_bundle
     from ssd_edge.engines.bundle.load import load_bundle
     from ssd_edge.export import export_onnx
-    from ssd_edge.samples import SAMPLE_CHECKPOINT
     from ssd_edge.stream.sources import open_source
     from ssd_edge.training.checkpoints import load_checkpoint
     from ssd_edge.web.address import parse_address
@@ -70,7 +71,7 @@ def measure() -> Figure:
         kept = [frame for _ in range(32) if (frame := source.read()) is not None]
     with tempfile.TemporaryDirectory() as scratch:
         onnx, bundle = Path(scratch) / "heads.onnx", Path(scratch) / "heads.engine"
-        export_onnx(load_checkpoint(SAMPLE_CHECKPOINT).eval(), onnx)
+        export_onnx(load_checkpoint(SSDLITE300).eval(), onnx)
         build_bundle(onnx, bundle, "openvino")
         with load_bundle(bundle) as engine, open_page(parse_address("0"), engine.spec.labels) as page:
             detector = engine.detector(LOWEST_SCORE)

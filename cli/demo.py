@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 IMAGES = 300
 EPOCHS = 16
 BENCHMARK_FRAMES = 100
+MODEL, INPUT, BOX_SIZES = "ssdlite300_mobilenet_v2_tensorflow", "300x300", "mobilenet"
+"""The sample model's network, with a smaller input than its own, and not with the boxes that suit blood cells."""
 FROZEN_BLOCKS = 7
 """Number of first backbone blocks to freeze: halves the time of a training step."""
 
@@ -44,7 +46,7 @@ def demo(
     with progress("rendering") as bar:
         data = write_dataset(folder / "data", images=IMAGES, seed=0, progress=bar)
 
-    say("2/6 train ssdlite300_mobilenet_v2 on them")
+    say(f"2/6 train {MODEL} on them")
     checkpoint = _train(data, folder)
 
     say("3/6 export to ONNX")
@@ -89,6 +91,9 @@ def _train(data: Path, folder: Path) -> Path:
     from ssd_edge.training.train import train
 
     recipe = Recipe(
+        model=MODEL,
+        input=INPUT,
+        box_sizes=BOX_SIZES,
         epochs=EPOCHS,
         optimiser=Optimiser(lr=0.03),
         frozen_blocks=FROZEN_BLOCKS,

@@ -13,5 +13,7 @@ def test_hash_size_and_recipe() -> None:
     assert SAMPLE_CHECKPOINT.stat().st_size <= 12 * 2**20
     spec = load_checkpoint(SAMPLE_CHECKPOINT).spec
     assert spec.labels == ("Platelets", "RBC", "WBC")
-    for said in ("'epochs': 60", "'batch_size': 16", "'lr': 0.02", "'seed': 0"):
+    assert spec.input_size == (480, 640)
+    assert spec.provenance["dataset_split"] == "trainval"
+    for said in ("'epochs': 50", "'batch_size': 16", "'lr': 0.02", "'seed': 0"):
         assert said in spec.provenance["recipe"]

@@ -22,7 +22,7 @@ def test_frames_are_collected_reviewed_and_checked(cli, bundle, tmp_path):
     assert reviewed["page"] == str(hard / "review.html")
     assert reviewed["frames"]
     assert {frame["camera"] for frame in reviewed["frames"]} == {"door"}
-    assert set(reviewed["by_reason"]) <= {"quiet", "unsure", "flicker"}
+    assert set(reviewed["by_reason"]) <= {"class", "quiet", "unsure", "flicker"}
     assert "quiet" in reviewed["by_reason"]
     report = check_dataset(open_dataset(hard))
     assert (len(report.clean), report.issues) == (len(reviewed["frames"]), ())

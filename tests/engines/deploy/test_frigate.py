@@ -192,9 +192,10 @@ def test_blood_cells(tmp_path):
     """The trained sample on photographs of its data set."""
     pytest.importorskip("torch")
     from ssd_edge.export import export_onnx
+    from ssd_edge.samples import SAMPLE_CHECKPOINT
     from ssd_edge.training.checkpoints import load_checkpoint
 
-    export_onnx(load_checkpoint(ROOT / "ssd_edge/samples/bccd_ssdlite300.pt"), tmp_path / "heads.onnx")
+    export_onnx(load_checkpoint(SAMPLE_CHECKPOINT), tmp_path / "heads.onnx")
     build_bundle(tmp_path / "heads.onnx", tmp_path / "parts.engine", "openvino")
     photos = sorted(shared("data/bccd/BCCD/JPEGImages").glob("*.jpg"))[:20]
     assert compare(tmp_path / "parts.engine", [cv2.imread(str(photo)) for photo in photos]) > 200
