@@ -27,7 +27,8 @@ def test_frames_are_collected_reviewed_and_checked(cli, bundle, tmp_path):
     report = check_dataset(open_dataset(hard))
     assert (len(report.clean), report.issues) == (len(reviewed["frames"]), ())
     done = cli("collect", "review", hard, "--report", tmp_path / "page.html")
-    assert f"{len(reviewed['frames'])} frames: quiet " in done.err
+    reasons = ", ".join(f"{kind} {number}" for kind, number in reviewed["by_reason"].items())
+    assert f"{len(reviewed['frames'])} frames: {reasons}; " in done.err
     assert (tmp_path / "page.html").read_text().count("<figure>") == len(reviewed["frames"])
 
 
