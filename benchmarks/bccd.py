@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from building import BACKBONE
 from figure import Figure, exact_ap, real_data
 
 from ssd_edge.calibration.closest import calibrate_closest
@@ -41,7 +42,7 @@ STARTS = {
     "imagenet": (
         "ssdlite300_mobilenet_v2",
         "--backbone-weights",
-        "weights/mobilenet_v2_imagenet/mobilenet_v2-b0353104.pth",
+        BACKBONE,
     ),
 }
 SEEDS, EPOCHS, INPUT = (0, 1), 50, "640x480"

@@ -1,4 +1,4 @@
-"""The network that most benchmarks run, and its engine, built by the commands that a user types."""
+"""The networks that benchmarks begin with, and an engine, built by the commands that a user types."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pathlib import Path
 
 SSDLITE300 = Path(__file__).with_name("bccd_ssdlite300.pt")
 """An ``ssdlite300_mobilenet_v2`` trained on BCCD, at 300x300: always the same, so that figures stay comparable."""
+
+BACKBONE = "weights/mobilenet_v2_imagenet/mobilenet_v2-b0353104.pth"
+"""MobileNetV2 as ImageNet taught it, among the real data."""
 
 
 def built(model: Path) -> Path:

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
-from building import built
+from building import BACKBONE, built
 from figure import Figure, real_data
 
 from ssd_edge.data.dataset import Dataset, Image, Sample, Target
@@ -49,7 +49,6 @@ from ssd_edge.training.recipe import Optimiser, Recipe
 from ssd_edge.training.run import TrainingRun
 from ssd_edge.training.train import train
 
-BACKBONE = "weights/mobilenet_v2_imagenet/mobilenet_v2-b0353104.pth"
 FPS, THRESHOLD = 5.0, 0.5
 NEW = LABELS.index("gear")
 DAY = 600.0

@@ -11,6 +11,7 @@ from statistics import median
 from time import perf_counter
 
 import numpy as np
+from building import SSDLITE300
 from figure import Figure, in_a_process
 
 SIZE = (720, 1280)
@@ -33,8 +34,6 @@ def measure() -> Figure:
 
 def compare() -> dict[str, float]:
     """Submit frames from both kinds of memory in turn, and take the median of each."""
-    from building import SSDLITE300
-
     from ssd_edge.engines.cuda.device import Device
     from ssd_edge.engines.gpu.engine import GpuEngine
     from ssd_edge.engines.kernels.compiler import compile_kernels

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from building import BACKBONE
 from figure import Figure, real_data
 
 from ssd_edge.boxes import iou
@@ -40,7 +41,6 @@ from ssd_edge.training.recipe import Optimiser, Recipe
 from ssd_edge.training.run import TrainingRun
 from ssd_edge.training.train import train
 
-BACKBONE = "weights/mobilenet_v2_imagenet/mobilenet_v2-b0353104.pth"
 SHARE, FIRST = 0.05, 0.1
 SEED = 21
 """What is planted where; the order of the list was chosen with other seeds."""

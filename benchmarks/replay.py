@@ -18,6 +18,7 @@ from time import perf_counter, thread_time
 from typing import Any
 
 import numpy as np
+from building import SSDLITE300
 from figure import Figure, in_a_process
 
 FRAMES, SHORT, TRIALS = 1000, 8, 20
@@ -44,7 +45,6 @@ def measure() -> Figure:
 def main(frames: int) -> dict[str, Any]:
     """Measure, and return the numbers."""
     import pytest
-    from building import SSDLITE300
 
     from ssd_edge.engines.bundle.build import build_bundle
     from ssd_edge.engines.opening import open_model

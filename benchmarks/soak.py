@@ -30,7 +30,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, NamedTuple
 
-from building import built
+from building import SSDLITE300, built
 from figure import Figure
 
 from ssd_edge.detections import Detections
@@ -133,8 +133,6 @@ def run(bundle: Path, folder: Path, frames: int) -> dict[str, Any]:
 
 def soak(frames: int) -> dict[str, Any]:
     """Run the loop in a process of its own."""
-    from building import SSDLITE300
-
     from ssd_edge.models.registry import with_input
     from ssd_edge.training.checkpoints import load_checkpoint, replace_spec
 

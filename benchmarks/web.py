@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from time import monotonic, sleep
 
+from building import SSDLITE300
 from figure import Figure
 
 CLIENTS, PAIRS, SECONDS = 200, 7, 6.0
@@ -56,8 +57,6 @@ def _asking(address: tuple[str, int]) -> socket.socket:
 
 def measure() -> Figure:
     """Measure an SSDLite in turns with and without clients, so that other work on the machine meets both."""
-    from building import SSDLITE300
-
     from ssd_edge.engines.bundle.build import build_bundle
     from ssd_edge.engines.bundle.load import load_bundle
     from ssd_edge.export import export_onnx
