@@ -21,6 +21,7 @@ from ssd_edge.data.usable import Usable, check_parts
 from ssd_edge.data.wording import counted, described, facts
 from ssd_edge.errors import DataError, ModelError
 from ssd_edge.files import sha256
+from ssd_edge.machine.allocator import freed_memory_kept
 from ssd_edge.progress import no_note, no_progress
 from ssd_edge.spec import METADATA_KEY, ModelSpec
 from ssd_edge.training.checkpoints import read_torch_file
@@ -78,7 +79,8 @@ def fit(run: TrainingRun, begin: Callable[[Dataset], Beginning], parent: ModelSp
     keep = _kept_images(run, usable)
     batches = batches_of(usable.training, usable.validation, network.spec, run.recipe, epoch, share, keep)
     try:
-        _train(run, trainer, module, batches, best)
+        with freed_memory_kept():
+            _train(run, trainer, module, batches, best)
     except BaseException as error:
         with suppress(ModelError):  # the error that ended the training is the one to show
             record.end(trainer, " ".join(f"{type(error).__name__} {error}".split()), {})

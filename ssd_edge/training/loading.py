@@ -16,6 +16,7 @@ from ssd_edge.data.augment.catalogue import DEFAULT_AUGMENTATION, make_augmentat
 from ssd_edge.data.dataset import Dataset, Sample, Target
 from ssd_edge.data.decoded import DecodedImages
 from ssd_edge.errors import ModelError
+from ssd_edge.machine.allocator import let_go_of_freed_memory
 from ssd_edge.preprocess import preprocess
 from ssd_edge.spec import ModelSpec
 from ssd_edge.training.matching import training_target
@@ -118,8 +119,9 @@ def collate_validation(items: list[tuple[torch.Tensor, Target, tuple[int, int]]]
 
 
 def start_worker(_: int) -> None:
-    """Turn off OpenCV's threads in a worker: the cores are for the network."""
+    """Turn off OpenCV's threads in a worker, and have it let memory go: cores and memory are for the network."""
     cv2.setNumThreads(0)
+    let_go_of_freed_memory()
 
 
 class Batches(NamedTuple):

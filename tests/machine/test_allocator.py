@@ -1,4 +1,4 @@
-"""The threads of a run share two arenas of malloc, and what is freed is given back."""
+"""The threads of a run share two arenas of malloc; what is freed is given back, or kept where it is needed again."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from ssd_edge.machine.allocator import freed_memory_kept
 from tests.helpers import ROOT
 
 # Threads that all live at once, each with memory of its own: malloc_info names each arena they made.
@@ -72,3 +73,54 @@ def test_what_was_freed_between_other_blocks_is_given_back():
     about = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     # Of 100 MB, 100 blocks of 1000 bytes stay: each keeps at most two pages, and there is some at the ends.
     assert int(about.stdout) > 100e6 - 100 * 3 * os.sysconf("SC_PAGE_SIZE")
+
+
+AGAIN = """
+import ctypes, os, resource
+from contextlib import nullcontext
+from ssd_edge.machine.allocator import freed_memory_kept, let_go_of_freed_memory
+libc, size, page = ctypes.CDLL(None), 64 << 20, os.sysconf("SC_PAGE_SIZE")
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+libc.prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: pages of one size, to be counted
+def use():
+    block = libc.malloc(size)
+    ctypes.memset(block, 1, size)
+    libc.free(block)
+def pages_of(times):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(times):
+        use()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / (size / page)
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * page
+with {kept}:
+    {first}
+    use()
+    again, most = pages_of(10), resident()
+print(again, (most - resident()) / size, pages_of(10))
+"""
+
+
+def used_again(kept: str, first: str = "", **environment: str) -> list[float]:
+    """Return the blocks that came anew from the system, of ten, what was given back at the end, and of ten later."""
+    known = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    command = [sys.executable, "-c", AGAIN.format(kept=kept, first=first)]
+    about = subprocess.run(command, env={**known, **environment}, cwd=ROOT, capture_output=True, text=True, check=True)
+    return [float(one) for one in about.stdout.split()]
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="this C library is not glibc")
+def test_freed_memory_is_kept_meanwhile_and_given_back():
+    again, given_back, later = used_again("freed_memory_kept()")
+    assert again < 0.5
+    assert given_back > 0.9
+    assert later > 9
+    # Without it each block is new, and so in a worker, and where the environment has its own settings.
+    assert used_again("nullcontext()")[0] > 9
+    assert used_again("freed_memory_kept()", "let_go_of_freed_memory()")[0] > 9
+    assert used_again("freed_memory_kept()", MALLOC_MMAP_MAX_="65536")[0] > 9
+
+
+def test_freed_memory_is_given_back_after_an_error():
+    with pytest.raises(ZeroDivisionError), freed_memory_kept():
+        _ = 1 / 0

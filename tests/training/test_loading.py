@@ -9,7 +9,7 @@ from ssd_edge.data.augment.catalogue import AUGMENTATIONS, make_augmentation
 from ssd_edge.data.decoded import DecodedImages
 from ssd_edge.errors import DataError
 from ssd_edge.models.registry import make_spec
-from ssd_edge.training.loading import TrainingSamples, batches_of
+from ssd_edge.training.loading import TrainingSamples, batches_of, start_worker
 from ssd_edge.training.run import Recipe
 
 
@@ -32,6 +32,14 @@ def test_workers_do_not_change_the_samples(pictures, tiny, augmentation):
         for first, second in zip(drawn[0], other, strict=True):
             assert first[3] == second[3]  # the files
             assert all(torch.equal(one, same) for one, same in zip(first[:3], second[:3], strict=True))
+
+
+def test_a_worker_has_no_threads_of_its_own_and_keeps_no_memory(monkeypatch):
+    called = []
+    monkeypatch.setattr("cv2.setNumThreads", lambda number: called.append(number))
+    monkeypatch.setattr("ssd_edge.training.loading.let_go_of_freed_memory", lambda: called.append("let go"))
+    start_worker(0)
+    assert called == [0, "let go"]
 
 
 def test_samples_are_those_of_the_augmentation_that_was_chosen(pictures, tiny):

@@ -6,6 +6,7 @@ import json
 import math
 import signal
 import tempfile
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,21 @@ def test_what_it_leaves_behind(pictures, tmp_path):
     curves.Reload()
     assert {"val/ap50", "val/ap"} <= set(curves.Tags()["scalars"])
     assert len(curves.Scalars("val/ap50")) == 2
+
+
+def test_freed_memory_is_kept_for_the_next_step_as_long_as_it_trains(pictures, tmp_path, monkeypatch):
+    order = []
+
+    @contextmanager
+    def kept():
+        order.append("kept")
+        yield
+        order.append("let go")
+
+    monkeypatch.setattr("ssd_edge.training.fit.freed_memory_kept", kept)
+    monkeypatch.setattr(DetectorModule, "on_train_epoch_start", lambda module: order.append("epoch"))
+    run(pictures, tmp_path / "run")
+    assert order == ["kept", "epoch", "epoch", "let go"]
 
 
 @pytest.mark.slow
