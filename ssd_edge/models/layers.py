@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
+import torch
 from torch import Tensor, nn
 
 Activation = Callable[[], nn.Module]
 
 
-def relu6() -> nn.Module:
-    """Make MobileNetV2's activation."""
-    return nn.ReLU6(inplace=True)
+class ReLU6(nn.ReLU6):
+    """MobileNetV2's activation, in place, with a gradient that is made from its result.
+
+    PyTorch's own needs its input for the gradient, and so each feature map would be kept twice until then; the result
+    is kept for the next layer anyway, and tells as much: the gradient passes where it lies between 0 and 6.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute min(max(x, 0), 6) of any shape; in training, in the place of ``x``."""
+        if not (self.training and x.requires_grad):
+            return super().forward(x)
+        y: Tensor = _ReLU6.apply(x)  # type: ignore[no-untyped-call]
+        return y
+
+
+class _ReLU6(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, x: Tensor) -> Tensor:
+        context.mark_dirty(x)
+        x.clamp_(0, 6)
+        context.save_for_backward(x)
+        return x
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        (y,) = context.saved_tensors
+        passed: Tensor = torch.ops.aten.hardtanh_backward(gradient, y, 0.0, 6.0)
+        return passed
 
 
 class SameConv2d(nn.Conv2d):
@@ -23,12 +49,15 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute (B, C, H, W) → (B, C', ⌈H/stride⌉, ⌈W/stride⌉)."""
-        sides = []
+        # What all sides have in common is left to the convolution: padding by itself copies the whole feature map.
+        common, more = [], []
         for size, kernel, stride in zip(x.shape[2:], self.kernel_size, self.stride, strict=True):
             missing = max(0, (-(-size // stride) - 1) * stride + kernel - size)
-            sides.append((missing // 2, missing - missing // 2))
-        (top, bottom), (left, right) = sides
-        return super().forward(nn.functional.pad(x, (left, right, top, bottom)))
+            common.append(missing // 2)
+            more.append(missing % 2)
+        if any(more):
+            x = nn.functional.pad(x, (0, more[1], 0, more[0]))
+        return nn.functional.conv2d(x, self.weight, self.bias, self.stride, common, self.dilation, self.groups)
 
 
 class Style(NamedTuple):
@@ -65,7 +94,7 @@ def conv_bn(
     kernel: int = 3,
     stride: int = 1,
     groups: int = 1,
-    activation: Activation | None = relu6,
+    activation: Activation | None = ReLU6,
     style: Style = PYTORCH,
 ) -> nn.Sequential:
     """Make a convolution (same padding, no bias), BatchNorm and activation; torchvision's names "0", "1", "2"."""

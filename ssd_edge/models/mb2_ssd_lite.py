@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from ssd_edge.models.layers import conv_bn, relu6
+from ssd_edge.models.layers import ReLU6, conv_bn
 from ssd_edge.models.mobilenet_v2 import MobileNetV2
 from ssd_edge.models.ssd import SSD
 from ssd_edge.spec import ModelSpec
@@ -42,4 +42,4 @@ def _extra(inputs: int, middle: int, outputs: int) -> nn.Sequential:
 
 def _head(inputs: int, outputs: int) -> nn.Sequential:
     depthwise = nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs)  # with a bias, in front of BatchNorm too
-    return nn.Sequential(depthwise, nn.BatchNorm2d(inputs), relu6(), nn.Conv2d(inputs, outputs, 1))
+    return nn.Sequential(depthwise, nn.BatchNorm2d(inputs), ReLU6(), nn.Conv2d(inputs, outputs, 1))

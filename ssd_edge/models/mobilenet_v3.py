@@ -49,7 +49,7 @@ def rows(tail: int) -> tuple[Row, ...]:
 
 
 def _block_activation(hard_swish: bool) -> Activation:
-    return (lambda: nn.Hardswish(inplace=True)) if hard_swish else (lambda: nn.ReLU(inplace=True))
+    return nn.Hardswish if hard_swish else (lambda: nn.ReLU(inplace=True))
 
 
 class SqueezeExcitation(nn.Module):
