@@ -29,7 +29,7 @@ from ssd_edge.evaluation import Evaluation, evaluate
 HERE = Path(__file__).resolve().parent
 ULTRALYTICS = "ultralytics==8.4.190"
 MINUTES, CORES = 20.0, 2
-MODEL, INPUT = "ssdlite300_mobilenet_v2_tensorflow", "512x384"
+MODEL, INPUT = "ssdlite300_mobilenet_v2_tensorflow", "640x480"
 PEERS = {
     "ssd-edge": "own_train.py",
     "torchvision ssdlite320_mobilenet_v3_large": "torchvision_train.py",
@@ -72,7 +72,7 @@ def _asked(data: Path, test: Dataset) -> dict[str, Any]:
         "data": str(data),
         "model": MODEL,
         "input": INPUT,
-        "size": 512,
+        "size": 640,
         "seed": 0,
         "batch": 16,
         "threads": CORES,

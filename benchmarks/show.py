@@ -53,6 +53,7 @@ ENTRIES = {
     "replay": "recorded frames that are replayed to the last bit, and planted faults located in their stage: 3 minutes",
     "soak": "growth of memory, threads and handles of the loop over 100 000 frames with its outputs on: an hour",
     "train-speed": "images/s of training beside torchvision's own two models, which take turns: 15 minutes",
+    "train-memory": "images/s of training with freed memory kept, compared with glibc's defaults; memory: 3 minutes",
     "swap": "bad engines that a running service refuses or rolls back, good ones in, and lost frames: 6 minutes",
     "web": "the loop's FPS with 200 slow clients on its page, as a share of that without them; memory",
     "tracking": "IDF1 on rendered conveyors with known objects, compared with public trackers; milliseconds a frame",

@@ -68,10 +68,10 @@ def _compare(model: str, torchvision: Path) -> dict[str, Any]:
         ],
     }
     own, theirs = (sys.executable, "own_steps.py"), (str(torchvision), "torchvision_steps.py")
-    with _child(*own, asked) as ours, _child(*theirs, asked) as peer:
+    with child(*own, asked) as ours, child(*theirs, asked) as peer:
         for one in (ours, peer):
-            _go(one, WARM_UP)
-        turns = [(_go(ours, steps), _go(peer, steps)) for _ in range(TURNS)]
+            go(one, WARM_UP)
+        turns = [(go(ours, steps), go(peer, steps)) for _ in range(TURNS)]
     images = batch * steps
     return {
         "ratio": statistics.median(peer_s / own_s for own_s, peer_s in turns),
@@ -84,25 +84,27 @@ def _compare(model: str, torchvision: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _child(python: str, script: str, asked: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+def child(python: str, script: str, asked: dict[str, Any], **extra: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a training that waits for ``go``, with ``extra`` in its environment; end it when the block ends."""
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parent), **extra}
     command = [python, str(HERE / "peers" / script)]
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
     try:
-        assert child.stdin is not None
-        child.stdin.write(json.dumps(asked) + "\n")
-        yield child
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(asked) + "\n")
+        yield process
     finally:
-        child.kill()
-        child.wait()
+        process.kill()
+        process.wait()
 
 
-def _go(child: subprocess.Popen[str], steps: int) -> float:
-    assert child.stdin is not None
-    assert child.stdout is not None
-    child.stdin.write(f"go {steps}\n")
-    child.stdin.flush()
-    line = child.stdout.readline()
+def go(process: subprocess.Popen[str], steps: int) -> float:
+    """Have a training take some steps; return the seconds."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(f"go {steps}\n")
+    process.stdin.flush()
+    line = process.stdout.readline()
     if not line:
         raise FileNotFoundError("a training ended early; see its messages above")
     return float(line)

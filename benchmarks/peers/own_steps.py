@@ -61,6 +61,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         recipe = Recipe(
             model=asked["model"],
+            input=asked.get("input", ""),
             epochs=10_000,
             batch_size=asked["batch"],
             validate_every=10_000,
