@@ -5,7 +5,7 @@ from two seeds, with the imported detector of pedestrians as a start and with Im
 inputs and box sizes were compared on the test images too, so the figure may be a little high.
 
 python bccd.py START SEED [FOLDER]         trains one of the four in FOLDER, or goes on with it, and prints its figures
-python bccd.py keep                        keeps the best of those that are trained as the sample model
+python bccd.py keep                        keeps the best as the sample model, of those trained now and those before
 python show.py --only bccd                 measures the sample model
 python show.py --only bccd --retrain       trains all four, half an hour each, and keeps the best as the sample
 """
@@ -116,20 +116,22 @@ def measure(retrain: bool = False) -> Figure:
 
 
 def keep_the_best(trainings: Sequence[tuple[str, int]]) -> None:
-    """Keep the better start's first seed as the sample model, with the figures of all these trainings."""
-    names = {(start, seed): f"{start} start, seed {seed}" for start, seed in trainings}
-    trained = {names[which]: train(*which, folder_of(*which)) for which in names}
+    """Keep the better start's first seed as the sample model, with the figures of these and of earlier trainings."""
+    present = load_checkpoint(SAMPLE_CHECKPOINT)
+    trained: dict[str, dict[str, Any]] = json.loads(present.spec.provenance.get("trainings", "{}"))
+    trained |= {f"{start} start, seed {seed}": train(start, seed, folder_of(start, seed)) for start, seed in trainings}
+
+    def mean_of_seeds(start: str) -> float:
+        figures = [one["AP50"] for name, one in trained.items() if name.startswith(start)]
+        return sum(figures) / max(1, len(figures))
+
     # The better start is kept, by the mean of its seeds, and of it the first seed: not whichever was luckiest.
-    best = max(STARTS, key=lambda start: mean_of([trained[names[one]]["AP50"] for one in names if one[0] == start]))
-    network = load_checkpoint(folder_of(best, SEEDS[0]) / "model.pt")
+    best = max(STARTS, key=mean_of_seeds)
+    is_kept = present.spec.provenance.get("sample_of") == best and (best, SEEDS[0]) not in trainings
+    network = present if is_kept else load_checkpoint(folder_of(best, SEEDS[0]) / "model.pt")
     facts = {"trainings": json.dumps(trained), "sample_of": best}
     # FP16 halves the file, and changes the results far less than INT8 does.
     save_checkpoint(SAMPLE_CHECKPOINT, network, network.spec.with_provenance(**facts), half=True)
-
-
-def mean_of(values: Sequence[float]) -> float:
-    """Return the mean; 0 of nothing."""
-    return sum(values) / max(1, len(values))
 
 
 def folder_of(start: str, seed: int) -> Path:
