@@ -5,7 +5,7 @@ from two seeds, with the imported detector of pedestrians as a start and with Im
 inputs and box sizes were compared on the test images too, so the figure may be a little high.
 
 python bccd.py START SEED [FOLDER]         trains one of the four in FOLDER, or goes on with it, and prints its figures
-python bccd.py keep                        keeps the best as the sample model, of those trained now and those before
+python bccd.py keep                        keeps the best start as the sample model, of those with both seeds trained
 python show.py --only bccd                 measures the sample model
 python show.py --only bccd --retrain       trains all four, half an hour each, and keeps the best as the sample
 """
@@ -122,11 +122,12 @@ def keep_the_best(trainings: Sequence[tuple[str, int]]) -> None:
     trained |= {f"{start} start, seed {seed}": train(start, seed, folder_of(start, seed)) for start, seed in trainings}
 
     def mean_of_seeds(start: str) -> float:
-        figures = [one["AP50"] for name, one in trained.items() if name.startswith(start)]
-        return sum(figures) / max(1, len(figures))
+        figures = [trained[f"{start} start, seed {seed}"]["AP50"] for seed in SEEDS]
+        return sum(figures) / len(figures)
 
     # The better start is kept, by the mean of its seeds, and of it the first seed: not whichever was luckiest.
-    best = max(STARTS, key=mean_of_seeds)
+    whole = [start for start in STARTS if all(f"{start} start, seed {seed}" in trained for seed in SEEDS)]
+    best = max(whole, key=mean_of_seeds)
     is_kept = present.spec.provenance.get("sample_of") == best and (best, SEEDS[0]) not in trainings
     network = present if is_kept else load_checkpoint(folder_of(best, SEEDS[0]) / "model.pt")
     facts = {"trainings": json.dumps(trained), "sample_of": best}

@@ -20,7 +20,6 @@ from train_speed import child, go
 
 MODEL, INPUT, BATCH = "ssdlite300_mobilenet_v2", "640x480", 16
 TURNS, STEPS, WARM_UP = 5, 2, 4
-MOST = 1.5
 
 
 def measure() -> Figure:
@@ -50,8 +49,8 @@ def measure() -> Figure:
         "train-memory",
         ratio,
         f"× the images/s of training by glibc's defaults, {MODEL} at {INPUT}, batch {BATCH}",
-        f">= 1, with at most {MOST} × the memory",
-        ratio >= 1 and memory[0] <= MOST * memory[1],
+        "> 1",
+        ratio > 1,
         detail,
         f"{fast:.1f} against {slow:.1f} images/s; {memory[0] / 1e9:.1f} against {memory[1] / 1e9:.1f} GB at most",
     )

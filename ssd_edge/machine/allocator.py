@@ -46,9 +46,9 @@ def freed_memory_kept() -> Iterator[None]:
 
     By default each block of 32 MiB or more comes from the system and goes back to it, whose pages are filled with
     zeros at their first touch. A training step makes the same blocks as the one before, gigabytes of them, and where
-    the processor is a virtual one that filling took more than half of its time. The process comes to hold up to half
-    as much more. glibc's own settings in the environment hold instead where they are set; other C libraries are left
-    as they are.
+    the processor is a virtual one, filling them took two thirds of its time. In return the heap comes to have gaps:
+    the process holds over half as much again (benchmarks/train_memory.py). glibc's own settings in the environment
+    hold instead where they are set; other C libraries are left as they are.
     """
     _set(_KEEP)
     try:
