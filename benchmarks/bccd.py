@@ -7,7 +7,7 @@ inputs and box sizes were compared on the test images too, so the figure may be 
 python bccd.py START SEED [FOLDER]         trains one of the four in FOLDER, or goes on with it, and prints its figures
 python bccd.py keep                        keeps the best start as the sample model, of those with both seeds trained
 python show.py --only bccd                 measures the sample model
-python show.py --only bccd --retrain       trains all four, half an hour each, and keeps the best as the sample
+python show.py --only bccd --retrain       trains all four, an hour each at most, and keeps the best as the sample
 """
 
 from __future__ import annotations
