@@ -4,7 +4,7 @@ ssd-edge's small-data recipe beside torchvision's SSDLite and Ultralytics' small
 recipe, one after the other. Each begins with what is stored here: ssd-edge with an imported detector of pedestrians,
 the two others with no weights, since theirs are downloads. All detections are measured by one program, which equals
 published reference numbers (``show.py --only reference-ap``). Time is that of all threads together, so that a busy
-machine slows none more than another. Usage: ``python peers_train.py [MINUTES]``, of both cores, 20 each by default.
+machine slows none more than another. Usage: ``python peers_train.py [MINUTES]``, of both cores, 10 each by default.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ssd_edge.evaluation import Evaluation, evaluate
 
 HERE = Path(__file__).resolve().parent
 ULTRALYTICS = "ultralytics==8.4.190"
-MINUTES, CORES = 20.0, 2
+MINUTES, CORES = 10.0, 2
 MODEL, INPUT = "ssdlite300_mobilenet_v2_tensorflow", "640x480"
 PEERS = {
     "ssd-edge": "own_train.py",

@@ -49,7 +49,7 @@ ENTRIES = {
     "loop-cost": "the loop's FPS with tracking, JSON and metrics on as a share of the bare engine's, and p99 of age",
     "four-cameras": "four cameras at 30 FPS on one engine: each one's share, and how old frames are",
     "batches": "images/s of batches on the processor, compared with one image at a time",
-    "peers-train": "AP50 on BCCD of ssd-edge, torchvision and Ultralytics, trained for the same time: an hour",
+    "peers-train": "AP50 on BCCD of ssd-edge, torchvision and Ultralytics, trained for the same time: 40 minutes",
     "replay": "recorded frames that are replayed to the last bit, and planted faults located in their stage: 3 minutes",
     "soak": "growth of memory, threads and handles of the loop over 100 000 frames with its outputs on: an hour",
     "train-speed": "images/s of training beside torchvision's own two models, which take turns: 15 minutes",
