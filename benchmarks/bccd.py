@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -119,20 +120,21 @@ def keep_the_best(trainings: Sequence[tuple[str, int]]) -> None:
     """Keep the better start's first seed as the sample model, with the figures of these and of earlier trainings."""
     present = load_checkpoint(SAMPLE_CHECKPOINT)
     trained: dict[str, dict[str, Any]] = json.loads(present.spec.provenance.get("trainings", "{}"))
-    trained |= {f"{start} start, seed {seed}": train(start, seed, folder_of(start, seed)) for start, seed in trainings}
-
-    def mean_of_seeds(start: str) -> float:
-        figures = [trained[f"{start} start, seed {seed}"]["AP50"] for seed in SEEDS]
-        return sum(figures) / len(figures)
-
+    trained |= {name_of(start, seed): train(start, seed, folder_of(start, seed)) for start, seed in trainings}
+    names = {start: [name_of(start, seed) for seed in SEEDS] for start in STARTS}
+    whole = [start for start in STARTS if all(name in trained for name in names[start])]
     # The better start is kept, by the mean of its seeds, and of it the first seed: not whichever was luckiest.
-    whole = [start for start in STARTS if all(f"{start} start, seed {seed}" in trained for seed in SEEDS)]
-    best = max(whole, key=mean_of_seeds)
+    best = max(whole, key=lambda start: statistics.fmean(trained[name]["AP50"] for name in names[start]))
     is_kept = present.spec.provenance.get("sample_of") == best and (best, SEEDS[0]) not in trainings
     network = present if is_kept else load_checkpoint(folder_of(best, SEEDS[0]) / "model.pt")
     facts = {"trainings": json.dumps(trained), "sample_of": best}
     # FP16 halves the file, and changes the results far less than INT8 does.
     save_checkpoint(SAMPLE_CHECKPOINT, network, network.spec.with_provenance(**facts), half=True)
+
+
+def name_of(start: str, seed: int) -> str:
+    """Return the name of a training among the figures in the sample model."""
+    return f"{start} start, seed {seed}"
 
 
 def folder_of(start: str, seed: int) -> Path:

@@ -81,3 +81,10 @@ def exact_ap(onnx: Path, data: Path, split: str = "") -> Evaluation:
     result, _ = evaluate_model(engine, data, split)
     engine.close()
     return result
+
+
+def peak_memory(process: int | str = "self") -> int:
+    """Return the bytes of memory that a process, by its number, held at most: Linux's VmHWM."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith("VmHWM")]
+    return 1024 * int(line.split()[1])

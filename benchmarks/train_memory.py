@@ -8,14 +8,11 @@ most. Needs 20 GB of memory.
 from __future__ import annotations
 
 import os
-import re
 import statistics
-import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
-from figure import Figure, real_data
+from figure import Figure, peak_memory, real_data
 from train_speed import child, go
 
 MODEL, INPUT, BATCH = "ssdlite300_mobilenet_v2", "640x480", 16
@@ -37,7 +34,7 @@ def measure() -> Figure:
         for one in (kept, default):
             go(one, WARM_UP)
         turns = [(go(kept, STEPS), go(default, STEPS)) for _ in range(TURNS)]
-        memory = most_memory(kept), most_memory(default)
+        memory = peak_memory(kept.pid), peak_memory(default.pid)
     ratio = statistics.median(b / a for a, b in turns)
     fast, slow = (BATCH * STEPS / statistics.median(seconds) for seconds in zip(*turns, strict=True))
     detail: dict[str, Any] = {
@@ -54,13 +51,6 @@ def measure() -> Figure:
         detail,
         f"{fast:.1f} against {slow:.1f} images/s; {memory[0] / 1e9:.1f} against {memory[1] / 1e9:.1f} GB at most",
     )
-
-
-def most_memory(process: subprocess.Popen[str]) -> int:
-    """Return the bytes of memory that a process held at most."""
-    found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
-    assert found
-    return 1024 * int(found[1])
 
 
 if __name__ == "__main__":

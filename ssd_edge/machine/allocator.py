@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # parameters of mallopt, from malloc.h
 _DEFAULTS = {_MMAP_MAX: 65536, _TRIM_THRESHOLD: 128 * 1024}  # mallopt(3)
 _KEEP = {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1}  # no block comes from mmap, and the heap is never cut
-_OWN_SETTINGS = {"MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"}
+_SETTINGS_OF_KEEPING = {"MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"}
 _ARENAS = 2
 
 
@@ -22,11 +22,7 @@ def share_arenas() -> None:
     arenas, which keep what is freed in them: the process grew for hours. ``MALLOC_ARENA_MAX`` in the environment holds
     instead where it is set; other C libraries have no arenas.
     """
-    if "MALLOC_ARENA_MAX" in os.environ:
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_ARENA_MAX, _ARENAS)
+    _set({_ARENA_MAX: _ARENAS}, unless={"MALLOC_ARENA_MAX"})
 
 
 def give_back_memory() -> None:
@@ -50,7 +46,7 @@ def freed_memory_kept() -> Iterator[None]:
     the process holds over half as much again (benchmarks/train_memory.py). glibc's own settings in the environment
     hold instead where they are set; other C libraries are left as they are.
     """
-    _set(_KEEP)
+    _set(_KEEP, unless=_SETTINGS_OF_KEEPING)
     try:
         yield
     finally:
@@ -59,13 +55,13 @@ def freed_memory_kept() -> Iterator[None]:
 
 def let_go_of_freed_memory() -> None:
     """End ``freed_memory_kept`` in this process; a process forked meanwhile calls it if it is to need little."""
-    _set(_DEFAULTS)
+    _set(_DEFAULTS, unless=_SETTINGS_OF_KEEPING)
     give_back_memory()
 
 
-def _set(values: Mapping[int, int]) -> None:
-    """Set parameters of glibc's ``malloc``, unless the environment has such settings of its own."""
+def _set(values: Mapping[int, int], unless: Set[str]) -> None:
+    """Set parameters of glibc's ``malloc``, unless the environment has one of these settings of its own."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None and not _OWN_SETTINGS & set(os.environ):
+    if mallopt is not None and not unless & set(os.environ):
         for parameter, value in values.items():
             mallopt(parameter, value)

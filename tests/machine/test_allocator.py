@@ -121,6 +121,10 @@ def test_freed_memory_is_kept_meanwhile_and_given_back():
     assert used_again("freed_memory_kept()", MALLOC_MMAP_MAX_="65536")[0] > 9
 
 
-def test_freed_memory_is_given_back_after_an_error():
+def test_freed_memory_is_given_back_after_an_error(monkeypatch):
+    called = []
+    monkeypatch.setattr("ssd_edge.machine.allocator.let_go_of_freed_memory", lambda: called.append(True))
+    monkeypatch.setattr("ssd_edge.machine.allocator._set", lambda values, unless: None)
     with pytest.raises(ZeroDivisionError), freed_memory_kept():
         _ = 1 / 0
+    assert called == [True]
